@@ -1,0 +1,34 @@
+"""The two kinds of fault that Kinema expects: a user's, and a medium's."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A fault that the user can mend.
+
+    The message says what is wrong, where, what was found and what is allowed. The command line prints it and ends
+    with exit code 2, without a traceback.
+    """
+
+
+class MediaError(Exception):
+    """A video or a folder of frames that cannot be read.
+
+    The data path counts it as a bad sample and goes on with another one; single-file commands report it as it is.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str]]:
+        """Two arguments make it, so that it crosses process borders (loader workers pickle it)."""
+        return type(self), (self.path, self.reason)
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """`"; did you mean 'lr'?"` for the nearest allowed name, or `""` when none is near."""
+    near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
