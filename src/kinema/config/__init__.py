@@ -1,0 +1,30 @@
+"""Options: checked and applied by dotted key, saved as YAML, explained in words.
+
+Mechanism only: it knows no option of Kinema's. Each options dataclass stands beside the code that reads it; a recipe
+returns a complete tree of them, and
+
+- `parse_arguments` and `read` give dotted keys, from the command line and from a saved config,
+- `apply` sets them on the recipe's config, after checking every value and naming every fault,
+- `dump` writes the outcome, `options_help` explains it, `changed` says what differs from the recipe.
+
+An option is a `bool`, `int`, `float`, `str`, `Literal` or a tuple of these, or a union with a `Literal` such as
+`float | Literal["none"]`; `Annotated` bounds hold. A group may be a union of dataclasses; the recipe chooses one.
+"""
+
+from kinema.config.explain import changed, options_help
+from kinema.config.files import dump, read
+from kinema.config.overrides import Leaf, Value, apply, leaves, parse_arguments
+from kinema.config.values import as_argument
+
+__all__ = [
+    "Leaf",
+    "Value",
+    "apply",
+    "as_argument",
+    "changed",
+    "dump",
+    "leaves",
+    "options_help",
+    "parse_arguments",
+    "read",
+]

@@ -1,0 +1,166 @@
+"""Options as dotted keys: read from the command line, checked, and applied to the config that a recipe returned."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from kinema.config.values import check
+from kinema.errors import UserError, did_you_mean
+
+C = TypeVar("C")
+
+Value = str | list[str] | bool
+"""What the command line gives for a key: one value, several, or true where none follows."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One option of a config."""
+
+    value: object
+    """What the config holds."""
+    hint: object
+    """The field's type, with its `Annotated` bounds."""
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, Value]:
+    """Dotted keys out of `--a.b-c 0.2 --a.d=1 --milestones 40 80 --compile`; dashes in keys become underscores.
+
+    Raises:
+        UserError: names every value without a key, key given twice, and option with a single dash.
+    """
+    values: dict[str, list[str]] = {}
+    faults: list[str] = []
+    open_list: list[str] | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, inline = argument[2:].partition("=")
+            key = name.replace("-", "_")
+            if key in values:
+                faults.append(f"{key}: given twice")
+            items = [inline] if equals else []
+            values[key] = items
+            open_list = None if equals else items
+        elif argument.startswith("-") and argument != "-" and not _is_number(argument):
+            faults.append(f"{argument}: options begin with two dashes (as a value, write --key={argument})")
+        elif open_list is None:
+            faults.append(f"{argument!r}: a value without an option before it (a list is written --key 1 2)")
+        else:
+            open_list.append(argument)
+    _raise_if_any(faults)
+    return {key: True if not items else items[0] if len(items) == 1 else items for key, items in values.items()}
+
+
+def apply(config: C, values: Mapping[str, object]) -> C:
+    """A copy of the config with the dotted keys set; the config itself stays as it is.
+
+    Which dataclass stands in a group is the config's choice: keys set leaves only.
+
+    Raises:
+        UserError: lists every fault: unknown keys with the nearest valid ones, values that a leaf's type refuses with
+            what it allows, and what the dataclasses' own `__post_init__` objects to.
+    """
+    known = leaves(config)
+    faults = [_unknown(key, config, known) for key in values if key not in known]
+    result: C = _rebuild(config, "", values, faults)
+    _raise_if_any(faults)
+    return result
+
+
+def leaves(config: object, prefix: str = "") -> dict[str, Leaf]:
+    """Every option of the config by its dotted key, in the order of the fields."""
+    found: dict[str, Leaf] = {}
+    types = hints(type(config))
+    for name, value in fields_of(config).items():
+        if is_group(value):
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = Leaf(value=value, hint=types[name])
+    return found
+
+
+def fields_of(group: Any) -> dict[str, object]:
+    """The values of a dataclass by field name."""
+    return {field.name: getattr(group, field.name) for field in dataclasses.fields(group) if field.init}
+
+
+def is_group(value: object) -> bool:
+    """Whether a field's value holds options of its own."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def hints(options: type) -> dict[str, object]:
+    """The types of a dataclass' fields, resolved where the module postpones annotations."""
+    return get_type_hints(options, include_extras=True)
+
+
+def _rebuild(group: Any, prefix: str, values: Mapping[str, object], faults: list[str]) -> Any:
+    faults_before = len(faults)
+    changes: dict[str, object] = {}
+    types = hints(type(group))
+    for name, value in fields_of(group).items():
+        key = prefix + name
+        if is_group(value):
+            changes[name] = _rebuild(value, f"{key}.", values, faults)
+        elif key in values:
+            try:
+                changes[name] = check(types[name], values[key])
+            except ValueError as error:
+                faults.append(f"{key}: {error}")
+    if len(faults) > faults_before:
+        return group  # its __post_init__ would judge a mixture that nobody asked for
+    try:
+        return dataclasses.replace(group, **changes)
+    except (ValueError, UserError) as error:
+        faults.append(f"{prefix.removesuffix('.') or 'config'}: {error}")
+        return group
+
+
+def _unknown(key: str, config: object, known: Mapping[str, Leaf]) -> str:
+    inside = [other for other in known if other.startswith(f"{key}.")]
+    if inside:
+        return f"{key}: a group of options, which takes no value itself; its options: {', '.join(inside)}"
+    branch = _other_branch(key, config)
+    if branch:
+        return f"{key}: {branch}"
+    name = key.rpartition(".")[2]
+    namesakes = [f"'{other}'" for other in known if other.rpartition(".")[2] == name]
+    hint = f"; did you mean {' or '.join(namesakes)}?" if namesakes else did_you_mean(key, known)
+    return f"{key}: no such option{hint}"
+
+
+def _other_branch(key: str, config: object) -> str:
+    """Why a key that would be right with another dataclass of a union is not right in this config, or `""`."""
+    group, path = config, key.split(".")
+    for group_name, name in pairwise(path):
+        values = fields_of(group)
+        if group_name not in values:
+            return ""
+        branches, group = get_args(hints(type(group))[group_name]), values[group_name]
+        if is_group(group) and name in fields_of(group):
+            continue
+        for branch in branches:
+            if isinstance(branch, type) and dataclasses.is_dataclass(branch) and name in hints(branch):
+                here = type(group).__name__ if is_group(group) else group
+                return (
+                    f"an option of {branch.__name__}, but {group_name} is {here} in this recipe; "
+                    "a recipe is where that changes"
+                )
+        return ""
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _raise_if_any(faults: list[str]) -> None:
+    if len(faults) == 1:
+        raise UserError(faults[0])
+    if faults:
+        raise UserError("\n".join([f"{len(faults)} faults in the options:", *(f"  {fault}" for fault in faults)]))

@@ -1,0 +1,98 @@
+"""One option's value: checked against its field's type, described in plain words, written as on the command line."""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+_BOUNDS = {
+    "exclusiveMinimum": "above",
+    "minimum": "at least",
+    "exclusiveMaximum": "below",
+    "maximum": "at most",
+    "multipleOf": "a multiple of",
+}
+_NAMES = {
+    "boolean": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+    "string": "text",
+    "null": "nothing",
+}
+
+
+def check(hint: Any, value: object) -> object:
+    """The value as the field's type has it, whether it came as typed YAML or as the command line's text.
+
+    Raises:
+        ValueError: the type does not allow the value; the message says what was found and what is allowed.
+    """
+    adapter = _adapter(hint)
+    for reading in _readings(value):
+        try:
+            checked = adapter.validate_python(reading)
+        except ValidationError:
+            continue
+        # pydantic takes true for 1.0, but `--optim.lr` without its value must not set a learning rate of 1.
+        if _has_bool(checked) or not _has_bool(value):
+            return checked
+    found = "true (a key without a value means true)" if value is True else repr(value)
+    raise ValueError(f"found {found}; allowed: {allowed(hint)}")
+
+
+def allowed(hint: Any) -> str:
+    """What a field of this type takes: `"a number above 0 or none"` for `Annotated[float, Gt(0)] | Literal["none"]`."""
+    return _in_words(_adapter(hint).json_schema())
+
+
+def as_argument(value: object) -> str:
+    """The value as one writes it after its key on the command line: `40 80`, `true`, `'two words'`."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return shlex.quote(value)
+        case tuple() if value:
+            return " ".join(map(as_argument, value))
+        case tuple():
+            return "''"
+        case _:
+            return repr(value)
+
+
+def _adapter(hint: Any) -> TypeAdapter[object]:
+    return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
+
+
+def _readings(value: object) -> Iterator[object]:
+    """The value itself, then what else its text can mean: an integer `Literal`, a list's only item, an empty list."""
+    yield value
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        yield int(value)
+    if not isinstance(value, list):
+        yield [] if value == "" else [value]
+
+
+def _has_bool(value: object) -> bool:
+    return any(isinstance(item, bool) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _in_words(schema: dict[str, Any]) -> str:
+    """A JSON schema of the few shapes that options have, in words."""
+    match schema:
+        case {"anyOf": [*options]}:
+            return " or ".join(_in_words(option) for option in options if "$ref" not in option)
+        case {"const": value}:
+            return as_argument(value)
+        case {"enum": [*values]}:
+            return "one of " + ", ".join(map(as_argument, values))
+        case {"prefixItems": [*items]}:
+            kinds = [_in_words(item) for item in items]
+            each = f", each {kinds[0]}" if len(set(kinds)) == 1 else ": " + ", ".join(kinds)
+            return f"{len(items)} values{each}"
+        case {"items": dict(item)}:
+            return f"a list, each {_in_words(item)}"
+        case _:
+            bounds = [f"{words} {schema[name]}" for name, words in _BOUNDS.items() if name in schema]
+            return " ".join([_NAMES[str(schema["type"])], " and ".join(bounds)]).strip()
