@@ -1,0 +1,1 @@
+"""Samples in, batches out: index → source → sampling → decode → transforms → batch."""

@@ -1,0 +1,208 @@
+"""Annotation formats read into an `Index`. `read_index` says which there are."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinema.data.class_folders import natural_key, read_class_folders
+from kinema.data.columns import Bytes, Column, Mask, Rows
+from kinema.data.faults import LineFaults, shortened
+from kinema.data.index import Index, Kind
+from kinema.data.layouts import Layout, layout_of
+from kinema.data.tables import UNIT_SEPARATOR, Table, open_table, read_text
+from kinema.errors import UserError, did_you_mean
+
+
+def read_index(
+    annotation: str | Path,
+    *,
+    kind: Kind,
+    root: str = "",
+    classes: Sequence[str] | None = None,
+    delimiter: Literal[" ", ",", ";", "\t"] | None = None,
+    where: str = "",
+) -> Index:
+    """Read which videos there are, from one of these:
+
+    1. A folder: one folder per class, see `read_class_folders`.
+    2. A table: a file whose first line names its columns, such as `path,label,fold`. Columns `path` and `label` are
+       needed; for rawframes `frames` (or `num_frames`) may say how many there are; others serve `where` alone.
+       Columns are separated by commas in a .csv (by semicolons or tabs where its first line has no comma), by tabs in
+       a .tsv, by `delimiter` in any other file. Fields may stand in quotes.
+    3. A list, `path label` for videos and `folder frames label` for rawframes: any other file, fields separated by
+       blanks; also a .csv or .tsv without column names. The last fields are the label and the number of frames, all
+       before them is the path, which may hold blanks.
+
+    A label is an integer counted from 0, or a class name in a table, or in any file when `classes` are given. The
+    first row decides which, for the whole file. Text is UTF-8; blank lines, blanks around fields, a byte order mark
+    and Windows line ends do no harm.
+
+    Args:
+        annotation: the folder or file.
+        kind: video files, or a folder of images for each video.
+        root: folder or URL that relative paths in a file start from; empty: the file's own folder. A folder of class
+            folders is its own root.
+        classes: class names in the order of their indices, to give names (say, a validation set's) the same indices
+            elsewhere; without them names get indices in natural order.
+        delimiter: what separates fields, where the rules above would guess wrongly; a blank stands for any run of
+            spaces and tabs.
+        where: which rows of a table to take: conditions `column=value` or `column!=value` separated by commas, all of
+            which must hold, such as `fold!=0`. Values are compared as text.
+
+    Raises:
+        UserError: the annotation is missing, empty, not text, or faulty: which lines, what they hold, what is allowed.
+    """
+    annotation = Path(annotation)
+    if annotation.is_dir():
+        if where:
+            raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
+        return read_class_folders(annotation, kind=kind, classes=classes)
+    table = open_table(annotation, delimiter)
+    layout = layout_of(table, kind, where)
+    rows, class_names = _read_table(table, layout, tuple(classes) if classes is not None else None)
+    index = Index(
+        path_bytes=torch.from_numpy(rows.path_bytes),
+        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(rows.path_lengths, dtype=np.int64)])),
+        labels=torch.from_numpy(rows.labels),
+        frame_counts=torch.from_numpy(rows.frame_counts),
+        lines=torch.from_numpy(rows.lines),
+        source=str(annotation),
+        root=root or str(annotation.parent),
+        class_names=class_names,
+    )
+    if class_names is not None:
+        check_labels(index, len(class_names))
+    return index
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """Class names in the order of their indices, one a line.
+
+    Lines may be numbered, as in UCF101's `classInd.txt` (`1 ApplyEyeMakeup`): where every line starts with a number
+    and these count up from 0 or 1 without a gap, they are left out.
+
+    Raises:
+        UserError: the file is missing, empty or not text, or names a class twice.
+    """
+    text = read_text(Path(path)).decode()
+    lines = {number: line.strip() for number, line in enumerate(text.split("\n"), 1) if line.strip()}
+    if not lines:
+        raise UserError(f"'{path}' is empty; expected one class name a line")
+    words = [line.split(maxsplit=1) for line in lines.values()]
+    numbers = [first for first, *_ in words]
+    counted = any(numbers == [str(start + k) for k in range(len(words))] for start in (0, 1))
+    if counted and all(len(pair) == 2 for pair in words):
+        lines = dict(zip(lines, (name for _, name in words), strict=True))
+    seen: dict[str, int] = {}
+    for number, name in lines.items():
+        if seen.setdefault(name, number) != number:
+            raise UserError(f"{path}:{number}: class '{name}' already stands on line {seen[name]}")
+    return tuple(lines.values())
+
+
+def check_labels(index: Index, num_classes: int) -> None:
+    """Check that every video has a label of `num_classes` classes.
+
+    Raises:
+        UserError: labels are negative or too big: which lines, how many.
+    """
+    bad = torch.nonzero((index.labels < 0) | (index.labels >= num_classes)).flatten().numpy()
+    faults = LineFaults(index.source, f"labels 0 to {num_classes - 1}: there are {num_classes} classes, counted from 0")
+    faults.add(index.lines.numpy()[bad], lambda k: f"label {index.label(bad[k])} of '{index.path(bad[k])}'")
+    faults.check()
+
+
+class _Part(NamedTuple):
+    """Rows of a file as `Index` holds them, but lengths of paths instead of offsets."""
+
+    path_bytes: Bytes
+    path_lengths: NDArray[np.int32]
+    frame_counts: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    lines: NDArray[np.int32]
+
+
+def _read_table(table: Table, layout: Layout, classes: tuple[str, ...] | None) -> tuple[_Part, tuple[str, ...] | None]:
+    """All wanted rows, and the names of their classes."""
+    faults = LineFaults(str(table.source), layout.expected)
+    codes = defaultdict[bytes, int](count().__next__)
+    named: bool | None = None
+    parts = list[_Part]()
+    for block in table.rows():
+        fits = (block.count >= layout.least) & (block.count <= (layout.most or block.count))
+        _report(block, ~fits, layout.misfit, faults)
+        rows = block[fits]
+        if named is None and len(rows):
+            named = _is_name(rows.column(layout.label), classes, allowed=table.header is not None)
+        for condition in layout.conditions:
+            rows = condition.select(rows)
+        parts.append(_read_rows(rows, layout, codes if named else None, faults))
+    faults.check()
+    if not any(len(part.lines) for part in parts):
+        wanted = f"with {layout.wanted}" if layout.conditions else "below its header"
+        raise UserError(f"'{table.source}' has no rows {wanted}; expected a row for each video")
+    whole = _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    if not named:
+        return whole, classes
+    names = [name.decode() for name in codes]
+    class_names = classes or tuple(sorted(names, key=natural_key))
+    return whole._replace(labels=_class_indices(whole, names, class_names, table.source)), class_names
+
+
+def _is_name(labels: Column, classes: tuple[str, ...] | None, *, allowed: bool) -> bool:
+    """Whether labels are class names, judged by the first one."""
+    if classes is not None and labels.string(0) in classes:
+        return True
+    _, integers = labels.integers()
+    return (allowed or classes is not None) and not integers[0]
+
+
+def _read_rows(rows: Rows, layout: Layout, codes: defaultdict[bytes, int] | None, faults: LineFaults) -> _Part:
+    """Read the fields of `rows`. Labels are integers, or names where `codes` are given to number them."""
+    path, label = rows.column(*layout.path), rows.column(layout.label)
+    if layout.frames is None:
+        frame_counts, counted = np.zeros(len(rows), np.int64), np.ones(len(rows), np.bool_)
+    else:
+        frame_counts, counted = rows.column(layout.frames).integers()
+        counted &= frame_counts >= 0
+    if codes is None:
+        labels, labelled = label.integers()
+    else:
+        labels, labelled = label.codes(codes), label.lengths > 0
+    faulty = np.zeros(len(rows), np.bool_)
+    for sound, problem in (
+        (path.lengths > 0, "no path"),
+        (counted, "the number of frames is not a whole number"),
+        (labelled, "the label is not a whole number" if codes is None else "no label"),
+    ):
+        _report(rows, ~sound & ~faulty, problem, faults)
+        faulty |= ~sound
+    narrow = (column.astype(np.int32) for column in (path.lengths, frame_counts, labels, rows.lines))
+    return _Part(path.packed(), *narrow)
+
+
+def _report(rows: Rows, faulty: Mask, problem: str, faults: LineFaults) -> None:
+    bad = rows[faulty]
+    faults.add(bad.lines, lambda k: f"{problem}: {shortened(bad.column(0, -1).string(k).replace(UNIT_SEPARATOR, ','))}")
+
+
+def _class_indices(part: _Part, names: list[str], class_names: tuple[str, ...], source: Path) -> NDArray[np.int32]:
+    """(N,) indices into `class_names` for labels that are indices into `names`."""
+    index_of = {name: i for i, name in enumerate(class_names)}
+    labels = np.array([index_of.get(name, -1) for name in names], np.int32)[part.labels]
+    unknown = np.flatnonzero(labels < 0)
+    faults = LineFaults(str(source), f"one of the {len(class_names)} known classes")
+
+    def describe(k: int) -> str:
+        name = names[part.labels[unknown[k]]]
+        return f"label '{name}' is not a known class{did_you_mean(name, class_names)}"
+
+    faults.add(part.lines[unknown], describe)
+    faults.check()
+    return labels

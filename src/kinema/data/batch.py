@@ -1,0 +1,88 @@
+"""What travels from a video to the device: a sample, then a batch of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A video that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """Which sample to make: row `index` of the dataset, with the randomness of `epoch`."""
+
+    epoch: int
+    index: int
+
+
+@dataclass(slots=True)
+class Sample:
+    """One video as the model sees it.
+
+    clips: (V, T, C, H, W) uint8 in channels-last memory; V = views, T = frames seen together.
+    """
+
+    clips: Tensor
+    label: int
+    index: int
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What came of one `SampleKey`: a sample (none when no video could be read), and the bad files met on the way."""
+
+    sample: Sample | None
+    bad: tuple[BadFile, ...] = ()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples side by side.
+
+    clips: (B, V, T, C, H, W) uint8 in channels-last memory; labels, indices: (B,) int64; B may be 0 in evaluation,
+    when no video of the batch could be read.
+    """
+
+    clips: Tensor
+    labels: Tensor
+    indices: Tensor
+    bad: tuple[BadFile, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pin_memory(self) -> "Batch":
+        """Copy to page-locked memory, from which a device copies without waiting. Called by torch's DataLoader."""
+        return Batch(self.clips.pin_memory(), self.labels.pin_memory(), self.indices, self.bad)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move what a model reads to `device`; returns before the copy is done where memory is page-locked."""
+        return Batch(
+            self.clips.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), self.indices, self.bad
+        )
+
+
+def collate(fetched: Sequence[Fetched]) -> Batch:
+    """Stack samples of equal shape into a batch, keeping channels-last memory."""
+    samples = [one.sample for one in fetched if one.sample is not None]
+    return Batch(
+        clips=_stack([sample.clips for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        bad=tuple(file for one in fetched for file in one.bad),
+    )
+
+
+def _stack(clips: list[Tensor]) -> Tensor:
+    """(V, T, C, H, W) each → (B, V, T, C, H, W); `torch.stack` would give up the channels-last memory."""
+    if not clips:
+        return torch.empty((0, 1, 1, 3, 1, 1), dtype=torch.uint8)
+    return torch.stack([clip.movedim(2, -1) for clip in clips]).movedim(-1, 3)

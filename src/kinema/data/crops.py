@@ -1,0 +1,141 @@
+"""From decoded frames to what the model sees: one crop box per clip, one resize of that box, perhaps a flip."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge, Interval
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+
+class Box(NamedTuple):
+    """A rectangle of a frame, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(kw_only=True)
+class MultiScaleCrop:
+    """A box of random size at one of a few fixed places (TSN, Wang et al. 2016, section 3.3: corner cropping)."""
+
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    """Side lengths of the box, as fractions of the frame's short side."""
+    max_scale_gap: Annotated[int, Ge(0)] = 1
+    """How many places of `scales` the box's height and width may lie apart."""
+    positions: Literal[5, 13] = 5
+    """Corners and centre (5), or also the places between them (13)."""
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """A random box in a frame of `height` × `width` pixels."""
+        sides = [int(min(height, width) * scale) for scale in self.scales]
+        row, column = self._pairs()[rng.integers(len(self._pairs()))]
+        box_height, box_width = sides[row], sides[column]
+        down, right = self._places()[rng.integers(self.positions)]
+        # Quarter steps, rounded down first, as the reference implementations place the boxes.
+        return Box((height - box_height) // 4 * down, (width - box_width) // 4 * right, box_height, box_width)
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        count = range(len(self.scales))
+        return [(i, j) for i in count for j in count if abs(i - j) <= self.max_scale_gap]
+
+    def _places(self) -> list[tuple[int, int]]:
+        """(down, right) in quarters of the room that the box leaves."""
+        corners_and_centre = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+        between = [(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
+        return (corners_and_centre + between)[: self.positions]
+
+
+@dataclass(kw_only=True)
+class RandomResizedCrop:
+    """A box of random area and aspect ratio, anywhere (Szegedy et al. 2015)."""
+
+    area: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest area of the box, as fractions of the frame's."""
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height of the box."""
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:  # noqa: ARG002
+        """A random box in a frame of `height` × `width` pixels; drawn by torchvision, from torch's generator."""
+        crop = v2.RandomResizedCrop(size=1, scale=self.area, ratio=self.aspect)
+        box = crop.make_params([torch.empty((3, height, width), device="meta")])
+        return Box(box["top"], box["left"], box["height"], box["width"])
+
+
+@dataclass(kw_only=True)
+class TrainCrop:
+    """The random part of a frame that a training clip shows, the same in all its frames."""
+
+    box: MultiScaleCrop | RandomResizedCrop
+    size: Annotated[int, Ge(1)] = 224
+    """Side of the square that the box is resized to, in pixels."""
+    flip: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Probability of a horizontal flip. 0 where left and right have a meaning."""
+
+
+@dataclass(kw_only=True)
+class ViewCrops:
+    """The fixed parts of a frame that a test clip shows."""
+
+    crops: Literal["center", "three", "ten"] = "center"
+    """One centre crop; three along the longer side; or four corners, centre and their mirror images."""
+    short_side: Annotated[int, Ge(1)] = 256
+    """Size of the frame's short side, in pixels, of which the crop is `size`."""
+    size: Annotated[int, Ge(1)] = 224
+    """Side of the square that the model sees, in pixels; at most `short_side`."""
+
+    def __post_init__(self) -> None:
+        if self.size > self.short_side:
+            raise ValueError(f"size {self.size} must not be larger than short_side {self.short_side}")
+
+
+def crop_train(frames: Tensor, crop: TrainCrop, rng: np.random.Generator) -> Tensor:
+    """Frames (…, H, W, 3) uint8 → (…, 3, size, size) uint8 in channels-last memory: one random box for all frames."""
+    height, width = frames.shape[-3:-1]
+    clip = _cut(frames, crop.box.draw(height, width, rng), crop.size)
+    if rng.random() < crop.flip:
+        clip = _mirror(clip)
+    return clip.movedim(-1, -3)
+
+
+def crop_views(frames: Tensor, crops: ViewCrops) -> Tensor:
+    """Frames (V, T, H, W, 3) uint8 → (crops · V, T, 3, size, size) uint8 in channels-last memory."""
+    height, width = frames.shape[-3:-1]
+    views = torch.cat([_cut(frames, box, crops.size) for box in view_boxes(height, width, crops)])
+    if crops.crops == "ten":
+        views = torch.cat([views, _mirror(views)])
+    return views.movedim(-1, -3)
+
+
+def view_boxes(height: int, width: int, crops: ViewCrops) -> list[Box]:
+    """The boxes of `crops` in a frame of `height` × `width` pixels, the flipped ones not repeated."""
+    side = round(min(height, width) * crops.size / crops.short_side)
+    bottom, right = height - side, width - side
+    centre = Box(bottom // 2, right // 2, side, side)
+    match crops.crops:
+        case "center":
+            return [centre]
+        case "three" if width >= height:
+            return [Box(bottom // 2, left, side, side) for left in (0, right // 2, right)]
+        case "three":
+            return [Box(top, right // 2, side, side) for top in (0, bottom // 2, bottom)]
+        case "ten":
+            corners = [Box(top, left, side, side) for top in (0, bottom) for left in (0, right)]
+            return [*corners, centre]
+
+
+def _cut(frames: Tensor, box: Box, size: int) -> Tensor:
+    """(…, H, W, 3) → (…, size, size, 3): crop and resize in one step, channels staying where the decoder put them."""
+    images = frames.flatten(0, -4).movedim(-1, -3)
+    cut = F.resized_crop(images, *box, size=[size, size], antialias=True)
+    return cut.movedim(-3, -1).contiguous().unflatten(0, frames.shape[:-3])
+
+
+def _mirror(clip: Tensor) -> Tensor:
+    """Left becomes right in (…, H, W, 3)."""
+    return clip.flip(-2)

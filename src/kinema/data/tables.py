@@ -1,0 +1,124 @@
+"""Annotation files opened: encoding, delimiter, quotes, header."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinema.data.columns import BLANKS, Rows, blocks, split_rows
+from kinema.errors import UserError, did_you_mean
+
+# Takes the delimiter's place where quotes are taken away, so that delimiters inside fields stay what they are.
+UNIT_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A text file of delimited rows.
+
+    delimiter: one character between two fields, or a space: any run of blanks.
+    header: column names in lower case; None where the file has none.
+    start, first_line: byte and line number at which the rows begin, after the header.
+    """
+
+    source: Path
+    text: bytes
+    delimiter: str
+    header: tuple[str, ...] | None
+    start: int
+    first_line: int
+
+    def rows(self) -> Iterator[Rows]:
+        """All rows, many at a time."""
+        for block, line in blocks(self.text, start=self.start, line=self.first_line):
+            yield split_rows(block, self.delimiter, line)
+
+
+def open_table(path: Path, delimiter: str | None) -> Table:
+    """Read a file and see how it is laid out; `read_index` says by which rules.
+
+    Raises:
+        UserError: the file is missing, empty, not UTF-8 text, or its quotes do not match.
+    """
+    text = read_text(path)
+    first = _first_line(path, text)
+    delimiter = delimiter or _guess_delimiter(path, first[0].decode())
+    if delimiter != " " and b'"' in text:
+        text = _without_quotes(path, text, delimiter)
+        delimiter = UNIT_SEPARATOR
+        first = _first_line(path, text)
+    names = tuple(name.strip().lower() for name in first[0].decode().split(delimiter))
+    header = names if delimiter != " " and {"path", "label"} & set(names) else None
+    start = first.end() if header else 0
+    return Table(
+        source=path, text=text, delimiter=delimiter, header=header,
+        start=start, first_line=1 + text.count(b"\n", 0, start),
+    )  # fmt: skip
+
+
+def read_text(path: Path) -> bytes:
+    """The UTF-8 text of a file, without a byte order mark.
+
+    Raises:
+        UserError: the file is missing (the nearest name beside it is offered), unreadable, or not UTF-8 text.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"no file or folder '{path}'{did_you_mean(path.name, beside)}") from None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}") from None
+    text = text.removeprefix(codecs.BOM_UTF8)
+    for block, first_line in blocks(text):
+        content = block.tobytes()
+        try:
+            content.decode()
+            fault = content.find(b"\0")
+        except UnicodeDecodeError as error:
+            fault = error.start
+        if fault >= 0:
+            line = first_line + content.count(b"\n", 0, fault)
+            raise UserError(f"{path}:{line}: byte 0x{content[fault]:02x} is not UTF-8 text; save the file as UTF-8")
+    return text
+
+
+def _first_line(path: Path, text: bytes) -> re.Match[bytes]:
+    """The first line that is not blank, with its line end."""
+    line = re.compile(rb"[^%b][^\n]*\n?" % BLANKS).search(text)
+    if line is None:
+        raise UserError(f"'{path}' is empty; expected a row for each video")
+    return line
+
+
+def _guess_delimiter(path: Path, first_line: str) -> str:
+    match path.suffix.lower():
+        case ".tsv":
+            return "\t"
+        case ".csv":
+            return next((character for character in ",;\t" if character in first_line), " ")
+        case _:
+            return " "
+
+
+def _without_quotes(path: Path, text: bytes, delimiter: str) -> bytes:
+    """The same rows on the same lines with fields out of their quotes, `UNIT_SEPARATOR` between them.
+
+    Row by row in Python: slower than without quotes, and for a moment several times the file's size in memory.
+    """
+    reader = csv.reader(
+        io.StringIO(text.decode(), newline="\n"), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    rows, lines_before = [], 0
+    try:
+        for row in reader:
+            # A quoted field may span lines: blank lines after the row keep the numbers of the following ones.
+            content = UNIT_SEPARATOR.join(row).replace("\n", " ")
+            rows.append(content + "\n" * (reader.line_num - lines_before))
+            lines_before = reader.line_num
+    except csv.Error as error:
+        raise UserError(f"{path}:{lines_before + 1}: {error}; expected quotes around whole fields, in pairs") from None
+    return "".join(rows).encode()

@@ -1,0 +1,96 @@
+"""Frames of video files: torchcodec's where its FFmpeg libraries load, otherwise PyAV's."""
+
+import functools
+import re
+from importlib import import_module
+from importlib.metadata import version
+from typing import Literal
+
+import av
+
+from kinema.data.reader import FrameReader
+from kinema.data.video_pyav import PyAVReader
+from kinema.errors import UserError
+
+__all__ = ["FrameReader", "Reader", "open_video", "reader_in_use"]
+
+Reader = Literal["auto", "torchcodec", "pyav"]
+
+
+def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", threads: int = 1) -> FrameReader:
+    """Open one video for random access to its frames.
+
+    Frame `i` is the same picture whichever reader is used: torchcodec only gives frames that it is sure to find
+    (`TorchCodecReader`), and PyAV those of AVI and of other files without presentation times. Both turn them upright
+    and to RGB by the colour space and range that the file names. Pixels were equal to the last bit on every clip
+    tried, 8 and 10 bits, H.264, HEVC, AV1, VP9 and MPEG-4, with torchcodec on FFmpeg 5.1 beside PyAV on FFmpeg 8.1;
+    other pairs of versions may round differently, by a few grey levels.
+
+    Args:
+        source: A local path, or the bytes of a file.
+        path: The name of the video in messages; by default `source` itself.
+        reader: auto: torchcodec where it loads, otherwise PyAV.
+        threads: Threads to decode with. 1 is best where many videos are read at a time; 0: as many as there are cores.
+
+    Raises:
+        MediaError: the file is missing, holds no video or cannot be decoded.
+        UserError: `reader` is torchcodec, which does not load here.
+    """
+    path = path or (source if isinstance(source, str) else "video in memory")
+    exact = PyAVReader(source, path=path, threads=threads)
+    if not _by_torchcodec(reader) or not exact.packets.times or exact.packets.guessed:
+        return exact
+    from kinema.data.video_torchcodec import TorchCodecReader
+
+    try:
+        return TorchCodecReader(source, exact, threads=threads)
+    except (RuntimeError, ValueError):
+        return exact
+
+
+def reader_in_use(reader: Reader = "auto") -> str:
+    """Which library `open_video` decodes with, for a run's log; when that is not torchcodec, why.
+
+    Raises:
+        UserError: `reader` is torchcodec, which does not load here.
+    """
+    pyav = f"PyAV {av.__version__} (FFmpeg {av.ffmpeg_version_info})"
+    if _by_torchcodec(reader):
+        ffmpeg = import_module("torchcodec").ffmpeg_major_version
+        return f"torchcodec {version('torchcodec')} (FFmpeg {ffmpeg}); {pyav} for AVI and the like"
+    return pyav if reader == "pyav" else f"{pyav}, as torchcodec does not load: {_torchcodec_fault()}"
+
+
+def _by_torchcodec(reader: Reader) -> bool:
+    if reader == "pyav":
+        return False
+    fault = _torchcodec_fault()
+    if fault and reader == "torchcodec":
+        raise UserError(
+            f"reader 'torchcodec' does not load: {fault}. Install FFmpeg's libraries (apt-get install ffmpeg, "
+            "brew install ffmpeg or conda install ffmpeg) and the torchcodec that belongs to your torch, "
+            "or use reader 'auto' or 'pyav'"
+        )
+    return not fault
+
+
+@functools.cache
+def _torchcodec_fault() -> str:
+    """Why torchcodec does not load; empty when it does."""
+    # Imported at the first use only: that takes a second or two, and may fail.
+    try:
+        torchcodec = import_module("torchcodec")
+        if torchcodec.ffmpeg_major_version is None:
+            torchcodec.decoders.VideoDecoder(b"")  # raises what went wrong while it was imported
+    except (ImportError, OSError, RuntimeError) as error:
+        return _telling_line(str(error))
+    return ""
+
+
+def _telling_line(message: str) -> str:
+    """The line of torchcodec's message that says what to mend: it holds an error for each FFmpeg that it looked for."""
+    reasons = re.findall(r"^\w*Error: (.+)$", message, re.MULTILINE)
+    others = [reason for reason in reasons if not re.match(r"lib(av|sw)", reason)]
+    if reasons and not others:
+        return "FFmpeg's libraries, version 4 to 9, were not found"
+    return (others or message.splitlines())[0]

@@ -1,0 +1,75 @@
+"""Fixtures that several test modules use."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kinema.prepare.sample import prepare_sample
+from kinema.recipes import config_of
+from kinema.training import Config, train
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference numbers and real clips that stands beside a developer's checkout."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("no ../shared folder beside this checkout: reference numbers and real clips are not at hand")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small drawn dataset: 8 classes, 4 training and 2 validation clips of each."""
+    folder = tmp_path_factory.mktemp("data") / "sample"
+    prepare_sample(folder, train_per_class=4, val_per_class=2, workers=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a finished training of a very small model on `sample`."""
+    work_dir = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_config(sample), work_dir=work_dir)
+    return work_dir
+
+
+TINY = {
+    "model.width": "8",
+    "train_clip.crop.size": "32",
+    "val_views.crops.size": "32",
+    "val_views.crops.short_side": "32",
+    "test_views.crops.size": "32",
+    "test_views.crops.short_side": "32",
+    "data.batch_size": "4",
+    "data.workers": "0",
+    "schedule.epochs": "2",
+    "schedule.warmup_epochs": "0",
+    "training.log_every": "1",
+}
+"""Options that make the sample recipe a matter of seconds."""
+
+
+def tiny_config(sample: Path, **options: str) -> Config:
+    """A training on `sample` that takes seconds; `options` are dotted keys with `__` for the dot."""
+    changes = {key.replace("__", "."): value for key, value in options.items()}
+    places = {"data.train": str(sample / "train"), "data.val": str(sample / "val")}
+    return config_of("tsm_r18_video_1x1x8_sample_rgb", TINY | places | changes)
+
+
+def tiny_arguments(sample: Path, **options: str) -> list[str]:
+    """The same for the command line."""
+    changes = {key.replace("__", "."): value for key, value in options.items()}
+    places = {"data.train": str(sample / "train"), "data.val": str(sample / "val")}
+    return [f"--{key.replace('_', '-')}={value}" for key, value in (TINY | places | changes).items()]
+
+
+@pytest.fixture(autouse=True)
+def quiet_logging() -> Iterator[None]:
+    """A command sends messages to the stderr it finds, which in a test is another one each time."""
+    yield
+    logger = logging.getLogger("kinema")
+    logger.handlers.clear()
+    logger.propagate = True

@@ -1,0 +1,96 @@
+"""Datasets that are a folder per class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kinema.data.annotations import check_labels, read_index
+from kinema.data.class_folders import natural_key
+from kinema.data.index import Index
+from kinema.errors import UserError
+
+
+def labelled(index: Index) -> list[tuple[str, int]]:
+    return [(index.path(i), index.label(i)) for i in range(len(index))]
+
+
+def fault(folder: Path, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        read_index(folder, **({"kind": "video"} | options))
+    return str(caught.value)
+
+
+def touch(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def test_class_folders_of_videos(tmp_path: Path) -> None:
+    touch(tmp_path, "c10/a.mp4", "c2/v10.AVI", "c2/v9.webm", "c2/deep/er/é x.mkv", "c2/notes.txt", "c2/.h.mp4")
+    touch(tmp_path, ".cache/x.mp4", "c2/.trash/x.mp4", "list.csv")
+    index = read_index(tmp_path, kind="video")
+    assert index.class_names == ("c2", "c10")
+    assert labelled(index) == [
+        (f"{tmp_path}/c2/deep/er/é x.mkv", 0),
+        (f"{tmp_path}/c2/v9.webm", 0),
+        (f"{tmp_path}/c2/v10.AVI", 0),
+        (f"{tmp_path}/c10/a.mp4", 1),
+    ]
+    assert read_index(tmp_path, kind="video", classes=["c10", "x", "c2"]).labels.tolist() == [2, 2, 2, 0]
+
+
+def test_class_folders_of_rawframes(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "b/2/1.jpg", "b/10/1.png", "b/10/2.png", "a/x/y/1.JPEG", "a/cover.jpg", "a/x/readme.md", "a/e/e.mp4"
+    )
+    index = read_index(tmp_path, kind="rawframes")
+    assert labelled(index) == [(f"{tmp_path}/a/x/y", 0), (f"{tmp_path}/b/2", 1), (f"{tmp_path}/b/10", 1)]
+
+
+def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.mp4", "data/other/b.mp4")
+    (tmp_path / "data/linked").symlink_to(tmp_path / "real")
+    assert labelled(read_index(tmp_path / "data", kind="video"))[0] == (f"{tmp_path}/data/linked/a.mp4", 0)
+
+
+def test_faulty_class_folders(tmp_path: Path) -> None:
+    loose = touch(tmp_path / "loose", "a.mp4")
+    assert "<class>/<video file>" in fault(loose)
+    bare = touch(tmp_path / "bare", "run/a.mp4", "walk/b.txt", "sit/01/1.jpg")
+    message = fault(bare)
+    assert f"'{bare}/walk'" in message
+    assert f"'{bare}/sit'" in message
+    assert f"'{bare}/run'" not in message
+    assert "rawframes" in fault(touch(tmp_path / "frames", "run/01/1.jpg"))
+    good = touch(tmp_path / "good", "runing/a.mp4")
+    assert "'runing' is not one of the 2 known classes; did you mean 'running'?" in fault(
+        good, classes=["running", "sit"]
+    )
+    assert "folder" in fault(good, where="fold=0")
+
+
+def test_labels_of_folders_out_of_range_name_the_video(tmp_path: Path) -> None:
+    index = read_index(touch(tmp_path, "a/1.mp4", "b/2.mp4"), kind="video")
+    with pytest.raises(UserError, match=f"label 1 of '{tmp_path}/b/2.mp4'"):
+        check_labels(index, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "ordered"),
+    [
+        (["b10", "b9", "a", "b"], ["a", "b", "b9", "b10"]),
+        (["10", "9", "009", "x"], ["009", "9", "10", "x"]),
+        (["v1.10.2", "v1.9.30", "v1.9.4"], ["v1.9.4", "v1.9.30", "v1.10.2"]),
+    ],
+)
+def test_natural_order(found: Sequence[str], ordered: Sequence[str]) -> None:
+    assert sorted(found, key=natural_key) == ordered
+
+
+def test_weizmann_rawframes(shared: Path) -> None:
+    index = read_index(shared / "data/weizmann_rawframes", kind="rawframes")
+    assert (len(index), len(index.class_names)) == (93, 10)
+    assert sum(len(list(Path(index.path(i)).glob("*.jpg"))) for i in range(len(index))) == 1371

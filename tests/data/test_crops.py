@@ -1,0 +1,129 @@
+"""Crops against plain slicing and resizing."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinema.data.crops import (
+    MultiScaleCrop,
+    RandomResizedCrop,
+    TrainCrop,
+    ViewCrops,
+    crop_train,
+    crop_views,
+    view_boxes,
+)
+
+sizes = st.integers(16, 400)
+boxes = st.sampled_from(
+    [
+        MultiScaleCrop(),
+        MultiScaleCrop(scales=(1.0, 0.8), max_scale_gap=0),
+        MultiScaleCrop(positions=13),
+        RandomResizedCrop(),
+    ]
+)
+
+
+@given(boxes, sizes, sizes, st.integers(0, 2**32))
+def test_random_boxes_lie_inside_the_frame(
+    crop: MultiScaleCrop | RandomResizedCrop, height: int, width: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    box = crop.draw(height, width, np.random.default_rng(seed))
+    assert box.height > 0
+    assert box.width > 0
+    assert 0 <= box.top <= height - box.height
+    assert 0 <= box.left <= width - box.width
+
+
+def test_multi_scale_crop_draws_all_boxes_of_the_paper_equally_often() -> None:
+    """240×320 frames: sides 240 and 120 within one scale of each other, at corners and centre."""
+    rng = np.random.default_rng(0)
+    crop = MultiScaleCrop(scales=(1.0, 0.5), max_scale_gap=1)
+    expected = {
+        (top, left, height, width)
+        for height in (240, 120)
+        for width in (240, 120)
+        for top, left in [
+            (0, 0),
+            (0, 320 - width),
+            (240 - height, 0),
+            (240 - height, 320 - width),
+            ((240 - height) // 2, (320 - width) // 2),
+        ]
+    }
+    drawn = [tuple(crop.draw(240, 320, rng)) for _ in range(4000)]
+    assert set(drawn) == expected
+    # Of 20 pairs of size and place, the full-height ones coincide in twos, so a box has probability 1/20 or 2/20.
+    assert min(map(drawn.count, expected)) > 4000 / 20 * 0.7
+
+
+def test_scale_gap_zero_keeps_boxes_square() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [MultiScaleCrop(scales=(1.0, 0.8, 0.6), max_scale_gap=0).draw(100, 200, rng) for _ in range(200)]
+    assert {(box.height, box.width) for box in drawn} == {(100, 100), (80, 80), (60, 60)}
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 340), (340, 256), (256, 256), (120, 213)])
+@pytest.mark.parametrize("crops", ["center", "three", "ten"])
+def test_view_boxes_equal_cropping_after_resizing(height: int, width: int, crops: str) -> None:
+    """The crops that papers take from a frame resized to a short side of 256 are the same parts of the picture."""
+    scale = 256 / min(height, width)
+    tall, wide = round(height * scale), round(width * scale)
+    for size in (224, 256):
+        options = ViewCrops(crops=crops, short_side=256, size=size)  # type: ignore[arg-type]
+        corners = {"center": [(0.5, 0.5)], "three": [(0, 0), (0.5, 0.5), (1, 1)]}.get(
+            crops, [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
+        )
+        for box, (down, right) in zip(view_boxes(height, width, options), corners, strict=True):
+            if crops == "three":
+                down, right = (0.5, right) if width >= height else (down, 0.5)
+            assert box.top * scale == pytest.approx((tall - size) * down, abs=2)
+            assert box.left * scale == pytest.approx((wide - size) * right, abs=2)
+            assert box.height * scale == pytest.approx(size, abs=1)
+
+
+def test_views_show_the_pixels_of_their_boxes() -> None:
+    frames = torch.randint(0, 256, (2, 3, 40, 60, 3), dtype=torch.uint8)
+    views = crop_views(frames, ViewCrops(crops="ten", short_side=40, size=30))  # no resize: the side is 30 pixels
+    assert views.shape == (20, 3, 3, 30, 30)
+    pixels = views.movedim(-3, -1)
+    assert pixels.is_contiguous()
+    tops_and_lefts = [(0, 0), (0, 30), (10, 0), (10, 30), (5, 15)]
+    for number, (top, left) in enumerate(tops_and_lefts):
+        part = frames[:, :, top : top + 30, left : left + 30]
+        assert torch.equal(pixels[2 * number : 2 * number + 2], part)
+        assert torch.equal(pixels[10 + 2 * number : 12 + 2 * number], part.flip(-2))
+
+
+def test_a_training_crop_is_one_box_for_all_frames_flipped_as_often_as_asked() -> None:
+    frame = torch.arange(40 * 60 * 3, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 40, 60, 3)
+    frames = frame.expand(1, 4, 40, 60, 3)
+    crop = TrainCrop(box=MultiScaleCrop(scales=(1.0,)), size=40, flip=0.25)
+    rng = np.random.default_rng(0)
+    flipped = 0
+    for _ in range(400):
+        clip = crop_train(frames, crop, rng).movedim(-3, -1)
+        assert torch.equal(clip, clip[:, :1].expand_as(clip))
+        lefts = [left for left in (0, 10, 20) if torch.equal(clip[0, 0], frame[0, 0, :, left : left + 40])]
+        mirrored = [left for left in (0, 10, 20) if torch.equal(clip[0, 0], frame[0, 0, :, left : left + 40].flip(1))]
+        assert len(lefts) + len(mirrored) == 1
+        flipped += len(mirrored)
+    assert 60 < flipped < 140
+
+
+def test_resized_crop_keeps_a_smooth_picture() -> None:
+    """Bilinear sampling of a linear ramp is the ramp."""
+    ramp = torch.linspace(0, 240, 120)[None, :, None].expand(90, 120, 3).round().to(torch.uint8)
+    view = crop_views(ramp[None, None], ViewCrops(short_side=90, size=45))
+    across = view[0, 0, 0, 22].float()
+    assert across.diff().min() >= 0
+    assert across.mean().item() == pytest.approx(120, abs=1.5)
+
+
+def test_a_crop_larger_than_the_short_side_is_refused() -> None:
+    with pytest.raises(ValueError, match="size 256 must not be larger than short_side 224"):
+        ViewCrops(short_side=224, size=256)

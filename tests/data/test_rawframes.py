@@ -1,0 +1,164 @@
+"""Rawframes against Pillow's decoding of the same files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kinema.data.rawframes import open_rawframes
+from kinema.errors import MediaError, UserError
+
+
+def write_frame(path: Path, number: int, *, size: tuple[int, int] = (36, 24), mode: str = "RGB") -> None:
+    """A smooth picture, so that JPEG keeps it nearly as it is; `number` sets its brightness."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    pixels = np.stack([rows * 4, columns * 3, np.full_like(rows, 20 * number % 256)], -1).astype(np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path, quality=95)
+
+
+def by_pillow(*paths: Path) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(np.array(Image.open(path).convert("RGB"))) for path in paths])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`img_00001.jpg` to `img_00012.jpg`."""
+    path = tmp_path_factory.mktemp("video")
+    for number in range(1, 13):
+        write_frame(path / f"img_{number:05}.jpg", number)
+    return path
+
+
+@settings(max_examples=30)
+@given(indices=st.lists(st.integers(0, 11), min_size=1, max_size=20))
+@pytest.mark.parametrize("options", [{}, {"template": "img_{:05}.jpg"}, {"template": "img_{:05}.jpg", "count": 12}])
+def test_any_order_with_repeats(folder: Path, options: dict[str, str | int], indices: list[int]) -> None:
+    video = open_rawframes(str(folder), **options)
+    frames = video.frames(indices)
+    assert len(video) == 12
+    assert video.fps is None
+    assert video.path == str(folder)
+    assert frames.dtype == torch.uint8
+    assert frames.is_contiguous()
+    expected = by_pillow(*(folder / f"img_{index + 1:05}.jpg" for index in indices))
+    # Pillow's libjpeg may be another one and round otherwise.
+    assert (frames.int() - expected.int()).abs().max() <= 2
+
+
+@pytest.mark.parametrize("indices", [[12], [-1], [0, 3, 12]])
+def test_an_index_outside_the_video(folder: Path, indices: list[int]) -> None:
+    with pytest.raises(IndexError, match="of a video of 12 frames"):
+        open_rawframes(str(folder)).frames(indices)
+
+
+def test_natural_order_of_unpadded_numbers(tmp_path: Path) -> None:
+    for number in (1, 2, 9, 10, 11, 100):
+        write_frame(tmp_path / f"frame{number}.jpg", number)
+    (tmp_path / "notes.txt").write_text("not a frame")
+    write_frame(tmp_path / "._frame1.jpg", 0)
+    expected = by_pillow(*(tmp_path / f"frame{number}.jpg" for number in (1, 2, 9, 10, 11, 100)))
+    frames = open_rawframes(str(tmp_path)).frames(range(6))
+    assert (frames.int() - expected.int()).abs().max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [("jpg", "L"), ("jpeg", "CMYK"), ("png", "RGB"), ("PNG", "L"), ("png", "P")]
+)
+def test_kinds_of_images(tmp_path: Path, suffix: str, mode: str) -> None:
+    write_frame(tmp_path / f"1.{suffix}", 1, mode=mode)
+    frames = open_rawframes(str(tmp_path)).frames([0])
+    assert frames.shape == (1, 24, 36, 3)
+    assert (frames.int() - by_pillow(tmp_path / f"1.{suffix}").int()).abs().max() <= 2
+
+
+def test_count_takes_the_first_frames(folder: Path) -> None:
+    assert len(open_rawframes(str(folder), count=7)) == 7
+
+
+def test_a_template_with_a_count_lists_no_folder(tmp_path: Path) -> None:
+    video = open_rawframes(str(tmp_path / "missing"), template="{:06}.png", count=3)
+    assert len(video) == 3
+    with pytest.raises(MediaError) as error:
+        video.frames([2, 1])
+    assert error.value.path == str(tmp_path / "missing")
+    assert error.value.reason == "000002.png is missing"
+
+
+def test_numbering_from_another_number(tmp_path: Path) -> None:
+    for number in range(5):
+        write_frame(tmp_path / f"{number}.png", number)
+    assert len(open_rawframes(str(tmp_path), template="{}.png", first=0)) == 5
+    assert len(open_rawframes(str(tmp_path), template="{}.png")) == 4
+    third = open_rawframes(str(tmp_path), template="{}.png", count=5, first=0).frames([2])
+    assert torch.equal(third, by_pillow(tmp_path / "2.png"))
+
+
+@pytest.mark.parametrize("lost", [1, 5, 10])
+def test_the_first_missing_frame_is_named(tmp_path: Path, lost: int) -> None:
+    for number in range(1, 11):
+        if number != lost:
+            write_frame(tmp_path / f"img_{number:05}.jpg", number)
+    with pytest.raises(MediaError, match=f"holds 9 of the 10 frames listed: img_{lost:05}.jpg is missing"):
+        open_rawframes(str(tmp_path), count=10)
+    by_template = open_rawframes(str(tmp_path), template="img_{:05}.jpg", count=10)
+    with pytest.raises(MediaError, match=f"img_{lost:05}.jpg is missing"):
+        by_template.frames(range(10))
+
+
+def test_frames_beside_flow(tmp_path: Path) -> None:
+    """MMAction2 puts RGB and flow of a video into one folder: together they are no video."""
+    for number in (1, 2):
+        for series in ("img", "flow_x", "flow_y"):
+            write_frame(tmp_path / f"{series}_{number:05}.jpg", number)
+    with pytest.raises(MediaError, match=r"several series of images, flow_x_#.jpg, flow_y_#.jpg, img_#.jpg"):
+        open_rawframes(str(tmp_path))
+    assert len(open_rawframes(str(tmp_path), template="img_{:05}.jpg")) == 2
+
+
+def test_a_frame_of_another_size(tmp_path: Path) -> None:
+    write_frame(tmp_path / "1.jpg", 1)
+    write_frame(tmp_path / "2.jpg", 2)
+    write_frame(tmp_path / "3.jpg", 3, size=(40, 30))
+    with pytest.raises(MediaError, match=r"3\.jpg is 40x30 and 1\.jpg is 36x24"):
+        open_rawframes(str(tmp_path)).frames([2, 0])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_damaged_frame(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"1.{suffix}"
+    write_frame(path, 1)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"this is no picture"):
+        path.write_bytes(damaged)
+        with pytest.raises(MediaError, match=rf"1.{suffix} cannot be read"):
+            open_rawframes(str(tmp_path)).frames([0])
+
+
+def test_folders_without_frames(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(MediaError, match="holds no frames"):
+        open_rawframes(str(tmp_path))
+    with pytest.raises(MediaError, match=r"holds no frames named img_\{:05\}.jpg"):
+        open_rawframes(str(tmp_path), template="img_{:05}.jpg")
+    with pytest.raises(MediaError, match="No such file"):
+        open_rawframes(str(tmp_path / "nowhere"))
+    with pytest.raises(MediaError, match="Not a directory"):
+        open_rawframes(str(tmp_path / "file.txt"))
+
+
+@pytest.mark.parametrize("template", ["img.jpg", "img_{name}.jpg", "img_{:05.jpg", "img_{:s}.jpg"])
+def test_a_template_without_a_place_for_the_number(folder: Path, template: str) -> None:
+    with pytest.raises(UserError, match="no place for the number of a frame"):
+        open_rawframes(str(folder), template=template, count=3)
+
+
+def test_real_gray_frames(shared: Path) -> None:
+    folder = shared / "data" / "weizmann_rawframes" / "bend" / "01"
+    paths = sorted(folder.glob("img_*.jpg"))
+    frames = open_rawframes(str(folder)).frames(range(len(paths)))
+    assert frames.shape == (len(paths), 144, 180, 3)
+    assert (frames.int() - by_pillow(*paths).int()).abs().max() <= 2
