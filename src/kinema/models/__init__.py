@@ -1,0 +1,89 @@
+"""Networks: tensors in, tensors out. They know no config tree, no dataset and no file.
+
+A model is described by its options, which stand beside its builder: `build(TSMOptions(num_classes=8))`, or
+`tsm(num_classes=8)`. Name and options together rebuild it: `build(options_from(name, values))`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from kinema.errors import UserError, did_you_mean
+from kinema.models.complexity import complexity
+from kinema.models.foreign import load_foreign_state_dict
+from kinema.models.pretrained import load_imagenet
+from kinema.models.recognizer import Recognizer
+from kinema.models.tsm import TSM, TSMOptions, tsm
+from kinema.models.tsn import TSN, TSNOptions, tsn
+
+__all__ = [
+    "MODELS",
+    "TSM",
+    "TSN",
+    "Options",
+    "Recognizer",
+    "TSMOptions",
+    "TSNOptions",
+    "build",
+    "complexity",
+    "load_foreign_state_dict",
+    "load_imagenet",
+    "load_pretrained",
+    "name_of",
+    "options_from",
+    "tsm",
+    "tsn",
+]
+
+Options = TSNOptions | TSMOptions
+
+MODELS: dict[str, tuple[type[Options], Callable[..., Recognizer]]] = {
+    "tsn": (TSNOptions, tsn),
+    "tsm": (TSMOptions, tsm),
+}
+"""Name → options and builder, whose keywords are the options' fields without `pretrained`."""
+
+
+def build(options: Options) -> Recognizer:
+    """The model that `options` describe, with random weights: nothing is downloaded."""
+    _, builder = MODELS[name_of(options)]
+    return builder(
+        **{field.name: getattr(options, field.name) for field in fields(options) if field.name != "pretrained"}
+    )
+
+
+def load_pretrained(model: Recognizer, options: Options) -> None:
+    """Fill `model`'s backbone as `options.pretrained` says.
+
+    Raises:
+        UserError: The weights cannot be had, or do not exist for the backbone's width.
+    """
+    if options.pretrained == "imagenet":
+        load_imagenet(model.backbone)
+
+
+def name_of(options: Options) -> str:
+    """The name in `MODELS` of the model that `options` describe."""
+    return next(name for name, (kind, _) in MODELS.items() if type(options) is kind)
+
+
+def options_from(name: str, values: Mapping[str, Any]) -> Options:
+    """The options of model `name` with `values`, as `dataclasses.asdict` gives them, or JSON in between.
+
+    Raises:
+        UserError: The model or a field is unknown, or a field does not allow its value.
+    """
+    if name not in MODELS:
+        raise UserError(f"unknown model '{name}'{did_you_mean(name, MODELS)}; known: {', '.join(MODELS)}")
+    kind, _ = MODELS[name]
+    known = [field.name for field in fields(kind)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown option '{key}' of model '{name}'{did_you_mean(key, known)}")
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors())
+        raise UserError(f"options of model '{name}': {faults}") from error

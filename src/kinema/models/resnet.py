@@ -1,0 +1,167 @@
+"""2D residual networks (He et al., 2016, arXiv:1512.03385) as extractors of frame features.
+
+State-dict names are torchvision's, so ImageNet weights and other tools' fit without a map.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Depth = Literal[18, 34, 50, 101, 152]
+FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
+Shift = Callable[[Tensor, int], Tensor]
+"""Moves features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
+
+
+class ResNet(nn.Module):
+    """A ResNet without its classifier: `(N, 3, H, W)` → `(N, out_channels, H/32, W/32)`.
+
+    `depth` 18 and 34 are made of basic blocks; 50, 101 and 152 of bottlenecks with the stride on the 3×3 convolution.
+    The stem has `width` channels, stage i of 1–4 has `width · 2^(i-1)`, four times that at a bottleneck's end.
+    `frozen_stages` keeps the stem (0), or the stem and as many stages, as they are: no gradients, batch norm in eval
+    mode; -1 freezes nothing. `norm_eval` keeps every batch norm in eval mode. `zero_init_residual` starts each block as
+    the identity, by zero scales in its last batch norm (Goyal et al., 2017, section 5.1).
+    """
+
+    def __init__(
+        self,
+        depth: Depth,
+        *,
+        width: int = 64,
+        frozen_stages: FrozenStages = -1,
+        norm_eval: bool = False,
+        zero_init_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        block, lengths = _LAYOUTS[depth]
+        self.depth = depth
+        self.width = width
+        self.out_channels = 8 * width * block.expansion
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = _stage(block, lengths[0], width, width, stride=1)
+        self.layer2 = _stage(block, lengths[1], width * block.expansion, 2 * width, stride=2)
+        self.layer3 = _stage(block, lengths[2], 2 * width * block.expansion, 4 * width, stride=2)
+        self.layer4 = _stage(block, lengths[3], 4 * width * block.expansion, 8 * width, stride=2)
+
+        self._init_weights(zero_init_residual)
+        for module in self._frozen():
+            module.requires_grad_(False)
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """The four stages of residual blocks."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def forward(self, x: Tensor, segments: int = 1) -> Tensor:
+        """Features of frames; `segments` is T of blocks that shift, whose input is `(N·T, 3, H, W)`, clip by clip."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, segments)
+        return x
+
+    def train(self, mode: bool = True) -> "ResNet":
+        """As `nn.Module.train`, except for what `frozen_stages` and `norm_eval` keep in eval mode."""
+        super().train(mode)
+        for module in self._frozen():
+            module.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _frozen(self) -> Iterator[nn.Module]:
+        if self.frozen_stages >= 0:
+            yield from (self.conv1, self.bn1, *self.stages[: self.frozen_stages])
+
+    def _init_weights(self, zero_init_residual: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif zero_init_residual and isinstance(module, BasicBlock):
+                nn.init.zeros_(module.bn2.weight)
+            elif zero_init_residual and isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut. A `shift`, if set, comes before the first convolution."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.shift: Shift | None = None
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _projection(in_channels, width, stride)
+
+    def forward(self, x: Tensor, segments: int) -> Tensor:
+        """`(N·T, in_channels, H, W)` → `(N·T, width, H/stride, W/stride)`."""
+        out = x if self.shift is None else self.shift(x, segments)
+        out = F.relu(self.bn1(self.conv1(out)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu(out, inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions beside a shortcut. A `shift`, if set, comes before the first convolution."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.shift: Shift | None = None
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, self.expansion * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.expansion * width)
+        self.downsample = _projection(in_channels, self.expansion * width, stride)
+
+    def forward(self, x: Tensor, segments: int) -> Tensor:
+        """`(N·T, in_channels, H, W)` → `(N·T, 4 · width, H/stride, W/stride)`."""
+        out = x if self.shift is None else self.shift(x, segments)
+        out = F.relu(self.bn1(self.conv1(out)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu(out, inplace=True)
+
+
+_LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], length: int, in_channels: int, width: int, *, stride: int
+) -> nn.Sequential:
+    first = block(in_channels, width, stride)
+    return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(length - 1)))
+
+
+def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """The shortcut of a block that changes the shape; None where the identity will do."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+    )

@@ -1,0 +1,81 @@
+"""The reference implementation's weights, inputs and numbers, as `../shared/parity/README.md` describes them."""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the reference says of a model: its state dict's shapes by key, its parameters, its input's shape."""
+
+    shapes: dict[str, list[int]]
+    parameters: list[str]
+    input_shape: list[int]
+
+
+def keys(shared: Path, model: str) -> Keys:
+    found = _json(shared / "parity" / "keys" / f"{model}.json")
+    return Keys(shapes=found["state_dict"], parameters=found["parameters"], input_shape=found["input_shape"])
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the reference computes: logits, then loss, gradient norms and running sums of one training step."""
+
+    logits: Tensor
+    train_loss: float
+    grad_norm: dict[str, float]
+    running_sum_after: dict[str, float]
+
+
+def numbers(shared: Path, model: str) -> Numbers:
+    found = _json(shared / "parity" / "numbers" / f"{model}.json")
+    return Numbers(
+        logits=load_file(shared / "parity" / "numbers" / f"{model}.safetensors")["eval"],
+        train_loss=found["train_loss"],
+        grad_norm=found["grad_norm"],
+        running_sum_after=found["running_sum_after"],
+    )
+
+
+def state_dict(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
+    """The reference's weights, drawn from each key's own seed."""
+    return {key: _weight(key, shape) for key, shape in shapes.items()}
+
+
+def clips(input_shape: list[int]) -> Tensor:
+    """The reference's clips `(B, S, 3, H, W)`, as `(B, 3, S, H, W)`."""
+    *leading, height, width = input_shape
+    noise = np.random.RandomState(0).standard_normal((*leading, height // 8, width // 8))
+    return torch.from_numpy(noise.repeat(8, -2).repeat(8, -1).astype(np.float32)).transpose(1, 2)
+
+
+def labels(clips: int) -> Tensor:
+    return 7 * torch.arange(clips) + 3
+
+
+def _weight(key: str, shape: list[int]) -> Tensor:
+    if key.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
+    z = np.random.RandomState(zlib.crc32(key.encode()) & 0xFFFFFFFF).standard_normal(shape)
+    if key.endswith(("running_mean", ".bias")):
+        z = 0.1 * z
+    elif key.endswith("running_var"):
+        z = 1 + 0.1 * abs(z)
+    elif len(shape) == 1:
+        z = 1 + 0.1 * z
+    else:
+        z = z * np.sqrt(2 / np.prod(shape[1:]))
+    return torch.from_numpy(z.astype(np.float32))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())

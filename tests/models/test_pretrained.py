@@ -1,0 +1,74 @@
+"""ImageNet weights: taken from torch's hub cache, and what is said when they cannot be had."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from kinema.errors import UserError
+from kinema.models import TSMOptions, TSNOptions, build, load_pretrained
+
+FILE = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which torch looks for downloaded weights, on a machine that reaches no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for variable in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("kind", [TSNOptions, TSMOptions])
+def test_a_file_put_into_the_cache_fills_the_backbone_alone(cache: Path, kind: type[TSNOptions]) -> None:
+    imagenet = torchvision.models.resnet18()
+    torch.save(imagenet.state_dict(), cache / FILE)
+    options = kind(depth=18, num_classes=5)
+    model = build(options)
+    head = model.fc.weight.clone()
+    load_pretrained(model, options)
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, imagenet.state_dict()[key]), key
+    assert torch.equal(model.fc.weight, head)
+
+
+def assert_says_what_to_do(message: str, file: Path) -> None:
+    for part in ("https://download.pytorch.org/models/", FILE, str(file), "--model.pretrained none"):
+        assert part in message
+
+
+def test_a_failed_download_says_what_to_do(cache: Path) -> None:
+    options = TSNOptions(depth=18)
+    with pytest.raises(UserError) as error:
+        load_pretrained(build(options), options)
+    assert_says_what_to_do(str(error.value), cache / FILE)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+def test_a_damaged_file_in_the_cache_says_what_to_do(cache: Path, content: bytes) -> None:
+    (cache / FILE).write_bytes(content)
+    options = TSNOptions(depth=18)
+    with pytest.raises(UserError) as error:
+        load_pretrained(build(options), options)
+    assert_says_what_to_do(str(error.value), cache / FILE)
+
+
+def test_imagenet_weights_fit_one_width_only() -> None:
+    options = TSNOptions(depth=18, width=32)
+    with pytest.raises(UserError, match=r"width 64 only, found 32; .*--model\.pretrained none"):
+        load_pretrained(build(options), options)
+
+
+def test_none_leaves_the_weights_alone(cache: Path) -> None:
+    options = TSNOptions(depth=18, width=8, pretrained="none")
+    model = build(options)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_pretrained(model, options)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert list(cache.iterdir()) == []
