@@ -1,0 +1,1 @@
+"""What a trained model is for: test, predict, and the pictures of both."""

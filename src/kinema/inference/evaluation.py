@@ -1,0 +1,76 @@
+"""Every video of a labelled set, scored and counted: what validation and testing share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from kinema.console import progress
+from kinema.data.bad_files import gather
+from kinema.data.batch import BadFile, Batch
+from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.index import Index
+from kinema.data.loader import EvalBatches, load
+from kinema.data.views import Views
+from kinema.inference.runtime import RuntimeOptions, autocast
+from kinema.recognition import RecognitionMetrics, RecognitionOptions, video_scores
+
+_FRAMES_AT_ONCE = 512  # bounds the memory of a forward pass when a video has many views
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    metrics: `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over all processes.
+    confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes.
+    rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes).
+    bad: files that could not be read, over all processes.
+    """
+
+    metrics: dict[str, float]
+    confusion: Tensor
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    bad: list[BadFile]
+
+
+def evaluation_batches(
+    index: Index, views: Views, options: DataOptions, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
+) -> DataLoader[Batch]:
+    """Every video of `index` once, dealt out to `world` processes, of which each has `workers` loader processes."""
+    batches = EvalBatches(len(index), options.val_batch_size, rank=rank, world=world)
+    return load(VideoDataset(index, views, options), batches, workers=workers, pin=pin)
+
+
+def evaluate(
+    model: nn.Module,
+    batches: DataLoader[Batch],
+    *,
+    num_classes: int,
+    task: RecognitionOptions,
+    runtime: RuntimeOptions,
+    device: torch.device,
+    show: bool = True,
+) -> Evaluation:
+    """Score every video of `batches` and measure the answers over all processes. Leaves `model` in eval mode."""
+    model.eval()
+    metrics = RecognitionMetrics(num_classes, device)
+    rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
+    with torch.inference_mode(), autocast(device, runtime), progress("testing", len(batches), show=show) as meter:
+        for batch in batches:
+            bad.extend(batch.bad)
+            meter.advance()
+            if not len(batch):
+                continue
+            here = batch.to(device)
+            answer = video_scores(model, here.clips, task, chunk=max(1, _FRAMES_AT_ONCE // here.clips.shape[2]))
+            metrics.update(answer, here.labels)
+            rows.append(batch.indices.numpy())
+            scores.append(answer.cpu().numpy())
+    bad = gather(bad)
+    found, confusion = metrics.compute()
+    return Evaluation({**found, "bad_files": len(bad)}, confusion, np.concatenate(rows), np.concatenate(scores), bad)

@@ -1,0 +1,149 @@
+"""A model on disk: `model.safetensors`, and `model.json` with all that is needed to use it."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kinema.data.dataset import DataOptions
+from kinema.data.views import Views
+from kinema.errors import UserError
+from kinema.models import Options, Recognizer, build, name_of, options_from
+from kinema.recognition import RecognitionOptions
+from kinema.storage import settled
+from kinema.version import __version__
+
+log = logging.getLogger(__name__)
+
+_WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
+
+
+@dataclass(kw_only=True)
+class ModelDescription:
+    """What a model is, what its classes are called, and how videos are shown to it."""
+
+    recipe: str
+    model: Options
+    classes: tuple[str, ...]
+    task: RecognitionOptions
+    data: DataOptions
+    val_views: Views
+    test_views: Views
+
+
+def save_model(folder: Path, weights: Mapping[str, Tensor], description: ModelDescription) -> None:
+    """Write a model into an existing folder.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    content = {"kinema": __version__, "architecture": name_of(description.model), **asdict(description)}
+    (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)
+    except SafetensorError as error:  # its way to say that writing failed
+        raise OSError(str(error)) from error
+
+
+def load_model(model: Path) -> tuple[Recognizer, ModelDescription]:
+    """Build the model of a run folder, a checkpoint folder or a `model.safetensors`, with its weights, in eval mode.
+
+    Raises:
+        UserError: there is no model, or its files are damaged.
+    """
+    folder = find_model(model)
+    description = read_description(folder)
+    module = build(description.model)
+    weights = read_weights(folder)
+    check_same_weights(module.state_dict(), weights, origin=str(folder / _WEIGHTS))
+    module.load_state_dict(weights)
+    module.eval()
+    return module, description
+
+
+def find_model(model: Path) -> Path:
+    """The folder that holds the model files: of a run, its best checkpoint, else its last.
+
+    Raises:
+        UserError: nothing there is a model.
+    """
+    if model.suffix == ".safetensors":
+        model = model.parent
+    for folder in (model, settled(model / "checkpoints" / "best"), settled(model / "checkpoints" / "last")):
+        if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
+            if folder != model:
+                log.info("model: %s", folder)
+            return folder
+    found = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"
+    raise UserError(
+        f"{model} {found}; a MODEL is a run's --work-dir, a folder of its checkpoints, or a model.safetensors"
+    )
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Read `model.json`.
+
+    Raises:
+        UserError: it is damaged, or of a kind that this version does not know.
+    """
+    path = folder / _DESCRIPTION
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        del content["kinema"]
+        model = options_from(content.pop("architecture"), content.pop("model"))
+        rest = {name: TypeAdapter(kind).validate_python(content.pop(name)) for name, kind in _FIELDS.items()}
+    except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{path} is damaged or was written by another version of Kinema: {error}") from error
+    return ModelDescription(model=model, **rest)
+
+
+_FIELDS: dict[str, Any] = {
+    "recipe": str,
+    "classes": tuple[str, ...],
+    "task": RecognitionOptions,
+    "data": DataOptions,
+    "val_views": Views,
+    "test_views": Views,
+}
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read `model.safetensors`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / _WEIGHTS
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def check_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, origin: str) -> None:
+    """See that `found` has the names and shapes of `wanted`.
+
+    Raises:
+        UserError: it has not; says how many weights differ, and the first few of each kind.
+    """
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
+    shapes = [
+        f"{name} {tuple(found[name].shape)}, here {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes}
+    if faults := [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]:
+        raise UserError(f"{origin} is of another architecture: of {len(wanted)} weights, {'; '.join(faults)}")
+
+
+def _first(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,112 @@
+"""A trained model at work on single videos."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kinema.data.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from kinema.data.dataset import DataOptions
+from kinema.data.rawframes import open_rawframes
+from kinema.data.reader import FrameReader
+from kinema.data.video import open_video
+from kinema.data.views import read_views
+from kinema.errors import UserError
+from kinema.inference.model_files import load_model
+from kinema.inference.prediction import Prediction
+from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
+from kinema.recognition import video_scores
+
+
+class Predictor:
+    """A trained model, ready to be asked what happens in a video.
+
+    Attributes:
+        classes: names of the classes, in the order of the scores.
+        description: what the model is and how videos are shown to it; `test_views` may be changed.
+    """
+
+    def __init__(self, model: Path, runtime: RuntimeOptions) -> None:
+        self._runtime = runtime
+        self._device = pick_device(runtime)
+        module, self.description = load_model(model)
+        self._model = place(module, self._device, runtime)
+        self.classes = self.description.classes
+
+    def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
+        """The `top` most probable classes of a video file, or of a folder of images, best first.
+
+        Raises:
+            MediaError: the video cannot be read.
+        """
+        best = self.scores(video).topk(min(top, len(self.classes)))
+        return [
+            Prediction(self.classes[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def scores(self, video: str | Path) -> Tensor:
+        """(classes,) float32 probabilities on the CPU, averaged over the views of the model's recipe.
+
+        Raises:
+            MediaError: the video cannot be read.
+        """
+        clips = read_views(self.open(video), self.description.test_views)[None].to(self._device)
+        with autocast(self._device, self._runtime):
+            return video_scores(self._model, clips, self.description.task)[0].cpu()
+
+    def open(self, video: str | Path) -> FrameReader:
+        """The frames of a video file, or of a folder of images.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
+        return open_frames(video, self.description.data)
+
+
+def load(model: str | Path, *, device: str = "auto") -> Predictor:
+    """The trained model of a run folder, a checkpoint folder or a `model.safetensors`; `device`: auto, cpu or cuda.
+
+    Raises:
+        UserError: there is no model, its files are damaged, or the device is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device '{device}' is none of auto, cpu, cuda")
+    return Predictor(Path(model), RuntimeOptions(device=device))  # type: ignore[arg-type]
+
+
+def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
+    """The frames of a video file, or of a folder of images.
+
+    Raises:
+        MediaError: it cannot be opened.
+    """
+    if Path(video).is_dir():
+        return open_rawframes(str(video), template=options.template)
+    return open_video(str(video), reader=options.reader)
+
+
+def find_videos(place: Path) -> list[Path]:
+    """The videos that `place` stands for: itself, if it is a file or a folder of images, else all files below it.
+
+    Raises:
+        UserError: it does not exist, or is a folder with neither videos nor images.
+    """
+    if not place.exists():
+        raise UserError(f"no such video: {place}")
+    if not place.is_dir() or _has_images(place):
+        return [place]
+    found = [
+        Path(folder, name)
+        for folder, _, names in os.walk(place)
+        for name in names
+        if Path(name).suffix.lower() in VIDEO_SUFFIXES
+    ]
+    if not found:
+        raise UserError(f"folder {place} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+    return sorted(found, key=lambda path: natural_key(str(path)))
+
+
+def _has_images(folder: Path) -> bool:
+    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())

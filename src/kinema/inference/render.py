@@ -1,0 +1,273 @@
+"""A video with the model's answers drawn over it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import chain
+from math import ceil
+from pathlib import Path
+
+import av
+import matplotlib
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.ImageFont import FreeTypeFont
+
+from kinema.data.reader import FrameReader
+from kinema.errors import UserError, did_you_mean
+from kinema.inference.prediction import Prediction
+from kinema.storage import replacing
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
+
+Frame = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the picture; right and bottom are the first outside."""
+
+_SHORT_SIDE = 480  # pixels of the shorter side at least; what is drawn is sized in 480ths of it
+_FRAMES_AT_ONCE, _BYTES_AT_ONCE = 32, 2**26
+_MOST_ROWS = 5
+_LEAST_SCORE = 0.01  # less is not worth the part of the scene that its row would hide
+
+_CARD, _TRACK = (13, 17, 26, 185), (46, 53, 68, 190)
+_BAR, _BEST_BAR = (63, 94, 156, 240), (37, 99, 235, 245)
+_TEXT, _BEST_TEXT = (226, 232, 240), (255, 255, 255)
+_TIME_TO_COME, _TIME_GONE = (13, 17, 26, 150), (96, 165, 250, 255)
+
+
+def render_prediction(reader: FrameReader, predictions: Sequence[Prediction], path: Path, *, fps: float = 16.0) -> None:
+    """Write the video of `reader` as H.264, enlarged when it is small, with a card that shows the best predictions.
+
+    Args:
+        reader: every one of its frames is drawn, a few at a time.
+        predictions: best first, at least one. Up to five are shown, each over a bar as long as its score; after the
+            first, only those of 1 % or more.
+        path: the file to write, `.mp4`, `.mov` or `.mkv`; it appears when it is complete.
+        fps: frames per second where the reader cannot tell.
+
+    Raises:
+        UserError: `path` has another suffix or cannot be written.
+        MediaError: a frame cannot be read.
+    """
+    check_suffix(path)
+    rate = Fraction(reader.fps or fps).limit_denominator(10_000)
+    try:
+        with replacing(path) as temporary:
+            _encode(_drawn_frames(reader, predictions), temporary, rate)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def check_suffix(path: Path) -> None:
+    """See that `path` names a kind of file that a video can be rendered to.
+
+    Raises:
+        UserError: it does not.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        near = did_you_mean(suffix, SUFFIXES)
+        raise UserError(f"{path}: a video is rendered to one of {', '.join(SUFFIXES)}, not to '{path.suffix}'{near}")
+
+
+def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction]) -> Iterator[Frame]:
+    """Every frame of the video, enlarged, with even sides and drawn upon."""
+    height, width = reader.frames([0]).shape[1:3]
+    scale = -(-_SHORT_SIDE // min(height, width))
+    even_height, even_width = height * scale // 2 * 2, width * scale // 2 * 2
+    card = lay_out(predictions, even_width, even_height)
+    overlay = _Overlay(_draw(card), card.box)
+    at_once = min(max(_BYTES_AT_ONCE // (3 * height * width), 1), _FRAMES_AT_ONCE)
+    for start in range(0, len(reader), at_once):
+        chunk = reader.frames(range(start, min(start + at_once, len(reader)))).numpy()
+        for done, frame in enumerate(chunk, start + 1):
+            enlarged = Image.fromarray(frame).resize((width * scale, height * scale), Image.Resampling.LANCZOS)
+            picture = np.array(enlarged)[:even_height, :even_width]
+            overlay.cover(picture)
+            _draw_time(picture, done / len(reader))
+            yield picture
+
+
+def _encode(frames: Iterator[Frame], path: Path, rate: Fraction) -> None:
+    first = next(frames)
+    # The index in front lets a browser begin before it has the whole file.
+    options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
+    # "file:" keeps a colon in the name from being taken for a protocol.
+    with av.open(f"file:{path}", "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        _tag_colours(stream.codec_context)
+        for picture in chain([first], frames):
+            frame = VideoFrame.from_ndarray(picture, format="rgb24")
+            yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+            container.mux(stream.encode(yuv))
+        container.mux(stream.encode(None))
+
+
+def _tag_colours(context: VideoCodecContext) -> None:
+    """Say which colours the numbers mean: of a video that does not, players guess it by the size, each its own way."""
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+
+
+class _Overlay:
+    """A picture with transparency that is laid over many frames at the same place."""
+
+    def __init__(self, image: Image.Image, box: Box) -> None:
+        left, top, right, bottom = box
+        self._place = slice(top, bottom), slice(left, right)
+        rgba = np.asarray(image).astype(np.uint16)
+        colour, alpha = rgba[..., :3], rgba[..., 3:]
+        self._share_of_frame = 255 - alpha
+        self._added = colour * alpha + 127
+
+    def cover(self, frame: Frame) -> None:
+        """Lay it over `frame`, in place."""
+        region = frame[self._place]
+        region[:] = (region * self._share_of_frame + self._added) // 255
+
+
+def _draw_time(frame: Frame, gone: float) -> None:
+    """A thin bar along the bottom, of which the fraction `gone` is bright."""
+    height, width = frame.shape[:2]
+    thickness, middle = max(min(height, width) // 120, 1), round(gone * width)
+    for columns, (*colour, alpha) in ((slice(middle), _TIME_GONE), (slice(middle, None), _TIME_TO_COME)):
+        region = frame[-thickness:, columns]
+        region[:] = (region * np.uint16(255 - alpha) + np.array(colour, np.uint16) * np.uint16(alpha)) // 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One prediction on the card: the label at the left of its box, the percent at the right, a bar beneath both."""
+
+    box: Box
+    bar_right: int
+    """Where the bar ends."""
+    label: str
+    """Shortened where it is too long."""
+    percent: str
+    font: FreeTypeFont
+    inset: int
+    """Pixels between an end of the box and its text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The predictions laid out in a corner of a picture."""
+
+    box: Box
+    corner: int
+    """Radius of a rounded corner in pixels."""
+    rows: tuple[Row, ...]
+    """Best first."""
+
+
+def lay_out(predictions: Sequence[Prediction], width: int, height: int) -> Card:
+    """Lay out predictions in the upper left of a picture: at the bottom, players lay their controls over it.
+
+    The best is named in full wherever the picture is wide enough; for the others, half of its width must do.
+    """
+    unit = min(width, height) / _SHORT_SIDE
+    margin, padding, gap, inset = (round(pixels * unit) for pixels in (14, 7, 3, 9))
+    shown = [*predictions[:1], *(other for other in predictions[1:_MOST_ROWS] if other.score >= _LEAST_SCORE)]
+    styles = [(_font(round(19 * unit), bold=True), round(33 * unit))]
+    styles += [(_font(round(13 * unit), bold=False), round(22 * unit))] * (len(shown) - 1)
+    best, *others = (
+        _wanted_width(prediction, font, inset) for prediction, (font, _) in zip(shown, styles, strict=True)
+    )
+    row_width = ceil(max(min(best, width - 2 * (margin + padding)), min(max(others, default=0), width / 2), 200 * unit))
+
+    left = top = margin + padding
+    rows = []
+    for prediction, (font, row_height) in zip(shown, styles, strict=True):
+        rows.append(_row(prediction, (left, top, left + row_width, top + row_height), font, inset))
+        top += row_height + gap
+    box = (margin, margin, left + row_width + padding, top - gap + padding)
+    return Card(box=box, corner=round(9 * unit), rows=tuple(rows))
+
+
+def _wanted_width(prediction: Prediction, font: FreeTypeFont, inset: int) -> float:
+    """Pixels of a row that need not shorten its label."""
+    return font.getlength(_one_line(prediction.label)) + font.getlength(_percent(prediction)) + 4 * inset
+
+
+def _row(prediction: Prediction, box: Box, font: FreeTypeFont, inset: int) -> Row:
+    left, _, right, _ = box
+    percent = _percent(prediction)
+    room = right - left - font.getlength(percent) - 4 * inset
+    return Row(
+        box=box,
+        bar_right=left + round(prediction.score * (right - left)),
+        label=_shortened(_one_line(prediction.label), font, room),
+        percent=percent,
+        font=font,
+        inset=inset,
+    )
+
+
+def _percent(prediction: Prediction) -> str:
+    return f"{prediction.score:.1%}"
+
+
+def _one_line(label: str) -> str:
+    return " ".join(label.split())
+
+
+def _shortened(text: str, font: FreeTypeFont, room: float) -> str:
+    """`text`, without its middle when it is longer than `room` pixels: long names often differ in their last word."""
+    kept = len(text)
+    shortened = text
+    while kept and font.getlength(shortened) > room:
+        # Far too long a text is first cut by its length, then letter by letter.
+        kept = min(kept - 1, int(room))
+        shortened = f"{text[: (kept + 1) // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
+    return shortened
+
+
+def _draw(card: Card) -> Image.Image:
+    """The card as RGBA, as large as its box."""
+    left, top = card.box[:2]
+    image = _draw_boxes(card, smooth=4)
+    text = ImageDraw.Draw(image)
+    for row, colour in zip(card.rows, [_BEST_TEXT] + [_TEXT] * _MOST_ROWS, strict=False):
+        middle = (row.box[1] + row.box[3]) / 2 - top
+        start, end = row.box[0] + row.inset - left, row.box[2] - row.inset - left
+        text.text((start, middle), row.label, fill=colour, font=row.font, anchor="lm")
+        text.text((end, middle), row.percent, fill=colour, font=row.font, anchor="rm")
+    return image
+
+
+def _draw_boxes(card: Card, *, smooth: int) -> Image.Image:
+    """The card without text, drawn `smooth` times as large for the sake of its edges."""
+
+    def on_canvas(box: Box) -> Box:
+        # Pillow's boxes hold their last pixel.
+        left, top, right, bottom = (
+            (pixel - origin) * smooth for pixel, origin in zip(box, card.box[:2] * 2, strict=True)
+        )
+        return left, top, right - 1, bottom - 1
+
+    left, top, right, bottom = on_canvas(card.box)
+    image = Image.new("RGBA", (right + 1, bottom + 1))
+    ImageDraw.Draw(image).rounded_rectangle((left, top, right, bottom), card.corner * smooth, fill=_CARD)
+    bars, rounded = Image.new("RGBA", image.size, _TRACK), Image.new("L", image.size)
+    for row, colour in zip(card.rows, [_BEST_BAR] + [_BAR] * _MOST_ROWS, strict=False):
+        ImageDraw.Draw(rounded).rounded_rectangle(on_canvas(row.box), card.corner * smooth * 0.6, fill=255)
+        if row.bar_right > row.box[0]:
+            ImageDraw.Draw(bars).rectangle(on_canvas((*row.box[:2], row.bar_right, row.box[3])), fill=colour)
+    image.paste(bars, mask=rounded)
+    return image.reduce(smooth)
+
+
+@cache
+def _font(size: int, *, bold: bool) -> FreeTypeFont:
+    """DejaVu Sans as matplotlib brings it: Pillow's own has no accents, no Greek, Cyrillic or Arabic."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(folder / f"DejaVuSans{'-Bold' * bold}.ttf", size)

@@ -1,0 +1,96 @@
+"""Testing a trained model on labelled videos."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kinema.data.annotations import check_labels
+from kinema.data.bad_files import BadFiles
+from kinema.data.dataset import DataOptions, open_val_index
+from kinema.data.index import Index
+from kinema.data.loader import num_workers
+from kinema.data.views import Views
+from kinema.errors import UserError
+from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches
+from kinema.inference.model_files import find_model, load_model, read_description
+from kinema.inference.plots import draw_confusion
+from kinema.inference.runtime import RuntimeOptions, pick_device, place
+from kinema.recognition import RecognitionOptions
+from kinema.storage import replacing, write_text
+
+
+@dataclass(kw_only=True)
+class EvaluationOptions:
+    """What can be changed when a model is tested; by default all is as its recipe says."""
+
+    data: DataOptions
+    task: RecognitionOptions
+    test_views: Views
+    runtime: RuntimeOptions
+
+
+def evaluation_options(model: Path) -> EvaluationOptions:
+    """The options that a model was saved with, to be changed and given to `run_test`.
+
+    Raises:
+        UserError: there is no model, or its files are damaged.
+    """
+    described = read_description(find_model(model))
+    return EvaluationOptions(
+        data=described.data, task=described.task, test_views=described.test_views, runtime=RuntimeOptions()
+    )
+
+
+def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Path | None = None) -> dict[str, float]:
+    """Test a model on `options.data.val` and return its metrics.
+
+    Args:
+        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        options: where the videos are and how they are seen.
+        folder: receives `metrics.json`, `confusion.png` and, if there are any, `bad_files.csv`.
+        dump: an npz file for each video's result: `paths` (n,) text, `labels` (n,) int64, `scores` (n, classes)
+            float32, and `classes` (classes,) text.
+
+    Raises:
+        UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
+            cannot be written.
+    """
+    device = pick_device(options.runtime)
+    module, described = load_model(model)
+    index = open_val_index(options.data, described.classes)
+    check_labels(index, len(described.classes))
+    batches = evaluation_batches(index, options.test_views, options.data, workers=num_workers(options.data.workers))
+    evaluation = evaluate(
+        place(module, device, options.runtime),
+        batches,
+        num_classes=len(described.classes),
+        task=options.task,
+        runtime=options.runtime,
+        device=device,
+    )
+    listing = folder / "bad_files.csv"
+    listing.unlink(missing_ok=True)
+    bad_files = BadFiles(num_videos=len(index), max_fraction=options.data.max_bad_fraction, listing=listing)
+    bad_files.add(evaluation.bad)
+    bad_files.check()
+    try:
+        write_text(folder / "metrics.json", json.dumps(evaluation.metrics, indent=2) + "\n")
+        draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png")
+        if dump is not None:
+            _dump(dump, evaluation, index, described.classes)
+    except OSError as error:
+        raise UserError(f"the results could not be written: {error}") from error
+    return evaluation.metrics
+
+
+def _dump(path: Path, evaluation: Evaluation, index: Index, classes: tuple[str, ...]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            paths=np.array([index.path(row) for row in evaluation.rows]),
+            labels=index.labels.numpy()[evaluation.rows].astype(np.int64),
+            scores=evaluation.scores,
+            classes=np.array(classes),
+        )

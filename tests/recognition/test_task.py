@@ -1,0 +1,100 @@
+"""Losses, view averaging and metrics against plain formulas."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kinema.data.batch import Batch, Fetched, Sample, collate
+from kinema.recognition import RecognitionMetrics, RecognitionOptions, as_clips, training_loss, video_scores
+
+
+class Means(nn.Module):
+    """A model whose logits are the mean pixel of each channel."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return clips.float().mean((2, 3, 4)) / 10
+
+
+def batch_of(*samples: Sample) -> Batch:
+    return collate([Fetched(sample) for sample in samples])
+
+
+def random_clips(views: int, frames: int = 2) -> Tensor:
+    return torch.randint(0, 256, (views, frames, 4, 5, 3), dtype=torch.uint8).movedim(-1, 2)
+
+
+def test_collated_clips_keep_channels_last_memory_up_to_the_model() -> None:
+    samples = [Sample(random_clips(views=3), label=k, index=k) for k in range(2)]
+    batch = batch_of(*samples)
+    assert batch.clips.shape == (2, 3, 2, 3, 4, 5)
+    assert all(torch.equal(batch.clips[k], samples[k].clips) for k in range(2))
+    seen = as_clips(batch.clips)
+    assert seen.shape == (6, 3, 2, 4, 5)
+    assert seen.data_ptr() == batch.clips.data_ptr()
+    assert seen.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_batch_without_a_readable_video_is_empty() -> None:
+    batch = collate([Fetched(None)])
+    assert len(batch) == 0
+    assert batch.clips.shape[0] == 0
+
+
+@pytest.mark.parametrize("average", ["score", "prob"])
+@pytest.mark.parametrize("chunk", [0, 1, 4])
+def test_scores_average_logits_or_probabilities_over_views(average: str, chunk: int) -> None:
+    clips = torch.stack([random_clips(views=5).movedim(2, -1) for _ in range(2)]).movedim(-1, 3)
+    scores = video_scores(Means(), clips, RecognitionOptions(average=average), chunk=chunk)  # type: ignore[arg-type]
+    for video, score in zip(clips, scores, strict=True):
+        logits = [[view[:, c].double().mean().item() / 10 for c in range(3)] for view in video]
+        if average == "score":
+            logits = [[sum(column) / 5 for column in zip(*logits, strict=True)]]
+        exponentials = [[math.exp(x) for x in row] for row in logits]
+        probabilities = [[e / sum(row) for e in row] for row in exponentials]
+        expected = [sum(column) / len(probabilities) for column in zip(*probabilities, strict=True)]
+        assert score.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_is_the_smoothed_cross_entropy_over_all_views(smoothing: float) -> None:
+    batch = batch_of(Sample(random_clips(views=2), label=2, index=0), Sample(random_clips(views=2), label=0, index=1))
+    loss, right = training_loss(Means(), batch, RecognitionOptions(label_smoothing=smoothing))
+    terms, correct = [], 0
+    for video, label in zip(batch.clips, [2, 0], strict=True):
+        for view in video:
+            logits = [view[:, c].double().mean().item() / 10 for c in range(3)]
+            logs = [x - math.log(sum(map(math.exp, logits))) for x in logits]
+            wanted = [smoothing / 3 + (1 - smoothing) * (c == label) for c in range(3)]
+            terms.append(-sum(w * p for w, p in zip(wanted, logs, strict=True)))
+            correct += logits.index(max(logits)) == label
+    assert loss.item() == pytest.approx(sum(terms) / 4, rel=1e-5)
+    assert right.item() == correct
+
+
+@given(st.integers(2, 7), st.integers(1, 40), st.integers(0, 2**31))
+def test_metrics_equal_counting_by_hand(num_classes: int, videos: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand((videos, num_classes), generator=generator)
+    labels = torch.randint(0, num_classes, (videos,), generator=generator)
+    metrics = RecognitionMetrics(num_classes, torch.device("cpu"))
+    for part in range(0, videos, 7):
+        metrics.update(scores[part : part + 7], labels[part : part + 7])
+    found, confusion = metrics.compute()
+
+    ranked = [sorted(range(num_classes), key=lambda c, row=row: -row[c]) for row in scores.tolist()]
+    truth = labels.tolist()
+    top1 = [order[0] == label for order, label in zip(ranked, truth, strict=True)]
+    top5 = [label in order[:5] for order, label in zip(ranked, truth, strict=True)]
+    by_class = [[hit for hit, label in zip(top1, truth, strict=True) if label == c] for c in set(truth)]
+    assert found["videos"] == videos
+    assert found["top1"] == pytest.approx(sum(top1) / videos)
+    assert found["top5"] == pytest.approx(sum(top5) / videos)
+    assert found["mean_class"] == pytest.approx(sum(sum(hits) / len(hits) for hits in by_class) / len(by_class))
+    expected = [[0] * num_classes for _ in range(num_classes)]
+    for order, label in zip(ranked, truth, strict=True):
+        expected[label][order[0]] += 1
+    assert confusion.tolist() == expected
