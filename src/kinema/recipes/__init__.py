@@ -1,0 +1,81 @@
+"""What was trained how: a file per model family, a function per recipe returning a complete config. No code but calls.
+
+`config_of(name)` is the way to one, with options changed by dotted key.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kinema.config import apply, leaves
+from kinema.errors import UserError, did_you_mean
+from kinema.models import Recognizer, build
+from kinema.recipes import sample, tsm, tsn
+from kinema.training import Config
+
+RECIPES: dict[str, Callable[[], Config]] = {
+    recipe.__name__: recipe
+    for recipe in (
+        tsn.tsn_r50_1x1x3_100e_kinetics400_rgb,
+        tsn.tsn_r50_video_1x1x3_100e_kinetics400_rgb,
+        tsm.tsm_r50_1x1x8_50e_kinetics400_rgb,
+        tsm.tsm_r50_video_1x1x8_50e_kinetics400_rgb,
+        tsm.tsm_r18_1x1x8_small_rgb,
+        tsm.tsm_r18_video_1x1x8_small_rgb,
+        sample.tsm_r18_video_1x1x8_sample_rgb,
+        sample.tsn_r18_video_1x1x8_sample_rgb,
+    )
+}
+
+
+def config_of(name: str, values: Mapping[str, object] | None = None) -> Config:
+    """The config of a recipe, by name or as `my_file.py:function`, with the options `values` (dotted keys) changed.
+
+    Raises:
+        UserError: there is no such recipe, or options are unknown or out of range.
+    """
+    config = find_recipe(name)()
+    own = {key: leaf.value for key, leaf in leaves(config).items()}  # checked too: a recipe is code, and may be wrong
+    config = apply(config, {**own, **(values or {})})
+    config.recipe = name
+    return config
+
+
+def build_model(name: str) -> Recognizer:
+    """The network of a recipe, with random weights.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    return build(config_of(name).model)
+
+
+def find_recipe(name: str) -> Callable[[], Config]:
+    """The recipe called `name`, or the function of a file `my_file.py:function`.
+
+    Raises:
+        UserError: there is no such recipe; offers the nearest name.
+    """
+    file, colon, function = name.rpartition(":")
+    if colon:
+        return _from_file(Path(file), function)
+    if name not in RECIPES:
+        raise UserError(f"no recipe is called '{name}'{did_you_mean(name, RECIPES)} (`kinema recipes` lists them all)")
+    return RECIPES[name]
+
+
+def _from_file(path: Path, function: str) -> Callable[[], Config]:
+    if not path.is_file():
+        raise UserError(f"no file '{path}' to take the recipe '{function}' from")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"'{path}' is not a Python file: a recipe of your own is my_file.py:function")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look up the names in their annotations
+    spec.loader.exec_module(module)
+    recipe = getattr(module, function, None)
+    if not callable(recipe):
+        functions = [name for name, value in vars(module).items() if callable(value)]
+        raise UserError(f"'{path}' has no function '{function}'{did_you_mean(function, functions)}")
+    return recipe

@@ -1,0 +1,34 @@
+"""The clips that `kinema prepare sample` draws: eight motions that no single frame gives away."""
+
+from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
+from kinema.data.dataset import DataOptions
+from kinema.data.views import TrainClip, Views
+from kinema.models import TSMOptions, TSNOptions
+from kinema.recipes.tsn import segments
+from kinema.training import SGD, Config, CosineSchedule
+
+
+def tsm_r18_video_1x1x8_sample_rgb() -> Config:
+    """A narrow TSM, minutes on two CPU cores. Not flipped: a mirror turns left into right."""
+    return Config(
+        model=TSMOptions(num_classes=8, depth=18, width=16, shift_div=4, dropout=0.1, pretrained="none"),
+        data=DataOptions(source="video", batch_size=16, val_batch_size=32),
+        train_clip=TrainClip(
+            sampling=segments(8), crop=TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.875)), size=64, flip=0)
+        ),
+        val_views=_views(),
+        test_views=_views(),
+        optim=SGD(lr=0.05, lr_batch=16, weight_decay=5e-4, clip_norm=20),
+        schedule=CosineSchedule(epochs=20, warmup_epochs=1),
+    )
+
+
+def tsn_r18_video_1x1x8_sample_rgb() -> Config:
+    """The same without the shift: what a model knows that ignores the order of frames."""
+    config = tsm_r18_video_1x1x8_sample_rgb()
+    config.model = TSNOptions(num_classes=8, depth=18, width=16, dropout=0.1, pretrained="none")
+    return config
+
+
+def _views() -> Views:
+    return Views(sampling=segments(8), crops=ViewCrops(short_side=64, size=64))

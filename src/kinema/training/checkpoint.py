@@ -1,0 +1,140 @@
+"""Checkpoints: a model that anyone can use, and beside it what this run needs to continue exactly."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from kinema.errors import UserError
+from kinema.inference.model_files import ModelDescription, check_same_weights, read_weights, save_model
+from kinema.models import Recognizer
+from kinema.storage import replacing_folder
+
+_TENSORS, _VALUES = "training.safetensors", "training.json"
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(kw_only=True)
+class Position:
+    """How far a run has come."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    best_top1: float = -1.0
+    """Highest validation top-1 so far; -1 before the first validation."""
+
+
+@dataclass(kw_only=True)
+class Trained:
+    """What training changes, and a checkpoint therefore holds."""
+
+    model: Recognizer
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: AveragedModel | None
+    """The moving average of the model's weights, when one is kept."""
+
+    @property
+    def shown(self) -> nn.Module:
+        """The model that is validated and given to users."""
+        return self.model if self.ema is None else self.ema.module
+
+
+def save_checkpoint(folder: Path, trained: Trained, position: Position, description: ModelDescription) -> None:
+    """Write a complete checkpoint, which takes the place of the one at `folder` when all of it is on the disk.
+
+    Raises:
+        UserError: it could not be written (a full disk); the earlier checkpoint is as it was.
+    """
+    tensors = _optimizer_tensors(trained.optimizer)
+    if trained.ema is not None:  # model.safetensors then holds the average, which training does not continue from
+        tensors |= {_MODEL + name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
+    values = {"position": asdict(position), "scaler": trained.scaler.state_dict()}
+    with _saving(folder, position) as new:
+        save_model(new, trained.shown.state_dict(), description)
+        save_file(tensors, new / _TENSORS)
+        (new / _VALUES).write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def save_best(folder: Path, trained: Trained, position: Position, description: ModelDescription) -> None:
+    """Write the model alone, in the place of the one at `folder`.
+
+    Raises:
+        UserError: it could not be written; the earlier one is as it was.
+    """
+    with _saving(folder, position) as new:
+        save_model(new, trained.shown.state_dict(), description)
+
+
+def load_checkpoint(folder: Path, trained: Trained) -> Position:
+    """Put everything back as it was when `folder` was written.
+
+    Raises:
+        UserError: the checkpoint is damaged or of another architecture.
+    """
+    try:
+        tensors = load_file(folder / _TENSORS)
+        values: dict[str, Any] = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{folder} cannot be resumed from: {error}") from error
+    shown = read_weights(folder)
+    weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
+    if bool(weights) != (trained.ema is not None):
+        raise UserError(
+            f"{folder} was saved {'with' if weights else 'without'} --training.ema-decay: resume it likewise"
+        )
+    check_same_weights(trained.model.state_dict(), shown, origin=str(folder))
+    trained.model.load_state_dict(weights or shown)
+    trained.shown.load_state_dict(shown)
+    _load_optimizer(trained.optimizer, tensors)
+    trained.scaler.load_state_dict(values["scaler"])
+    position = Position(**values["position"])
+    if trained.ema is not None:
+        trained.ema.n_averaged.fill_(position.step)
+    return position
+
+
+@contextmanager
+def _saving(folder: Path, position: Position) -> Iterator[Path]:
+    try:
+        with replacing_folder(folder) as new:
+            yield new
+    except (OSError, SafetensorError) as error:
+        kept = f"; the checkpoint before it is kept in {folder}" if folder.exists() else ""
+        raise UserError(f"could not save the checkpoint of step {position.step}: {error}{kept}") from error
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state by parameter number and name; rates and the like follow from the config and the step."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{_OPTIMIZER}{number}.{name}": value.contiguous()
+        for number, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(_OPTIMIZER):
+            number, name = key.removeprefix(_OPTIMIZER).split(".")
+            state.setdefault(int(number), {})[name] = _laid_out_as(parameters[int(number)], tensor)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Fused optimizers walk through a weight and its state side by side in memory: both must be laid out alike."""
+    if tensor.shape != parameter.shape:
+        return tensor  # a count of steps
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)

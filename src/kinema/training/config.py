@@ -1,0 +1,65 @@
+"""Everything that a training run is made from. Recipes return it; dotted keys change it; `config.yaml` keeps it."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Interval
+
+from kinema.data.dataset import DataOptions
+from kinema.data.views import TrainClip, Views
+from kinema.inference.model_files import ModelDescription
+from kinema.inference.runtime import RuntimeOptions
+from kinema.models import Options
+from kinema.recognition import RecognitionOptions
+from kinema.training.optim import SGD, AdamW
+from kinema.training.schedule import CosineSchedule, StepSchedule
+
+
+@dataclass(kw_only=True)
+class TrainingOptions:
+    """How the loop runs."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Decides every random choice: weights, order, crops, dropout."""
+    accumulate: Annotated[int, Ge(1)] = 1
+    """Batches whose gradients make one step."""
+    ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Decay, per step, of the moving average of weights that is validated and saved; 0: the weights themselves."""
+    sync_bn: bool = False
+    """Batch-norm statistics over all GPUs."""
+    log_every: Annotated[int, Ge(1)] = 20
+    """Steps between two lines of metrics.jsonl."""
+    val_every: Annotated[int, Ge(1)] = 1
+    """Epochs between two validations; the last epoch is always validated."""
+    checkpoint_every: Annotated[int, Ge(0)] = 0
+    """Steps between two checkpoints, beside the one after each epoch; 0: only that."""
+
+
+@dataclass(kw_only=True)
+class Config:
+    """A complete training run."""
+
+    recipe: str = field(default="", init=False)
+    """Name of the recipe that it came from; not an option."""
+    model: Options
+    task: RecognitionOptions = field(default_factory=RecognitionOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    train_clip: TrainClip
+    val_views: Views
+    test_views: Views
+    optim: SGD | AdamW
+    schedule: StepSchedule | CosineSchedule
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+    def describe(self, classes: tuple[str, ...]) -> ModelDescription:
+        """What a user of the trained model needs to know of this run."""
+        return ModelDescription(
+            recipe=self.recipe,
+            model=self.model,
+            classes=classes,
+            task=self.task,
+            data=self.data,
+            val_views=self.val_views,
+            test_views=self.test_views,
+        )

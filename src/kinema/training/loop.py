@@ -1,0 +1,171 @@
+"""The training loop."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from kinema.console import progress
+from kinema.data.batch import BadFile, Batch
+from kinema.errors import UserError
+from kinema.inference.evaluation import evaluate
+from kinema.inference.plots import draw_curves
+from kinema.inference.runtime import autocast
+from kinema.recognition import training_loss
+from kinema.training.checkpoint import save_best, save_checkpoint
+from kinema.training.config import Config
+from kinema.training.distributed import StopRequest, agree, joined, share_buffers
+from kinema.training.optim import set_lr
+from kinema.training.record import read_rows
+from kinema.training.run import Run, set_up
+from kinema.training.schedule import lr_factor
+from kinema.training.window import Window
+
+log = logging.getLogger(__name__)
+
+
+class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
+    """The scheduler asked the run to stop; it has saved a checkpoint to continue from."""
+
+
+def train(config: Config, *, work_dir: Path, resume: bool = False, init: Path | None = None) -> dict[str, float]:
+    """Train a model, alone or as one of the processes that torchrun started.
+
+    Args:
+        config: all of the run's options.
+        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png`,
+            `tensorboard/`.
+        resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none.
+        init: a trained model whose weights to start from.
+
+    Returns:
+        The last validation's metrics (fractions); empty when nothing was validated.
+
+    Raises:
+        UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
+        InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
+    """
+    with joined(config.runtime) as process, StopRequest().listening() as stop:
+        run = set_up(config, process, work_dir=work_dir, resume=resume, init=init)
+        try:
+            metrics = _loop(run, stop)
+        finally:
+            run.close()
+        if process.is_main:
+            draw_curves(read_rows(work_dir / "metrics.jsonl"), work_dir / "curves.png")
+        return metrics
+
+
+def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
+    options, first = run.config.training, run.position.step
+    batches = iter(run.batches)
+    window = Window(run.process.device, batches_per_step=options.accumulate)
+    metrics: dict[str, float] = {}
+    with progress("training", run.total_steps, show=run.process.is_main) as meter:
+        meter.advance(first)
+        for step in range(first + 1, run.total_steps + 1):
+            lr = set_lr(run.trained.optimizer, lr_factor(run.config.schedule, (step - 1) / run.steps_per_epoch))
+            stopping, bad = agree(stop.received, _step(run, batches, step, window))
+            run.account(bad)
+            run.position.step = step
+
+            epoch, in_epoch = divmod(step, run.steps_per_epoch)
+            epoch_done, all_done = in_epoch == 0, step == run.total_steps
+            due = options.checkpoint_every and step % options.checkpoint_every == 0
+            saving = epoch_done or due or stopping
+            figures = ""
+            if step % options.log_every == 0 or saving:  # no row spans a checkpoint: a resumed run writes the same
+                row = {"step": step, "epoch": step / run.steps_per_epoch, "lr": lr, **window.close()}
+                run.write("train", row)
+                figures = _figures(row)
+            meter.advance(figures=figures)
+
+            pause = time.perf_counter()
+            if run.val_batches is not None and (all_done or (epoch_done and epoch % options.val_every == 0)):
+                metrics = _validate(run, run.val_batches)
+            if saving and run.process.is_main:
+                save_checkpoint(run.checkpoints / "last", run.trained, run.position, run.description)
+            if stopping and not all_done:
+                run.process.wait_for_all()  # until the first has saved: a launcher kills all when one of them ends
+                raise InterruptedRun(f"stopped as asked after step {step}; the same command with --resume continues")
+            window.skip_pause(pause)
+    return metrics
+
+
+def _figures(row: dict[str, float]) -> str:
+    return (
+        f"epoch {row['epoch']:.1f} loss {row['loss']:.3f} top-1 {row['top1']:.3f} "
+        f"{row['step_time']:.3f} s/iter, of that {row['data_time']:.3f} for data"
+    )
+
+
+def _step(run: Run, batches: Iterator[Batch], step: int, window: Window) -> list[BadFile]:
+    """One optimizer step over `accumulate` batches; returns the bad files met."""
+    process, trained, accumulate = run.process, run.trained, run.config.training.accumulate
+    # Seeded anew at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
+    torch.manual_seed(_seed(run.config.training.seed, step, process.rank))
+    bad: list[BadFile] = []
+    for turn in range(accumulate):
+        asked = time.perf_counter()
+        batch = next(batches)
+        window.wait(asked)
+        bad.extend(batch.bad)
+        if not len(batch):
+            run.account(bad)
+            raise UserError(f"no video of a batch could be read; the last was {bad[-1].path}: {bad[-1].reason}")
+        batch = batch.to(process.device)
+        with _gradients_kept_here(run.network, turn < accumulate - 1):
+            with autocast(process.device, run.config.runtime):
+                loss, right = training_loss(run.network, batch, run.config.task)
+            trained.scaler.scale(loss / accumulate).backward()
+        window.add(loss, right, len(batch) * batch.clips.shape[1])
+    if run.config.optim.clip_norm:
+        trained.scaler.unscale_(trained.optimizer)
+        torch.nn.utils.clip_grad_norm_(trained.model.parameters(), run.config.optim.clip_norm)
+    trained.scaler.step(trained.optimizer)
+    trained.scaler.update()
+    trained.optimizer.zero_grad()
+    if trained.ema is not None:
+        trained.ema.update_parameters(trained.model)
+    return bad
+
+
+def _gradients_kept_here(network: nn.Module, keep: bool) -> AbstractContextManager[None]:
+    """While more batches are to come for this step, DDP need not average gradients over the processes."""
+    return network.no_sync() if keep and isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+
+
+def _validate(run: Run, batches: DataLoader[Batch]) -> dict[str, float]:
+    """Measure the model, or its moving average, and keep it as `best` when it is better than all before."""
+    share_buffers(run.trained.shown)
+    found = evaluate(
+        run.trained.shown,
+        batches,
+        num_classes=len(run.description.classes),
+        task=run.config.task,
+        runtime=run.config.runtime,
+        device=run.process.device,
+        show=run.process.is_main,
+    )
+    run.trained.shown.train()
+    run.account(found.bad)
+    epoch = run.position.step // run.steps_per_epoch
+    run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
+    log.info("epoch %d: top-1 %.4f, mean class %.4f", epoch, found.metrics["top1"], found.metrics["mean_class"])
+    if found.metrics["top1"] > run.position.best_top1:
+        run.position.best_top1 = found.metrics["top1"]
+        # Before `last`, which says how good the best is: killed in between, a resumed run writes both again.
+        if run.process.is_main:
+            save_best(run.checkpoints / "best", run.trained, run.position, run.description)
+    return found.metrics

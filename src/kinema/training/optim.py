@@ -1,0 +1,88 @@
+"""Optimizers: which parameters get which learning rate and weight decay."""
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import nn
+
+from kinema.models import Recognizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Optim:
+    """What all optimizers share."""
+
+    lr: Annotated[float, Gt(0)]
+    """Initial learning rate, for a total batch of `lr_batch` videos; for any other it is scaled linearly."""
+    lr_batch: Annotated[int, Ge(0)] = 0
+    """Videos in the total batch (all processes, accumulated) that `lr` is meant for; 0: `lr` holds for any."""
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    """L2 penalty (SGD) or decoupled decay (AdamW)."""
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also takes in normalisation weights and all biases."""
+    head_weight_lr: Annotated[float, Gt(0)] = 1.0
+    """Factor on the learning rate of the last layer's weight."""
+    head_bias_lr: Annotated[float, Gt(0)] = 1.0
+    """Factor on the learning rate of the last layer's bias."""
+    clip_norm: Annotated[float, Ge(0)] = 0.0
+    """Largest L2 norm of all gradients together; larger ones are scaled down to it. 0: as they are."""
+
+
+@dataclass(kw_only=True)
+class SGD(Optim):
+    """Stochastic gradient descent with momentum."""
+
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+
+
+@dataclass(kw_only=True)
+class AdamW(Optim):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: Annotated[float, Ge(0)] = 0.05
+
+
+def make_optimizer(model: Recognizer, options: SGD | AdamW, *, total_batch: int) -> torch.optim.Optimizer:
+    """The optimizer of `options` over `model`'s trainable parameters, its rate scaled to `total_batch` videos a step.
+
+    Every parameter group keeps its initial rate as `initial_lr`, for `set_lr`. (Linear scaling: Goyal et al. 2017.)
+    """
+    lr = options.lr * (total_batch / options.lr_batch if options.lr_batch else 1.0)
+    if lr != options.lr:
+        log.info("learning rate %g × %d / %d = %g", options.lr, total_batch, options.lr_batch, lr)
+    groups = parameter_groups(model, options, lr)
+    if isinstance(options, SGD):
+        return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, fused=True)
+    return torch.optim.AdamW(groups, betas=options.betas, fused=True)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Set every group's rate to its initial one times `factor`; returns the first group's."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def parameter_groups(model: Recognizer, options: Optim, lr: float) -> list[dict[str, object]]:
+    """Parameters that share learning rate and weight decay, in the model's order; the ordinary weights come first."""
+    head = set(map(id, model.fc.parameters()))
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(lr, options.weight_decay): []}
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        is_weight = parameter.ndim > 1  # batch norm's weights and all biases have one dimension
+        factor = (options.head_weight_lr if is_weight else options.head_bias_lr) if id(parameter) in head else 1.0
+        decay = options.weight_decay if is_weight or options.decay_norm_and_bias else 0.0
+        groups.setdefault((lr * factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+        if parameters
+    ]

@@ -1,0 +1,176 @@
+"""The parts of a training run, put together from its config."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from kinema.config import dump
+from kinema.data.bad_files import BadFiles
+from kinema.data.batch import BadFile, Batch
+from kinema.data.dataset import VideoDataset
+from kinema.data.index import Index
+from kinema.data.loader import TrainBatches, load, num_workers
+from kinema.data.video import reader_in_use
+from kinema.errors import UserError
+from kinema.inference.evaluation import evaluation_batches
+from kinema.inference.model_files import ModelDescription
+from kinema.inference.runtime import place
+from kinema.models import Recognizer
+from kinema.storage import settled, write_text
+from kinema.training.checkpoint import Position, Trained, load_checkpoint
+from kinema.training.config import Config
+from kinema.training.distributed import Process
+from kinema.training.optim import make_optimizer
+from kinema.training.record import Record
+from kinema.training.setup import check_work_dir, first_model, open_videos
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """Everything the loop works with."""
+
+    config: Config
+    process: Process
+    checkpoints: Path
+    trained: Trained
+    network: nn.Module
+    """What is called in training: the model, or DDP around it."""
+    batches: DataLoader[Batch]
+    """Training batches without end, from `position` on."""
+    val_batches: DataLoader[Batch] | None
+    steps_per_epoch: int
+    bad_files: BadFiles
+    record: Record | None
+    """None in all processes but the first."""
+    position: Position
+    description: ModelDescription
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.config.schedule.epochs * self.steps_per_epoch
+
+    def write(self, part: str, row: dict[str, float]) -> None:
+        """Record figures, in the first process."""
+        if self.record is not None:
+            self.record.write(part, row)
+
+    def account(self, bad: list[BadFile]) -> None:
+        """Take note of bad files, and stop the run when they are too many.
+
+        Raises:
+            UserError: more videos are bad than `max_bad_fraction` allows.
+        """
+        self.bad_files.add(bad)
+        self.bad_files.check()
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        if self.record is not None:
+            self.record.close()
+
+
+def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, init: Path | None) -> Run:
+    """Put a run together, new or as its last checkpoint left it.
+
+    Raises:
+        UserError: the data, `init` or `work_dir` cannot be used.
+    """
+    checkpoints = work_dir / "checkpoints"
+    if process.is_main:
+        check_work_dir(work_dir, resume=resume)
+        settled(checkpoints / "last")
+    process.wait_for_all()
+    resuming = resume and (checkpoints / "last").exists()
+    train_videos, val_videos, classes, config = open_videos(config)
+    model = first_model(config, classes, init=None if resuming else init, process=process)
+    trained = _trained(place(model, process.device, config.runtime), config, process)
+    position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
+    batches, steps_per_epoch = _training_batches(config, train_videos, process, position)
+    if process.is_main:
+        write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
+        log.info("%s: %d videos, %d steps an epoch", config.recipe, len(train_videos), steps_per_epoch)
+        if config.data.source == "video":
+            log.info("videos are decoded by %s", reader_in_use(config.data.reader))
+        if resuming:
+            log.info("resuming %s after step %d", work_dir, position.step)
+    return Run(
+        config=config,
+        process=process,
+        checkpoints=checkpoints,
+        trained=trained,
+        network=_network(trained.model, process),
+        batches=batches,
+        val_batches=_validation_batches(config, val_videos, process) if val_videos is not None else None,
+        steps_per_epoch=steps_per_epoch,
+        bad_files=BadFiles(
+            num_videos=len(train_videos) + len(val_videos or ()),
+            max_fraction=config.data.max_bad_fraction,
+            listing=work_dir / "bad_files.csv" if process.is_main else None,
+        ),
+        record=Record(work_dir, from_step=position.step) if process.is_main else None,
+        position=position,
+        description=config.describe(classes),
+    )
+
+
+def _trained(model: Recognizer, config: Config, process: Process) -> Trained:
+    options = config.training
+    if options.sync_bn and process.world > 1:
+        if process.device.type != "cuda":
+            raise UserError("--training.sync-bn needs GPUs: torch has no synchronised batch norm for the CPU")
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    total_batch = config.data.batch_size * process.world * options.accumulate
+    average = get_ema_multi_avg_fn(options.ema_decay)
+    return Trained(
+        model=model,
+        optimizer=make_optimizer(model, config.optim, total_batch=total_batch),
+        scaler=torch.amp.GradScaler(process.device.type, enabled=config.runtime.precision == "fp16"),
+        ema=AveragedModel(model, multi_avg_fn=average, use_buffers=True) if options.ema_decay else None,
+    )
+
+
+def _network(model: nn.Module, process: Process) -> nn.Module:
+    if process.world == 1:
+        return model
+    devices = [process.device] if process.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def _training_batches(
+    config: Config, videos: Index, process: Process, position: Position
+) -> tuple[DataLoader[Batch], int]:
+    """Endless batches from `position` on, and the number of steps in an epoch."""
+    options, seed, accumulate = config.data, config.training.seed, config.training.accumulate
+    order = TrainBatches(
+        len(videos),
+        options.batch_size,
+        seed=seed,
+        accumulate=accumulate,
+        rank=process.rank,
+        world=process.world,
+        start=position.step * accumulate,
+    )
+    dataset = VideoDataset(videos, config.train_clip, options, seed=seed)
+    workers = num_workers(options.workers, process.local_world)
+    return load(dataset, order, workers=workers, pin=process.device.type == "cuda"), order.steps_per_epoch
+
+
+def _validation_batches(config: Config, videos: Index, process: Process) -> DataLoader[Batch]:
+    return evaluation_batches(
+        videos,
+        config.val_views,
+        config.data,
+        workers=num_workers(config.data.workers, process.local_world),
+        rank=process.rank,
+        world=process.world,
+        pin=process.device.type == "cuda",
+    )

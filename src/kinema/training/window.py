@@ -1,0 +1,63 @@
+"""Figures of the steps since the last logged row, gathered without making the device wait."""
+
+import resource
+import time
+
+import torch
+from torch import Tensor
+
+from kinema.errors import UserError
+from kinema.training.distributed import mean_over_processes
+
+
+class Window:
+    """Sums over steps; `close` turns them into the means that a row of metrics.jsonl shows."""
+
+    def __init__(self, device: torch.device, *, batches_per_step: int) -> None:
+        self._device, self._batches_per_step = device, batches_per_step
+        self._open()
+
+    def _open(self) -> None:
+        self._started = time.perf_counter()
+        self._waited = 0.0
+        self._batches = 0
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self._device)  # loss, right, clips
+
+    def wait(self, since: float) -> None:
+        """Count the time from `since` (of `time.perf_counter`) until now as waiting for data."""
+        self._waited += time.perf_counter() - since
+
+    def add(self, loss: Tensor, right: Tensor, clips: int) -> None:
+        """Count one batch: its mean loss, and how many of its clips were answered right."""
+        self._batches += 1
+        self._sums += torch.stack([loss.detach().double(), right.double(), right.new_tensor(clips).double()])
+
+    def skip_pause(self, since: float) -> None:
+        """Leave the time from `since` until now (a validation, a checkpoint) out of the account."""
+        self._started += time.perf_counter() - since
+
+    def close(self) -> dict[str, float]:
+        """The figures of the steps since the last call, over all processes: times in seconds per step.
+
+        Raises:
+            UserError: the loss is not finite any more.
+        """
+        loss, right, clips = mean_over_processes(self._sums).tolist()
+        if not loss < float("inf"):
+            raise UserError(f"the loss became {loss}: training diverged; try a lower --optim.lr or --optim.clip-norm")
+        steps = self._batches / self._batches_per_step
+        row = {
+            "loss": loss / self._batches,
+            "top1": right / clips,
+            "step_time": (time.perf_counter() - self._started) / steps,
+            "data_time": self._waited / steps,
+            "memory_gib": self._memory_gib(),
+        }
+        self._open()
+        return row
+
+    def _memory_gib(self) -> float:
+        """Peak memory: what torch allocated on the GPU, or what the process held on a CPU."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,69 @@
+"""Which parameters get which rate and decay."""
+
+import pytest
+import torch
+
+from kinema.models import TSMOptions, build
+from kinema.recipes import config_of
+from kinema.training import SGD, AdamW
+from kinema.training.optim import make_optimizer, set_lr
+
+MODEL = TSMOptions(depth=18, width=8, num_classes=5)
+
+
+def rates_and_decays(options: SGD | AdamW, total_batch: int = 1) -> dict[str, tuple[float, float]]:
+    model = build(MODEL)
+    optimizer = make_optimizer(model, options, total_batch=total_batch)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert set(found) == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return found
+
+
+def test_tsm_trains_its_head_faster_and_decays_no_bias() -> None:
+    options = config_of("tsm_r50_1x1x8_50e_kinetics400_rgb").optim
+    for name, (lr, decay) in rates_and_decays(options, total_batch=64).items():
+        expected = {"fc.weight": (0.05, 1e-4), "fc.bias": (0.1, 0.0)}
+        is_convolution = "conv" in name or name.endswith("downsample.0.weight")
+        assert (lr, decay) == pytest.approx(expected.get(name, (0.01, 1e-4 if is_convolution else 0.0)))
+
+
+@pytest.mark.parametrize(("total", "expected"), [(256, 0.01), (64, 0.0025), (512, 0.02)])
+def test_the_rate_follows_the_total_batch(total: int, expected: float) -> None:
+    rates = rates_and_decays(SGD(lr=0.01, lr_batch=256), total_batch=total)
+    assert sorted({lr for lr, _ in rates.values()}) == pytest.approx([expected])
+    assert {lr for lr, _ in rates_and_decays(SGD(lr=0.01), total_batch=total).values()} == {0.01}
+
+
+def test_frozen_weights_are_not_optimized() -> None:
+    model = build(TSMOptions(depth=18, width=8, num_classes=5, frozen_stages=2))
+    optimizer = make_optimizer(model, AdamW(lr=1e-3), total_batch=1)
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert not held & {id(parameter) for parameter in model.backbone.layer2.parameters()}
+    assert held >= {id(parameter) for parameter in model.backbone.layer3.parameters()}
+
+
+def test_set_lr_scales_every_group_from_its_own_start() -> None:
+    model = build(MODEL)
+    optimizer = make_optimizer(model, SGD(lr=1.0, head_weight_lr=5), total_batch=1)
+    for factor in (0.5, 0.1):
+        assert set_lr(optimizer, factor) == pytest.approx(factor)
+        assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([factor, 5 * factor])
+
+
+def test_sgd_steps_as_the_formula_says() -> None:
+    """v ← μ v + g + λ w; w ← w − lr v."""
+    model = build(MODEL)
+    optimizer = make_optimizer(model, SGD(lr=0.1, weight_decay=0.01, momentum=0.9), total_batch=1)
+    weight = model.fc.weight
+    expected, velocity = weight.detach().double().clone(), torch.zeros_like(weight, dtype=torch.float64)
+    for _ in range(3):
+        weight.grad = torch.full_like(weight, 0.5)
+        optimizer.step()
+        velocity = 0.9 * velocity + 0.5 + 0.01 * expected
+        expected = expected - 0.1 * velocity
+    torch.testing.assert_close(weight.double(), expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,95 @@
+"""A killed and resumed run ends with the same bits as one that was left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import tiny_arguments
+
+RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+VARIANTS = {
+    "plain": {},
+    "workers, moving average, accumulation": {
+        "data__workers": "2",
+        "data__batch_size": "2",
+        "training__ema_decay": "0.9",
+        "training__accumulate": "2",
+    },
+    "two processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},
+}
+
+
+def command(sample: Path, work_dir: Path, variant: str) -> list[str]:
+    launcher = [sys.executable]
+    if "two processes" in variant:
+        launcher += ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    # 32 training videos in steps of 4: checkpoints after steps 3, 6, 8 (an epoch), 9, 12, 15, 16.
+    options = tiny_arguments(sample, training__checkpoint_every="3", **VARIANTS[variant])
+    return [*launcher, "-m", "kinema", "train", RECIPE, "--work-dir", str(work_dir), "--resume", *options]
+
+
+def rows(work_dir: Path) -> list[dict[str, float]]:
+    timed = ("step_time", "data_time", "memory_gib")
+    lines = (work_dir / "metrics.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name not in timed} for line in lines]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(arguments, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def wait_for_step(process: subprocess.Popen[str], work_dir: Path, step: int) -> None:
+    metrics = work_dir / "metrics.jsonl"
+    while not (metrics.exists() and any(f'"step": {step},' in line for line in metrics.read_text().splitlines())):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module", params=list(VARIANTS))
+def undisturbed(
+    request: pytest.FixtureRequest, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    work_dir = tmp_path_factory.mktemp("undisturbed")
+    done = subprocess.run(command(sample, work_dir, request.param), env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return request.param, work_dir
+
+
+def test_sigkill_at_any_step_changes_nothing(undisturbed: tuple[str, Path], sample: Path, tmp_path: Path) -> None:
+    variant, reference = undisturbed
+    for step in (2, 7, 13):  # before any checkpoint, in the middle of the first epoch, and of the second
+        process = start(command(sample, tmp_path, variant))
+        wait_for_step(process, tmp_path, step)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode != 0
+    done = subprocess.run(command(sample, tmp_path, variant), env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for checkpoint in ("last", "best"):
+        for file in (reference / "checkpoints" / checkpoint).glob("*.safetensors"):
+            assert (tmp_path / "checkpoints" / checkpoint / file.name).read_bytes() == file.read_bytes(), file
+    assert rows(tmp_path) == rows(reference)
+
+
+def test_sigterm_saves_and_asks_to_be_requeued(sample: Path, tmp_path: Path, undisturbed: tuple[str, Path]) -> None:
+    variant, reference = undisturbed
+    process = start(command(sample, tmp_path, variant))
+    wait_for_step(process, tmp_path, 5)
+    process.terminate()
+    errors = process.communicate(timeout=120)[1]
+    if "two processes" not in variant:  # torchrun has exit codes of its own
+        assert process.returncode == 75, errors
+    assert "--resume continues" in errors
+    saved = json.loads((tmp_path / "checkpoints/last/training.json").read_text())["position"]["step"]
+    assert saved == max(row["step"] for row in rows(tmp_path)) >= 5
+    subprocess.run(command(sample, tmp_path, variant), env=ENVIRONMENT, check=True, capture_output=True)
+    weights = "checkpoints/last/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (reference / weights).read_bytes()
