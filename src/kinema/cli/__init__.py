@@ -1,0 +1,48 @@
+"""The commands: each parses its own options, calls one function below and prints what it returns. No logic."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from kinema.console import show_messages, terminal
+from kinema.errors import MediaError, UserError, did_you_mean
+from kinema.version import __version__
+
+COMMANDS = {
+    "recipes": "list the recipes: what can be trained",
+    "train": "train a model",
+    "test": "test a model on labelled videos",
+    "predict": "say what happens in videos",
+    "prepare": "make datasets ready",
+}
+"""Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 on success, 2 on a user's fault."""
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    show_messages(quiet=os.environ.get("RANK", "0") != "0")
+    if command in ("-h", "--help"):
+        print(_help())
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"no command is called '{command}'{did_you_mean(command, COMMANDS)}\n\n{_help()}")
+        exit_code: int = import_module(f"kinema.cli.{command}").run(rest)
+    except (UserError, MediaError) as error:
+        terminal.print(f"kinema: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        terminal.print("kinema: interrupted", style="red")
+        return 130
+    return exit_code
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  kinema {name:{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: kinema COMMAND …", "", *lines, "", "`kinema COMMAND --help` explains one."])

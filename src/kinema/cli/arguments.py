@@ -1,0 +1,42 @@
+"""A command's own options, parsed by tyro, and the dotted keys of a config beside them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from kinema.config import Value, parse_arguments
+
+T = TypeVar("T")
+
+
+def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
+    """A command's options out of its arguments; prints help and exits with 0, or what is wrong and exits with 2."""
+    result: T = tyro.cli(
+        options, prog=f"kinema {command}", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    return result
+
+
+def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict[str, Value]]:
+    """The command's own arguments, and the dotted keys `--group.option value …` of the config that it works on.
+
+    Raises:
+        UserError: a key is given twice.
+    """
+    names = {field.name for field in dataclasses.fields(options)} | {"h", "help"}
+    own: list[str] = []
+    keys: list[str] = []
+    current = own
+    for argument in arguments:
+        if argument.startswith("-") and not argument[1:2].isdigit():
+            name = argument.lstrip("-").partition("=")[0].replace("-", "_")
+            current = own if name in names else keys
+        current.append(argument)
+    return own, parse_arguments(keys)
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether help is asked for."""
+    return "-h" in arguments or "--help" in arguments

@@ -1,0 +1,74 @@
+"""`kinema train RECIPE [--group.option value …]`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from kinema.cli.arguments import parse, split, wants_help
+from kinema.config import as_argument, changed, options_help, read
+from kinema.errors import UserError
+from kinema.recipes import config_of
+from kinema.training import Config, InterruptedRun, train
+
+log = logging.getLogger(__name__)
+
+EXIT_REQUEUE = 75
+"""Exit code of a run that was asked to stop and saved itself (EX_TEMPFAIL): start the same command with --resume."""
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Train a model: `kinema train RECIPE --data.train … --data.val … [--group.option value …]`.
+
+    `kinema train RECIPE --help` lists every option of the recipe. On N devices:
+    `torchrun --nproc-per-node N -m kinema train …`. A run stopped by SIGTERM or SIGUSR1 saves itself and exits with 75.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ""
+    """What to train: a name that `kinema recipes` lists, or my_file.py:function. May be left out beside --config."""
+    work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Receives all that the run leaves behind; runs/RECIPE when not given."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="YAML")] = None
+    """A run's config.yaml, whose recipe and options to take over; options of the command line come on top."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
+    """Trained model to start from: a run, a checkpoint folder or a model.safetensors. Other classes get a new head."""
+    resume: bool = False
+    """Continue the run in --work-dir exactly from its last checkpoint; start it when there is none."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train a model."""
+    own, keys = split(Options, arguments)
+    if wants_help(own) and not own[0].startswith("-"):
+        print(f"Options of {own[0]}, with its values; a command's own: kinema train --help")
+        print(options_help(config_of(own[0])))
+        return 0
+    options = parse(Options, own, command="train")
+    config = _config(options, keys)
+    for key, (before, now) in changed(config, config_of(config.recipe)).items():
+        log.info("changed from the recipe: %s %s → %s", key, as_argument(before), as_argument(now))
+    work_dir = options.work_dir or Path("runs") / Path(config.recipe).name.replace(":", "_")
+    try:
+        metrics = train(config, work_dir=work_dir, resume=options.resume, init=options.init)
+    except InterruptedRun as interruption:
+        log.warning("%s", interruption)
+        return EXIT_REQUEUE
+    if metrics:
+        log.info("top-1 %.4f, mean class %.4f; everything is in %s", metrics["top1"], metrics["mean_class"], work_dir)
+    return 0
+
+
+def _config(options: Options, keys: Mapping[str, object]) -> Config:
+    """The recipe's config, then the YAML file's options, then the command line's."""
+    if options.config is None:
+        if not options.recipe:
+            raise UserError("which recipe? `kinema recipes` lists them; then: kinema train RECIPE …")
+        return config_of(options.recipe, keys)
+    recipe, values = read(options.config)
+    if options.recipe not in ("", recipe):
+        raise UserError(f"{options.config} is of the recipe {recipe}, not {options.recipe}: leave one of them out")
+    return config_of(recipe, {**values, **keys})
