@@ -1,0 +1,40 @@
+# make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
+# make test    set up and run the tests
+# Further: make test-all (the slow ones too), make check (format, lint, types, layers), make clean
+
+KINEMA := .venv/bin/kinema
+SAMPLE := demo/sample
+RUN := demo/tsm
+CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0000.mp4
+
+.PHONY: demo test test-all check format clean
+
+demo: .venv/ready
+	$(KINEMA) prepare sample $(SAMPLE)
+	$(KINEMA) train tsm_r18_video_1x1x8_sample_rgb --data.train $(SAMPLE)/train --data.val $(SAMPLE)/val --work-dir $(RUN) --resume
+	$(KINEMA) test $(RUN)
+	$(KINEMA) predict $(RUN) $(CLIP) --render demo/prediction.mp4
+	@echo
+	@echo "Look at: $(RUN)/curves.png  $(RUN)/test/confusion.png  demo/prediction.mp4"
+
+test: .venv/ready
+	.venv/bin/python -m pytest
+
+test-all: .venv/ready
+	.venv/bin/python -m pytest -m ""
+
+check: .venv/ready
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/ready
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist demo
+
+.venv/ready: pyproject.toml constraints.txt scripts/set_up.sh
+	bash scripts/set_up.sh

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Makes .venv with Kinema and its tools in it, and installs FFmpeg's libraries where that is possible.
+# usage: scripts/set_up.sh          (PYTHON=/path/to/python chooses the interpreter)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null &&
+      "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "No Python 3.11 or newer with its venv module was found (on Debian and Ubuntu: apt-get install python3-venv)." >&2
+  echo "If there is one elsewhere: make PYTHON=/path/to/python" >&2
+  return 1
+}
+
+# torchcodec decodes with FFmpeg's libraries, versions 4 to 9; without them PyAV decodes, which brings its own.
+have_ffmpeg() {
+  .venv/bin/python -c 'import torchcodec' 2>/dev/null
+}
+
+install_ffmpeg() {
+  local as_root=""
+  if [ "$(id -u)" != 0 ]; then
+    if [ "$(uname)" = Linux ] && ! sudo -n true 2>/dev/null; then return 1; fi
+    as_root="sudo -n"
+  fi
+  if command -v brew >/dev/null; then
+    brew install ffmpeg
+  elif command -v apt-get >/dev/null; then
+    $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq ffmpeg
+  else
+    return 1
+  fi >.venv/ffmpeg_install.log 2>&1
+}
+
+if [ ! -x .venv/bin/python ]; then
+  "$(find_python)" -m venv .venv
+fi
+echo "Installing Kinema and its dependencies into .venv (several minutes and 6 GB the first time)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+if have_ffmpeg; then
+  echo "Videos are decoded by torchcodec with the system's FFmpeg."
+elif install_ffmpeg && have_ffmpeg; then
+  echo "FFmpeg was installed: videos are decoded by torchcodec."
+else
+  echo "FFmpeg's libraries could not be installed: videos are decoded by PyAV, which works as well, a little slower."
+fi
+touch .venv/ready

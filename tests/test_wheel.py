@@ -1,0 +1,36 @@
+"""The built wheel holds the whole package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import kinema
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IMPORT_ALL = """
+import importlib, pathlib, pkgutil, kinema
+assert pathlib.Path(kinema.__file__).is_relative_to(pathlib.Path.cwd()), kinema.__file__
+names = {module.name for module in pkgutil.walk_packages(kinema.__path__, "kinema.")} - {"kinema.__main__"}
+for name in names:
+    importlib.import_module(name)
+print(*sorted(names), sep="\\n")
+"""
+
+
+def test_every_module_imports_from_the_installed_wheel(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("kinema-*.whl")
+    assert kinema.__version__ in wheel.name
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, '.')\n{IMPORT_ALL}"],
+        cwd=site, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    sources = (path.relative_to(ROOT / "src").with_suffix("") for path in (ROOT / "src/kinema").rglob("*.py"))
+    modules = {".".join(path.parts).removesuffix(".__init__") for path in sources}
+    assert set(found.stdout.split()) == modules - {"kinema", "kinema.__main__"}
+    assert (site / "kinema" / "py.typed").exists()
