@@ -1,8 +1,8 @@
-"""Frames per second of the video readers on one file, for the index patterns of training and testing.
+"""How fast the video readers are on one file, for the index patterns of training and testing.
 
     python benchmarks/readers.py VIDEO
 
-Each time includes opening the file, as a training run does for every sample. Median of several runs on one core.
+Each time includes opening the file, as for every sample of a training run. CPU time on one core, median of several runs.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from kinema.data.video import FrameReader, Reader, open_video, reader_in_use
+from kinema.data.video import Reader, open_video, reader_in_use
 
 
 def main() -> None:
@@ -21,38 +21,39 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15, help="runs of which the median is taken")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    readers: tuple[Reader, ...] = ("torchcodec", "pyav")
-    for reader in readers:
-        print(reader_in_use(reader))
-        video = open_video(options.video, reader=reader)
-        seconds = median_seconds(lambda reader=reader: open_video(options.video, reader=reader), options.runs)
-        print(f"  {type(video).__name__}: {len(video)} frames of {tuple(video.frames([0]).shape[1:3])}")
-        print(f"  {'open':28} {1e3 * seconds:7.1f} ms")
-        for name, indices in patterns(len(video)).items():
-            seconds = median_seconds(
-                lambda i=indices, r=reader: open_video(options.video, reader=r).frames(i), options.runs
-            )
-            print(f"  {name:28} {1e3 * seconds:7.1f} ms {len(indices) / seconds:7.0f} frames/s")
+    measure(options.video, "torchcodec", options.runs)
+    measure(options.video, "pyav", options.runs)
+
+
+def measure(path: str, reader: Reader, runs: int) -> None:
+    print(reader_in_use(reader))
+    video = open_video(path, reader=reader)
+    _, height, width, _ = video.frames([0]).shape
+    print(f"  {type(video).__name__}: {len(video)} frames of {width}x{height}")
+    seconds = cpu_seconds(lambda: open_video(path, reader=reader), runs)
+    print(f"  {'open':20} {1000 * seconds:7.1f} ms")
+    for name, indices in patterns(len(video)).items():
+        seconds = cpu_seconds(lambda chosen=indices: open_video(path, reader=reader).frames(chosen), runs)
+        print(f"  {name:20} {1000 * seconds:7.1f} ms {len(indices) / seconds:7.0f} frames/s")
 
 
 def patterns(length: int) -> dict[str, Sequence[int]]:
-    """Index patterns: how TSN, SlowFast and a test run look at a video of `length` frames."""
-    third = length // 3
-    dense = range(third, min(third + 64, length), 2)
+    """The indices that TSN, TSM and a dense clip take from a video of `length` frames."""
+    dense = range(length // 3, min(length // 3 + 64, length), 2)
     return {
-        "3 segments (TSN)": [third // 2 + third * segment for segment in range(3)],
+        "3 segments (TSN)": [length * (2 * segment + 1) // 6 for segment in range(3)],
         "8 segments (TSM)": [length * (2 * segment + 1) // 16 for segment in range(8)],
-        f"{len(dense)} x 2 (dense clip)": dense,
+        f"dense clip {len(dense)}x2": dense,
         "all": range(length),
     }
 
 
-def median_seconds(work: Callable[[], FrameReader | torch.Tensor], runs: int) -> float:
+def cpu_seconds(work: Callable[[], object], runs: int) -> float:
     times = []
     for _ in range(runs):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

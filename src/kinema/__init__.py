@@ -6,7 +6,7 @@ model = kinema.load("runs/my_run")
 model.predict("clip.mp4")
 
 config = kinema.config_of("tsm_r18_video_1x1x8_small_rgb", {"data.train": "videos/train", "data.val": "videos/val"})
-kinema.train(config, work_dir=Path("runs/my_run"))
+kinema.train(config, work_dir="runs/my_run")
 """
 
 from importlib import import_module

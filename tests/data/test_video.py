@@ -33,6 +33,7 @@ VIDEOS: dict[str, dict[str, object]] = {
     "late_start.mp4": {"times": range(1000, 1000 + FRAMES)},
     "variable_rate.mp4": {"times": jumps(1, 4, 2, 7), "time_base": Fraction(1, 100)},
     "variable_rate.mkv": {"times": jumps(1, 4, 2, 7), "time_base": Fraction(1, 100)},
+    "unknown_times.mkv": {"times": range(-20, FRAMES - 20), "container_options": {"avoid_negative_ts": "disabled"}},
     "hevc_open_gop.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=12:bframes=4:open-gop=1"}},
     "h264.avi": {"options": {"x264-params": "keyint=12:bframes=0"}},
     "h264_b_frames.avi": {},

@@ -55,8 +55,11 @@ def decoded(path: Path) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
-def test_every_frame_is_written_as_h264_that_any_player_shows(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / f"a:b{suffix}"
+def test_every_frame_is_written_as_h264_that_any_player_shows(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"a:b{suffix}")
     render_prediction(Clip(smooth_clip(70, 97, 131), fps=30000 / 1001), PREDICTIONS, path)
     with av.open(f"file:{path}") as container:
         stream = container.streams.video[0]
@@ -71,13 +74,13 @@ def test_every_frame_is_written_as_h264_that_any_player_shows(suffix: str, tmp_p
     if suffix != ".mkv":
         content = path.read_bytes()
         assert content.index(b"moov") < content.index(b"mdat")
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(("fps", "expected"), [(None, 16), (5.9, 5.9), (24, 24)])
 def test_the_speed_is_the_readers_where_it_knows_it(fps: float | None, expected: float, tmp_path: Path) -> None:
-    render_prediction(Clip(smooth_clip(8, 64, 64), fps=fps), PREDICTIONS, tmp_path / "out.mp4")
-    with av.open(str(tmp_path / "out.mp4")) as container:
+    render_prediction(Clip(smooth_clip(8, 64, 64), fps=fps), PREDICTIONS, tmp_path / "new folder" / "out.mp4")
+    with av.open(str(tmp_path / "new folder" / "out.mp4")) as container:
         assert container.streams.video[0].average_rate == pytest.approx(expected, rel=1e-3)
 
 
@@ -132,6 +135,17 @@ def test_bars_are_as_long_as_their_scores(tmp_path: Path) -> None:
         assert blue[8 : int(expected) - 4].all()
         assert not blue[int(expected) + 4 :].any()
         assert top < bottom
+
+
+def test_the_scene_shows_through_the_card_which_stays_dark_enough_to_read(tmp_path: Path) -> None:
+    first, second = lay_out(PREDICTIONS, 640, 480).rows[:2]
+    left, _, right, between = first.box
+    seen = []
+    for name, brightness in (("black", 0), ("white", 255)):
+        flat = torch.full((3, 480, 640, 3), brightness, dtype=torch.uint8)
+        render_prediction(Clip(flat), PREDICTIONS, tmp_path / f"{name}.mp4")
+        seen.append(decoded(tmp_path / f"{name}.mp4")[1, between : second.box[1], left + 9 : right - 9].mean())
+    assert seen[0] + 30 < seen[1] < 118  # white on 118 has a contrast of 4.5, the least for text by WCAG
 
 
 @pytest.mark.parametrize(("height", "width", "at_once"), [(4, 6, 32), (2160, 3840, 2)])

@@ -42,9 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = parse(Options, own, command="test")
     folder = options.work_dir or (options.model if options.model.is_dir() else options.model.parent) / "test"
-    metrics = run_test(
-        options.model, apply(evaluation_options(options.model), keys), folder=folder, dump=options.dump
-    )
+    metrics = run_test(options.model, apply(evaluation_options(options.model), keys), folder=folder, dump=options.dump)
     if options.json:
         print(json.dumps(metrics))
     else:

@@ -48,21 +48,18 @@ def run(arguments: Sequence[str]) -> int:
         print(options_help(config_of(own[0])))
         return 0
     options = parse(Options, own, command="train")
-    config = _config(options, keys)
+    config = config_from(options, keys)
     for key, (before, now) in changed(config, config_of(config.recipe)).items():
         log.info("changed from the recipe: %s %s → %s", key, as_argument(before), as_argument(now))
-    work_dir = options.work_dir or Path("runs") / Path(config.recipe).name.replace(":", "_")
     try:
-        metrics = train(config, work_dir=work_dir, resume=options.resume, init=options.init)
+        train(config, work_dir=options.work_dir or "", resume=options.resume, init=options.init or "")
     except InterruptedRun as interruption:
         log.warning("%s", interruption)
         return EXIT_REQUEUE
-    if metrics:
-        log.info("top-1 %.4f, mean class %.4f; everything is in %s", metrics["top1"], metrics["mean_class"], work_dir)
     return 0
 
 
-def _config(options: Options, keys: Mapping[str, object]) -> Config:
+def config_from(options: Options, keys: Mapping[str, object]) -> Config:
     """The recipe's config, then the YAML file's options, then the command line's."""
     if options.config is None:
         if not options.recipe:

@@ -20,11 +20,11 @@ Reader = Literal["auto", "torchcodec", "pyav"]
 def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", threads: int = 1) -> FrameReader:
     """Open one video for random access to its frames.
 
-    Frame `i` is the same picture whichever reader is used: torchcodec only gives frames that it is sure to find
-    (`TorchCodecReader`), and PyAV those of AVI and of other files without presentation times. Both turn them upright
-    and to RGB by the colour space and range that the file names. Pixels were equal to the last bit on every clip
-    tried, 8 and 10 bits, H.264, HEVC, AV1, VP9 and MPEG-4, with torchcodec on FFmpeg 5.1 beside PyAV on FFmpeg 8.1;
-    other pairs of versions may round differently, by a few grey levels.
+    Frame `i` is the same picture whichever library decodes it: PyAV finds it in any case (`PyAVReader`), torchcodec is
+    checked (`TorchCodecReader`) and left out where a file has no presentation times to trust. Both turn frames upright,
+    and to RGB by the colour space and range that the file names. Their pixels were equal to the last bit on every file
+    tried (H.264, HEVC, AV1, VP9 and MPEG-4; 8 and 10 bits; 4:2:0, 4:2:2 and 4:4:4; odd sizes) with torchcodec on
+    FFmpeg 5.1 and PyAV on 8.1. Other pairs of versions may round otherwise: tests allow 8 grey levels, 0.5 on average.
 
     Args:
         source: A local path, or the bytes of a file.
@@ -38,7 +38,7 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
     """
     path = path or (source if isinstance(source, str) else "video in memory")
     exact = PyAVReader(source, path=path, threads=threads)
-    if not _by_torchcodec(reader) or not exact.packets.times or exact.packets.guessed:
+    if not _by_torchcodec(reader) or not exact.packets.times:
         return exact
     from kinema.data.video_torchcodec import TorchCodecReader
 
@@ -57,7 +57,7 @@ def reader_in_use(reader: Reader = "auto") -> str:
     pyav = f"PyAV {av.__version__} (FFmpeg {av.ffmpeg_version_info})"
     if _by_torchcodec(reader):
         ffmpeg = import_module("torchcodec").ffmpeg_major_version
-        return f"torchcodec {version('torchcodec')} (FFmpeg {ffmpeg}); {pyav} for AVI and the like"
+        return f"torchcodec {version('torchcodec')} (FFmpeg {ffmpeg}), checked by {pyav}"
     return pyav if reader == "pyav" else f"{pyav}, as torchcodec does not load: {_torchcodec_fault()}"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain, dropwhile
 
 import av
 import av.filter
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -92,13 +90,13 @@ class PyAVReader:
     def _lose_place(self) -> None:
         """Forget what was decoded last: the next frame will be sought anew."""
         self._frame: VideoFrame | None = None
-        self._first, self._last = 0, -1  # self._frame is the answer for these indices
+        self._last = -1  # the index that self._frame answers
 
     def _image(self, index: int) -> Image:
         """Frame `index` as (H, W, 3): decoded from where the decoder stands, unless a keyframe after that is nearer."""
         try:
             nearest = max(self.packets.keyframes_to(index), default=0)
-            if self._frame is None or index < self._first or nearest > self._last + 1:
+            if self._frame is None or index < self._last or nearest > self._last + 1:
                 self._seek(index)
             while self._last < index:
                 self._advance()
@@ -116,9 +114,8 @@ class PyAVReader:
         point of H.264): then at an earlier one, and in the end at the start of the file.
         """
         for keyframe in reversed(self.packets.keyframes_to(index)):
-            time = self.packets.times[keyframe]
-            self._container.seek(time, stream=self._stream)
-            self._decoded = _decode(self._container, self._stream, since=time)
+            self._container.seek(self.packets.times[keyframe], stream=self._stream)
+            self._decoded = _decode(self._container, self._stream)
             self._lose_place()
             self._last = keyframe - 1
             if self._advance() and self._last <= index:
@@ -133,8 +130,7 @@ class PyAVReader:
         if frame is None:
             self._last = len(self) - 1
             return False
-        index = self.packets.index(frame, after=self._last)
-        self._frame, self._first, self._last = frame, min(self._last + 1, index), index
+        self._frame, self._last = frame, self.packets.index(frame, after=self._last)
         return True
 
 
@@ -144,7 +140,6 @@ class Packets:
 
     `times` are the presentation times of the frames in units of `time_base` seconds, ascending; empty when they are
     not to be trusted. `keyframes` are indices of frames from which decoding may start; empty without `times`.
-    `guessed` says that the file holds no times and `times` are this FFmpeg's guess: another version may guess others.
     """
 
     count: int
@@ -152,7 +147,6 @@ class Packets:
     times: list[int] = field(default_factory=list)
     keyframes: list[int] = field(default_factory=list)
     time_base: Fraction = Fraction(1)
-    guessed: bool = False
 
     def keyframes_to(self, index: int) -> list[int]:
         """The keyframes at or before frame `index`."""
@@ -176,8 +170,8 @@ def _scan(container: InputContainer, stream: VideoStream) -> Packets:
     timed = sorted((pts, key, duration) for pts, key, duration in packets if pts is not None)
     distinct = len({pts for pts, _, _ in timed}) == len(packets) > 0
     # AVI stores the order of decoding only; DivX packs two frames of MPEG-4 part 2 into one packet.
-    avi = container.format.name == "avi"
-    shuffled = (avi or stream.codec_context.name == "mpeg4") and stream.codec_context.has_b_frames
+    orderless = container.format.name == "avi" or stream.codec_context.name == "mpeg4"
+    shuffled = orderless and stream.codec_context.has_b_frames
     if container.format.name not in _SEEKABLE or not distinct or shuffled or stream.time_base is None:
         return Packets(count=len(packets), fps=float(stream.average_rate) if stream.average_rate else None)
     duration = max(pts + duration for pts, _, duration in timed) - timed[0][0]
@@ -187,22 +181,14 @@ def _scan(container: InputContainer, stream: VideoStream) -> Packets:
         times=[pts for pts, _, _ in timed],
         keyframes=[index for index, (_, key, _) in enumerate(timed) if key],
         time_base=stream.time_base,
-        guessed=avi,
     )
 
 
-def _decode(container: InputContainer, stream: VideoStream, *, since: int | None = None) -> Iterator[VideoFrame]:
-    """Frames from where `container` stands; none where it does not stand at or before the keyframe of time `since`."""
-    # An empty packet would tell the decoder that the stream is over.
-    packets: Iterator[Packet[VideoStream]] = (packet for packet in container.demux(stream) if packet.size)
-    if since is not None:
-        packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
-        first = next(packets, None)
-        if first is None or first.pts is None or first.pts > since:
-            return
-        packets = chain([first], packets)
-    for packet in packets:
-        yield from packet.decode()
+def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames from where `container` stands to its end."""
+    for packet in container.demux(stream):
+        if packet.size:  # an empty one would tell the decoder that the stream is over
+            yield from packet.decode()
     yield from stream.codec_context.decode()
 
 

@@ -29,14 +29,13 @@ class TorchCodecReader:
         self._exact = exact
         self._times = torch.tensor(exact.packets.times, dtype=torch.float64) * float(exact.packets.time_base)
         # "file:" keeps a colon in the name from being taken for a protocol.
-        decoder = VideoDecoder(
+        self._decoder: VideoDecoder | None = VideoDecoder(
             source if isinstance(source, bytes) else f"file:{source}",
             dimension_order="NHWC",
             num_ffmpeg_threads=threads,
             device="cpu",
             seek_mode="exact",
         )
-        self._decoder: VideoDecoder | None = decoder if len(decoder) == len(exact) else None
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -57,7 +56,7 @@ class TorchCodecReader:
         if self._decoder is not None:
             try:
                 batch = self._decoder.get_frames_at(list(indices))
-            except RuntimeError:
+            except (IndexError, RuntimeError):
                 self._decoder = None
             else:
                 if torch.allclose(batch.pts_seconds, self._times[list(indices)], rtol=0, atol=1e-6):

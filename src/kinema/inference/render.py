@@ -98,8 +98,7 @@ def _encode(frames: Iterator[Frame], path: Path, rate: Fraction) -> None:
     first = next(frames)
     # The index in front lets a browser begin before it has the whole file.
     options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
-    # "file:" keeps a colon in the name from being taken for a protocol.
-    with av.open(f"file:{path}", "w", options=options) as container:
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -1,7 +1,7 @@
 """Weights of other tools' checkpoints for Kinema's models."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
@@ -36,8 +36,7 @@ def load_foreign_state_dict(model: Recognizer, state_dict: Mapping[str, Tensor],
     model.load_state_dict({key: state_dict[name] for key, name in names.items()})
 
 
-def _summary(kind: str, keys: Iterable[str]) -> str:
-    keys = list(keys)
+def _summary(kind: str, keys: list[str]) -> str:
     return f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
 
 

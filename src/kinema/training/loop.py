@@ -35,15 +35,17 @@ class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
     """The scheduler asked the run to stop; it has saved a checkpoint to continue from."""
 
 
-def train(config: Config, *, work_dir: Path, resume: bool = False, init: Path | None = None) -> dict[str, float]:
+def train(
+    config: Config, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
+) -> dict[str, float]:
     """Train a model, alone or as one of the processes that torchrun started.
 
     Args:
         config: all of the run's options.
-        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png`,
-            `tensorboard/`.
+        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png` and
+            `tensorboard/`; `runs/RECIPE` when empty.
         resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none.
-        init: a trained model whose weights to start from.
+        init: a trained model whose weights to start from; empty: the config says.
 
     Returns:
         The last validation's metrics (fractions); empty when nothing was validated.
@@ -52,14 +54,16 @@ def train(config: Config, *, work_dir: Path, resume: bool = False, init: Path | 
         UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
         InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
     """
+    work_dir = Path(work_dir or Path("runs") / Path(config.recipe or "unnamed").name.replace(":", "_"))
     with joined(config.runtime) as process, StopRequest().listening() as stop:
-        run = set_up(config, process, work_dir=work_dir, resume=resume, init=init)
+        run = set_up(config, process, work_dir=work_dir, resume=resume, init=Path(init) if init else None)
         try:
             metrics = _loop(run, stop)
         finally:
             run.close()
         if process.is_main:
             draw_curves(read_rows(work_dir / "metrics.jsonl"), work_dir / "curves.png")
+            log.info("done: everything is in %s", work_dir)
         return metrics
 
 
@@ -68,6 +72,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     batches = iter(run.batches)
     window = Window(run.process.device, batches_per_step=options.accumulate)
     metrics: dict[str, float] = {}
+    run.network.train()
     with progress("training", run.total_steps, show=run.process.is_main) as meter:
         meter.advance(first)
         for step in range(first + 1, run.total_steps + 1):
