@@ -1,14 +1,20 @@
 """Fixtures that several test modules use."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from kinema.prepare.sample import prepare_sample
 from kinema.recipes import config_of
 from kinema.training import Config, train
+
+# The models of these tests are too small for several threads: they would only wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

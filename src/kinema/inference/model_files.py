@@ -45,7 +45,9 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], description: ModelDe
         OSError: the disk is full or the folder is not writable.
     """
     content = {"kinema": __version__, "architecture": name_of(description.model), **asdict(description)}
-    (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # surrogateescape: a class may be called after a folder whose name is not UTF-8.
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / _DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
     try:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)
     except SafetensorError as error:  # its way to say that writing failed
@@ -95,7 +97,7 @@ def read_description(folder: Path) -> ModelDescription:
     """
     path = folder / _DESCRIPTION
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
         del content["kinema"]
         model = options_from(content.pop("architecture"), content.pop("model"))
         rest = {name: TypeAdapter(kind).validate_python(content.pop(name)) for name, kind in _FIELDS.items()}

@@ -291,7 +291,7 @@ def _write_cells(axes: Axes, counts: _Counts, shares: _Array, cell: float) -> No
     size = float(np.clip(0.25 * cell, 6.5, 12))
     for row, column in np.argwhere(counts):
         share, count = shares[row, column], counts[row, column]
-        colour = "white" if share > 0.68 else _INK  # where both stand out against the blue alike
+        colour = "white" if share > 0.55 else _INK
         axes.text(column, row - 0.02, _percent(share), ha="center", va="bottom", fontsize=size, color=colour)
         axes.text(
             column, row + 0.06, f"{count:,}", ha="center", va="top", fontsize=0.75 * size, color=colour, alpha=0.9
