@@ -2,7 +2,7 @@
 
     python benchmarks/readers.py VIDEO
 
-Each time includes opening the file, as for every sample of a training run. CPU time on one core, median of several runs.
+Each time includes opening the file, as for every sample of a training run. CPU time on one core, median of some runs.
 """
 
 import argparse

@@ -51,6 +51,7 @@ TINY = {
     "test_views.crops.short_side": "32",
     "data.batch_size": "4",
     "data.workers": "0",
+    "training.val_every": "1",
     "schedule.epochs": "2",
     "schedule.warmup_epochs": "0",
     "training.log_every": "1",

@@ -12,7 +12,7 @@ import torch
 from kinema.data.video import reader_in_use
 from kinema.errors import UserError
 
-FRAMES = 50
+FRAMES = 60
 SIZE = (64, 48)
 X264 = "keyint=12:scenecut=0:b-adapt=0:bframes=3"
 

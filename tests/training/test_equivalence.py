@@ -13,7 +13,13 @@ from kinema.training import train
 from tests.conftest import tiny_arguments, tiny_config
 
 # Batch norm's statistics and dropout do depend on how a batch is divided: without them the steps are the same sums.
-SAME_SUMS = {"model__norm_eval": "true", "model__dropout": "0", "data__val": "", "schedule__epochs": "1", "optim__lr": "0.01"}
+SAME_SUMS = {
+    "model__norm_eval": "true",
+    "model__dropout": "0",
+    "data__val": "",
+    "schedule__epochs": "1",
+    "optim__lr": "0.01",
+}
 
 
 @pytest.fixture(scope="module")

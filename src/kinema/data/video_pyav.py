@@ -2,10 +2,12 @@
 
 import io
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 
 import av
 import av.filter
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -99,7 +102,7 @@ class PyAVReader:
             if self._frame is None or index < self._last or nearest > self._last + 1:
                 self._seek(index)
             while self._last < index:
-                self._advance()
+                self._advance(index)
             if self._frame is None:
                 raise MediaError(self.path, "none of its frames can be decoded")
             return self._to_rgb(self._frame)
@@ -110,28 +113,52 @@ class PyAVReader:
     def _seek(self, index: int) -> None:
         """Put the decoder at or before frame `index`: at the nearest keyframe, if all is well.
 
-        But the container's seek may land behind the keyframe, and the decoder may want a longer run-up (to a recovery
-        point of H.264): then at an earlier one, and in the end at the start of the file.
+        But the container's seek may land behind the keyframe, and H.264 has keyframes that only start to refresh the
+        picture. Then the keyframe is not what comes out, and an earlier one or the start of the file must do.
         """
         for keyframe in reversed(self.packets.keyframes_to(index)):
             self._container.seek(self.packets.times[keyframe], stream=self._stream)
-            self._decoded = _decode(self._container, self._stream)
-            self._lose_place()
-            self._last = keyframe - 1
-            if self._advance() and self._last <= index:
+            self._start(keyframe)
+            if self._advance(index) and self._last <= keyframe:
                 return
         self._open()
-        self._decoded = _decode(self._container, self._stream)
-        self._lose_place()
+        self._start(0)
 
-    def _advance(self) -> bool:
-        """Decode one frame more. False when there is none: then the last one answers for all indices that remain."""
-        frame = next(self._decoded, None)
-        if frame is None:
-            self._last = len(self) - 1
-            return False
-        self._frame, self._last = frame, self.packets.index(frame, after=self._last)
+    def _start(self, index: int) -> None:
+        """Begin with the packets that come next in the file, of which frame `index` is the first."""
+        self._lose_place()
+        self._last = index - 1
+        # An empty packet would tell the decoder that the stream is over, as None does in the end.
+        packets = (packet for packet in self._container.demux(self._stream) if packet.size)
+        self._to_decode: Iterator[Packet[VideoStream] | None] = chain(packets, [None])
+        self._decoded: deque[VideoFrame] = deque()
+
+    def _advance(self, index: int) -> bool:
+        """Decode one frame more on the way to frame `index`.
+
+        False when there is none: then the last one is the answer for all indices that remain.
+        """
+        while not self._decoded:
+            try:
+                packet = next(self._to_decode)
+            except StopIteration:
+                self._last = len(self) - 1
+                return False
+            decoder = self._stream.codec_context
+            decoder.skip_frame = "NONREF" if packet and self._needless(packet.pts, index) else "DEFAULT"
+            self._decoded.extend(decoder.decode(packet))
+        self._frame = self._decoded.popleft()
+        self._last = self.packets.index(self._frame, after=self._last)
         return True
+
+    def _needless(self, time: int | None, index: int) -> bool:
+        """Whether frame `index` and later ones can do without the frame of this time, unless others refer to it.
+
+        Said of H.264 only: HEVC has layers, in which a frame without references of its own layer may have others.
+        """
+        if time is None or not self.packets.times or self._stream.codec_context.name != "h264":
+            return False
+        return time < self.packets.times[index]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,14 +209,6 @@ def _scan(container: InputContainer, stream: VideoStream) -> Packets:
         keyframes=[index for index, (_, key, _) in enumerate(timed) if key],
         time_base=stream.time_base,
     )
-
-
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """The frames from where `container` stands to its end."""
-    for packet in container.demux(stream):
-        if packet.size:  # an empty one would tell the decoder that the stream is over
-            yield from packet.decode()
-    yield from stream.codec_context.decode()
 
 
 class _RGBConverter:

@@ -12,8 +12,9 @@ from kinema.data.video_pyav import PyAVReader
 class TorchCodecReader:
     """Frame-exact random access to one video file; see `FrameReader` for what it promises.
 
-    torchcodec gives the first frame at or after a time, without a word when that is not the one meant: after a seek to
-    a recovery point of H.264, or in a damaged file. So the times of the frames that it gives are compared with those
+    torchcodec gives the first frame at or after a time, without a word when that is not the one meant: where a file is
+    damaged, or a seek went to one of those keyframes of H.264 that only start to refresh the picture. So it is asked
+    for the keyframes that it has to seek to as well, and the times of all frames that it gives are compared with those
     that are meant. From the first that differs or cannot be decoded, `exact` reads the file instead.
 
     Args:
@@ -53,13 +54,21 @@ class TorchCodecReader:
     def frames(self, indices: Sequence[int]) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
-        if self._decoder is not None:
-            try:
-                batch = self._decoder.get_frames_at(list(indices))
-            except (IndexError, RuntimeError):
-                self._decoder = None
-            else:
-                if torch.allclose(batch.pts_seconds, self._times[list(indices)], rtol=0, atol=1e-6):
-                    return batch.data
-                self._decoder = None
-        return self._exact.frames(indices)
+        frames = self._decoded(indices)
+        return self._exact.frames(indices) if frames is None else frames
+
+    def _decoded(self, indices: Sequence[int]) -> torch.Tensor | None:
+        """Frames `indices`, unless torchcodec does not give exactly these, now or earlier."""
+        if self._decoder is None:
+            return None
+        keyframes = {keyframe for index in indices for keyframe in self._exact.packets.keyframes_to(index)[-1:]}
+        asked = [*keyframes, *indices]
+        try:
+            batch = self._decoder.get_frames_at(asked)
+        except (IndexError, RuntimeError):
+            self._decoder = None
+            return None
+        if not torch.allclose(batch.pts_seconds, self._times[asked], rtol=0, atol=1e-6):
+            self._decoder = None
+            return None
+        return batch.data[len(keyframes) :]

@@ -12,36 +12,57 @@ from pydantic import TypeAdapter, ValidationError
 
 from kinema.errors import UserError, did_you_mean
 from kinema.models.complexity import complexity
-from kinema.models.foreign import load_foreign_state_dict
+from kinema.models.foreign import foreign_state_dict, load_foreign_state_dict
+from kinema.models.i3d import I3D, I3DOptions, i3d
 from kinema.models.pretrained import load_imagenet
+from kinema.models.r2plus1d import R2Plus1D, R2Plus1DOptions, r2plus1d
 from kinema.models.recognizer import Recognizer
+from kinema.models.slowfast import SlowFast, SlowFastOptions, slowfast
+from kinema.models.slowonly import SlowOnly, SlowOnlyOptions, slowonly
 from kinema.models.tsm import TSM, TSMOptions, tsm
 from kinema.models.tsn import TSN, TSNOptions, tsn
 
 __all__ = [
+    "I3D",
     "MODELS",
     "TSM",
     "TSN",
+    "I3DOptions",
     "Options",
+    "R2Plus1D",
+    "R2Plus1DOptions",
     "Recognizer",
+    "SlowFast",
+    "SlowFastOptions",
+    "SlowOnly",
+    "SlowOnlyOptions",
     "TSMOptions",
     "TSNOptions",
     "build",
     "complexity",
+    "foreign_state_dict",
+    "i3d",
     "load_foreign_state_dict",
     "load_imagenet",
     "load_pretrained",
     "name_of",
     "options_from",
+    "r2plus1d",
+    "slowfast",
+    "slowonly",
     "tsm",
     "tsn",
 ]
 
-Options = TSNOptions | TSMOptions
+Options = TSNOptions | TSMOptions | I3DOptions | SlowOnlyOptions | SlowFastOptions | R2Plus1DOptions
 
 MODELS: dict[str, tuple[type[Options], Callable[..., Recognizer]]] = {
     "tsn": (TSNOptions, tsn),
     "tsm": (TSMOptions, tsm),
+    "i3d": (I3DOptions, i3d),
+    "slowonly": (SlowOnlyOptions, slowonly),
+    "slowfast": (SlowFastOptions, slowfast),
+    "r2plus1d": (R2Plus1DOptions, r2plus1d),
 }
 """Name → options and builder, whose keywords are the options' fields without `pretrained`."""
 

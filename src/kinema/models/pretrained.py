@@ -1,19 +1,24 @@
-"""ImageNet weights for ResNet backbones, from torchvision."""
+"""ImageNet weights for ResNet backbones, from torchvision; 3D ones get them inflated."""
 
 import pickle
 import sys
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torchvision.models import get_weight
 
 from kinema.errors import UserError
+from kinema.models.backbone import Backbone
 from kinema.models.resnet import ResNet
 
 
-def load_imagenet(backbone: ResNet) -> None:
+def load_imagenet(backbone: ResNet | Backbone) -> None:
     """Fill `backbone` with torchvision's `IMAGENET1K_V1` weights of its depth, downloaded into torch's hub cache once.
+
+    A 3D backbone gets them inflated, as `fill_from_2d` says.
 
     Raises:
         UserError: The backbone's width is not 64, or the weights cannot be had.
@@ -33,4 +38,20 @@ def load_imagenet(backbone: ResNet) -> None:
             f"Put that file at {file} by hand (TORCH_HOME moves the folder), "
             "or train from scratch with --model.pretrained none"
         ) from error
-    backbone.load_state_dict({key: value for key, value in state_dict.items() if not key.startswith("fc.")})
+    fill_from_2d(backbone, state_dict)
+
+
+def fill_from_2d(backbone: ResNet | Backbone, state_dict: Mapping[str, Tensor]) -> None:
+    """Fill `backbone` with the weights of torchvision's 2D ResNet of the same depth and width, all but its classifier.
+
+    Each kernel is repeated over time and divided by the repeats, so that a clip of one picture has the picture's
+    features away from the clip's ends (Carreira & Zisserman, 2017, section 2.4). What a 2D network has not, non-local
+    blocks, stays as it is.
+    """
+    own = backbone.state_dict()
+    weights = {key: _inflated(value, own[key]) for key, value in state_dict.items() if not key.startswith("fc.")}
+    backbone.load_state_dict(own | weights)
+
+
+def _inflated(weight: Tensor, like: Tensor) -> Tensor:
+    return weight.unsqueeze(2).expand_as(like) / like.shape[2] if like.dim() == 5 else weight

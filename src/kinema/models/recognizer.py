@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from kinema.models.backbone import Backbone
 from kinema.models.resnet import ResNet
 
 RGB = tuple[float, float, float]
@@ -18,7 +19,7 @@ class Recognizer(nn.Module):
     """
 
     def __init__(
-        self, backbone: ResNet, *, num_classes: int, dropout: float, init_std: float, mean: RGB, std: RGB
+        self, backbone: ResNet | Backbone, *, num_classes: int, dropout: float, init_std: float, mean: RGB, std: RGB
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
@@ -27,6 +28,11 @@ class Recognizer(nn.Module):
         self.fc = nn.Linear(backbone.out_channels, num_classes)
         nn.init.normal_(self.fc.weight, std=init_std)
         nn.init.zeros_(self.fc.bias)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Feature maps `(N, C, T, H, W)` → logits `(N, num_classes)` of their average."""
+        logits: Tensor = self.fc(self.dropout(features.mean(dim=(2, 3, 4))))
+        return logits
 
 
 class Normalize(nn.Module):

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from kinema.console import progress
 from kinema.errors import UserError
-from kinema.prepare.motion import FPS, LABELS, render_clip
+from kinema.prepare.motion import FPS
 from kinema.prepare.parallel import in_parallel
+from kinema.prepare.scene import LABELS, render_clip
 from kinema.storage import replacing, write_text
 
 

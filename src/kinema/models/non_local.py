@@ -1,0 +1,62 @@
+"""Non-local blocks (Wang et al., 2018, arXiv:1711.07971): every place of a clip looks at every other one."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NonLocalKind = Literal["gaussian", "embedded_gaussian", "dot_product"]
+NonLocalForm = Literal["mmaction2", "pyslowfast"]
+
+
+class NonLocal(nn.Module):
+    """Adds to each place's features a weighted sum over all places, at half the channels and half the height and width.
+
+    The weights of the P places (t, h, w) are a softmax over dot products of the features (gaussian) or of projections
+    of them (embedded_gaussian), or the projections' dot products divided by P (dot_product). The block starts as the
+    identity: its batch norm has zero scale.
+
+    Two forms are in use. In mmaction2's the projections `phi` and `g` are pooled; in pyslowfast's they see pooled
+    features, dot products under a softmax are divided by the square root of the channels, and `out` has a bias.
+    """
+
+    def __init__(self, channels: int, kind: NonLocalKind, form: NonLocalForm) -> None:
+        super().__init__()
+        self.kind = kind
+        self.pool_first = form == "pyslowfast"
+        self.scale = (channels // 2) ** -0.5 if form == "pyslowfast" else 1.0
+        self.theta = self.phi = None
+        if kind != "gaussian":
+            self.theta = _projection(channels, channels // 2)
+            self.phi = _projection(channels, channels // 2)
+        self.g = _projection(channels, channels // 2)
+        self.pool = nn.MaxPool3d((1, 2, 2))
+        self.out = nn.Conv3d(channels // 2, channels, 1, bias=form == "pyslowfast")
+        self.norm = nn.BatchNorm3d(channels)
+        nn.init.kaiming_normal_(self.out.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.constant_(self.norm.weight, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, T, H, W)` → the same shape; H, W ≥ 2."""
+        query = x if self.theta is None else self.theta(x)
+        key, value = self._pooled(x, self.phi), self._pooled(x, self.g)
+        query, key, value = (places.flatten(2).transpose(1, 2) for places in (query, key, value))
+        if self.kind == "dot_product":
+            # (query keyᵀ) value, in the order that needs no matrix of places × places.
+            sums = query @ (key.transpose(1, 2) @ value) / key.shape[1]
+        else:
+            sums = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        return x + self.norm(self.out(sums.transpose(1, 2).unflatten(2, x.shape[2:])))
+
+    def _pooled(self, x: Tensor, projection: nn.Module | None) -> Tensor:
+        if projection is None:
+            return self.pool(x)
+        return projection(self.pool(x)) if self.pool_first else self.pool(projection(x))
+
+
+def _projection(channels: int, out_channels: int) -> nn.Conv3d:
+    conv = nn.Conv3d(channels, out_channels, 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    conv.bias = nn.Parameter(torch.zeros(out_channels))
+    return conv

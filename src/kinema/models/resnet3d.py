@@ -1,0 +1,247 @@
+"""3D residual networks: a ResNet some of whose convolutions reach over time (Carreira & Zisserman, 2017,
+arXiv:1705.07750; Wang et al., 2018, arXiv:1711.07971).
+
+State-dict names are those of torchvision's 2D ResNet, so its weights can be inflated without a map.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema.models.backbone import Backbone
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kinema.models.resnet import Depth, FrozenStages
+
+Size = tuple[int, int, int]
+"""Of a kernel or a stride: time, height, width."""
+Four = tuple[int, int, int, int]
+"""One number for each stage."""
+Inflate = Literal["all", "alternate", "late", "early"]
+InflateStyle = Literal["3x1x1", "3x3x3"]
+
+
+@dataclass(kw_only=True)
+class ResNet3dOptions:
+    """What the recognizers with 3D residual networks share."""
+
+    num_classes: int = 400
+    """Number of classes that the head tells apart."""
+    depth: Depth = 50
+    """Layers of the ResNet: 18, 34, 50, 101 or 152."""
+    width: int = 64
+    """Channels of the ResNet's stem; the stages have multiples of it. 64 is the papers', 16 and 32 suit a CPU."""
+    dropout: float = 0.5
+    """Probability with which a feature is dropped before the head, 0–1."""
+    init_std: float = 0.01
+    """Standard deviation of the head's initial weights."""
+    zero_init_residual: bool = False
+    """Start each residual block as the identity, which helps training from scratch."""
+    frozen_stages: FrozenStages = -1
+    """Keep the stem (0), or the stem and the first 1–4 stages, as they are; -1 trains everything."""
+    norm_eval: bool = False
+    """Keep batch norm's running statistics as they are."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
+    mean: RGB = IMAGENET_MEAN
+    """Mean of the red, green and blue pixels, on the scale 0–255."""
+    std: RGB = IMAGENET_STD
+    """Standard deviation of the red, green and blue pixels, on the scale 0–255."""
+
+
+class ResNet3d(Backbone):
+    """A 3D ResNet without its classifier: `(N, 3, T, H, W)` → `(N, out_channels, T', H/32, W/32)`.
+
+    `depth` and `width` are as in the 2D `ResNet`. The stem's convolution is `conv1_kernel_t`×7×7 with stride
+    `conv1_stride_t` over time, its pooling 1×3×3 with `pool1_stride_t`, or absent (None: H/16, W/16). `with_pool2`
+    halves T after the first stage, by the larger of two frames; `temporal_strides` are of the stages' first blocks.
+
+    `inflate` says which blocks reach over three frames: all; the first stage's and every second of the others
+    (alternate); those of the last two stages (late); those of the first (early). `inflate_style` says with which
+    convolution a bottleneck does so, the first (3×1×1) or the middle one (3×3×3); a basic block does with both.
+    `lateral_channels` come from elsewhere to each stage's input.
+    """
+
+    def __init__(
+        self,
+        depth: Depth,
+        *,
+        width: int = 64,
+        conv1_kernel_t: int = 5,
+        conv1_stride_t: int = 1,
+        pool1_stride_t: int | None = 1,
+        with_pool2: bool = False,
+        temporal_strides: Four = (1, 1, 1, 1),
+        inflate: Inflate = "all",
+        inflate_style: InflateStyle = "3x1x1",
+        lateral_channels: Sequence[int] = (0, 0, 0, 0),
+        zero_init_residual: bool = False,
+        frozen_stages: FrozenStages = -1,
+        norm_eval: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        block, lengths = _LAYOUTS[depth]
+        super().__init__(
+            depth=depth,
+            width=width,
+            out_channels=8 * width * block.expansion,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.conv1: nn.Module = convolution(3, width, (conv1_kernel_t, 7, 7), (conv1_stride_t, 2, 2))
+        self.bn1 = nn.BatchNorm3d(width)
+        self.maxpool = (
+            nn.Identity()
+            if pool1_stride_t is None
+            else nn.MaxPool3d((1, 3, 3), stride=(pool1_stride_t, 2, 2), padding=(0, 1, 1))
+        )
+        self.pool2 = nn.MaxPool3d((2, 1, 1)) if with_pool2 else nn.Identity()
+
+        stages, in_channels = [], width
+        for i, length in enumerate(lengths):
+            stage, stride = nn.Sequential(), (temporal_strides[i], min(i + 1, 2), min(i + 1, 2))
+            in_channels += lateral_channels[i]
+            for j in range(length):
+                reach = _reaches_over_time(inflate, i, j)
+                unit = block(in_channels, 2**i * width, stride if j == 0 else (1, 1, 1), reach, inflate_style)
+                if zero_init_residual:
+                    nn.init.zeros_(unit.last_norm.weight)
+                stage.append(unit)
+                in_channels = 2**i * width * block.expansion
+            stages.append(stage)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.freeze()
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """The four stages of residual blocks."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of clips."""
+        x = self.pool2(self.run(self.layer1, self.stem(x)))
+        for stage in self.stages[1:]:
+            x = self.run(stage, x)
+        return x
+
+    def stem(self, x: Tensor) -> Tensor:
+        """`(N, 3, T, H, W)` → `(N, width, T', H/4, W/4)`, the first stage's input."""
+        return self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+
+    def frozen(self) -> Iterator[nn.Module]:
+        """The stem and the first stages."""
+        if self.frozen_stages >= 0:
+            yield from (self.conv1, self.bn1, *self.stages[: self.frozen_stages])
+
+
+def _reaches_over_time(inflate: Inflate, stage: int, block: int) -> bool:
+    match inflate:
+        case "all":
+            return True
+        case "alternate":
+            return stage == 0 or block % 2 == (1 if stage == 3 else 0)
+        case "late":
+            return stage >= 2
+        case "early":
+            return stage == 0
+
+
+class BasicBlock3d(nn.Module):
+    """Two convolutions, 3×3×3 if it reaches over time and 1×3×3 if not, beside a shortcut.
+
+    A `non_local` block, if set, comes last.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: Size,
+        reach: bool,
+        style: InflateStyle,  # noqa: ARG002
+    ) -> None:
+        super().__init__()
+        kernel = (3 if reach else 1, 3, 3)
+        self.conv1: nn.Module = convolution(in_channels, width, kernel, stride)
+        self.bn1 = nn.BatchNorm3d(width)
+        self.conv2: nn.Module = convolution(width, width, kernel)
+        self.bn2 = nn.BatchNorm3d(width)
+        self.downsample = _projection(in_channels, width, stride)
+        self.non_local: nn.Module | None = None
+
+    @property
+    def last_norm(self) -> nn.BatchNorm3d:
+        """The batch norm that scales the residual branch."""
+        return self.bn2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, in_channels, T, H, W)` → `(N, width, T', H', W')`, smaller by the stride."""
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        out = F.relu(out, inplace=True)
+        return out if self.non_local is None else self.non_local(out)
+
+
+class Bottleneck3d(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions, one of them over three frames if the block reaches over time, beside a shortcut.
+
+    A `non_local` block, if set, comes last.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: Size, reach: bool, style: InflateStyle) -> None:
+        super().__init__()
+        first, middle = (3 if reach and style == name else 1 for name in ("3x1x1", "3x3x3"))
+        self.conv1: nn.Module = convolution(in_channels, width, (first, 1, 1))
+        self.bn1 = nn.BatchNorm3d(width)
+        self.conv2: nn.Module = convolution(width, width, (middle, 3, 3), stride)
+        self.bn2 = nn.BatchNorm3d(width)
+        self.conv3: nn.Module = convolution(width, self.expansion * width, (1, 1, 1))
+        self.bn3 = nn.BatchNorm3d(self.expansion * width)
+        self.downsample = _projection(in_channels, self.expansion * width, stride)
+        self.non_local: nn.Module | None = None
+
+    @property
+    def last_norm(self) -> nn.BatchNorm3d:
+        """The batch norm that scales the residual branch."""
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, in_channels, T, H, W)` → `(N, 4 · width, T', H', W')`, smaller by the stride."""
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        out = F.relu(out, inplace=True)
+        return out if self.non_local is None else self.non_local(out)
+
+
+_LAYOUTS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], Four]] = {
+    18: (BasicBlock3d, (2, 2, 2, 2)),
+    34: (BasicBlock3d, (3, 4, 6, 3)),
+    50: (Bottleneck3d, (3, 4, 6, 3)),
+    101: (Bottleneck3d, (3, 4, 23, 3)),
+    152: (Bottleneck3d, (3, 8, 36, 3)),
+}
+
+
+def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1)) -> nn.Conv3d:
+    """A 3D convolution without bias that keeps the size but for its stride, with Kaiming-normal weights."""
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def _projection(in_channels: int, out_channels: int, stride: Size) -> nn.Sequential | None:
+    """The shortcut of a block that changes the shape; None where the identity will do."""
+    if stride == (1, 1, 1) and in_channels == out_channels:
+        return None
+    return nn.Sequential(convolution(in_channels, out_channels, (1, 1, 1), stride), nn.BatchNorm3d(out_channels))
