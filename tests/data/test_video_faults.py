@@ -182,7 +182,7 @@ for use in (reader_in_use, lambda reader: open_video(sys.argv[1], reader=reader)
     ],
 )
 def test_without_the_libraries_of_torchcodec(library: str, reason: str, tmp_path: Path) -> None:
-    pytest.importorskip("torchcodec")
+    pytest.importorskip("torchcodec", exc_type=ImportError)
     path = tmp_path / "video.mp4"
     write_video(path)
     script = NO_LIBRARIES.replace("{library}", library)

@@ -21,8 +21,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 on success, 2 on a user's fault."""
-    # Before torch is imported: threads that wait for each other by spinning take the cores from the loader workers, which
-    # makes steps several times slower where the two share a few cores.
+    # Before torch is imported: threads that wait for each other by spinning take the cores from the loader workers,
+    # which makes steps several times slower where the two share a few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     show_messages(quiet=os.environ.get("RANK", "0") != "0")

@@ -95,11 +95,12 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, in
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
     batches, steps_per_epoch = _training_batches(config, train_videos, process, position)
+    # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
+    decoder = reader_in_use(config.data.reader) if config.data.source == "video" else "simplejpeg and Pillow"
     if process.is_main:
         write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
         log.info("%s: %d videos, %d steps an epoch", config.recipe, len(train_videos), steps_per_epoch)
-        if config.data.source == "video":
-            log.info("videos are decoded by %s", reader_in_use(config.data.reader))
+        log.info("frames are decoded by %s", decoder)
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
     return Run(
