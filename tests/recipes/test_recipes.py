@@ -1,0 +1,134 @@
+"""Every recipe: complete, re-readable, trainable; and those of the spec as it says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kinema.config import apply, dump, read
+from kinema.errors import UserError
+from kinema.models import build
+from kinema.models.complexity import complexity
+from kinema.recipes import RECIPES, build_model, config_of, find_recipe
+from kinema.training import SGD, CosineSchedule, StepSchedule
+
+every_recipe = pytest.mark.parametrize("name", RECIPES)
+
+
+@every_recipe
+def test_config_yaml_gives_the_recipe_back(name: str, tmp_path: Path) -> None:
+    config = config_of(name, {"optim.lr": "0.123"})
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config, recipe=config.recipe))
+    recipe, values = read(path)
+    assert recipe == name
+    again = apply(find_recipe(name)(), values)
+    again.recipe = name
+    assert again == config
+    assert dump(again, recipe=name) == path.read_text()
+
+
+@every_recipe
+def test_recipes_share_nothing_that_a_variant_could_change(name: str) -> None:
+    """A variant edits what it gets from another recipe: validation must not change when testing does."""
+    config = RECIPES[name]()
+    parts = [config.val_views, config.test_views, config.train_clip]
+    inner = [part for whole in parts for part in vars(whole).values()]
+    assert len({id(part) for part in parts + inner}) == len(parts + inner)
+    assert config == RECIPES[name]()
+
+
+@every_recipe
+def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
+    config = config_of(name)
+    torch.manual_seed(0)
+    model = build(config.model).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    clips = torch.randint(0, 256, (2, 3, config.train_clip.sampling.frames, 64, 64), dtype=torch.uint8)
+    labels = torch.tensor([1, 3])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(2):
+        logits = model(clips)
+        assert logits.shape == (2, config.model.num_classes)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[1] < losses[0]
+
+
+@every_recipe
+def test_views_and_clips_fit_the_model(name: str) -> None:
+    """What is trained, validated and tested has as many frames as the model takes: any number for TSN only."""
+    config = config_of(name)
+    frames = {views.sampling.frames for views in (config.train_clip, config.val_views)}
+    assert len(frames) == 1
+    assert config.test_views.sampling.frames in frames or name.startswith("tsn")
+    assert build_model(name).fc.out_features == config.model.num_classes
+
+
+# Parameters and GMACs (half the table's FLOPs) of the reference implementations, see the spec's table of peers.
+@pytest.mark.parametrize(
+    ("name", "millions", "gmacs"),
+    [
+        ("tsn_r50_1x1x3_100e_kinetics400_rgb", 24.33, 24.5 / 2),
+        ("tsn_r50_video_1x1x3_100e_kinetics400_rgb", 24.33, 24.5 / 2),
+        ("tsm_r50_1x1x8_50e_kinetics400_rgb", 24.33, 65.4 / 2),
+    ],
+)
+def test_size_is_the_references(name: str, millions: float, gmacs: float) -> None:
+    config = config_of(name)
+    size = config.train_clip.crop.size
+    parameters, macs = complexity(build(config.model), (1, 3, config.train_clip.sampling.frames, size, size))
+    assert parameters / 1e6 == pytest.approx(millions, abs=0.006)
+    assert macs / 1e9 == pytest.approx(gmacs, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["tsn_r50_1x1x3_100e_kinetics400_rgb", "tsn_r50_video_1x1x3_100e_kinetics400_rgb"])
+def test_tsn_is_trained_as_the_spec_says(name: str) -> None:
+    config = config_of(name)
+    assert (config.data.batch_size, config.optim.lr, config.optim.lr_batch) == (32, 0.01, 32 * 8)
+    assert isinstance(config.optim, SGD)
+    assert (config.optim.momentum, config.optim.weight_decay, config.optim.clip_norm) == (0.9, 1e-4, 40)
+    assert isinstance(config.schedule, StepSchedule)
+    assert (config.schedule.epochs, config.schedule.milestones) == (100, (40, 80))
+    assert (config.model.dropout, config.model.init_std, config.train_clip.sampling.num_clips) == (0.4, 0.01, 3)
+    assert config.test_views.sampling.num_clips == 25
+    assert config.data.source == ("video" if "video" in name else "rawframes")
+    expected = ("three", 256, 256) if "video" in name else ("ten", 256, 224)
+    crops = config.test_views.crops
+    assert (crops.crops, crops.short_side, crops.size) == expected
+
+
+def test_tsm_is_trained_as_the_spec_says() -> None:
+    config = config_of("tsm_r50_1x1x8_50e_kinetics400_rgb")
+    assert (config.data.batch_size, config.optim.lr, config.optim.lr_batch) == (8, 0.01, 8 * 8)
+    assert (config.optim.head_weight_lr, config.optim.head_bias_lr, config.optim.decay_norm_and_bias) == (5, 10, False)
+    assert config.optim.clip_norm == 20
+    assert isinstance(config.schedule, StepSchedule)
+    assert (config.schedule.epochs, config.schedule.milestones) == (50, (20, 40))
+    assert config.model.init_std == 0.001
+    assert config.test_views.sampling.num_clips == 8
+    assert config.test_views.crops.crops == "center"
+
+
+def test_a_fault_in_ones_own_recipe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from kinema.recipes.tsn import tsn_r50_1x1x3_100e_kinetics400_rgb\n\n"
+        "def wrong():\n    config = tsn_r50_1x1x3_100e_kinetics400_rgb()\n    config.optim.lr = -1\n    return config\n"
+    )
+    with pytest.raises(UserError, match=r"optim\.lr"):
+        config_of(f"{tmp_path / 'mine.py'}:wrong")
+    with pytest.raises(UserError, match="did you mean 'wrong'"):
+        config_of(f"{tmp_path / 'mine.py'}:worng")
+    with pytest.raises(UserError, match="no file"):
+        config_of(f"{tmp_path / 'yours.py'}:wrong")
+
+
+def test_cosine_recipes_warm_up_for_less_than_they_train() -> None:
+    with pytest.raises(ValueError, match="warmup_epochs 5 must be less than epochs 5"):
+        CosineSchedule(epochs=5, warmup_epochs=5)
