@@ -18,12 +18,18 @@ class Keys:
 
     shapes: dict[str, list[int]]
     parameters: list[str]
+    parameter_count: int
     input_shape: list[int]
 
 
 def keys(shared: Path, model: str) -> Keys:
     found = _json(shared / "parity" / "keys" / f"{model}.json")
-    return Keys(shapes=found["state_dict"], parameters=found["parameters"], input_shape=found["input_shape"])
+    return Keys(
+        shapes=found["state_dict"],
+        parameters=found["parameters"],
+        parameter_count=found["params"],
+        input_shape=found["input_shape"],
+    )
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,11 @@ def state_dict(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 
 def clips(input_shape: list[int]) -> Tensor:
-    """The reference's clips `(B, S, 3, H, W)`, as `(B, 3, S, H, W)`."""
+    """The reference's clips, `(B, S, 3, H, W)` of segments or `(B, 1, 3, T, H, W)`, as `(B, 3, T, H, W)`."""
     *leading, height, width = input_shape
     noise = np.random.RandomState(0).standard_normal((*leading, height // 8, width // 8))
-    return torch.from_numpy(noise.repeat(8, -2).repeat(8, -1).astype(np.float32)).transpose(1, 2)
+    clips = torch.from_numpy(noise.repeat(8, -2).repeat(8, -1).astype(np.float32))
+    return clips.squeeze(1) if clips.dim() == 6 else clips.transpose(1, 2)
 
 
 def labels(clips: int) -> Tensor:

@@ -1,73 +1,157 @@
-"""MMAction2's weights in Kinema's models, and the numbers that MMAction2 computes with them."""
+"""Other tools' weights in Kinema's models: every key has its place, and back."""
 
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torchvision
 
 from kinema.errors import UserError
-from kinema.models import TSM, TSN, load_foreign_state_dict, tsm, tsn
-from kinema.models.foreign import mmaction2_names
+from kinema.models import (
+    Recognizer,
+    foreign_state_dict,
+    i3d,
+    load_foreign_state_dict,
+    r2plus1d,
+    slowfast,
+    slowonly,
+    tsm,
+    tsn,
+)
+from kinema.models.foreign import Source, foreign_names
 from tests.models import parity
+from tests.models.reference_models import REFERENCE_MODELS
 
-MODELS = {"tsn_r50_1x1x3": tsn, "tsm_r50_1x1x8": tsm}
+Builder = Callable[..., Recognizer]
+
+PYSLOWFAST: dict[str, tuple[Builder, dict[str, object]]] = {
+    "I3D_8x8_R50": (i3d, {"conv1_stride_t": 1, "pool1_stride_t": 1}),
+    "I3D_NLN_8x8_R50": (i3d, {"non_local": "embedded_gaussian", "non_local_form": "pyslowfast"}),
+    "SLOW_4x16_R50": (slowonly, {}),
+    "SLOWFAST_4x16_R50": (slowfast, {"lateral_norm": True}),
+}
 
 
-@pytest.fixture(scope="module")
-def reference_tsn(shared: Path) -> TSN:
-    model = tsn(dropout=0.0)
-    weights = parity.state_dict(parity.keys(shared, "tsn_r50_1x1x3").shapes)
-    load_foreign_state_dict(model, weights, source="mmaction2")
-    return model
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_key_of_the_reference_has_its_place(shared: Path, name: str) -> None:
+@pytest.mark.parametrize("name", REFERENCE_MODELS)
+def test_every_key_of_mmaction2_has_its_place(shared: Path, name: str) -> None:
     keys = parity.keys(shared, name)
     with torch.device("meta"):
-        model = MODELS[name]()
-    names = mmaction2_names(model)
+        model = REFERENCE_MODELS[name]()
+    names = foreign_names(model, "mmaction2")
     assert {names[key]: list(value.shape) for key, value in model.state_dict().items()} == keys.shapes
     assert {names[key] for key, _ in model.named_parameters()} == set(keys.parameters)
 
 
-def test_tsn_computes_the_references_logits(shared: Path, reference_tsn: TSN) -> None:
-    clips = parity.clips(parity.keys(shared, "tsn_r50_1x1x3").input_shape)
-    expected = parity.numbers(shared, "tsn_r50_1x1x3").logits
-    with torch.inference_mode():
-        found = reference_tsn.eval()(clips)
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+def pyslowfast_keys(config: str) -> Iterator[str]:
+    """The state dict's keys of PySlowFast's models of depth 50, without batch norm's buffers."""
+    pathways = (0, 1) if config.startswith("SLOWFAST") else (0,)
+    non_local = {3: (1, 3), 4: (1, 3, 5)} if "NLN" in config else {}
+
+    def norm(name: str) -> list[str]:
+        return [f"{name}.weight", f"{name}.bias"]
+
+    for pathway in pathways:
+        yield from (f"s1.pathway{pathway}_stem.conv.weight", *norm(f"s1.pathway{pathway}_stem.bn"))
+        for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)):
+            for block in range(blocks):
+                prefix = f"s{stage}.pathway{pathway}_res{block}"
+                for layer in "abc":
+                    yield from (f"{prefix}.branch2.{layer}.weight", *norm(f"{prefix}.branch2.{layer}_bn"))
+                if block == 0:
+                    yield from (f"{prefix}.branch1.weight", *norm(f"{prefix}.branch1_bn"))
+                if block in non_local.get(stage, ()):
+                    attention = f"s{stage}.pathway{pathway}_nonlocal{block}"
+                    for part in ("conv_theta", "conv_phi", "conv_g", "conv_out", "bn"):
+                        yield from norm(f"{attention}.{part}")
+    for stage in (1, 2, 3, 4) if len(pathways) == 2 else ():
+        yield from (f"s{stage}_fuse.conv_f2s.weight", *norm(f"s{stage}_fuse.bn"))
+    yield from norm("head.projection")
 
 
-def test_tsn_takes_the_references_training_step(shared: Path, reference_tsn: TSN) -> None:
-    expected = parity.numbers(shared, "tsn_r50_1x1x3")
-    clips = parity.clips(parity.keys(shared, "tsn_r50_1x1x3").input_shape)
-    loss = F.cross_entropy(reference_tsn.train()(clips), parity.labels(len(clips)))
-    loss.backward()
-    assert loss.item() == pytest.approx(expected.train_loss, rel=1e-5)
-
-    names = mmaction2_names(reference_tsn)
-    norms = {
-        names[key]: p.grad.double().norm().item() for key, p in reference_tsn.named_parameters() if p.grad is not None
-    }
-    assert norms == pytest.approx(expected.grad_norm, rel=1e-3)
-    sums = {names[key]: value.double().sum().item() for key, value in reference_tsn.named_buffers() if "running" in key}
-    assert sums == pytest.approx(expected.running_sum_after, rel=1e-4, abs=1e-4)
+@pytest.mark.parametrize("config", PYSLOWFAST)
+def test_every_key_of_pyslowfast_has_its_place(config: str) -> None:
+    builder, options = PYSLOWFAST[config]
+    with torch.device("meta"):
+        model = builder(**options)
+    names = foreign_names(model, "pyslowfast")
+    assert sorted(names[key] for key, _ in model.named_parameters()) == sorted(pyslowfast_keys(config))
 
 
-def foreign_weights(model: TSN | TSM) -> dict[str, torch.Tensor]:
-    """The model's own weights under MMAction2's names."""
-    names = mmaction2_names(model)
-    return {names[key]: value for key, value in model.state_dict().items()}
+def test_pyslowfasts_slowfast_head_reads_the_slow_pathway_first() -> None:
+    model = slowfast(width=8, depth=18, num_classes=3, lateral_norm=True)
+    slow, fast = 64 * torch.ones(3, 64), 8 * torch.ones(3, 8)
+    weights = foreign_state_dict(model, source="pyslowfast")
+    weights["head.projection.weight"] = torch.cat((slow, fast), dim=1)
+    load_foreign_state_dict(model, weights, source="pyslowfast")
+    assert torch.equal(model.fc.weight, torch.cat((fast, slow), dim=1))
+    back = foreign_state_dict(model, source="pyslowfast")["head.projection.weight"]
+    assert torch.equal(back, weights["head.projection.weight"])
 
 
 @pytest.mark.parametrize("builder", [tsn, tsm])
+def test_every_key_of_the_tsm_repository_has_its_place(builder: Builder) -> None:
+    with torch.device("meta"):
+        names = foreign_names(builder(), "tsm")
+        resnet = [key for key in torchvision.models.resnet50().state_dict() if not key.startswith("fc.")]
+    if builder is tsm:
+        resnet = [re.sub(r"(layer\d\.\d\.conv1)", r"\1.net", key) for key in resnet]
+    assert sorted(names.values()) == sorted([*(f"base_model.{key}" for key in resnet), "new_fc.weight", "new_fc.bias"])
+
+
+@pytest.mark.parametrize(
+    ("name", "builder", "options"),
+    [
+        ("resnet50", tsn, {}),
+        ("resnet18", tsn, {"depth": 18}),
+        ("r2plus1d_18", r2plus1d, {"depth": 18, "form": "torchvision"}),
+        ("r3d_18", r2plus1d, {"depth": 18, "form": "torchvision", "convolutions": "3d"}),
+        ("mc3_18", r2plus1d, {"depth": 18, "form": "torchvision", "convolutions": "mixed"}),
+    ],
+)
+def test_every_key_of_torchvision_has_its_place(name: str, builder: Builder, options: dict[str, object]) -> None:
+    with torch.device("meta"):
+        theirs = torchvision.models.get_model(name, num_classes=7)
+        ours = builder(num_classes=7, **options)
+    shapes = {key: value.shape for key, value in foreign_state_dict(ours, source="torchvision").items()}
+    assert shapes == {key: value.shape for key, value in theirs.state_dict().items()}
+
+
+every_model = pytest.mark.parametrize(
+    ("builder", "options"),
+    [
+        (tsn, {}),
+        (tsm, {}),
+        (i3d, {}),
+        (i3d, {"non_local": "dot_product"}),
+        (slowonly, {}),
+        (slowfast, {"lateral_norm": True}),
+        (r2plus1d, {}),
+        (r2plus1d, {"form": "torchvision"}),
+    ],
+)
+
+
+@pytest.mark.parametrize("source", get_args(Source))
 @pytest.mark.parametrize("depth", [18, 50])
-def test_weights_come_back_under_their_own_names(builder: type, depth: int) -> None:
-    source, target = (builder(depth=depth, width=8, num_classes=3) for _ in range(2))
-    load_foreign_state_dict(target, foreign_weights(source), source="mmaction2")
-    assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
+@every_model
+def test_no_two_keys_have_the_same_place(
+    builder: Builder, options: dict[str, object], depth: int, source: Source
+) -> None:
+    with torch.device("meta"):
+        names = foreign_names(builder(depth=depth, **options), source)
+    assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize("source", ["mmaction2", "pyslowfast"])
+@every_model
+def test_weights_come_back_under_their_own_names(builder: Builder, options: dict[str, object], source: Source) -> None:
+    given, taker = (builder(depth=18, width=8, num_classes=3, **options) for _ in range(2))
+    load_foreign_state_dict(taker, foreign_state_dict(given, source=source), source=source)
+    assert all(torch.equal(value, taker.state_dict()[key]) for key, value in given.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +169,7 @@ def test_a_state_dict_that_does_not_fit_is_refused(
 ) -> None:
     model = tsn(depth=18, width=8, num_classes=3)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    weights = foreign_weights(tsn(depth=18, width=8, num_classes=classes))
+    weights = foreign_state_dict(tsn(depth=18, width=8, num_classes=classes), source="mmaction2")
     weights = {key: value for key, value in weights.items() if key not in removed}
     weights |= {key: torch.zeros(1) for key in added}
     with pytest.raises(UserError) as error:
@@ -94,7 +178,22 @@ def test_a_state_dict_that_does_not_fit_is_refused(
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_batch_counters_may_be_missing() -> None:
+    given, taker = (slowonly(depth=18, width=8) for _ in range(2))
+    weights = foreign_state_dict(given, source="mmaction2")
+    weights = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    load_foreign_state_dict(taker, weights, source="mmaction2")
+    assert all(torch.equal(value, taker.state_dict()[key]) for key, value in given.state_dict().items())
+
+
 def test_weights_trained_with_shifts_do_not_fit_a_network_without() -> None:
-    weights = foreign_weights(tsm(depth=50, width=8))
+    weights = foreign_state_dict(tsm(depth=50, width=8), source="mmaction2")
     with pytest.raises(UserError, match=r"16 missing \(backbone\.layer1\.0\.conv1\.conv\.weight, .*, …\); 16 unknown"):
         load_foreign_state_dict(tsn(depth=50, width=8), weights, source="mmaction2")
+
+
+def test_weights_of_both_kinds_of_lateral_connections_do_not_fit_each_other() -> None:
+    bare, normed = (slowfast(depth=18, width=8, lateral_norm=norm) for norm in (False, True))
+    for given, taker in pairwise((bare, normed, bare)):
+        with pytest.raises(UserError, match=r"\d+ (missing|unknown) \(backbone\.slow_path\.conv1_lateral\.bn\."):
+            load_foreign_state_dict(taker, foreign_state_dict(given, source="mmaction2"), source="mmaction2")

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from kinema.errors import UserError
-from kinema.models import TSMOptions, TSNOptions, build, load_pretrained
+from kinema.models import I3DOptions, SlowOnlyOptions, TSMOptions, TSNOptions, build, load_pretrained
 
 FILE = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
 
@@ -36,6 +36,30 @@ def test_a_file_put_into_the_cache_fills_the_backbone_alone(cache: Path, kind: t
     for key, value in model.backbone.state_dict().items():
         assert torch.equal(value, imagenet.state_dict()[key]), key
     assert torch.equal(model.fc.weight, head)
+
+
+@pytest.mark.parametrize("kind", [I3DOptions, SlowOnlyOptions])
+def test_3d_backbones_get_the_weights_inflated(cache: Path, kind: type[I3DOptions]) -> None:
+    imagenet = torchvision.models.resnet18()
+    torch.save(imagenet.state_dict(), cache / FILE)
+    options = kind(depth=18, num_classes=5, pretrained="imagenet")
+    model = build(options)
+    load_pretrained(model, options)
+    for key, value in model.backbone.state_dict().items():
+        whole = value.sum(dim=2) if value.dim() == 5 else value
+        torch.testing.assert_close(whole, imagenet.state_dict()[key], msg=key)
+        if value.dim() == 5:
+            assert all(torch.equal(value[:, :, 0], value[:, :, t]) for t in range(value.shape[2])), key
+
+
+def test_non_local_blocks_keep_their_own_weights(cache: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), cache / FILE)
+    options = I3DOptions(depth=18, non_local="embedded_gaussian")
+    model = build(options)
+    before = {key: value.clone() for key, value in model.state_dict().items() if ".non_local." in key}
+    load_pretrained(model, options)
+    assert before
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in before.items())
 
 
 def assert_says_what_to_do(message: str, file: Path) -> None:

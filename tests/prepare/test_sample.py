@@ -93,7 +93,7 @@ def test_things_that_turn_clockwise_do(seed: int) -> None:
         unlike = [np.abs(np.roll(before, turn, axis=1) - after).mean() for turn in turns]
         found.append(turns[np.argmin(unlike)])
     assert np.median(found) > 5
-    assert np.mean(np.array(found) > 0) > 0.8
+    assert np.mean(np.array(found) < 0) < 0.1
 
 
 @given(seed=seeds)

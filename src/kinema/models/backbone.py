@@ -62,17 +62,19 @@ class Backbone(nn.Module):
         """`stage(x)`, computed again in the backward pass if `gradient_checkpointing` says so."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
             return stage(x)
-        return checkpoint(stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _norms_count_once(stage)))
+        return checkpoint(stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _buffers_kept(stage)))
 
 
 @contextmanager
-def _norms_count_once(stage: nn.Module) -> Iterator[None]:
+def _buffers_kept(stage: nn.Module) -> Iterator[None]:
     """While a stage is computed again, its batch norms must not take the same clips into their statistics again."""
-    norms = [module for module in stage.modules() if isinstance(module, _BatchNorm)]
-    for norm in norms:
-        norm.track_running_stats = False
+    buffers = [
+        (module, name, buffer) for module in stage.modules() for name, buffer in module.named_buffers(recurse=False)
+    ]
+    for module, name, buffer in buffers:
+        setattr(module, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import Literal
 
 import torch
@@ -120,9 +121,10 @@ class SlowFastBackbone(Backbone):
     def _slow_clips(self, clips: Tensor) -> Tensor:
         if self.slow_frames == "every":
             return clips[:, :, :: self.alpha]
-        frames = clips.shape[2]
-        # Rounded down as PySlowFast does: 0, 10, 20, 31 of 32.
-        return clips[:, :, torch.linspace(0, frames - 1, -(-frames // self.alpha)).long()]
+        last, count = clips.shape[2] - 1, ceil(clips.shape[2] / self.alpha)
+        # In float32 and rounded down, as PySlowFast does: 0, 10, 20, 31 of 32. Stacked, they stay channels-last.
+        frames = torch.linspace(0, last, count, device="cpu").long().tolist()
+        return torch.stack([clips[:, :, frame] for frame in frames], dim=2)
 
     def frozen(self) -> Iterator[nn.Module]:
         """The pathways' stems and first stages, and the lateral connections between them."""

@@ -52,7 +52,7 @@ def performing(motion: Drawn, rng: np.random.Generator) -> Track:
         case "turning_clockwise":
             angle, size = turned + rng.uniform(0.6, 1.1) * np.pi * progress, 1.2 * size
         case "growing":
-            size = radius * rng.uniform(1.8, 2.6) ** progress
+            size = radius * rng.uniform(2.4, 3.6) ** progress
     x = WIDTH / 2 + rng.uniform(-1, 1) * _room(right, size)
     y = HEIGHT / 2 + rng.uniform(-1, 1) * _room(down, size)
     return _track(x + right, y + down, size, angle, 1)

@@ -38,7 +38,7 @@ def prepare_sample(
 ) -> SampleSummary:
     """Render clips of 8 motions in 4 opposed pairs, one file each: `folder/train/growing/growing_0000.mp4`.
 
-    A clip is 32 frames of 128×96 in H.264, 16 frames a second, about 10 KB. Clip i of a class is clip i of the opposed
+    A clip is 32 frames of 128×96 in H.264, 16 frames a second, about 13 KB. Clip i of a class is clip i of the opposed
     class played backwards, so that no frame, and no set of frames without their order, tells the two apart. The same
     options give the same clips, whatever the number of workers. Called again after an interruption, it renders only
     the clips that are missing.
