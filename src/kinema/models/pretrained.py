@@ -3,6 +3,7 @@
 import pickle
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def load_imagenet(backbone: ResNet | Backbone) -> None:
         )
     weights = get_weight(f"ResNet{backbone.depth}_Weights.IMAGENET1K_V1")
     try:
-        state_dict = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+        with redirect_stdout(sys.stderr):  # where torch announces a download; stdout is for answers
+            state_dict = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
         raise UserError(
