@@ -78,6 +78,12 @@ def test_views_and_clips_fit_the_model(name: str) -> None:
         ("tsn_r50_1x1x3_100e_kinetics400_rgb", 24.33, 24.5 / 2),
         ("tsn_r50_video_1x1x3_100e_kinetics400_rgb", 24.33, 24.5 / 2),
         ("tsm_r50_1x1x8_50e_kinetics400_rgb", 24.33, 65.4 / 2),
+        ("i3d_r50_32x2x1_100e_kinetics400_rgb", 28.04, 66.3 / 2),
+        ("i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb", 33.02, 63.4 / 2),
+        ("i3d_r50_video_8x8x1_100e_kinetics400_rgb", 28.04, 56.8 / 2),
+        ("slowonly_r50_video_4x16x1_256e_kinetics400_rgb", 32.45, 41.7 / 2),
+        ("slowfast_r50_video_4x16x1_256e_kinetics400_rgb", 34.48, 55.3 / 2),
+        ("r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb", 63.76, 81.1 / 2),
     ],
 )
 def test_size_is_the_references(name: str, millions: float, gmacs: float) -> None:
@@ -114,6 +120,28 @@ def test_tsm_is_trained_as_the_spec_says() -> None:
     assert config.model.init_std == 0.001
     assert config.test_views.sampling.num_clips == 8
     assert config.test_views.crops.crops == "center"
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "epochs", "warmup", "test_clips"),
+    [
+        ("slowonly_r50_video_4x16x1_256e_kinetics400_rgb", 0.1, 256, 0, (10, 4, 16)),
+        ("slowfast_r50_video_4x16x1_256e_kinetics400_rgb", 0.1, 256, 34, (10, 32, 2)),
+        ("r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb", 0.1, 180, 0, (10, 8, 8)),
+        ("i3d_r50_32x2x1_100e_kinetics400_rgb", 0.01, 100, 0, (10, 32, 2)),
+        ("i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb", 0.01, 100, 0, (10, 8, 8)),
+    ],
+)
+def test_3d_models_are_trained_as_the_spec_says(
+    name: str, lr: float, epochs: int, warmup: float, test_clips: tuple[int, int, int]
+) -> None:
+    config = config_of(name)
+    assert (config.data.batch_size, config.optim.lr, config.optim.lr_batch, config.optim.clip_norm) == (8, lr, 64, 40)
+    assert (config.schedule.epochs, config.schedule.warmup_epochs) == (epochs, warmup)
+    assert isinstance(config.schedule, StepSchedule if name.startswith("i3d") else CosineSchedule)
+    sampling, crops = config.test_views.sampling, config.test_views.crops
+    assert (sampling.num_clips, sampling.clip_len, sampling.frame_interval) == test_clips
+    assert (crops.crops, crops.short_side, crops.size, config.task.average) == ("three", 256, 256, "prob")
 
 
 def test_a_fault_in_ones_own_recipe_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from kinema.config import apply, leaves
 from kinema.errors import UserError, did_you_mean
 from kinema.models import Recognizer, build
-from kinema.recipes import sample, tsm, tsn
+from kinema.recipes import i3d, r2plus1d, sample, slowfast, tsm, tsn
 from kinema.training import Config
 
 RECIPES: dict[str, Callable[[], Config]] = {
@@ -23,6 +23,22 @@ RECIPES: dict[str, Callable[[], Config]] = {
         tsm.tsm_r50_video_1x1x8_50e_kinetics400_rgb,
         tsm.tsm_r18_1x1x8_small_rgb,
         tsm.tsm_r18_video_1x1x8_small_rgb,
+        i3d.i3d_r50_32x2x1_100e_kinetics400_rgb,
+        i3d.i3d_r50_video_32x2x1_100e_kinetics400_rgb,
+        i3d.i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb,
+        i3d.i3d_r50_heavy_8x8x1_100e_kinetics400_rgb,
+        i3d.i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb,
+        i3d.i3d_r50_video_8x8x1_100e_kinetics400_rgb,
+        slowfast.slowonly_r50_4x16x1_256e_kinetics400_rgb,
+        slowfast.slowonly_r50_video_4x16x1_256e_kinetics400_rgb,
+        slowfast.slowonly_r50_video_8x8x1_256e_kinetics400_rgb,
+        slowfast.slowfast_r50_4x16x1_256e_kinetics400_rgb,
+        slowfast.slowfast_r50_video_4x16x1_256e_kinetics400_rgb,
+        slowfast.slowfast_r50_video_8x8x1_256e_kinetics400_rgb,
+        slowfast.slowfast_r101_video_8x8x1_256e_kinetics400_rgb,
+        r2plus1d.r2plus1d_r34_8x8x1_180e_kinetics400_rgb,
+        r2plus1d.r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb,
+        r2plus1d.r2plus1d_r34_video_32x2x1_180e_kinetics400_rgb,
         sample.tsm_r18_video_1x1x8_sample_rgb,
         sample.tsn_r18_video_1x1x8_sample_rgb,
     )

@@ -1,0 +1,66 @@
+"""Inflated 3D ResNets (Carreira & Zisserman 2017; Wang et al. 2018): ImageNet's filters, repeated over time."""
+
+from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
+from kinema.data.dataset import DataOptions
+from kinema.data.sampling import Sampling
+from kinema.data.views import TrainClip, Views
+from kinema.models import I3DOptions
+from kinema.training import SGD, Config, StepSchedule
+
+
+def i3d_r50_32x2x1_100e_kinetics400_rgb() -> Config:
+    """ResNet-50 on clips of 32 frames, on rawframes of Kinetics-400: 8 processes of 8 videos."""
+    return Config(
+        model=I3DOptions(num_classes=400, depth=50, pretrained="imagenet"),
+        data=DataOptions(source="rawframes", batch_size=8),
+        train_clip=TrainClip(
+            sampling=Sampling(clip_len=32, frame_interval=2),
+            crop=TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.8), max_scale_gap=0), size=224),
+        ),
+        val_views=Views(sampling=Sampling(clip_len=32, frame_interval=2), crops=ViewCrops(crops="center")),
+        test_views=Views(
+            sampling=Sampling(clip_len=32, frame_interval=2, num_clips=10),
+            crops=ViewCrops(crops="three", short_side=256, size=256),
+        ),
+        optim=SGD(lr=0.01, lr_batch=64, clip_norm=40),
+        schedule=StepSchedule(epochs=100, milestones=(40, 80)),
+    )
+
+
+def i3d_r50_video_32x2x1_100e_kinetics400_rgb() -> Config:
+    """The same on video files."""
+    config = i3d_r50_32x2x1_100e_kinetics400_rgb()
+    config.data.source = "video"
+    return config
+
+
+def i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb() -> Config:
+    """All blocks inflated and no stride over time before the first stage, on clips of 8 frames of a video file."""
+    config = i3d_r50_video_8x8x1_100e_kinetics400_rgb()
+    config.model = I3DOptions(
+        num_classes=400, depth=50, conv1_stride_t=1, pool1_stride_t=1, inflate="all", pretrained="imagenet"
+    )
+    return config
+
+
+def i3d_r50_heavy_8x8x1_100e_kinetics400_rgb() -> Config:
+    """The same on rawframes."""
+    config = i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb()
+    config.data.source = "rawframes"
+    return config
+
+
+def i3d_r50_video_8x8x1_100e_kinetics400_rgb() -> Config:
+    """The I3D of PySlowFast: as heavy, but inflated in every second block only."""
+    config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()
+    config.model = I3DOptions(num_classes=400, depth=50, conv1_stride_t=1, pool1_stride_t=1, pretrained="imagenet")
+    for sampling in (config.train_clip.sampling, config.val_views.sampling, config.test_views.sampling):
+        sampling.clip_len, sampling.frame_interval = 8, 8
+    return config
+
+
+def i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb() -> Config:
+    """I3D with non-local blocks (Wang et al. 2018) in its middle stages, on rawframes."""
+    config = i3d_r50_32x2x1_100e_kinetics400_rgb()
+    config.model = I3DOptions(num_classes=400, depth=50, non_local="dot_product", pretrained="imagenet")
+    return config
