@@ -45,8 +45,8 @@ def pixels(clips: int = 2, frames: int = 8) -> Tensor:
 
 @pytest.mark.parametrize("frames", [1, 3, 8, 17])
 def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None:
-    if name == "i3d" and frames < 5:
-        pytest.skip("halves the frames three times, the last time by twos")
+    if name == "i3d":
+        frames = max(frames, 5)  # it halves them three times, the last time by twos
     model = small_model(name).train()
     logits = model(pixels(frames=frames))
     assert logits.shape == (2, CLASSES)
