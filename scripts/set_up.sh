@@ -20,7 +20,7 @@ find_python() {
 
 # torchcodec decodes with FFmpeg's libraries, versions 4 to 9; without them PyAV decodes, which brings its own.
 have_ffmpeg() {
-  .venv/bin/python -c 'import torchcodec' 2>/dev/null
+  .venv/bin/python -c 'from kinema.data.video import reader_in_use; reader_in_use("torchcodec")' 2>/dev/null
 }
 
 install_ffmpeg() {
@@ -32,10 +32,10 @@ install_ffmpeg() {
   if command -v brew >/dev/null; then
     brew install ffmpeg
   elif command -v apt-get >/dev/null; then
-    $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq ffmpeg
+    $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ffmpeg
   else
     return 1
-  fi >.venv/ffmpeg_install.log 2>&1
+  fi >.venv/ffmpeg_install.log 2>&1 </dev/null
 }
 
 if [ ! -x .venv/bin/python ]; then

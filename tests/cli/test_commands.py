@@ -147,6 +147,11 @@ def test_fine_tuning_makes_a_new_head_only_for_other_classes(
     assert "new head" in said
     assert "4 classes" in said
     assert len(kinema.load(tmp_path / "other").classes) == 4
+    # What the data decided is in the config that the run leaves, which trains the same again.
+    again = ["train", "--config", str(tmp_path / "other/config.yaml"), "--work-dir", str(tmp_path / "again")]
+    assert main([*again, "--init", str(tiny_run)]) == 0
+    weights = "checkpoints/last/model.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / "other" / weights).read_bytes()
 
 
 def test_recipes_lists_all_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,9 +87,26 @@ def test_batch_larger_than_the_dataset(capsys: pytest.CaptureFixture[str], sampl
 def test_all_videos_missing(capsys: pytest.CaptureFixture[str], sample: Path, tmp_path: Path) -> None:
     listing = tmp_path / "train.txt"
     listing.write_text("".join(f"{k}.mp4 {k % 8}\n" for k in range(32)))
-    said = train(capsys, sample, tmp_path / "run", data__train=str(listing))
-    assert "0.mp4" in said or ".mp4: " in said
-    assert "could not be read" in said
+    said = train(capsys, sample, tmp_path / "run", data__train=str(listing), data__val="")
+    assert f"{tmp_path}/" in said
+    assert ".mp4: No such file" in said
+    assert "videos could not be read" in said
+    assert "--data.root" in said
+
+
+def test_one_class_is_nothing_to_tell_apart(capsys: pytest.CaptureFixture[str], sample: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample / "train/growing", tmp_path / "train/growing")
+    assert "all of one class, growing" in train(capsys, sample, tmp_path / "run", data__train=str(tmp_path / "train"))
+
+
+def test_a_work_dir_that_cannot_be_made(capsys: pytest.CaptureFixture[str], sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in train(capsys, sample, tmp_path / "file/run")
+
+
+def test_resuming_with_another_batch_size(capsys: pytest.CaptureFixture[str], sample: Path, tiny_run: Path) -> None:
+    said = train(capsys, sample, tiny_run, "--resume", data__batch_size="8")
+    assert "8 steps an epoch, this would be 4" in said
 
 
 def test_a_run_is_not_written_over(capsys: pytest.CaptureFixture[str], sample: Path, tiny_run: Path) -> None:

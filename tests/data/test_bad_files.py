@@ -34,6 +34,16 @@ def test_a_file_is_logged_and_counted_once(caplog: pytest.LogCaptureFixture) -> 
     assert [record.getMessage() for record in caplog.records] == ["bad file: a.mp4: no video stream"]
 
 
+def test_what_an_earlier_run_listed_does_not_count(tmp_path: Path) -> None:
+    listing = tmp_path / "bad_files.csv"
+    BadFiles(num_videos=9, max_fraction=1, listing=listing).add(BadFile(f"{k}.mp4", "missing") for k in range(9))
+    again = BadFiles(num_videos=9, max_fraction=0.1, listing=listing)
+    again.check()
+    again.add([BadFile("9.mp4", "missing")])
+    again.check()
+    assert len(listing.read_text().splitlines()) == 1 + 10
+
+
 def test_the_listing_survives_a_resumed_run(tmp_path: Path) -> None:
     listing = tmp_path / "bad_files.csv"
     strange = "däch, \udcff\n.mp4"  # a file name that is not UTF-8, as the file system gives it

@@ -1,14 +1,20 @@
 """The order of batches: every video once, in any number of processes, from any place on."""
 
+import pickle
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.data.batch import SampleKey
+from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import EvalBatches, TrainBatches
 from kinema.errors import UserError
+from tests.conftest import tiny_config
 
 
 def take(batches: TrainBatches, count: int) -> list[list[SampleKey]]:
@@ -58,3 +64,14 @@ def test_evaluation_takes_every_video_exactly_once(num_videos: int, batch_size: 
     parts = [EvalBatches(num_videos, batch_size, rank=rank, world=world) for rank in range(world)]
     assert sorted(key.index for part in parts for batch in part for key in batch) == list(range(num_videos))
     assert all(len(part) == len(list(part)) for part in parts)
+
+
+def test_a_dataset_crosses_to_spawned_workers(sample: Path) -> None:
+    """Loader workers are not forked everywhere: then the dataset is pickled, and must give the same there."""
+    config = tiny_config(sample)
+    dataset = VideoDataset(open_train_index(config.data), config.train_clip, config.data)
+    copy = pickle.loads(ForkingPickler.dumps(dataset))
+    one, other = (data[SampleKey(3, 5)].sample for data in (dataset, copy))
+    assert one is not None
+    assert other is not None
+    assert torch.equal(one.clips, other.clips)

@@ -39,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, MediaError) as error:
         terminal.print(f"kinema: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        reason = f"{error.filename or 'a file'}: {error.strerror or error}"
+        terminal.print(f"kinema: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
     except KeyboardInterrupt:
         terminal.print("kinema: interrupted", style="red")
         return 130

@@ -35,7 +35,7 @@ class Options:
     json: bool = False
     """Print JSON: [{"video", "predictions": [{"label", "score"}]}]."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="MP4")] = None
-    """Write the video with the answer drawn on it; for several videos, a folder to write them into."""
+    """Write the video with the answer drawn on it to this file; for several videos, to files in this folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU when there is one."""
 
@@ -45,17 +45,21 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="predict")
     if not options.videos:
         raise UserError("which videos? kinema predict MODEL VIDEO…")
-    if options.render is not None and len(options.videos) == 1 and not options.videos[0].is_dir():
+    if options.top < 1:
+        raise UserError(f"--top {options.top}: at least 1 class can be named")
+    if options.render is not None and options.render.suffix:
         check_suffix(options.render)
     predictor = load(options.model, device=options.device)
-    videos = [video for place in options.videos for video in find_videos(place)]
+    # Each video once, with the path that its rendering gets.
+    videos = {video: _target(options.render, place, video) for place in options.videos for video in find_videos(place)}
+    if len(videos) > 1 and options.render is not None and options.render.suffix:
+        raise UserError(f"--render {options.render} is one file, but there are {len(videos)} videos: name a folder")
     answers: dict[Path, list[Prediction]] = {}
     with progress("predicting", len(videos)) as meter:
-        for video in videos:
+        for video, target in videos.items():
             try:
                 answers[video] = predictor.predict(video, top=options.top)
-                if options.render is not None:
-                    target = options.render if len(videos) == 1 else options.render / f"{video.stem}.mp4"
+                if target is not None:
                     render_prediction(predictor.open(video), answers[video], target)
             except MediaError as error:
                 log.error("cannot be read: %s", error)
@@ -65,6 +69,13 @@ def run(arguments: Sequence[str]) -> int:
     else:
         _print(answers)
     return 0 if len(answers) == len(videos) else 2
+
+
+def _target(render: Path | None, place: Path, video: Path) -> Path | None:
+    """Where the rendering of `video`, found in `place`, goes: to the file `render`, or below it if it is a folder."""
+    if render is None or render.suffix:
+        return render
+    return (render / (video.relative_to(place) if video != place else video.name)).with_suffix(".mp4")
 
 
 def _as_json(answers: dict[Path, list[Prediction]]) -> list[dict[str, object]]:

@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 class Meter:
     """Counts work done and shows it, with a short text of current figures."""
 
-    def __init__(self, title: str, total: int, bar: Progress | None, every: float) -> None:
+    def __init__(self, title: str, total: int, done: int, bar: Progress | None, every: float) -> None:
         self._title, self._total, self._bar, self._every = title, total, bar, every
-        self._done = 0
+        self._done = self._done_before = done
         self._figures = ""
         self._next_line = time.monotonic() + every
         self._started = time.monotonic()
-        self._task = bar.add_task(title, total=total, figures="") if bar else None
+        self._task = bar.add_task(title, total=total, completed=done, figures="") if bar else None
 
     def advance(self, count: int = 1, figures: str = "") -> None:
         """`count` more are done; `figures` replaces the text beside the bar when it is given."""
@@ -36,18 +36,21 @@ class Meter:
             )
 
     def _left(self) -> str:
-        seconds = (time.monotonic() - self._started) / max(self._done, 1) * (self._total - self._done)
+        each = (time.monotonic() - self._started) / max(self._done - self._done_before, 1)
+        seconds = each * (self._total - self._done)
         return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
 
 
 @contextmanager
-def progress(title: str, total: int, *, show: bool = True, every: float = 5.0) -> Iterator[Meter]:
-    """A `Meter` over `total` units: a bar with the time left on a terminal, else a log line every `every` seconds.
+def progress(title: str, total: int, *, done: int = 0, show: bool = True, every: float = 5.0) -> Iterator[Meter]:
+    """A `Meter` over `total` units; `done` of them were done before.
+
+    Shown as a bar with the time left on a terminal, else as a log line every `every` seconds.
 
     `show=False` counts in silence (every process of a distributed run but the first).
     """
     if not show or not terminal.is_terminal:
-        yield Meter(title, total, None, every if show else float("inf"))
+        yield Meter(title, total, done, None, every if show else float("inf"))
         return
     columns = (
         TextColumn("{task.description}"),
@@ -58,4 +61,4 @@ def progress(title: str, total: int, *, show: bool = True, every: float = 5.0) -
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=terminal, transient=False) as bar:
-        yield Meter(title, total, bar, every)
+        yield Meter(title, total, done, bar, every)

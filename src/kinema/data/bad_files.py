@@ -23,14 +23,15 @@ class BadFiles:
     """
 
     def __init__(self, *, num_videos: int, max_fraction: float, listing: Path | None = None) -> None:
-        """`listing` is a CSV file `path,reason`; what an earlier run listed there counts on."""
+        """`listing` is a CSV file `path,reason`; what stands in it already stays there, but does not count."""
         self.reasons: dict[str, str] = {}
+        self._listed: dict[str, str] = {}
         self._limit = math.ceil(max_fraction * num_videos)
         self._num_videos = num_videos
         self._listing = listing
         if listing is not None and listing.exists():
             with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-                self.reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+                self._listed = {row["path"]: row["reason"] for row in csv.DictReader(file)}
 
     def __len__(self) -> int:
         return len(self.reasons)
@@ -62,10 +63,13 @@ class BadFiles:
         )
 
     def _write(self, listing: Path) -> None:
-        with replacing(listing) as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
+        with (
+            replacing(listing) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["path", "reason"])
-            writer.writerows(sorted(self.reasons.items()))
+            writer.writerows(sorted((self._listed | self.reasons).items()))
 
 
 def gather(files: list[BadFile]) -> list[BadFile]:

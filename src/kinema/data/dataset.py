@@ -1,6 +1,5 @@
 """Rows of the index made into samples, the same ones wherever and whenever they are made."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -67,7 +66,7 @@ class VideoDataset(Dataset[Fetched]):
     def __init__(self, index: Index, view: TrainClip | Views, options: DataOptions, *, seed: int = 0) -> None:
         self.index = index
         self._view = view
-        self._open = _opener(options)
+        self._options = options
         self._seed = seed
 
     def __len__(self) -> int:
@@ -89,13 +88,19 @@ class VideoDataset(Dataset[Fetched]):
         return Fetched(None, tuple(bad))
 
     def _read(self, row: int, rng: np.random.Generator) -> Tensor:
-        video = self._open(self.index.path(row), self.index.num_frames(row))
+        video = self._open(row)
         if isinstance(self._view, Views):
             return read_views(video, self._view)
         # torchvision's random transforms draw from the global generator, which is given back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
             return read_train_clip(video, self._view, rng)
+
+    def _open(self, row: int) -> FrameReader:
+        path = self.index.path(row)
+        if self._options.source == "rawframes":
+            return open_rawframes(path, template=self._options.template, count=self.index.num_frames(row) or None)
+        return open_video(path, reader=self._options.reader)
 
 
 def open_train_index(options: DataOptions) -> Index:
@@ -124,10 +129,3 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None) -> Ind
         )
     root = options.val_root or options.root
     return read_index(options.val, kind=options.source, root=root, classes=classes, where=options.val_where)
-
-
-def _opener(options: DataOptions) -> Callable[[str, int], FrameReader]:
-    """What opens a row's video: path and, where the list says it, number of frames."""
-    if options.source == "rawframes":
-        return lambda path, count: open_rawframes(path, template=options.template, count=count or None)
-    return lambda path, _count: open_video(path, reader=options.reader)

@@ -36,7 +36,7 @@ class Sampling:
 def sample_train(sampling: Sampling, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Frame indices (V, T) of clips at random places, one in each part of a video of `num_frames` frames (TSN, eq. 1).
 
-    In a video too short for a choice in each part, clips overlap: they start at sorted random places, or all at 0.
+    In a video too short for a choice in each part, clips overlap: they start at sorted random places, or evenly spread.
     """
     clips, room = sampling.num_clips, num_frames - _span(sampling) + 1
     part = room // clips

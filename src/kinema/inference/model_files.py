@@ -17,7 +17,6 @@ from kinema.data.views import Views
 from kinema.errors import UserError
 from kinema.models import Options, Recognizer, build, name_of, options_from
 from kinema.recognition import RecognitionOptions
-from kinema.storage import settled
 from kinema.version import __version__
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,10 @@ def find_model(model: Path) -> Path:
     """
     if model.suffix == ".safetensors":
         model = model.parent
-    for folder in (model, settled(model / "checkpoints" / "best"), settled(model / "checkpoints" / "last")):
+    # `.old`: where a checkpoint stands for an instant, or after a crash, while it is replaced. Only looked at here: a
+    # run that is under way puts its folders in order itself.
+    names = ("best", "best.old", "last", "last.old")
+    for folder in (model, *(model / "checkpoints" / name for name in names)):
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
             if folder != model:
                 log.info("model: %s", folder)

@@ -84,11 +84,12 @@ def find_recipe(name: str) -> Callable[[], Config]:
 def _from_file(path: Path, function: str) -> Callable[[], Config]:
     if not path.is_file():
         raise UserError(f"no file '{path}' to take the recipe '{function}' from")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"kinema_recipes_of_{path.stem}"  # one that no other module has
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"'{path}' is not a Python file: a recipe of your own is my_file.py:function")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # where dataclasses look up the names in their annotations
+    sys.modules[name] = module  # where dataclasses look up the names in their annotations
     spec.loader.exec_module(module)
     recipe = getattr(module, function, None)
     if not callable(recipe):

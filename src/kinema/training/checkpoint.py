@@ -28,6 +28,10 @@ class Position:
 
     step: int = 0
     """Optimizer steps done."""
+    steps_per_epoch: int = 0
+    """Steps that make an epoch, which must not change when the run is resumed."""
+    validated: int = 0
+    """Steps that were done when the model was last validated."""
     best_top1: float = -1.0
     """Highest validation top-1 so far; -1 before the first validation."""
 
@@ -57,7 +61,8 @@ def save_checkpoint(folder: Path, trained: Trained, position: Position, descript
     tensors = _optimizer_tensors(trained.optimizer)
     if trained.ema is not None:  # model.safetensors then holds the average, which training does not continue from
         tensors |= {_MODEL + name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
-    values = {"position": asdict(position), "scaler": trained.scaler.state_dict()}
+    names = parameter_names(trained)
+    values = {"position": asdict(position), "scaler": trained.scaler.state_dict(), "parameters": names}
     with _saving(folder, position) as new:
         save_model(new, trained.shown.state_dict(), description)
         save_file(tensors, new / _TENSORS)
@@ -94,12 +99,23 @@ def load_checkpoint(folder: Path, trained: Trained) -> Position:
     check_same_weights(trained.model.state_dict(), shown, origin=str(folder))
     trained.model.load_state_dict(weights or shown)
     trained.shown.load_state_dict(shown)
+    # The scaler's state is empty where gradients are not scaled.
+    if values["parameters"] != parameter_names(trained) or bool(values["scaler"]) != trained.scaler.is_enabled():
+        raise UserError(
+            f"{folder} was trained with other --optim options or another --runtime.precision: resume it likewise"
+        )
     _load_optimizer(trained.optimizer, tensors)
     trained.scaler.load_state_dict(values["scaler"])
     position = Position(**values["position"])
     if trained.ema is not None:
         trained.ema.n_averaged.fill_(position.step)
     return position
+
+
+def parameter_names(trained: Trained) -> list[str]:
+    """The model's parameters in the order in which the optimizer counts them."""
+    names = {id(parameter): name for name, parameter in trained.model.named_parameters()}
+    return [names[id(parameter)] for group in trained.optimizer.param_groups for parameter in group["params"]]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kinema.data.bad_files import gather
 from kinema.data.batch import BadFile
+from kinema.errors import UserError
 from kinema.inference.runtime import RuntimeOptions, pick_device
 
 
@@ -29,6 +30,26 @@ class Process:
     def is_main(self) -> bool:
         """Whether it is this process that prints and writes."""
         return self.rank == 0
+
+    def first_does(self, act: Callable[[], object]) -> None:
+        """Let the first process act while the others wait. When it fails, all of them end, and it alone says why.
+
+        Raises:
+            UserError: `act` raised one, or an OSError, in this process.
+            SystemExit: it did so in the first process, which is another one.
+        """
+        failed = torch.zeros(1)
+        try:
+            if self.is_main:
+                act()
+        except (UserError, OSError) as error:
+            failed += 1
+            raise UserError(str(error)) from error
+        finally:
+            if self.world > 1:
+                dist.broadcast(failed, src=0)
+        if failed:
+            raise SystemExit(2)
 
     def wait_for_all(self) -> None:
         """Go on when all processes of the run have come here."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from kinema.console import progress
 from kinema.data.batch import BadFile, Batch
@@ -19,7 +18,6 @@ from kinema.inference.evaluation import evaluate
 from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
 from kinema.recognition import training_loss
-from kinema.training.checkpoint import save_best, save_checkpoint
 from kinema.training.config import Config
 from kinema.training.distributed import StopRequest, agree, joined, share_buffers
 from kinema.training.optim import set_lr
@@ -72,19 +70,20 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     batches = iter(run.batches)
     window = Window(run.process.device, batches_per_step=options.accumulate)
     metrics: dict[str, float] = {}
+    if run.validation_is_due():  # the run was killed after it had saved an epoch, before it had validated it
+        metrics = _validate(run)
+        run.save()
     run.network.train()
-    with progress("training", run.total_steps, show=run.process.is_main) as meter:
-        meter.advance(first)
+    with progress("training", run.total_steps, done=first, show=run.process.is_main) as meter:
         for step in range(first + 1, run.total_steps + 1):
             lr = set_lr(run.trained.optimizer, lr_factor(run.config.schedule, (step - 1) / run.steps_per_epoch))
             stopping, bad = agree(stop.received, _step(run, batches, step, window))
             run.account(bad)
             run.position.step = step
 
-            epoch, in_epoch = divmod(step, run.steps_per_epoch)
-            epoch_done, all_done = in_epoch == 0, step == run.total_steps
+            all_done = step == run.total_steps
             due = options.checkpoint_every and step % options.checkpoint_every == 0
-            saving = epoch_done or due or stopping
+            saving = step % run.steps_per_epoch == 0 or due or stopping
             figures = ""
             if step % options.log_every == 0 or saving:  # no row spans a checkpoint: a resumed run writes the same
                 row = {"step": step, "epoch": step / run.steps_per_epoch, "lr": lr, **window.close()}
@@ -93,13 +92,13 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
             meter.advance(figures=figures)
 
             pause = time.perf_counter()
-            if run.val_batches is not None and (all_done or (epoch_done and epoch % options.val_every == 0)):
-                metrics = _validate(run, run.val_batches)
-            if saving and run.process.is_main:
-                save_checkpoint(run.checkpoints / "last", run.trained, run.position, run.description)
+            if saving:
+                run.save()
             if stopping and not all_done:
-                run.process.wait_for_all()  # until the first has saved: a launcher kills all when one of them ends
                 raise InterruptedRun(f"stopped as asked after step {step}; the same command with --resume continues")
+            if run.validation_is_due():
+                metrics = _validate(run)
+                run.save()
             window.skip_pause(pause)
     return metrics
 
@@ -151,12 +150,13 @@ def _seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
 
 
-def _validate(run: Run, batches: DataLoader[Batch]) -> dict[str, float]:
+def _validate(run: Run) -> dict[str, float]:
     """Measure the model, or its moving average, and keep it as `best` when it is better than all before."""
+    assert run.val_batches is not None
     share_buffers(run.trained.shown)
     found = evaluate(
         run.trained.shown,
-        batches,
+        run.val_batches,
         num_classes=len(run.description.classes),
         task=run.config.task,
         runtime=run.config.runtime,
@@ -168,9 +168,9 @@ def _validate(run: Run, batches: DataLoader[Batch]) -> dict[str, float]:
     epoch = run.position.step // run.steps_per_epoch
     run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
     log.info("epoch %d: top-1 %.4f, mean class %.4f", epoch, found.metrics["top1"], found.metrics["mean_class"])
+    run.position.validated = run.position.step
     if found.metrics["top1"] > run.position.best_top1:
         run.position.best_top1 = found.metrics["top1"]
         # Before `last`, which says how good the best is: killed in between, a resumed run writes both again.
-        if run.process.is_main:
-            save_best(run.checkpoints / "best", run.trained, run.position, run.description)
+        run.save_best()
     return found.metrics

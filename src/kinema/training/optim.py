@@ -38,14 +38,21 @@ class SGD(Optim):
     """Stochastic gradient descent with momentum."""
 
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    """How much of the last step goes into the next."""
     nesterov: bool = False
+    """Look ahead along the momentum (Sutskever et al. 2013)."""
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
 
 
 @dataclass(kw_only=True)
 class AdamW(Optim):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]] = (0.9, 0.999)
+    """Decay of the averages of gradients and of their squares."""
     weight_decay: Annotated[float, Ge(0)] = 0.05
 
 

@@ -11,10 +11,13 @@ from kinema.storage import write_text
 class Record:
     """Appends rows of figures. A resumed run first forgets what was written after the checkpoint it resumes from."""
 
-    def __init__(self, work_dir: Path, *, from_step: int) -> None:
+    def __init__(self, work_dir: Path, *, from_step: int, validated: int) -> None:
+        """Keep the rows of training up to `from_step`, those of validations up to step `validated`."""
         self._path = work_dir / "metrics.jsonl"
         if self._path.exists():
-            kept = [line for line in read_lines(self._path) if json.loads(line)["step"] <= from_step]
+            last = {"train": from_step, "val": validated}
+            rows = [(line, json.loads(line)) for line in read_lines(self._path)]
+            kept = [line for line, row in rows if row["step"] <= last["train" if "loss" in row else "val"]]
             write_text(self._path, "".join(line + "\n" for line in kept))
         self._tensorboard = SummaryWriter(str(work_dir / "tensorboard"), purge_step=from_step + 1)
 

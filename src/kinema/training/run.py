@@ -22,13 +22,13 @@ from kinema.inference.evaluation import evaluation_batches
 from kinema.inference.model_files import ModelDescription
 from kinema.inference.runtime import place
 from kinema.models import Recognizer
-from kinema.storage import settled, write_text
-from kinema.training.checkpoint import Position, Trained, load_checkpoint
+from kinema.storage import write_text
+from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint
 from kinema.training.config import Config
 from kinema.training.distributed import Process
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
-from kinema.training.setup import check_work_dir, first_model, open_videos
+from kinema.training.setup import empty_model, first_model, open_videos, prepare_work_dir
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,30 @@ class Run:
         if self.record is not None:
             self.record.write(part, row)
 
+    def validation_is_due(self) -> bool:
+        """Whether the model is to be validated at this step, and has not been."""
+        epoch, in_epoch = divmod(self.position.step, self.steps_per_epoch)
+        due = self.position.step == self.total_steps or (in_epoch == 0 and epoch % self.config.training.val_every == 0)
+        return self.val_batches is not None and due and self.position.validated < self.position.step
+
+    def save(self) -> None:
+        """Write the checkpoint to resume from.
+
+        Raises:
+            UserError: it could not be written; the earlier one is kept.
+        """
+        folder = self.checkpoints / "last"
+        self.process.first_does(lambda: save_checkpoint(folder, self.trained, self.position, self.description))
+
+    def save_best(self) -> None:
+        """Write the model as the best so far.
+
+        Raises:
+            UserError: it could not be written; the earlier one is kept.
+        """
+        folder = self.checkpoints / "best"
+        self.process.first_does(lambda: save_best(folder, self.trained, self.position, self.description))
+
     def account(self, bad: list[BadFile]) -> None:
         """Take note of bad files, and stop the run when they are too many.
 
@@ -84,21 +108,24 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, in
     Raises:
         UserError: the data, `init` or `work_dir` cannot be used.
     """
-    checkpoints = work_dir / "checkpoints"
-    if process.is_main:
-        check_work_dir(work_dir, resume=resume)
-        settled(checkpoints / "last")
-    process.wait_for_all()
+    checkpoints, listing = work_dir / "checkpoints", work_dir / "bad_files.csv"
+    process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
     resuming = resume and (checkpoints / "last").exists()
     train_videos, val_videos, classes, config = open_videos(config)
-    model = first_model(config, classes, init=None if resuming else init, process=process)
+    model = empty_model(config) if resuming else first_model(config, classes, init=init, process=process)
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
     batches, steps_per_epoch = _training_batches(config, train_videos, process, position)
+    if position.steps_per_epoch not in (0, steps_per_epoch):
+        raise UserError(
+            f"{work_dir} was trained in {position.steps_per_epoch} steps an epoch, this would be {steps_per_epoch}: "
+            "resume it with the same videos, --data.batch-size, --training.accumulate and number of processes"
+        )
+    position.steps_per_epoch = steps_per_epoch
     # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
     decoder = reader_in_use(config.data.reader) if config.data.source == "video" else "simplejpeg and Pillow"
+    process.first_does(lambda: write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe)))
     if process.is_main:
-        write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
         log.info("%s: %d videos, %d steps an epoch", config.recipe, len(train_videos), steps_per_epoch)
         log.info("frames are decoded by %s", decoder)
         if resuming:
@@ -115,9 +142,9 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, in
         bad_files=BadFiles(
             num_videos=len(train_videos) + len(val_videos or ()),
             max_fraction=config.data.max_bad_fraction,
-            listing=work_dir / "bad_files.csv" if process.is_main else None,
+            listing=listing if process.is_main else None,
         ),
-        record=Record(work_dir, from_step=position.step) if process.is_main else None,
+        record=Record(work_dir, from_step=position.step, validated=position.validated) if process.is_main else None,
         position=position,
         description=config.describe(classes),
     )
@@ -142,8 +169,11 @@ def _trained(model: Recognizer, config: Config, process: Process) -> Trained:
 def _network(model: nn.Module, process: Process) -> nn.Module:
     if process.world == 1:
         return model
-    devices = [process.device] if process.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+    if process.device.type == "cuda":
+        return DistributedDataParallel(model, device_ids=[process.device], gradient_as_bucket_view=True)
+    # DDP regroups gradients after its first step, unless it looks for unused ones: a resumed run would add those of
+    # three processes in another order than the run it continues. On the CPU the same bits are worth the look.
+    return DistributedDataParallel(model, gradient_as_bucket_view=True, find_unused_parameters=True)
 
 
 def _training_batches(

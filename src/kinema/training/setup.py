@@ -12,6 +12,7 @@ from kinema.data.index import Index
 from kinema.errors import UserError
 from kinema.inference.model_files import check_same_weights, find_model, read_description, read_weights
 from kinema.models import Recognizer, build, load_pretrained
+from kinema.storage import settled
 from kinema.training.config import Config
 from kinema.training.distributed import Process
 
@@ -31,33 +32,46 @@ def open_videos(config: Config) -> tuple[Index, Index | None, tuple[str, ...], C
     classes = train.class_names or tuple(map(str, range(config.model.num_classes)))
     if len(classes) != config.model.num_classes:
         log.info("%d classes, as the data name them (the recipe has %d)", len(classes), config.model.num_classes)
+        recipe = config.recipe
         config = replace(config, model=replace(config.model, num_classes=len(classes)))
+        config.recipe = recipe
+    if len(classes) < 2:
+        raise UserError(f"the training videos are all of one class, {classes[0]}: there is nothing to tell apart")
     check_labels(train, len(classes))
     if not config.data.val:
         log.warning("no --data.val: nothing is validated, and `best` is not written")
         return train, None, classes, config
     val = open_val_index(config.data, train.class_names)
+    if train.class_names is None and val.class_names is not None:
+        raise UserError(
+            "the validation videos have class names, the training videos bare numbers: which is which? "
+            "--data.classes names a file with the classes' names, one a line, in the order of the numbers"
+        )
     check_labels(val, len(classes))
     return train, val, classes, config
 
 
 def first_model(config: Config, classes: tuple[str, ...], *, init: Path | None, process: Process) -> Recognizer:
-    """The model with the weights that training starts from: `init`'s, or ImageNet's, or random ones.
+    """The model with the weights that a new training starts from: `init`'s, or ImageNet's, or random ones.
 
     Raises:
         UserError: `init` is no model or of another architecture, or ImageNet's weights cannot be had.
     """
-    torch.manual_seed(config.training.seed)
-    model = build(config.model)
+    model = empty_model(config)
     if init is not None:
         _load_init(model, classes, init)
     elif config.model.pretrained != "none":
-        if process.is_main:  # downloads once; the others then find the file
-            load_pretrained(model, config.model)
-        process.wait_for_all()
+        # Downloaded once; the others then find the file.
+        process.first_does(lambda: load_pretrained(model, config.model))
         if not process.is_main:
             load_pretrained(model, config.model)
     return model
+
+
+def empty_model(config: Config) -> Recognizer:
+    """The model with random weights, the same ones for the same seed."""
+    torch.manual_seed(config.training.seed)
+    return build(config.model)
 
 
 def _load_init(model: Recognizer, classes: tuple[str, ...], init: Path) -> None:
@@ -74,11 +88,15 @@ def _load_init(model: Recognizer, classes: tuple[str, ...], init: Path) -> None:
     model.load_state_dict(weights)
 
 
-def check_work_dir(work_dir: Path, *, resume: bool) -> None:
-    """See that a new run does not write over an old one.
+def prepare_work_dir(work_dir: Path, *, resume: bool) -> None:
+    """See that a new run does not write over an old one, and finish what a crash left half done.
 
     Raises:
         UserError: `work_dir` holds a run that is not resumed.
     """
     if (work_dir / "metrics.jsonl").exists() and not resume:
         raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
+    for name in ("last", "best"):
+        settled(work_dir / "checkpoints" / name)
+    if not (work_dir / "checkpoints" / "last").exists():
+        (work_dir / "bad_files.csv").unlink(missing_ok=True)  # of a run that ended before it began
