@@ -50,7 +50,7 @@ def performing(motion: Drawn, rng: np.random.Generator) -> Track:
         case "moving_down":
             right, down = sideways, forward
         case "turning_clockwise":
-            angle, size = turned + rng.uniform(0.6, 1.1) * np.pi * progress, 1.2 * size
+            angle, size = turned + rng.uniform(0.6, 1.1) * np.pi * progress, 1.6 * size
         case "growing":
             size = radius * rng.uniform(2.4, 3.6) ** progress
     x = WIDTH / 2 + rng.uniform(-1, 1) * _room(right, size)
@@ -69,7 +69,7 @@ def idle(rng: np.random.Generator) -> Track:
     return _track(
         x + 5 * np.cos(heading) * sway,
         y + 5 * np.sin(heading) * sway,
-        rng.uniform(7, 12) * (1 + 0.2 * pulse),
+        rng.uniform(7, 12) * (1 + 0.12 * pulse),
         rng.uniform(0, 2 * np.pi) + 0.3 * rock,
         1 + 0.25 * flicker,
     )
