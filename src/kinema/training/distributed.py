@@ -51,11 +51,6 @@ class Process:
         if failed:
             raise SystemExit(2)
 
-    def wait_for_all(self) -> None:
-        """Go on when all processes of the run have come here."""
-        if self.world > 1:
-            dist.barrier()
-
 
 @contextmanager
 def joined(runtime: RuntimeOptions) -> Iterator[Process]:

@@ -46,7 +46,8 @@ def train(
         init: a trained model whose weights to start from; empty: the config says.
 
     Returns:
-        The last validation's metrics (fractions); empty when nothing was validated.
+        The metrics (fractions) of the last validation of this call; empty when it validated nothing, as when a finished
+        run is resumed.
 
     Raises:
         UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
