@@ -9,8 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from kinema.cli.arguments import parse, wants_help
-from kinema.errors import UserError, did_you_mean
+from kinema.cli.arguments import parse
 from kinema.prepare.sample import prepare_sample
 
 log = logging.getLogger(__name__)
@@ -37,16 +36,8 @@ class Sample:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Prepare what the first argument names."""
-    what, *rest = [*arguments] or ["--help"]
-    if wants_help([what]):
-        print("usage: kinema prepare sample FOLDER …\n\n`kinema prepare sample --help` explains it.")
-        return 0
-    if what != "sample":
-        raise UserError(
-            f"kinema prepare knows nothing called '{what}'{did_you_mean(what, ['sample'])}; allowed: sample"
-        )
-    options = parse(Sample, rest, command="prepare sample")
+    """Render the clips."""
+    options = parse(Sample, arguments, command="prepare sample")
     done = prepare_sample(
         options.folder,
         train_per_class=options.train_per_class,
