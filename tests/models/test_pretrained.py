@@ -52,6 +52,19 @@ def test_3d_backbones_get_the_weights_inflated(cache: Path, kind: type[I3DOption
             assert all(torch.equal(value[:, :, 0], value[:, :, t]) for t in range(value.shape[2])), key
 
 
+def test_a_stem_for_flow_gets_the_mean_of_the_colours(cache: Path) -> None:
+    weights = torchvision.models.resnet18().state_dict()
+    torch.save(weights, cache / FILE)
+    options = TSNOptions(num_classes=3, depth=18, flow_fields=5)
+    model = build(options)
+    load_pretrained(model, options)
+    stem = model.backbone.state_dict()["conv1.weight"]
+    assert stem.shape == (64, 10, 7, 7)
+    colours = weights["conv1.weight"]
+    for channel in stem.unbind(1):
+        torch.testing.assert_close(channel, (colours[:, 0] + colours[:, 1] + colours[:, 2]) / 3)
+
+
 def test_non_local_blocks_keep_their_own_weights(cache: Path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), cache / FILE)
     options = I3DOptions(depth=18, non_local="embedded_gaussian")

@@ -7,7 +7,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from kinema.models.resnet import BasicBlock, Depth, ResNet
+from kinema.models.backbone import Depth
+from kinema.models.resnet import BasicBlock, ResNet
 
 DEPTHS = get_args(Depth)
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kinema.models import i3d, r2plus1d, slowfast, slowonly
-from kinema.models.backbone import Backbone
+from kinema.models.backbone import Backbone, Depth
 from kinema.models.pretrained import fill_from_2d
-from kinema.models.resnet import Depth
 from kinema.models.resnet3d import Inflate, InflateStyle, ResNet3d
 
 BACKBONES = {

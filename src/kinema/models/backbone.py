@@ -1,14 +1,16 @@
-"""What the 3D backbones share: what of them stays as it is in training, and how they save memory."""
+"""What the backbones share: what of them stays as it is in training, and how they save memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from kinema.models.resnet import Depth, FrozenStages
+Depth = Literal[18, 34, 50, 101, 152]
+FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
 
 
 class Backbone(nn.Module):
@@ -58,11 +60,11 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
-    def run(self, stage: nn.Module, x: Tensor) -> Tensor:
-        """`stage(x)`, computed again in the backward pass if `gradient_checkpointing` says so."""
+    def run(self, stage: nn.Module, *inputs: Tensor | int) -> Tensor:
+        """`stage(*inputs)`, computed again in the backward pass if `gradient_checkpointing` says so."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return stage(x)
-        return checkpoint(stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _buffers_kept(stage)))
+            return stage(*inputs)
+        return checkpoint(stage, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _buffers_kept(stage)))
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from kinema.models.backbone import Depth, FrozenStages
 from kinema.models.non_local import NonLocal, NonLocalForm, NonLocalKind
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet import Depth, FrozenStages
 from kinema.models.resnet3d import Inflate, InflateStyle, ResNet3d, ResNet3dOptions
 
 

@@ -13,10 +13,9 @@ from torchvision.models import get_weight
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone
-from kinema.models.resnet import ResNet
 
 
-def load_imagenet(backbone: ResNet | Backbone) -> None:
+def load_imagenet(backbone: Backbone) -> None:
     """Fill `backbone` with torchvision's `IMAGENET1K_V1` weights of its depth, downloaded into torch's hub cache once.
 
     A 3D backbone gets them inflated, as `fill_from_2d` says.
@@ -43,12 +42,13 @@ def load_imagenet(backbone: ResNet | Backbone) -> None:
     fill_from_2d(backbone, state_dict)
 
 
-def fill_from_2d(backbone: ResNet | Backbone, state_dict: Mapping[str, Tensor]) -> None:
+def fill_from_2d(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
     """Fill `backbone` with the weights of torchvision's 2D ResNet of the same depth and width, all but its classifier.
 
     Each kernel is repeated over time and divided by the repeats, so that a clip of one picture has the picture's
-    features away from the clip's ends (Carreira & Zisserman, 2017, section 2.4). What a 2D network has not, non-local
-    blocks, stays as it is.
+    features away from the clip's ends (Carreira & Zisserman, 2017, section 2.4). A stem that sees flow gets
+    the mean of the kernels for red, green and blue in each of its channels (Wang et al., 2016, section 3.3). What a 2D
+    network has not, non-local blocks, stays as it is.
     """
     own = backbone.state_dict()
     weights = {key: _inflated(value, own[key]) for key, value in state_dict.items() if not key.startswith("fc.")}
@@ -56,4 +56,6 @@ def fill_from_2d(backbone: ResNet | Backbone, state_dict: Mapping[str, Tensor]) 
 
 
 def _inflated(weight: Tensor, like: Tensor) -> Tensor:
+    if weight.dim() == 4 and weight.shape[1] != like.shape[1]:
+        weight = weight.mean(dim=1, keepdim=True).expand(-1, like.shape[1], -1, -1)
     return weight.unsqueeze(2).expand_as(like) / like.shape[2] if like.dim() == 5 else weight

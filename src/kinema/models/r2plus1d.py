@@ -8,8 +8,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinema.models.backbone import Depth, FrozenStages
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet import Depth, FrozenStages
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions, convolution
 
 Convolutions = Literal["2+1d", "3d", "mixed"]

@@ -4,46 +4,47 @@ State-dict names are torchvision's, so ImageNet weights and other tools' fit wit
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-Depth = Literal[18, 34, 50, 101, 152]
-FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
+from kinema.models.backbone import Backbone, Depth, FrozenStages
+
 Shift = Callable[[Tensor, int], Tensor]
 """Moves features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
 
 
-class ResNet(nn.Module):
-    """A ResNet without its classifier: `(N, 3, H, W)` → `(N, out_channels, H/32, W/32)`.
+class ResNet(Backbone):
+    """A ResNet without its classifier: `(N, in_channels, H, W)` → `(N, out_channels, H/32, W/32)`.
 
     `depth` 18 and 34 are made of basic blocks; 50, 101 and 152 of bottlenecks with the stride on the 3×3 convolution.
     The stem has `width` channels, stage i of 1–4 has `width · 2^(i-1)`, four times that at a bottleneck's end.
-    `frozen_stages` keeps the stem (0), or the stem and as many stages, as they are: no gradients, batch norm in eval
-    mode; -1 freezes nothing. `norm_eval` keeps every batch norm in eval mode. `zero_init_residual` starts each block as
-    the identity, by zero scales in its last batch norm (Goyal et al., 2017, section 5.1).
+    `zero_init_residual` starts each block as the identity, by zero scales in its last batch norm (Goyal et al., 2017,
+    section 5.1). The other keywords are `Backbone`'s.
     """
 
     def __init__(
         self,
         depth: Depth,
         *,
+        in_channels: int = 3,
         width: int = 64,
         frozen_stages: FrozenStages = -1,
         norm_eval: bool = False,
+        gradient_checkpointing: bool = False,
         zero_init_residual: bool = False,
     ) -> None:
-        super().__init__()
         block, lengths = _LAYOUTS[depth]
-        self.depth = depth
-        self.width = width
-        self.out_channels = 8 * width * block.expansion
-        self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
-
-        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        super().__init__(
+            depth=depth,
+            width=width,
+            out_channels=8 * width * block.expansion,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.in_channels = in_channels
+        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(block, lengths[0], width, width, stride=1)
@@ -52,34 +53,22 @@ class ResNet(nn.Module):
         self.layer4 = _stage(block, lengths[3], 4 * width * block.expansion, 8 * width, stride=2)
 
         self._init_weights(zero_init_residual)
-        for module in self._frozen():
-            module.requires_grad_(False)
+        self.freeze()
 
     @property
-    def stages(self) -> tuple[nn.Sequential, ...]:
+    def stages(self) -> tuple["Stage", ...]:
         """The four stages of residual blocks."""
         return self.layer1, self.layer2, self.layer3, self.layer4
 
     def forward(self, x: Tensor, segments: int = 1) -> Tensor:
-        """Features of frames; `segments` is T of blocks that shift, whose input is `(N·T, 3, H, W)`, clip by clip."""
+        """Features of frames; `segments` is T of blocks that shift, whose input is `(N·T, C, H, W)`, clip by clip."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         for stage in self.stages:
-            for block in stage:
-                x = block(x, segments)
+            x = self.run(stage, x, segments)
         return x
 
-    def train(self, mode: bool = True) -> "ResNet":
-        """As `nn.Module.train`, except for what `frozen_stages` and `norm_eval` keep in eval mode."""
-        super().train(mode)
-        for module in self._frozen():
-            module.eval()
-        if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
-
-    def _frozen(self) -> Iterator[nn.Module]:
+    def frozen(self) -> Iterator[nn.Module]:
+        """See `Backbone`."""
         if self.frozen_stages >= 0:
             yield from (self.conv1, self.bn1, *self.stages[: self.frozen_stages])
 
@@ -93,6 +82,16 @@ class ResNet(nn.Module):
                 nn.init.zeros_(module.bn3.weight)
 
 
+class Stage(nn.Sequential):
+    """Residual blocks one after the other, each told how many frames a clip has."""
+
+    def forward(self, x: Tensor, segments: int) -> Tensor:  # type: ignore[override]
+        """`(N·T, C, H, W)`, T = `segments` → what the last block makes of it."""
+        for block in self:
+            x = block(x, segments)
+        return x
+
+
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut. A `shift`, if set, comes before the first convolution."""
 
@@ -101,6 +100,7 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.shift: Shift | None = None
+        self.in_channels = in_channels
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
@@ -124,6 +124,7 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.shift: Shift | None = None
+        self.in_channels = in_channels
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
@@ -153,9 +154,9 @@ _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, i
 
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], length: int, in_channels: int, width: int, *, stride: int
-) -> nn.Sequential:
+) -> Stage:
     first = block(in_channels, width, stride)
-    return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(length - 1)))
+    return Stage(first, *(block(width * block.expansion, width, 1) for _ in range(length - 1)))
 
 
 def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:

@@ -11,9 +11,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone
+from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
-from kinema.models.resnet import Depth, FrozenStages
 
 Size = tuple[int, int, int]
 """Of a kernel or a stride: time, height, width."""

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone
+from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet import Depth, FrozenStages
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions, convolution
 
 SlowFrames = Literal["every", "spread"]

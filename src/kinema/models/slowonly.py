@@ -5,8 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from kinema.models.backbone import Depth, FrozenStages
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet import Depth, FrozenStages
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, fold_time
-from kinema.models.resnet import Depth, FrozenStages, ResNet
-from kinema.models.tsn import TSNOptions
+from kinema.models.backbone import Depth, FrozenStages
+from kinema.models.recognizer import FLOW_CENTRE, IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
+from kinema.models.resnet import ResNet
+from kinema.models.tsn import TSNOptions, segment_images
 
 
 @dataclass(kw_only=True)
@@ -34,6 +35,8 @@ def tsm(
     zero_init_residual: bool = False,
     frozen_stages: FrozenStages = -1,
     norm_eval: bool = False,
+    gradient_checkpointing: bool = False,
+    flow_fields: int = 0,
     mean: RGB = IMAGENET_MEAN,
     std: RGB = IMAGENET_STD,
 ) -> "TSM":
@@ -43,25 +46,30 @@ def tsm(
     """
     backbone = ResNet(
         depth,
+        in_channels=2 * flow_fields or 3,
         width=width,
         frozen_stages=frozen_stages,
         norm_eval=norm_eval,
+        gradient_checkpointing=gradient_checkpointing,
         zero_init_residual=zero_init_residual,
     )
     step = 2 if depth in (101, 152) else 1
     for stage in backbone.stages:
         for block in stage[::step]:
             block.shift = TemporalShift(shift_div)
-    return TSM(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=mean, std=std)
+    scale = (FLOW_CENTRE, FLOW_CENTRE) if flow_fields else (mean, std)
+    return TSM(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=scale[0], std=scale[1])
 
 
 class TSM(Recognizer):
     """Classifies each of T frames, whose features have been mixed with their neighbours', and averages the logits."""
 
+    backbone: ResNet
+
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips `(N, 3, T, H, W)`, T = segments → logits `(N, num_classes)`."""
-        segments = clips.shape[2]
-        frames = fold_time(self.normalize(clips))
+        """Clips as TSN takes them → logits `(N, num_classes)`."""
+        frames = segment_images(self.normalize(clips), self.backbone.in_channels)
+        segments = len(frames) // len(clips)
         features = self.backbone(frames, segments).mean(dim=(2, 3))
         logits: Tensor = self.fc(self.dropout(features))
         return logits.view(-1, segments, logits.shape[1]).mean(dim=1)
