@@ -13,6 +13,13 @@ from kinema.recipes import RECIPES, build_model, config_of, find_recipe
 from kinema.training import SGD, CosineSchedule, StepSchedule
 
 every_recipe = pytest.mark.parametrize("name", RECIPES)
+# Recipes that differ in what a model is trained on and how, not in the model and its input, share one of these.
+every_model = pytest.mark.parametrize(
+    "name",
+    {
+        f"{config.model} {config.train_clip.sampling}": name for name, config in ((n, RECIPES[n]()) for n in RECIPES)
+    }.values(),
+)
 
 
 @every_recipe
@@ -38,7 +45,7 @@ def test_recipes_share_nothing_that_a_variant_could_change(name: str) -> None:
     assert config == RECIPES[name]()
 
 
-@every_recipe
+@every_model
 def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
     config = config_of(name)
     torch.manual_seed(0)
@@ -142,6 +149,43 @@ def test_3d_models_are_trained_as_the_spec_says(
     sampling, crops = config.test_views.sampling, config.test_views.crops
     assert (sampling.num_clips, sampling.clip_len, sampling.frame_interval) == test_clips
     assert (crops.crops, crops.short_side, crops.size, config.task.average) == ("three", 256, 256, "prob")
+
+
+# From the reference's configs of the same names: classes, videos per process, rate, decay, norm, epochs, milestones.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tsn_r50_1x1x3_75e_ucf101_rgb", (101, 32, 0.00128, 5e-4, 40, 75, ())),
+        ("tsn_r50_1x1x8_50e_hmdb51_rgb", (51, 32, 0.025, 1e-4, 40, 50, (20, 40))),
+        ("tsn_r50_1x1x8_50e_sthv1_rgb", (174, 16, 0.02, 5e-4, 20, 50, (20, 40))),
+        ("tsn_r50_1x1x8_50e_sthv2_rgb", (174, 16, 0.02, 1e-4, 40, 50, (20, 40))),
+        ("tsm_r50_1x1x16_50e_kinetics400_rgb", (400, 6, 0.0075, 1e-4, 20, 50, (20, 40))),
+        ("tsm_r50_1x1x8_25e_ucf101_rgb", (101, 12, 0.0015, 1e-4, 20, 25, (10, 20))),
+        ("tsm_r50_1x1x8_25e_hmdb51_rgb", (51, 12, 0.0015, 1e-4, 20, 25, (10, 20))),
+        ("tsm_r50_1x1x8_50e_sthv1_rgb", (174, 8, 0.01, 5e-4, 20, 50, (20, 40))),
+        ("tsm_r50_1x1x8_50e_sthv2_rgb", (174, 6, 0.0075, 5e-4, 20, 50, (20, 40))),
+        ("tsm_r50_1x1x16_50e_sthv2_rgb", (174, 6, 0.0075, 5e-4, 20, 50, (20, 40))),
+        ("slowonly_r50_8x4x1_40e_ucf101_rgb", (101, 8, 0.001, 1e-4, 20, 40, (15, 30))),
+        ("slowonly_r50_8x4x1_40e_hmdb51_rgb", (51, 8, 0.001, 1e-4, 20, 40, (15, 30))),
+        ("slowfast_r50_16x8x1_22e_sthv1_rgb", (174, 4, 0.06, 1e-6, 40, 22, (14, 18))),
+    ],
+)
+def test_other_datasets_are_trained_as_the_reference_says(name: str, expected: tuple[object, ...]) -> None:
+    config = config_of(name)
+    lr = config.optim.lr * 8 * config.data.batch_size / config.optim.lr_batch  # on 8 processes
+    assert isinstance(config.schedule, StepSchedule)
+    assert (
+        config.model.num_classes, config.data.batch_size, pytest.approx(lr), config.optim.weight_decay,
+        config.optim.clip_norm, config.schedule.epochs, config.schedule.milestones,
+    ) == expected  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "_sthv" in name])
+def test_something_something_is_never_mirrored_without_its_label(name: str) -> None:
+    pairs = config_of(name).train_clip.crop.flip_pairs
+    mirrored = {frozenset(map(int, pair.split(":"))) for pair in pairs}
+    expected = {(2, 4), (30, 41), (52, 66)} if "_sthv1_" in name else {(86, 87), (93, 94), (166, 167)}
+    assert mirrored == set(map(frozenset, expected))
 
 
 def test_a_fault_in_ones_own_recipe_is_named(tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """`kinema recipes [PATTERN]`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from typing import Annotated
 
+import torch
 import tyro
 
 from kinema.cli.arguments import parse
-from kinema.console import print_table
+from kinema.console import print_table, progress
 from kinema.errors import UserError, did_you_mean
 from kinema.models import build
 from kinema.models.complexity import complexity
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     names = [name for name in RECIPES if fnmatch(name, pattern)]
     if not names:
         raise UserError(f"no recipe's name fits '{options.pattern}'{did_you_mean(options.pattern, RECIPES)}")
-    rows = [_row(name, RECIPES[name]()) for name in names]
+    rows = list(_rows({name: RECIPES[name]() for name in names}))
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return 0
@@ -55,8 +56,16 @@ class _Row:
     gmacs: float
 
 
-def _row(name: str, config: Config) -> _Row:
-    frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
-    parameters, macs = complexity(build(config.model), (1, 3, frames, size, size))
-    clip = f"{frames}×{size}×{size}"
-    return _Row(recipe=name, task="recognition", clip=clip, parameters=parameters, gmacs=macs / 1e9)
+def _rows(configs: Mapping[str, Config]) -> Iterator[_Row]:
+    known: dict[str, tuple[int, int]] = {}  # many recipes train the same model
+    with progress("measuring", len(configs)) as meter:
+        for name, config in configs.items():
+            frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
+            key = f"{config.model} {frames} {size}"
+            if key not in known:
+                with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
+                    known[key] = complexity(build(config.model), (1, 3, frames, size, size))
+            parameters, macs = known[key]
+            clip = f"{frames}×{size}×{size}"
+            yield _Row(recipe=name, task="recognition", clip=clip, parameters=parameters, gmacs=macs / 1e9)
+            meter.advance()

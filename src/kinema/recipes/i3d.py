@@ -5,6 +5,7 @@ from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models import I3DOptions
+from kinema.recipes.parts import on_rawframes, on_videos, sampled, small
 from kinema.training import SGD, Config, StepSchedule
 
 
@@ -29,9 +30,7 @@ def i3d_r50_32x2x1_100e_kinetics400_rgb() -> Config:
 
 def i3d_r50_video_32x2x1_100e_kinetics400_rgb() -> Config:
     """The same on video files."""
-    config = i3d_r50_32x2x1_100e_kinetics400_rgb()
-    config.data.source = "video"
-    return config
+    return on_videos(i3d_r50_32x2x1_100e_kinetics400_rgb())
 
 
 def i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb() -> Config:
@@ -45,22 +44,46 @@ def i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb() -> Config:
 
 def i3d_r50_heavy_8x8x1_100e_kinetics400_rgb() -> Config:
     """The same on rawframes."""
-    config = i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb()
-    config.data.source = "rawframes"
-    return config
+    return on_rawframes(i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb())
 
 
 def i3d_r50_video_8x8x1_100e_kinetics400_rgb() -> Config:
     """The I3D of PySlowFast: as heavy, but inflated in every second block only."""
     config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()
     config.model = I3DOptions(num_classes=400, depth=50, conv1_stride_t=1, pool1_stride_t=1, pretrained="imagenet")
-    for sampling in (config.train_clip.sampling, config.val_views.sampling, config.test_views.sampling):
-        sampling.clip_len, sampling.frame_interval = 8, 8
-    return config
+    return sampled(config, clip_len=8, frame_interval=8)
 
 
 def i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb() -> Config:
     """I3D with non-local blocks (Wang et al. 2018) in its middle stages, on rawframes."""
     config = i3d_r50_32x2x1_100e_kinetics400_rgb()
     config.model = I3DOptions(num_classes=400, depth=50, non_local="dot_product", pretrained="imagenet")
+    return config
+
+
+def i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb() -> Config:
+    """The same with the paper's default form of the block."""
+    config = i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb()
+    config.model = I3DOptions(num_classes=400, depth=50, non_local="embedded_gaussian", pretrained="imagenet")
+    return config
+
+
+def i3d_r101_video_32x2x1_100e_kinetics400_rgb() -> Config:
+    """ResNet-101 on clips of 32 frames of a video file."""
+    config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()
+    config.model.depth = 101
+    return config
+
+
+def i3d_r18_video_32x2x1_100e_kinetics400_rgb() -> Config:
+    """ResNet-18 on clips of 32 frames of a video file."""
+    config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()
+    config.model.depth = 18
+    return config
+
+
+def i3d_r18_video_16x2x1_small_rgb() -> Config:
+    """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
+    config = small(sampled(i3d_r50_video_32x2x1_100e_kinetics400_rgb(), clip_len=16, frame_interval=2))
+    config.model = I3DOptions(depth=18, width=32, dropout=0.3, pretrained="none")
     return config

@@ -5,6 +5,7 @@ from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models import R2Plus1DOptions
+from kinema.recipes.parts import on_rawframes, sampled, small
 from kinema.training import SGD, Config, CosineSchedule, TrainingOptions
 
 
@@ -29,14 +30,30 @@ def r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb() -> Config:
 
 def r2plus1d_r34_8x8x1_180e_kinetics400_rgb() -> Config:
     """The same on rawframes."""
-    config = r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb()
-    config.data.source = "rawframes"
-    return config
+    return on_rawframes(r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb())
 
 
 def r2plus1d_r34_video_32x2x1_180e_kinetics400_rgb() -> Config:
-    """The same model on clips of 32 frames, every second of a video file."""
+    """The same model on clips of 32 frames, every second of a video file: 8 processes of 6 videos."""
+    config = sampled(r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb(), clip_len=32, frame_interval=2)
+    config.data.batch_size = 6
+    return config
+
+
+def r2plus1d_r34_32x2x1_180e_kinetics400_rgb() -> Config:
+    """The same on rawframes."""
+    return on_rawframes(r2plus1d_r34_video_32x2x1_180e_kinetics400_rgb())
+
+
+def r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb() -> Config:
+    """ResNet-18 on 8 frames, every 8th."""
     config = r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb()
-    for sampling in (config.train_clip.sampling, config.val_views.sampling, config.test_views.sampling):
-        sampling.clip_len, sampling.frame_interval = 32, 2
+    config.model.depth = 18
+    return config
+
+
+def r2plus1d_r18_video_16x2x1_small_rgb() -> Config:
+    """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
+    config = small(sampled(r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb(), clip_len=16, frame_interval=2))
+    config.model = R2Plus1DOptions(depth=18, width=16, dropout=0.3)
     return config

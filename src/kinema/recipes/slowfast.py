@@ -5,7 +5,8 @@ from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models import Options, SlowFastOptions, SlowOnlyOptions
-from kinema.training import SGD, Config, CosineSchedule
+from kinema.recipes.parts import STHV1_MIRRORED, on_rawframes, on_videos, sampled, small
+from kinema.training import SGD, Config, CosineSchedule, StepSchedule
 
 
 def slowonly_r50_video_4x16x1_256e_kinetics400_rgb() -> Config:
@@ -15,14 +16,65 @@ def slowonly_r50_video_4x16x1_256e_kinetics400_rgb() -> Config:
 
 def slowonly_r50_4x16x1_256e_kinetics400_rgb() -> Config:
     """The same on rawframes."""
-    config = slowonly_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.data.source = "rawframes"
-    return config
+    return on_rawframes(slowonly_r50_video_4x16x1_256e_kinetics400_rgb())
 
 
 def slowonly_r50_video_8x8x1_256e_kinetics400_rgb() -> Config:
     """The slow pathway on 8 frames, every 8th."""
     return _from_scratch(SlowOnlyOptions(num_classes=400, depth=50), clip_len=8, frame_interval=8, warmup_epochs=0)
+
+
+def slowonly_r50_8x8x1_256e_kinetics400_rgb() -> Config:
+    """The same on rawframes."""
+    return on_rawframes(slowonly_r50_video_8x8x1_256e_kinetics400_rgb())
+
+
+def slowonly_r18_video_4x16x1_256e_kinetics400_rgb() -> Config:
+    """ResNet-18 on 4 frames, every 16th."""
+    config = slowonly_r50_video_4x16x1_256e_kinetics400_rgb()
+    config.model.depth = 18
+    return config
+
+
+def slowonly_r101_video_8x8x1_196e_kinetics400_rgb() -> Config:
+    """ResNet-101 on 8 frames, every 8th, for 196 epochs."""
+    config = slowonly_r50_video_8x8x1_256e_kinetics400_rgb()
+    config.model.depth = 101
+    config.schedule = CosineSchedule(epochs=196, warmup_epochs=34)
+    return config
+
+
+def slowonly_r50_8x4x1_40e_ucf101_rgb() -> Config:
+    """Fine-tunes a model of Kinetics-400 (`--init`) on 8 frames, every 4th, of rawframes of UCF101."""
+    config = sampled(slowonly_r50_8x8x1_256e_kinetics400_rgb(), clip_len=8, frame_interval=4)
+    config.model.num_classes = 101
+    config.optim = SGD(lr=0.001, lr_batch=64, clip_norm=20)
+    config.schedule = StepSchedule(epochs=40, milestones=(15, 30))
+    return config
+
+
+def slowonly_r50_video_8x4x1_40e_ucf101_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(slowonly_r50_8x4x1_40e_ucf101_rgb())
+
+
+def slowonly_r50_8x4x1_40e_hmdb51_rgb() -> Config:
+    """The same on rawframes of HMDB51."""
+    config = slowonly_r50_8x4x1_40e_ucf101_rgb()
+    config.model.num_classes = 51
+    return config
+
+
+def slowonly_r50_video_8x4x1_40e_hmdb51_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(slowonly_r50_8x4x1_40e_hmdb51_rgb())
+
+
+def slowonly_r18_video_8x4x1_small_rgb() -> Config:
+    """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
+    config = small(sampled(slowonly_r50_video_8x8x1_256e_kinetics400_rgb(), clip_len=8, frame_interval=4))
+    config.model = SlowOnlyOptions(depth=18, width=32, dropout=0.3)
+    return config
 
 
 def slowfast_r50_video_4x16x1_256e_kinetics400_rgb() -> Config:
@@ -32,9 +84,7 @@ def slowfast_r50_video_4x16x1_256e_kinetics400_rgb() -> Config:
 
 def slowfast_r50_4x16x1_256e_kinetics400_rgb() -> Config:
     """The same on rawframes."""
-    config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.data.source = "rawframes"
-    return config
+    return on_rawframes(slowfast_r50_video_4x16x1_256e_kinetics400_rgb())
 
 
 def slowfast_r50_video_8x8x1_256e_kinetics400_rgb() -> Config:
@@ -48,6 +98,51 @@ def slowfast_r101_video_8x8x1_256e_kinetics400_rgb() -> Config:
     config = slowfast_r50_video_8x8x1_256e_kinetics400_rgb()
     config.model.depth = 101
     return config
+
+
+def slowfast_r50_8x8x1_256e_kinetics400_rgb() -> Config:
+    """8 frames for the slow pathway, on rawframes."""
+    return on_rawframes(slowfast_r50_video_8x8x1_256e_kinetics400_rgb())
+
+
+def slowfast_r18_video_4x16x1_256e_kinetics400_rgb() -> Config:
+    """4 frames for the slow pathway, with ResNet-18."""
+    config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
+    config.model.depth = 18
+    return config
+
+
+def slowfast_r101_video_4x16x1_256e_kinetics400_rgb() -> Config:
+    """4 frames for the slow pathway, with ResNet-101."""
+    config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
+    config.model.depth = 101
+    return config
+
+
+def slowfast_r50_16x8x1_22e_sthv1_rgb() -> Config:
+    """Fine-tunes an 8x8 model of Kinetics-400 (`--init`) on 64 frames of rawframes of Something-Something V1."""
+    config = sampled(slowfast_r50_8x8x1_256e_kinetics400_rgb(), clip_len=64, frame_interval=2)
+    config.model.num_classes = 174
+    config.data.batch_size = 4
+    config.train_clip.crop.flip_pairs = STHV1_MIRRORED
+    config.test_views.sampling.num_clips = 1
+    config.test_views.crops = ViewCrops(short_side=256, size=256)
+    config.optim = SGD(lr=0.06, lr_batch=32, weight_decay=1e-6, clip_norm=40)
+    config.schedule = StepSchedule(epochs=22, milestones=(14, 18), warmup_epochs=0.2)
+    return config
+
+
+def slowfast_r18_video_4x4x1_small_rgb() -> Config:
+    """Narrow ResNet-18s from scratch on 16 small pictures: hundreds of own videos, minutes on a few CPU cores."""
+    config = small(sampled(slowfast_r50_video_4x16x1_256e_kinetics400_rgb(), clip_len=16, frame_interval=1))
+    config.model = SlowFastOptions(depth=18, width=32, alpha=4, beta=4, dropout=0.3)
+    config.val_views.sampling.num_clips = config.test_views.sampling.num_clips = 3
+    return config
+
+
+def slowfast_r18_4x4x1_small_rgb() -> Config:
+    """The same on rawframes."""
+    return on_rawframes(slowfast_r18_video_4x4x1_small_rgb())
 
 
 def _from_scratch(model: Options, *, clip_len: int, frame_interval: int, warmup_epochs: float) -> Config:

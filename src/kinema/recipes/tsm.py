@@ -4,8 +4,9 @@ from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.views import TrainClip, Views
 from kinema.models import TSMOptions
+from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_rawframes, on_videos, small
 from kinema.recipes.tsn import segments
-from kinema.training import SGD, Config, CosineSchedule, StepSchedule
+from kinema.training import SGD, Config, StepSchedule
 
 
 def tsm_r50_1x1x8_50e_kinetics400_rgb() -> Config:
@@ -28,28 +29,100 @@ def tsm_r50_1x1x8_50e_kinetics400_rgb() -> Config:
 
 def tsm_r50_video_1x1x8_50e_kinetics400_rgb() -> Config:
     """The same on video files."""
+    return on_videos(tsm_r50_1x1x8_50e_kinetics400_rgb())
+
+
+def tsm_r18_video_1x1x8_50e_kinetics400_rgb() -> Config:
+    """The same with ResNet-18."""
+    config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
+    config.model.depth = 18
+    return config
+
+
+def tsm_r101_video_1x1x8_50e_kinetics400_rgb() -> Config:
+    """The same with ResNet-101."""
+    config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
+    config.model.depth = 101
+    return config
+
+
+def tsm_r50_1x1x16_50e_kinetics400_rgb() -> Config:
+    """16 segments, tested on ten crops: 8 processes of 6 videos."""
     config = tsm_r50_1x1x8_50e_kinetics400_rgb()
-    config.data.source = "video"
+    config.data.batch_size = 6
+    for views in (config.train_clip, config.val_views, config.test_views):
+        views.sampling.num_clips = 16
+    config.test_views.crops = ViewCrops(crops="ten")
+    return config
+
+
+def tsm_r50_1x1x8_25e_ucf101_rgb() -> Config:
+    """Fine-tunes a model of Kinetics-400 (`--init`) on rawframes of UCF101: 8 processes of 12 videos."""
+    config = tsm_r50_1x1x8_50e_kinetics400_rgb()
+    config.model.num_classes = 101
+    config.data.batch_size = 12
+    config.optim.lr, config.optim.lr_batch = 0.0015, 96
+    config.schedule = StepSchedule(epochs=25, milestones=(10, 20))
+    return config
+
+
+def tsm_r50_video_1x1x8_25e_ucf101_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(tsm_r50_1x1x8_25e_ucf101_rgb())
+
+
+def tsm_r50_1x1x8_25e_hmdb51_rgb() -> Config:
+    """The same on rawframes of HMDB51."""
+    config = tsm_r50_1x1x8_25e_ucf101_rgb()
+    config.model.num_classes = 51
+    return config
+
+
+def tsm_r50_video_1x1x8_25e_hmdb51_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(tsm_r50_1x1x8_25e_hmdb51_rgb())
+
+
+def tsm_r50_1x1x8_50e_sthv1_rgb() -> Config:
+    """8 segments on rawframes of Something-Something V1, each video tested twice on three crops."""
+    config = tsm_r50_1x1x8_50e_kinetics400_rgb()
+    config.model.num_classes = 174
+    config.train_clip.crop.flip_pairs = STHV1_MIRRORED
+    config.test_views.sampling.twice = True
+    config.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
+    config.optim.weight_decay = 5e-4
+    return config
+
+
+def tsm_r50_1x1x8_50e_sthv2_rgb() -> Config:
+    """The same on rawframes of Something-Something V2: 8 processes of 6 videos."""
+    config = tsm_r50_1x1x8_50e_sthv1_rgb()
+    config.train_clip.crop.flip_pairs = STHV2_MIRRORED
+    config.data.batch_size = 6
+    return config
+
+
+def tsm_r50_video_1x1x8_50e_sthv2_rgb() -> Config:
+    """The same on video files, as V2 comes."""
+    return on_videos(tsm_r50_1x1x8_50e_sthv2_rgb())
+
+
+def tsm_r50_1x1x16_50e_sthv2_rgb() -> Config:
+    """16 segments of Something-Something V2."""
+    config = tsm_r50_1x1x8_50e_sthv2_rgb()
+    for views in (config.train_clip, config.val_views, config.test_views):
+        views.sampling.num_clips = 16
     return config
 
 
 def tsm_r18_video_1x1x8_small_rgb() -> Config:
     """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
-    config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
-    config.model = TSMOptions(depth=18, width=32, shift_div=8, dropout=0.5, pretrained="none")
-    config.data.batch_size = 16
-    config.data.val_batch_size = 16
-    config.train_clip.crop.size = 112
-    config.val_views.crops = ViewCrops(crops="center", short_side=128, size=112)
-    config.test_views.crops = ViewCrops(crops="center", short_side=128, size=112)
+    config = small(tsm_r50_video_1x1x8_50e_kinetics400_rgb())
+    config.model = TSMOptions(depth=18, width=32, shift_div=4, dropout=0.3, init_std=0.01, pretrained="none")
     config.test_views.sampling.twice = True
-    config.optim = SGD(lr=0.02, lr_batch=16, weight_decay=5e-4, clip_norm=20, decay_norm_and_bias=False)
-    config.schedule = CosineSchedule(epochs=30, warmup_epochs=2)
     return config
 
 
 def tsm_r18_1x1x8_small_rgb() -> Config:
     """The same on rawframes."""
-    config = tsm_r18_video_1x1x8_small_rgb()
-    config.data.source = "rawframes"
-    return config
+    return on_rawframes(tsm_r18_video_1x1x8_small_rgb())
