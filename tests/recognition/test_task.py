@@ -45,10 +45,14 @@ def test_a_batch_without_a_readable_video_is_empty() -> None:
 
 
 @pytest.mark.parametrize("average", ["score", "prob"])
-@pytest.mark.parametrize("chunk", [0, 1, 4])
-def test_scores_average_logits_or_probabilities_over_views(average: str, chunk: int) -> None:
+@pytest.mark.parametrize(("frames_at_once", "largest"), [(512, 10), (1, 1), (9, 4)])
+def test_scores_average_logits_or_probabilities_over_views(average: str, frames_at_once: int, largest: int) -> None:
     clips = torch.stack([random_clips(views=5).movedim(2, -1) for _ in range(2)]).movedim(-1, 3)
-    scores = video_scores(Means(), clips, RecognitionOptions(average=average), chunk=chunk)  # type: ignore[arg-type]
+    model, seen = Means(), list[int]()
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    options = RecognitionOptions(average=average)  # type: ignore[arg-type]
+    scores = video_scores(model, clips, options, frames_at_once=frames_at_once)
+    assert max(seen) == largest
     for video, score in zip(clips, scores, strict=True):
         logits = [[view[:, c].double().mean().item() / 10 for c in range(3)] for view in video]
         if average == "score":

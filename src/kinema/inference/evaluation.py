@@ -18,8 +18,6 @@ from kinema.data.views import Views
 from kinema.inference.runtime import RuntimeOptions, autocast
 from kinema.recognition import RecognitionMetrics, RecognitionOptions, video_scores
 
-_FRAMES_AT_ONCE = 512  # bounds the memory of a forward pass when a video has many views
-
 
 @dataclass
 class Evaluation:
@@ -67,7 +65,7 @@ def evaluate(
             if not len(batch):
                 continue
             here = batch.to(device)
-            answer = video_scores(model, here.clips, task, chunk=max(1, _FRAMES_AT_ONCE // here.clips.shape[2]))
+            answer = video_scores(model, here.clips, task)
             metrics.update(answer, here.labels)
             rows.append(batch.indices.numpy())
             scores.append(answer.cpu().numpy())

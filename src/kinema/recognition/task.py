@@ -30,20 +30,21 @@ def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -
     return loss, (logits.argmax(1) == labels).sum()
 
 
-def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *, chunk: int = 0) -> Tensor:
+def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *, frames_at_once: int = 512) -> Tensor:
     """Class probabilities of videos, averaged over their views.
 
     Args:
         model: a recognizer in eval mode.
         clips: (B, V, T, C, H, W) uint8.
         options: says what is averaged.
-        chunk: views that the model sees at once, which bounds the memory; 0: all.
+        frames_at_once: frames in a forward pass, of one view at least, which bounds the memory of many views.
 
     Returns:
         (B, classes) float32; each row sums to 1.
     """
     views = as_clips(clips)
-    logits = torch.cat([model(part) for part in views.split(chunk or len(views))]).float()
+    together = max(1, frames_at_once // views.shape[2])
+    logits = torch.cat([model(part) for part in views.split(together)]).float()
     logits = logits.unflatten(0, clips.shape[:2])
     return logits.mean(1).softmax(-1) if options.average == "score" else logits.softmax(-1).mean(1)
 

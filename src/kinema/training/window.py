@@ -1,6 +1,7 @@
 """Figures of the steps since the last logged row, gathered without making the device wait."""
 
 import resource
+import sys
 import time
 
 import torch
@@ -60,4 +61,5 @@ class Window:
         """Peak memory: what torch allocated on the GPU, or what the process held on a CPU."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**30
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
