@@ -1,0 +1,1 @@
+"""Localization: when things happen in a long video. Its tasks, proposals and metrics."""

@@ -1,0 +1,52 @@
+"""How good proposals are: average recall at an average number of proposals (AR@AN), and the area under that curve.
+
+ActivityNet's protocol: recall at ten tIoU thresholds is averaged; every video spends the same share of its proposals,
+best first, so that the videos' average is AN.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
+from kinema.localization.segments import tiou
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+BUDGETS = 100
+"""AN counts from 1 to this many proposals per video."""
+
+
+def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds: Floats = THRESHOLDS) -> Floats:
+    """AR at an average of 1, 2, … `BUDGETS` proposals a video: (BUDGETS,) fractions.
+
+    Videos without an instance do not count; proposals of videos that the ground truth does not have are left out.
+    """
+    videos = np.unique(ground_truth.video)
+    known = np.isin(proposals.video, videos)
+    chosen, of_video = _best_first(proposals, known), proposals.video
+    bounds = np.searchsorted(of_video[chosen], videos), np.searchsorted(of_video[chosen], videos, side="right")
+    counts = bounds[1] - bounds[0]
+    if not counts.sum():
+        return np.zeros(BUDGETS)
+    # What a video may spend of its proposals, rounded as the official code rounds.
+    retrieved = np.minimum((counts * (BUDGETS * len(videos) / counts.sum())).astype(np.int64), counts)
+    shares = np.arange(1, BUDGETS + 1) / 100.0 * (BUDGETS * len(videos) / max(retrieved.sum(), 1))
+    instances = np.argsort(ground_truth.video, kind="stable")
+    instance_bounds = np.searchsorted(ground_truth.video[instances], [videos, videos + 1])
+    best = []
+    for first, count, one, end in zip(bounds[0], retrieved, *instance_bounds, strict=True):
+        overlaps = tiou(proposals.segments[chosen[first : first + count]], ground_truth.segments[instances[one:end]])
+        reached = np.maximum.accumulate(np.concatenate([np.zeros((1, end - one)), overlaps]))
+        best.append(reached[np.minimum((count * shares).astype(np.int64), count)])
+    overlap = np.concatenate(best, axis=1)  # of each instance with the best proposal within each budget
+    return np.stack([(overlap >= threshold).mean(axis=1) for threshold in thresholds]).mean(axis=0)
+
+
+def area_under(recall: Floats) -> float:
+    """AUC: the area under AR@AN from AN = 1 on, over the largest AN; a fraction."""
+    return float(np.trapezoid(recall) / len(recall))
+
+
+def _best_first(proposals: Results, chosen: NDArray[np.bool_]) -> Ints:
+    """The chosen proposals by video, in each by descending score; of equal ones the last first, as officially."""
+    rows = np.flatnonzero(chosen)[::-1]
+    return rows[np.lexsort((-proposals.scores[rows], proposals.video[rows]))]
