@@ -106,7 +106,7 @@ def test_a_training_crop_is_one_box_for_all_frames_flipped_as_often_as_asked() -
     rng = np.random.default_rng(0)
     flipped = 0
     for _ in range(400):
-        clip = crop_train(frames, crop, rng).movedim(-3, -1)
+        clip = crop_train(frames, crop, rng)[0].movedim(-3, -1)
         assert torch.equal(clip, clip[:, :1].expand_as(clip))
         lefts = [left for left in (0, 10, 20) if torch.equal(clip[0, 0], frame[0, 0, :, left : left + 40])]
         mirrored = [left for left in (0, 10, 20) if torch.equal(clip[0, 0], frame[0, 0, :, left : left + 40].flip(1))]

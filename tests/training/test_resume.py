@@ -23,6 +23,14 @@ VARIANTS = {
         "training__ema_decay": "0.9",
         "training__accumulate": "2",
     },
+    "mixed and augmented": {
+        "task__mixup": "0.8",
+        "task__cutmix": "1",
+        "train_clip__augment__rand_augment": "2",
+        "train_clip__augment__random_erasing": "0.5",
+        "train_clip__crop__flip_pairs": "0:1",
+        "data__workers": "1",
+    },
     "two processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},
 }
 

@@ -1,5 +1,6 @@
 """From decoded frames to what the model sees: one crop box per clip, one resize of that box, perhaps a flip."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -76,6 +77,21 @@ class TrainCrop:
     """Side of the square that the box is resized to, in pixels."""
     flip: Annotated[float, Interval(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip. 0 where left and right have a meaning."""
+    flip_pairs: tuple[str, ...] = ()
+    """Labels that a flip turns into each other, such as `86:87` for left to right and right to left."""
+
+    def __post_init__(self) -> None:
+        for pair in self.flip_pairs:
+            if not re.fullmatch(r"\d+:\d+", pair):
+                raise ValueError(f"flip_pairs has '{pair}', which is not two labels such as 86:87")
+
+    def flipped_label(self, label: int) -> int:
+        """What `label` becomes in a mirror."""
+        for pair in self.flip_pairs:
+            one, other = map(int, pair.split(":"))
+            if label in (one, other):
+                return other if label == one else one
+        return label
 
 
 @dataclass(kw_only=True)
@@ -94,17 +110,19 @@ class ViewCrops:
             raise ValueError(f"size {self.size} must not be larger than short_side {self.short_side}")
 
 
-def crop_train(frames: Tensor, crop: TrainCrop, rng: np.random.Generator) -> Tensor:
-    """Frames (…, H, W, 3) uint8 → (…, 3, size, size) uint8 in channels-last memory: one random box for all frames."""
+def crop_train(frames: Tensor, crop: TrainCrop, rng: np.random.Generator) -> tuple[Tensor, bool]:
+    """One random box of all frames, and whether it is flipped.
+
+    Frames (…, H, W, C) uint8 → (…, C, size, size) uint8 in channels-last memory; C is 3 for RGB, 2 for optical flow.
+    """
     height, width = frames.shape[-3:-1]
     clip = _cut(frames, crop.box.draw(height, width, rng), crop.size)
-    if rng.random() < crop.flip:
-        clip = _mirror(clip)
-    return clip.movedim(-1, -3)
+    flipped = bool(rng.random() < crop.flip)
+    return (_mirror(clip) if flipped else clip).movedim(-1, -3), flipped
 
 
 def crop_views(frames: Tensor, crops: ViewCrops) -> Tensor:
-    """Frames (V, T, H, W, 3) uint8 → (crops · V, T, 3, size, size) uint8 in channels-last memory."""
+    """Frames (V, T, H, W, C) uint8 → (crops · V, T, C, size, size) uint8 in channels-last memory."""
     height, width = frames.shape[-3:-1]
     views = torch.cat([_cut(frames, box, crops.size) for box in view_boxes(height, width, crops)])
     if crops.crops == "ten":
@@ -130,12 +148,15 @@ def view_boxes(height: int, width: int, crops: ViewCrops) -> list[Box]:
 
 
 def _cut(frames: Tensor, box: Box, size: int) -> Tensor:
-    """(…, H, W, 3) → (…, size, size, 3): crop and resize in one step, channels staying where the decoder put them."""
+    """(…, H, W, C) → (…, size, size, C): crop and resize in one step, channels staying where the decoder put them."""
     images = frames.flatten(0, -4).movedim(-1, -3)
     cut = F.resized_crop(images, *box, size=[size, size], antialias=True)
     return cut.movedim(-3, -1).contiguous().unflatten(0, frames.shape[:-3])
 
 
 def _mirror(clip: Tensor) -> Tensor:
-    """Left becomes right in (…, H, W, 3)."""
-    return clip.flip(-2)
+    """Left becomes right in (…, H, W, C); what moved to the right, in flow's first channel, moves to the left."""
+    mirrored = clip.flip(-2)
+    if clip.shape[-1] == 2:
+        mirrored[..., 0] = 255 - mirrored[..., 0]
+    return mirrored

@@ -77,24 +77,25 @@ class VideoDataset(Dataset[Fetched]):
         row, bad = key.index, list[BadFile]()
         while len(bad) < _REPLACEMENTS:
             try:
-                clips = self._read(row, rng)
+                clips, label = self._read(row, rng)
             except MediaError as error:
                 bad.append(BadFile(error.path, error.reason))
                 if isinstance(self._view, Views):
                     break
                 row = int(rng.integers(len(self.index)))
             else:
-                return Fetched(Sample(clips, self.index.label(row), row), tuple(bad))
+                return Fetched(Sample(clips, label, row), tuple(bad))
         return Fetched(None, tuple(bad))
 
-    def _read(self, row: int, rng: np.random.Generator) -> Tensor:
-        video = self._open(row)
+    def _read(self, row: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+        video, label = self._open(row), self.index.label(row)
         if isinstance(self._view, Views):
-            return read_views(video, self._view)
+            return read_views(video, self._view), label
         # torchvision's random transforms draw from the global generator, which is given back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            return read_train_clip(video, self._view, rng)
+            clips, flipped = read_train_clip(video, self._view, rng)
+        return clips, self._view.crop.flipped_label(label) if flipped else label
 
     def _open(self, row: int) -> FrameReader:
         path = self.index.path(row)

@@ -1,11 +1,12 @@
 """From an open video to the pixels a model sees: sampling, decoding, cropping."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinema.data.augment import Augment, augment
 from kinema.data.crops import TrainCrop, ViewCrops, crop_train, crop_views
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling, sample_test, sample_train
@@ -17,6 +18,7 @@ class TrainClip:
 
     sampling: Sampling
     crop: TrainCrop
+    augment: Augment = field(default_factory=Augment)
 
 
 @dataclass(kw_only=True)
@@ -27,13 +29,15 @@ class Views:
     crops: ViewCrops
 
 
-def read_train_clip(video: FrameReader, clip: TrainClip, rng: np.random.Generator) -> Tensor:
-    """One random clip: (V, T, C, H, W) uint8 in channels-last memory; V = 1 unless the sampling's clips are views.
+def read_train_clip(video: FrameReader, clip: TrainClip, rng: np.random.Generator) -> tuple[Tensor, bool]:
+    """One random clip, and whether it is flipped.
 
-    Draws from `rng` and, for crops that torchvision draws, from torch's global generator.
+    The clip is (V, T, C, H, W) uint8 in channels-last memory; V = 1 unless the sampling's clips are views. Draws from
+    `rng` and, for what torchvision draws, from torch's global generator.
     """
     places = sample_train(clip.sampling, len(video), rng)
-    return crop_train(_decode(video, places), clip.crop, rng)
+    pixels, flipped = crop_train(_decode(video, places), clip.crop, rng)
+    return augment(pixels, clip.augment), flipped
 
 
 def read_views(video: FrameReader, views: Views) -> Tensor:

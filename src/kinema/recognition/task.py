@@ -1,15 +1,18 @@
 """What recognition asks of a model: a loss in training, averaged scores and their metrics in testing."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from kinema.data.batch import Batch
+from kinema.models import Recognizer
+from kinema.recognition.mixing import mixed
 
 
 @dataclass(kw_only=True)
@@ -18,15 +21,33 @@ class RecognitionOptions:
 
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Probability mass that the loss takes from the true class and spreads over all (Szegedy et al. 2016)."""
+    mixup: Annotated[float, Ge(0)] = 0.0
+    """Alpha of mixup, which overlays two clips and their labels (Zhang et al. 2018); 0.2–0.8 is usual, 0: none."""
+    cutmix: Annotated[float, Ge(0)] = 0.0
+    """Alpha of CutMix, which shows another clip in a box (Yun et al. 2019); 1 is usual, 0: none."""
     average: Literal["score", "prob"] = "prob"
     """What is averaged over a video's views: logits (score) or probabilities (prob)."""
 
 
 def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over the clips of a batch, and how many of them have the right top-1 answer (both scalars)."""
-    logits = model(as_clips(batch.clips)).float()
-    labels = batch.labels.repeat_interleave(batch.clips.shape[1])
-    loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+    """Mean cross-entropy over the clips of a batch, and how many of them have the right top-1 answer (both scalars).
+
+    Of a mixed clip the answer is right that names its larger part.
+    """
+    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1])
+    targets = labels
+    if options.mixup or options.cutmix:
+        recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
+        clips, targets = mixed(
+            recognizer.normalize(clips),
+            labels,
+            num_classes=recognizer.fc.out_features,
+            mixup=options.mixup,
+            cutmix=options.cutmix,
+        )
+        labels = targets.argmax(1)
+    logits = model(clips).float()
+    loss = F.cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
     return loss, (logits.argmax(1) == labels).sum()
 
 

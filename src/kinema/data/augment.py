@@ -1,0 +1,62 @@
+"""Changes of a training clip beyond its crop, the same ones in all its frames."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Interval, Le
+from torch import Tensor
+from torchvision.transforms import v2
+
+_GREY = {3: [123.675, 116.28, 103.53], 2: [128.0, 128.0]}
+"""ImageNet's mean pixel, or no motion: what a network sees as zero."""
+
+
+@dataclass(kw_only=True)
+class Augment:
+    """Random changes of a training clip, made by torchvision after the crop; all are off by default."""
+
+    rand_augment: Annotated[int, Ge(0)] = 0
+    """Operations of RandAugment on each clip (Cubuk et al. 2020), 2 is usual; 0: none. RGB only."""
+    magnitude: Annotated[int, Ge(0), Le(30)] = 9
+    """Strength of RandAugment's operations, of 30."""
+    color_jitter: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Largest relative change of brightness, contrast and saturation; hue changes by a quarter of it. RGB only."""
+    random_erasing: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Probability that a box of the clip turns grey (Zhong et al. 2020), a third of the picture at most."""
+
+    @property
+    def needs_rgb(self) -> bool:
+        """Whether a change is one of colours, which optical flow has not."""
+        return bool(self.rand_augment or self.color_jitter)
+
+
+def augment(clips: Tensor, options: Augment) -> Tensor:
+    """Change each of the clips (V, T, C, H, W) uint8 by draws of its own from torch's global generator.
+
+    The result is in channels-last memory.
+    """
+    changes = _changes(options, clips.shape[-3])
+    if not changes:
+        return clips
+    changed = torch.stack([_apply(changes, clip) for clip in clips])
+    return changed.movedim(-3, -1).contiguous().movedim(-1, -3)
+
+
+def _changes(options: Augment, channels: int) -> list[v2.Transform]:
+    changes: list[v2.Transform] = []
+    if options.rand_augment:
+        interpolation = v2.InterpolationMode.BILINEAR
+        changes.append(v2.RandAugment(options.rand_augment, options.magnitude, interpolation=interpolation))
+    if options.color_jitter:
+        strength = options.color_jitter
+        changes.append(v2.ColorJitter(strength, strength, strength, strength / 4))
+    if options.random_erasing:
+        changes.append(v2.RandomErasing(options.random_erasing, value=_GREY[channels]))
+    return changes
+
+
+def _apply(changes: list[v2.Transform], clip: Tensor) -> Tensor:
+    for change in changes:
+        clip = change(clip)
+    return clip
