@@ -1,31 +1,134 @@
-"""The same work on many items, in several processes."""
+"""The same work on many items, in several processes or on a Ray cluster."""
 
+import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+RETRIES = 2
+"""How many times more an item is tried whose process or machine died."""
 
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
-    """Yield `work(item)` of every item as soon as it is ready, in any order, from `workers` processes.
 
-    One worker is the calling process itself. When the caller stops early or is interrupted, items that have been begun
-    are finished and the others are dropped. `work`, items and results must be picklable.
+def in_parallel(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    cluster: str = "",
+    on_crash: Callable[[Item], Result] | None = None,
+) -> Generator[Result, None, None]:
+    """Yield `work(item)` of every item as soon as it is ready, in any order.
+
+    When the caller stops early or is interrupted, items that have been begun in processes are finished and the others
+    are dropped; a second interrupt drops those too. When the caller is killed, its processes end.
+
+    Args:
+        work: Like items and results, it must be picklable.
+        items: Taken one by one, as there is room for them.
+        workers: Processes; 1 is the calling process itself, 0 means one a core, of this machine or of the cluster.
+        cluster: Address of a Ray cluster, as `on_cluster` takes it, to work there. Empty: on this machine.
+        on_crash: What stands for the result of an item whose process died 1 + `RETRIES` times, as a decoder may on a
+            broken file. None: that is an error.
+
+    Raises:
+        UserError: Ray is not installed, or there is no such cluster.
+        BrokenProcessPool: a process died and there is no `on_crash`, or processes cannot be started at all.
     """
-    if workers == 1:
+    if cluster:
+        from kinema.prepare.cluster import on_cluster
+
+        yield from on_cluster(work, items, address=cluster, workers=workers, on_crash=on_crash)
+    elif workers == 1:
         yield from map(work, items)
-        return
-    # Forking is not safe here: the caller may have threads (a progress bar, torch), whose locks a child would inherit.
-    # An interrupt from the keyboard reaches the whole process group: only the caller shall act on it.
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
+    else:
+        yield from _in_processes(work, iter(items), workers or os.cpu_count() or 1, on_crash)
+
+
+def _in_processes(
+    work: Callable[[Item], Result], items: Iterator[Item], workers: int, on_crash: Callable[[Item], Result] | None
+) -> Iterator[Result]:
+    # When a process dies, all that the pool was at is lost and nobody knows which item it was: each is tried alone.
+    while suspects := (yield from _in_pool(work, items, workers)):
+        for item in suspects:
+            for _ in range(1 + RETRIES):
+                if not (yield from _in_pool(work, iter([item]), 1)):
+                    break
+                _check_that_processes_start()
+            else:
+                if on_crash is None:
+                    raise BrokenProcessPool(f"the process that worked on {item} died, {1 + RETRIES} times")
+                yield on_crash(item)
+
+
+def _in_pool(
+    work: Callable[[Item], Result], items: Iterator[Item], workers: int
+) -> Generator[Result, None, list[Item]]:
+    """Yield results until a process dies; returns the items that the pool then had, none when all went well."""
+    others = set(active_children())
+    pool = _pool(workers)
+    held: list[Item] = []
+    running: dict[Future[Result], Item] = {}
     try:
-        for ready in as_completed([pool.submit(work, item) for item in items]):
-            yield ready.result()
+        while True:
+            # One more than there are workers, so that none of them waits for this loop.
+            held = [*running.values(), *islice(items, workers + 1 - len(running))]
+            for item in held[len(running) :]:
+                running[pool.submit(work, item)] = item
+            if not running:
+                return []
+            for ready in wait(running, return_when=FIRST_COMPLETED).done:
+                result = ready.result()
+                held.remove(running.pop(ready))
+                yield result
+    except BrokenProcessPool:
+        return held
     finally:
+        _shut_down(pool, others)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Forking is not safe here: the caller may have threads (a progress bar, torch), whose locks a child would inherit.
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    # An interrupt from the keyboard reaches the whole process group: only the caller shall act on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
+    Thread(target=_end_with_caller, daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    """Without this, the workers of a caller that was killed would wait for its next item for ever."""
+    if caller := parent_process():
+        caller.join()
+        os._exit(1)
+
+
+def _shut_down(pool: ProcessPoolExecutor, others: set[BaseProcess]) -> None:
+    """Let the pool finish what it has begun; an interrupt meanwhile ends its processes, which are not `others`."""
+    try:
         pool.shutdown(cancel_futures=True)
+    except BaseException:
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
+
+
+def _check_that_processes_start() -> None:
+    """Tell an item that kills its process from a machine (or a script without a main guard) where none can start.
+
+    Raises:
+        BrokenProcessPool: a process that has nothing to do dies, too.
+    """
+    with _pool(1) as pool:
+        pool.submit(os.getpid).result()

@@ -1,6 +1,5 @@
 """A small dataset of drawn clips, made without a download: something to train on in the first five minutes."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 
 from kinema.console import progress
 from kinema.errors import UserError
+from kinema.prepare.jobs import claim_folder
 from kinema.prepare.motion import FPS
 from kinema.prepare.parallel import in_parallel
 from kinema.prepare.scene import LABELS, render_clip
-from kinema.storage import replacing, write_text
+from kinema.storage import replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ def prepare_sample(
     """
     _check(train_per_class=(train_per_class, 1), val_per_class=(val_per_class, 1), seed=(seed, 0), workers=(workers, 1))
     counts = {"train": train_per_class, "val": val_per_class}
-    _claim(folder, {"generator": _GENERATOR, "seed": seed, **{f"{split}_per_class": counts[split] for split in counts}})
+    settings = {"generator": _GENERATOR, "seed": seed, **{f"{split}_per_class": counts[split] for split in counts}}
+    claim_folder(folder, "sample.json", settings)
     clips = [
         _Clip(folder / split / label / f"{label}_{index:04d}.mp4", label, (seed, number, index))
         for number, split in enumerate(counts)
@@ -98,24 +99,6 @@ def _encode(frames: NDArray[np.uint8], path: Path) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def _claim(folder: Path, settings: dict[str, int]) -> None:
-    """Leave `settings` in the folder, or find them there."""
-    record = folder / "sample.json"
-    if record.exists():
-        found = json.loads(record.read_text(encoding="utf-8"))
-        differing = [
-            f"{name} {found.get(name)} (now {value})" for name, value in settings.items() if found.get(name) != value
-        ]
-        if differing:
-            raise UserError(
-                f"{record}: the sample in this folder was made with {', '.join(differing)}. "
-                "Give the same options to complete it, another folder, or remove this one."
-            )
-    elif folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: the folder holds other files and no sample.json. Give a new or an empty folder.")
-    write_text(record, json.dumps(settings, indent=2) + "\n")
 
 
 def _check(**options: tuple[int, int]) -> None:

@@ -1,0 +1,76 @@
+"""A dataset's list without its bad videos."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from kinema.data.index import Index, Kind
+from kinema.data.tables import UNIT_SEPARATOR, Table, open_table
+from kinema.errors import UserError
+from kinema.storage import write_text
+
+
+def write_clean_list(
+    source: Path, index: Index, kind: Kind, clean: Path, *, frames: Mapping[int, int], fix_counts: bool
+) -> None:
+    """Write the list `source` without its bad rows; all other lines stay as they are.
+
+    Args:
+        source: A list or table that `index` was read from, or a folder of class folders, for which a table is made:
+            `path,label` or, for rawframes, `path,frames,label`, with the names of the classes.
+        index: Its videos.
+        kind: Of the videos.
+        clean: The file to write.
+        frames: How many frames the sound rows of `index` have. Rows that are not here are bad.
+        fix_counts: Keep rows with another number of frames than listed, with the right number. Otherwise they are
+            left out, too.
+
+    Raises:
+        UserError: `clean` is for a folder and no .csv, or the number of frames in a table with quotes is to be changed.
+    """
+    if source.is_dir():
+        _write_table(index, kind, clean, frames)
+        return
+    table = open_table(source, None)
+    # A text without its quotes would be another one than the user's.
+    lines = source.read_text(encoding="utf-8-sig").split("\n")
+    for i in range(len(index)):
+        number = int(index.lines[i]) - 1
+        if i not in frames or (index.num_frames(i) not in (0, frames[i]) and not fix_counts):
+            lines[number] = ""
+        elif index.num_frames(i) not in (0, frames[i]):
+            lines[number] = _with_count(table, lines[number], frames[i])
+    write_text(clean, "".join(f"{line}\n" for line in lines if line.strip()))
+
+
+def check_clean(source: Path, clean: Path) -> None:
+    """Raise UserError if a clean list of `source` cannot have the name `clean`."""
+    if source.is_dir() and clean.suffix.lower() != ".csv":
+        raise UserError(f"--clean {clean}: the list of a folder is a table path,label: give a name that ends in .csv")
+    if clean.absolute() == source.absolute():
+        raise UserError(f"--clean {clean}: this is the list that is checked; give another name")
+
+
+def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label"] if kind == "video" else ["path", "frames", "label"])
+    for i in sorted(frames):
+        path = Path(index.path(i)).relative_to(index.root).as_posix()
+        label = index.class_names[index.label(i)] if index.class_names else index.label(i)
+        writer.writerow([path, label] if kind == "video" else [path, frames[i], label])
+    write_text(clean, text.getvalue())
+
+
+def _with_count(table: Table, line: str, count: int) -> str:
+    """A row of the table with another number of frames."""
+    if table.delimiter == UNIT_SEPARATOR:
+        raise UserError(f"--fix-counts: '{table.source}' has fields in quotes; save it without, or leave --fix-counts")
+    names = table.header or ("frames", "label")
+    place = next(k for k, name in enumerate(names) if name in ("frames", "num_frames")) - len(names)
+    fields = re.split(r"(\s+)" if table.delimiter == " " else f"({re.escape(table.delimiter)})", line.rstrip())
+    # Every second part is a delimiter.
+    fields[2 * place + 1] = re.sub(r"\d+", str(count), fields[2 * place + 1])
+    return "".join(fields)

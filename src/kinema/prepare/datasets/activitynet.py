@@ -1,0 +1,109 @@
+"""ActivityNet 1.3: one JSON file, for classification and for localization."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kinema.data.tables import read_text
+from kinema.errors import UserError
+from kinema.prepare.datasets.lists import (
+    FileOptions,
+    ListOptions,
+    Report,
+    build_lists,
+    check_output,
+    report_listed,
+    write_classes,
+)
+from kinema.prepare.datasets.official import Annotations, Listed, Split, json_of, need_file
+from kinema.storage import write_text
+
+GROUND_TRUTH_FILE = "ground_truth.json"
+
+_SUBSETS: dict[str, Split] = {"training": "train", "validation": "val", "testing": "test"}
+
+
+@dataclass(kw_only=True)
+class ActivityNet(FileOptions):
+    """Ground truth and lists of ActivityNet 1.3 from its official activity_net.v1-3.min.json.
+
+    Official files: http://activity-net.org/download.html, and a form to ask for the videos, v_QOlSCBRmfWY.mp4.
+    ground_truth.json is the official file as it is, for localization. With --videos there are also lists of whole
+    videos for classification: a video's label is the one that fills most of it.
+
+    Example: kinema prepare activitynet --annotations anet --videos anet/videos --output anet/lists
+    """
+
+    videos: Path | None = None
+    """Folder that has the videos, at any depth; without it there are no lists."""
+    source: Literal["video", "rawframes"] = "video"
+    """Video files, or a folder of images for each video; these are counted into the column num_frames."""
+
+
+def prepare_activitynet(options: ActivityNet) -> Report:
+    """Write `ground_truth.json` and `classes.txt`; with videos, what `build_lists` writes.
+
+    Raises:
+        UserError: the file is missing or faulty, or not one listed video is there.
+    """
+    check_output(options)
+    file = official_json(options.annotations)
+    annotations = read_activitynet(file)
+    if options.videos is None:
+        report = report_listed(annotations)
+        write_classes(options.output, annotations.classes)
+    else:
+        report = build_lists(
+            annotations,
+            ListOptions(
+                annotations=options.annotations, output=options.output, videos=options.videos, source=options.source
+            ),
+        )
+    write_text(options.output / GROUND_TRUTH_FILE, read_text(file).decode())
+    return report
+
+
+def official_json(folder: Path) -> Path:
+    """The official file below `folder`.
+
+    Raises:
+        UserError: it is not there.
+    """
+    return need_file(folder, "activity_net.v1-3.min.json", "activity_net*1-3*.json", "activitynet*.json")
+
+
+def read_activitynet(file: Path) -> Annotations:
+    """Read `{"database": {id: {"subset", "duration", "annotations": [{"segment", "label"}]}}}`, times in seconds.
+
+    Classes are in alphabetical order: the file does not number them.
+
+    Raises:
+        UserError: the file is faulty.
+    """
+    content = json_of(file)
+    if not isinstance(content, dict) or not isinstance(content.get("database"), dict):
+        raise UserError(f"{file}: expected an object with 'database', as in the official file")
+    database: dict[str, Any] = content["database"]
+    for name, video in database.items():
+        if not isinstance(video, dict) or "annotations" not in video or video.get("subset") not in _SUBSETS:
+            expected = f"an object with annotations, and with a subset: {', '.join(_SUBSETS)}"
+            raise UserError(f"{file}, {name}: expected {expected}")
+    labels = sorted({instance["label"] for video in database.values() for instance in video["annotations"]})
+    index = {label: k for k, label in enumerate(labels)}
+    splits: dict[Split, list[Listed]] = {split: [] for split in _SUBSETS.values()}
+    for name, video in database.items():
+        label = _main_label(video["annotations"])
+        splits[_SUBSETS[video["subset"]]].append(
+            Listed(names=(f"v_{name}", name), labels=(index[label],) if label else ())
+        )
+    return Annotations(classes=tuple(labels), splits=splits)
+
+
+def _main_label(instances: list[Any]) -> str:
+    """The label whose instances take the longest time together; empty where there are none."""
+    seconds = Counter[str]()
+    for instance in instances:
+        start, end = instance["segment"]
+        seconds[instance["label"]] += end - start
+    return max(seconds, key=lambda label: seconds[label], default="")

@@ -1,0 +1,64 @@
+"""Moments in Time: a CSV for training and one for validation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kinema.errors import UserError
+from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_splits, need_file, rows_of
+
+
+@dataclass(kw_only=True)
+class Moments(ListOptions):
+    """Lists of Moments in Time from its official moments_categories.txt, trainingSet.csv and validationSet.csv.
+
+    Official files: http://moments.csail.mit.edu, after a form is filled in; they stand beside the videos,
+    training/flipping/NAME.mp4.
+
+    Example: kinema prepare moments --annotations Moments_in_Time_Raw --videos Moments_in_Time_Raw --output moments
+    """
+
+
+def prepare_moments(options: Moments) -> Report:
+    """Write the lists; see `build_lists`."""
+    return build_lists(read_moments(options.annotations), options)
+
+
+def read_moments(folder: Path) -> Annotations:
+    """Read `moments_categories.txt` (`flipping,17`) and CSV files of `flipping/NAME.mp4,flipping,…`.
+
+    Raises:
+        UserError: files are missing or faulty.
+    """
+    source = need_file(folder, "moments_categories.txt")
+    classes = Classes(list(_categories(source)), source)
+    files = find_splits(folder, {"train": ("trainingset.csv",), "val": ("validationset.csv",)})
+    return Annotations(
+        classes=classes.names, splits={split: list(_videos(file, classes)) for split, file in files.items()}
+    )
+
+
+def _categories(file: Path) -> list[str]:
+    """Class names in the order of their numbers, which count up from 0 or 1 without a gap."""
+    names = dict[int, str]()
+    for line, (*name, number) in rows_of(file, ","):
+        if not number.isdecimal() or not name or int(number) in names:
+            raise UserError(f"{file}:{line}: '{','.join([*name, number])}'; expected 'class,number', each number once")
+        names[int(number)] = ",".join(name)
+    first = min(names, default=0)
+    if first > 1 or set(names) != set(range(first, first + len(names))):
+        raise UserError(f"{file}: the classes' numbers have gaps; expected them to count up from 0 or 1")
+    return [names[number] for number in sorted(names)]
+
+
+def _videos(file: Path, classes: Classes) -> Iterator[Listed]:
+    for line, (path, *rest) in rows_of(file, ","):
+        if not rest:
+            raise UserError(f"{file}:{line}: '{path}'; expected 'class/name.mp4,class'")
+        if rest[0] == "label":
+            continue
+        video = PurePosixPath(path)
+        yield Listed(
+            names=(video.stem,), labels=(classes.index(rest[0], f"{file}:{line}"),), folder=video.parent.name or rest[0]
+        )

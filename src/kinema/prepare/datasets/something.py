@@ -1,0 +1,134 @@
+"""Something-Something V1 and V2, and Jester, which has V1's layout."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import UserError
+from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.official import (
+    Annotations,
+    Classes,
+    Listed,
+    Split,
+    find_file,
+    find_splits,
+    json_of,
+    need_file,
+    rows_of,
+)
+
+
+@dataclass(kw_only=True)
+class SomethingV1(ListOptions):
+    """Lists of Something-Something V1 from its official something-something-v1-{labels,train,validation,test}.csv.
+
+    Official files: https://20bn.com/datasets/something-something/v1. Its successor,
+    https://developer.qualcomm.com/software/ai-datasets/something-something, has V2. The dataset is folders of frames,
+    1/00001.jpg: --source rawframes.
+
+    Example: kinema prepare sthv1 --annotations sthv1/annotations --videos sthv1/20bn-something-something-v1
+    --source rawframes --output sthv1/lists
+    """
+
+
+@dataclass(kw_only=True)
+class SomethingV2(ListOptions):
+    """Lists of Something-Something V2 from its official labels.json, train.json, validation.json and test.json.
+
+    Official files: https://developer.qualcomm.com/software/ai-datasets/something-something, labels and videos,
+    78687.webm. Files may have their older names, something-something-v2-train.json. Where test-answers.csv stands
+    beside them, the test list has labels.
+
+    Example: kinema prepare sthv2 --annotations sthv2/labels --videos sthv2/20bn-something-something-v2
+    --output sthv2/lists
+    """
+
+
+@dataclass(kw_only=True)
+class Jester(ListOptions):
+    """Lists of Jester from its official jester-v1-{labels,train,validation,test}.csv.
+
+    Official files: https://developer.qualcomm.com/software/ai-datasets/jester. The dataset is folders of frames,
+    1/00001.jpg: --source rawframes.
+
+    Example: kinema prepare jester --annotations jester/annotations --videos jester/20bn-jester-v1 --source rawframes
+    --output jester/lists
+    """
+
+
+def prepare_sthv1(options: SomethingV1) -> Report:
+    """Write the lists; see `build_lists`."""
+    return build_lists(read_semicolons(options.annotations, "something-something-v1"), options)
+
+
+def prepare_sthv2(options: SomethingV2) -> Report:
+    """Write the lists; see `build_lists`."""
+    return build_lists(read_sthv2(options.annotations), options)
+
+
+def prepare_jester(options: Jester) -> Report:
+    """Write the lists; see `build_lists`."""
+    return build_lists(read_semicolons(options.annotations, "jester-v1"), options)
+
+
+def read_semicolons(folder: Path, prefix: str) -> Annotations:
+    """Read `PREFIX-labels.csv`, one class a line, and `PREFIX-train.csv` of `id;class` (the test file: `id`).
+
+    Raises:
+        UserError: files are missing or faulty.
+    """
+    source = need_file(folder, f"{prefix}-labels.csv", "*labels.csv")
+    classes = Classes([name for _, (name, *_) in rows_of(source, ";")], source)
+    files = find_splits(folder, _split_files(prefix, "csv"))
+    splits = {split: list(_semicolon_rows(file, classes)) for split, file in files.items()}
+    return Annotations(classes=classes.names, splits=splits)
+
+
+def read_sthv2(folder: Path) -> Annotations:
+    """Read `labels.json` (class → number) and lists of objects with id and template, classes with [brackets] in them.
+
+    Raises:
+        UserError: files are missing or faulty.
+    """
+    source = need_file(folder, "labels.json", "*-labels.json")
+    numbers = json_of(source)
+    if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
+        raise UserError(f"{source}: expected an object of classes with the numbers 0, 1, … as values")
+    classes = Classes(sorted(numbers, key=lambda name: int(numbers[name])), source)
+    files = find_splits(folder, _split_files("something-something-v2", "json"))
+    splits = {split: [_sthv2_row(item, classes, file) for item in json_of(file)] for split, file in files.items()}
+    answers = find_file(folder, "test-answers.csv", "*-test-answers.csv")
+    if answers is not None:
+        splits["test"] = list(_semicolon_rows(answers, classes))
+    return Annotations(classes=classes.names, splits=splits)
+
+
+def _split_files(prefix: str, suffix: str) -> dict[Split, tuple[str, ...]]:
+    called: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
+    return {
+        split: (f"{prefix}-{name}.{suffix}", f"{name}.{suffix}", f"*-{name}.{suffix}") for split, name in called.items()
+    }
+
+
+def _semicolon_rows(file: Path, classes: Classes) -> Iterator[Listed]:
+    for line, (video, *label) in rows_of(file, ";"):
+        if video in ("id", "video_id"):
+            continue
+        labels = (classes.index(_without_brackets(label[0]), f"{file}:{line}"),) if label and label[0] else ()
+        yield Listed(names=(video,), labels=labels)
+
+
+def _sthv2_row(item: Any, classes: Classes, file: Path) -> Listed:
+    if not isinstance(item, dict) or "id" not in item:
+        raise UserError(f"{file}: {item!r}; expected objects with id and template")
+    index = partial(classes.index, where=f"{file}, id {item['id']}")
+    labels = (index(_without_brackets(item["template"])),) if "template" in item else ()
+    return Listed(names=(str(item["id"]),), labels=labels)
+
+
+def _without_brackets(template: str) -> str:
+    return re.sub(r"[\[\]]", "", template)

@@ -1,0 +1,132 @@
+"""Optical flow between the frames of videos, as pairs of JPEG files: motion to the right, and down."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import annotated_types as at
+import numpy as np
+import simplejpeg
+import torch
+from numpy.typing import NDArray
+
+from kinema.data.index import Kind
+from kinema.data.rawframes import open_rawframes
+from kinema.data.video import open_video
+from kinema.errors import UserError
+from kinema.prepare.flow_methods import Method, flow_method
+from kinema.prepare.frames import read_all
+from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.prepare.sources import labelled_units, write_frame_list
+from kinema.storage import replacing_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowOptions:
+    """How flow is found and written."""
+
+    method: Method = "tvl1"
+    """tvl1: TV-L1 on the CPU, needs the extra `flow`; raft_large, raft_small: RAFT, better with a GPU."""
+    kind: Kind = "video"
+    """Videos are files, or folders of images (rawframes)."""
+    bound: Annotated[float, at.Gt(0)] = 20.0
+    """Pixels; motion from minus this to this becomes gray 0 to 255, larger motion is cut off."""
+    step: Annotated[int, at.Ge(1)] = 1
+    """Frames from the first to the second of a pair; a pair starts at each frame."""
+    short_side: Annotated[int, at.Ge(0)] = 256
+    """Height or width of the images, whichever is smaller; pixels. 0: the video's own size."""
+    quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
+    """JPEG quality."""
+    weights: str = ""
+    """File of RAFT's weights (.pth or .safetensors); empty: torchvision's, downloaded once."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where RAFT runs; auto: on a GPU when there is one."""
+
+
+def prepare_flow(
+    source: Path, output: Path, options: FlowOptions, *, root: str = "", workers: int = 0, cluster: str = ""
+) -> Summary:
+    """Write the flow of every video of `source` into a folder of its own in `output`, with the video's name.
+
+    `flow_x_00001.jpg` and `flow_y_00001.jpg` lead from frame 1 to frame 1 + `step`, and so on: a video of n frames has
+    n - `step` pairs. Labels, lists, records, reports and repeated
+    calls are as `prepare_frames` has them; `frames.txt` counts pairs.
+
+    Args:
+        source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
+        output: A new folder, or that of an earlier call with the same options.
+        options: Method, size and range.
+        root: Where the paths of a list start; empty: the list's own folder.
+        workers: Processes; 0: one a core, of this machine or of the cluster.
+        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+
+    Raises:
+        UserError: as `prepare_frames`; or the method's library or weights are not at hand.
+    """
+    _check(options)
+    videos = labelled_units(source, output, root=root, kind=options.kind)
+    flow_method(options.method, weights=options.weights, device=options.device)
+    claim_folder(output, "flow.json", {name: value for name, value in asdict(options).items() if name != "device"})
+    summary = run_jobs(
+        partial(extract_flow, options),
+        videos.units,
+        title="Computing flow",
+        report=output / "failures.csv",
+        workers=workers,
+        cluster=cluster,
+    )
+    write_frame_list(videos, output, images_a_frame=2)
+    return summary
+
+
+def extract_flow(options: FlowOptions, unit: Unit) -> None:
+    """Write the flow of the video `unit.source` into the folder `unit.output`.
+
+    Raises:
+        MediaError: a frame cannot be decoded.
+    """
+    method = flow_method(options.method, weights=options.weights, device=options.device)
+    reader = open_video(unit.source) if options.kind == "video" else open_rawframes(unit.source)
+    with replacing_folder(unit.output) as folder:
+        pairs = _flows(read_all(reader, options.short_side), method, options.step)
+        for number, flow in enumerate(pairs, 1):
+            for axis, values in zip("xy", flow, strict=True):
+                gray = to_gray(values, options.bound)[..., None]
+                jpeg = simplejpeg.encode_jpeg(gray, quality=options.quality, colorspace="GRAY", colorsubsampling="Gray")
+                (folder / f"flow_{axis}_{number:05}.jpg").write_bytes(jpeg)
+
+
+def to_gray(flow: NDArray[np.float32], bound: float) -> NDArray[np.uint8]:
+    """Motion v in pixels → round(255 (clip(v, -bound, bound) + bound) / (2 bound)); no motion is 128."""
+    scaled = (np.clip(flow, -bound, bound) + bound) * (255 / (2 * bound))
+    return np.floor(scaled + 0.5).astype(np.uint8)
+
+
+def from_gray(gray: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
+    """The motion in pixels that `to_gray` wrote, to within bound / 255."""
+    return gray.astype(np.float32) * np.float32(2 * bound / 255) - np.float32(bound)
+
+
+def _flows(
+    batches: Iterator[torch.Tensor], method: Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]], step: int
+) -> Iterator[NDArray[np.float32]]:
+    """Flow (2, H, W) of every pair of frames that are `step` apart."""
+    frames: list[torch.Tensor] = []
+    for batch in batches:
+        for frame in batch:
+            frames.append(frame)
+            if len(frames) > step:
+                yield method(frames.pop(0), frame)
+
+
+def _check(options: FlowOptions) -> None:
+    if options.bound <= 0:
+        raise UserError(f"--bound: found {options.bound:g}, must be more than 0 pixels")
+    if options.step < 1:
+        raise UserError(f"--step: found {options.step}, must be at least 1 frame")
+    if options.short_side < 0:
+        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the video's own size)")
+    if not 1 <= options.quality <= 100:
+        raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")

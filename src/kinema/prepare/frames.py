@@ -1,0 +1,111 @@
+"""Videos taken apart into JPEG files, a folder for each: rawframes."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import annotated_types as at
+import simplejpeg
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from kinema.data.rawframes import open_rawframes
+from kinema.data.reader import FrameReader
+from kinema.data.video import open_video
+from kinema.errors import UserError
+from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.prepare.sources import labelled_units, write_frame_list
+from kinema.storage import replacing_folder
+
+BATCH = 32
+"""Frames in memory at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesOptions:
+    """How frames are written."""
+
+    short_side: Annotated[int, at.Ge(0)] = 256
+    """Height or width of the images, whichever is smaller; pixels. 0: the video's own size."""
+    quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
+    """JPEG quality; 95 is hard to tell from the original."""
+    template: str = "img_{:05}.jpg"
+    """Names of the images; the number of the first is 1."""
+
+
+def prepare_frames(
+    source: Path, output: Path, options: FramesOptions, *, root: str = "", workers: int = 0, cluster: str = ""
+) -> Summary:
+    """Write the frames of every video of `source` into a folder of its own in `output`, with the video's name.
+
+    Where videos have labels, `output/frames.txt` lists the folders that are there: `folder frames label`; and
+    `output/classes.txt` the names of the labels, if they have names. `output/frames.json` records the options, and
+    `output/failures.csv` the videos that failed. Called again, it makes only what is missing: a folder is there with
+    all its frames or not at all.
+
+    Args:
+        source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
+            In a folder of folders, the first ones are the classes.
+        output: A new folder, or that of an earlier call with the same options.
+        options: Size and quality.
+        root: Where the paths of a list start; empty: the list's own folder.
+        workers: Processes; 0: one a core, of this machine or of the cluster.
+        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+
+    Raises:
+        UserError: an option is out of range, there are no videos, two videos would have the same output, or the
+            output folder was made with other options.
+    """
+    if options.short_side < 0:
+        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the video's own size)")
+    if not 1 <= options.quality <= 100:
+        raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
+    open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
+    videos = labelled_units(source, output, root=root)
+    claim_folder(output, "frames.json", asdict(options))
+    summary = run_jobs(
+        partial(extract, options),
+        videos.units,
+        title="Extracting frames",
+        report=output / "failures.csv",
+        workers=workers,
+        cluster=cluster,
+    )
+    write_frame_list(videos, output)
+    return summary
+
+
+def extract(options: FramesOptions, unit: Unit) -> None:
+    """Write the frames of the video `unit.source` into the folder `unit.output`.
+
+    Raises:
+        MediaError: a frame cannot be decoded.
+    """
+    reader = open_video(unit.source)
+    with replacing_folder(unit.output) as folder:
+        number = 0
+        for frames in read_all(reader, options.short_side):
+            for frame in frames:
+                number += 1
+                jpeg = simplejpeg.encode_jpeg(frame.numpy(), quality=options.quality, colorsubsampling="420")
+                (folder / options.template.format(number)).write_bytes(jpeg)
+
+
+def read_all(reader: FrameReader, short_side: int) -> Iterator[torch.Tensor]:
+    """All frames in order, at most `BATCH` at a time, (T, H, W, 3) uint8; `short_side` in pixels, 0 as they are."""
+    for start in range(0, len(reader), BATCH):
+        frames = reader.frames(range(start, min(start + BATCH, len(reader))))
+        yield resized(frames, short_side) if short_side else frames
+
+
+def resized(frames: torch.Tensor, short_side: int) -> torch.Tensor:
+    """Frames (T, H, W, 3) uint8 with their shorter side at `short_side` pixels, bilinear and antialiased."""
+    if min(frames.shape[1:3]) == short_side:
+        return frames
+    pixels = transforms.resize(
+        frames.permute(0, 3, 1, 2), [short_side], interpolation=InterpolationMode.BILINEAR, antialias=True
+    )
+    return pixels.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,47 @@
+"""A tree of videos made small and quick to read: one size, H.264, keyframes as asked."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from kinema.prepare.encoding import EncodingOptions, check_encoding, reencode
+from kinema.prepare.jobs import Summary, claim_folder, run_jobs
+from kinema.prepare.sources import video_units
+
+REPORT = "failures.csv"
+"""In the output folder: which videos failed, and why."""
+
+
+def prepare_resize(
+    source: Path, output: Path, options: EncodingOptions, *, workers: int = 0, cluster: str = ""
+) -> Summary:
+    """Encode every video of the tree `source` anew, as `encode` does, to the same place and name in `output`.
+
+    Names keep all but their suffix, which becomes `.mp4`. `output/resize.json` records the options, and
+    `output/failures.csv` the videos that failed. Called again, it makes only what is missing.
+
+    Args:
+        source: A folder, at any depth, or one video.
+        output: A new folder, or that of an earlier call with the same options.
+        options: Size, keyframes and quality.
+        workers: Processes; 0: one a core, of this machine or of the cluster.
+        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+
+    Raises:
+        UserError: an option is out of range, there are no videos, two videos would have the same output, or the
+            output folder was made with other options.
+    """
+    check_encoding(options)
+    units = video_units(source, output, suffix=".mp4")
+    settings = asdict(options) | {"keyframes": options.spacing}
+    claim_folder(
+        output, "resize.json", {name: settings[name] for name in settings if name not in ("dense", "all_intra")}
+    )
+    return run_jobs(
+        partial(reencode, options),
+        units,
+        title="Resizing videos",
+        report=output / REPORT,
+        workers=workers,
+        cluster=cluster,
+    )

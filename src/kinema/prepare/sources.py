@@ -1,0 +1,113 @@
+"""Which videos a preparation works on, and what its outputs are called."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinema.data.annotations import read_index
+from kinema.data.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from kinema.data.index import Kind
+from kinema.errors import UserError
+from kinema.prepare.jobs import Unit, check_outputs
+from kinema.storage import write_text
+
+
+def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video") -> list[Unit]:
+    """A unit for each video of the tree `source`, hidden ones left out, in natural order of their names.
+
+    The output has the same place and name below `output`, with `suffix` instead of that of a video file. A `source`
+    that is one video is a tree of that alone. Videos are files or folders of images, as `kind` says.
+
+    Raises:
+        UserError: `source` is missing or holds no videos, two of them would have the same output, or `output` lies in
+            `source`.
+    """
+    if not source.exists():
+        raise UserError(f"no file or folder '{source}'")
+    source, output = source.absolute(), output.absolute()
+    if source.is_file():
+        return [_unit(source, source.parent, output, suffix, kind)]
+    if output.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"the output '{output}' lies in the source '{source}': give a folder elsewhere")
+    found = sorted(_videos(source, kind), key=lambda path: natural_key(str(path)))
+    if not found:
+        what = f"videos ({' '.join(sorted(VIDEO_SUFFIXES))})" if kind == "video" else "folders of images"
+        raise UserError(f"'{source}' holds no {what}")
+    units = [_unit(path, source, output, suffix, kind) for path in found]
+    check_outputs(units)
+    return units
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledUnits:
+    """Units with their labels: `labels` has one for each unit, or is empty; `class_names` may be empty, too."""
+
+    units: list[Unit]
+    labels: list[int]
+    class_names: tuple[str, ...]
+
+
+def labelled_units(source: Path, output: Path, *, root: str = "", kind: Kind = "video") -> LabelledUnits:
+    """A unit for each video of a tree or of a list, whose output is a folder with the video's place and name.
+
+    Args:
+        source: A folder, a video, or a list or table of videos, see `read_index`. If all videos of a folder lie in
+            folders, the first of these are their classes.
+        output: The folder of the outputs.
+        root: Where the paths of a list start; empty: the list's own folder.
+        kind: Whether videos are files or folders of images.
+
+    Raises:
+        UserError: as `video_units` and `read_index`; or the list has paths that do not lie in `root`.
+    """
+    if source.is_dir() or source.suffix.lower() in VIDEO_SUFFIXES or not source.exists():
+        units = video_units(source, output, suffix="", kind=kind)
+        places = [unit.output.relative_to(output.absolute()) for unit in units]
+        if any(len(place.parts) < 2 for place in places):
+            return LabelledUnits(units=units, labels=[], class_names=())
+        names = tuple(sorted({place.parts[0] for place in places}, key=natural_key))
+        return LabelledUnits(units=units, labels=[names.index(place.parts[0]) for place in places], class_names=names)
+    index = read_index(source, kind=kind, root=root)
+    base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it takes .. out
+    paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
+    if outside := next((path for path in paths if not path.is_relative_to(base)), None):
+        raise UserError(f"'{outside}' does not lie in '{base}': say with --root where the paths of the list start")
+    units = [_unit(path, base, output.absolute(), "", kind) for path in paths]
+    check_outputs(units)
+    return LabelledUnits(units=units, labels=index.labels.tolist(), class_names=index.class_names or ())
+
+
+def write_frame_list(videos: LabelledUnits, output: Path, *, images_a_frame: int = 1) -> None:
+    """List the outputs that are there in `output/frames.txt`: `folder frames label`; names in `output/classes.txt`.
+
+    Args:
+        videos: Without labels, nothing is written.
+        output: The folder of the outputs.
+        images_a_frame: Images that count as one.
+    """
+    rows = []
+    for unit, label in zip(videos.units, videos.labels, strict=bool(videos.labels)):
+        if unit.output.is_dir():
+            frames = sum(1 for _ in unit.output.iterdir()) // images_a_frame
+            rows.append(f"{unit.output.relative_to(output.absolute()).as_posix()} {frames} {label}\n")
+    if rows:
+        write_text(output / "frames.txt", "".join(rows))
+    if rows and videos.class_names:
+        write_text(output / "classes.txt", "".join(f"{name}\n" for name in videos.class_names))
+
+
+def _videos(folder: Path, kind: Kind) -> Iterator[Path]:
+    for inner, subfolders, names in os.walk(folder, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        suffixes = {name: Path(name).suffix.lower() for name in names if not name.startswith(".")}
+        if kind == "video":
+            yield from (Path(inner, name) for name, suffix in suffixes.items() if suffix in VIDEO_SUFFIXES)
+        elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
+            yield Path(inner)
+
+
+def _unit(path: Path, root: Path, output: Path, suffix: str, kind: Kind) -> Unit:
+    place = output / (path.relative_to(root) if path != root else path.name)
+    # The name of a folder has no suffix, whatever dots it holds.
+    return Unit(source=str(path), output=place.with_suffix(suffix) if kind == "video" else place)

@@ -1,0 +1,51 @@
+"""Work for the tests of processes and clusters: it must stand in a module that other processes can import."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from kinema.errors import MediaError, UserError
+from kinema.prepare.jobs import Unit
+from kinema.storage import replacing
+
+
+def make_units(folder: Path, texts: list[str]) -> list[Unit]:
+    """Sources that hold `texts`, to be copied to out/."""
+    (folder / "in").mkdir(exist_ok=True)
+    for number, text in enumerate(texts):
+        (folder / "in" / f"{number}.txt").write_text(text)
+    return [
+        Unit(source=str(folder / "in" / f"{number}.txt"), output=folder / "out" / f"{number}.txt")
+        for number in range(len(texts))
+    ]
+
+
+def copy(unit: Unit, *, seconds: float = 0, log: Path | None = None) -> None:
+    """Copy the source, slowly, in two halves; what the source says decides how that ends."""
+    text = Path(unit.source).read_text()
+    if log is not None:
+        with log.open("a") as file:
+            file.write(unit.output.name + "\n")
+    with replacing(unit.output) as temporary:
+        temporary.write_text(text[: len(text) // 2])
+        time.sleep(seconds)
+        if text == "bad":
+            raise MediaError(unit.source, "it is bad")
+        if text == "deadly" or (text == "deadly once" and not died_before(unit)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text == "wrong":
+            raise UserError("the options are wrong")
+        temporary.write_text(text)
+
+
+def died_before(unit: Unit) -> bool:
+    """False the first time; then true."""
+    mark = Path(unit.source + ".died")
+    known = mark.exists()
+    mark.touch()
+    return known
+
+
+def square(number: int) -> int:
+    return number * number
