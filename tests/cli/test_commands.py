@@ -12,13 +12,16 @@ import pytest
 
 import kinema
 from kinema.cli import COMMANDS, main
+from kinema.cli.prepare import DATASETS, WHAT
 from kinema.recipes import RECIPES
 from tests.conftest import tiny_arguments
 
 RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["prepare", "sample"]])
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in COMMANDS), *(["prepare", what] for what in WHAT | DATASETS)], ids=" ".join
+)
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = main([*command, "--help"])

@@ -1,0 +1,87 @@
+"""Bad videos and wrong counts are found, and the list without them is the list."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from kinema.cli import main
+from kinema.data.annotations import read_index
+from kinema.errors import UserError
+from kinema.prepare.check import CheckOptions, prepare_check
+from tests.data.drawn_videos import write_video
+from tests.data.test_rawframes import write_frame
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """A list of four videos, of which the second ends early and the third is none."""
+    for name in "abcd":
+        write_video(tmp_path / f"{name}.mp4", times=range(20), container_options={"movflags": "faststart"})
+    whole = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "c.mp4").write_text("nothing")
+    (tmp_path / "list.txt").write_text("a.mp4 0\nb.mp4 1\n\nc.mp4 2\nd.mp4 3\n")
+    return tmp_path
+
+
+def rows(report: Path) -> list[list[str]]:
+    with report.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_bad_videos_are_named_and_left_out(videos: Path) -> None:
+    report, clean = videos / "check.csv", videos / "clean.txt"
+    summary = prepare_check(videos / "list.txt", CheckOptions(), report=report, clean=clean, workers=1)
+    assert (summary.videos, summary.bad, summary.miscounted, summary.exit_code) == (4, 2, 0, 1)
+    found = rows(report)
+    assert found[0] == ["path", "what", "found", "expected"]
+    assert [(Path(row[0]).name, row[1]) for row in found[1:]] == [("b.mp4", "bad"), ("c.mp4", "bad")]
+    assert all(row[2] for row in found[1:])
+    assert clean.read_text() == "a.mp4 0\nd.mp4 3\n"
+
+
+def test_an_interrupted_check_goes_on(videos: Path) -> None:
+    """What stands in the partial report is not decoded again: here it says what no decoder would."""
+    partial = videos / "check.csv.partial"
+    partial.write_text(f"0,{videos / 'a.mp4'},,made up,.\n3,{videos / 'd.mp4'},2")
+    summary = prepare_check(videos / "list.txt", CheckOptions(), report=videos / "check.csv", workers=1)
+    assert summary.bad == 3
+    assert rows(videos / "check.csv")[1][2] == "made up"
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("fix", [False, True])
+def test_listed_numbers_of_frames_are_checked(tmp_path: Path, fix: bool) -> None:
+    for name, frames in (("x", 5), ("y", 6)):
+        (tmp_path / name).mkdir()
+        for number in range(1, frames + 1):
+            write_frame(tmp_path / name / f"img_{number:05}.jpg", number)
+    (tmp_path / "list.txt").write_text("x 5 0\ny 7 1\n")
+    summary = prepare_check(
+        tmp_path / "list.txt", CheckOptions(kind="rawframes"), report=tmp_path / "check.csv",
+        clean=tmp_path / "clean.txt", fix_counts=fix, workers=1,
+    )  # fmt: skip
+    assert (summary.bad, summary.miscounted) == (0, 1)
+    assert rows(tmp_path / "check.csv")[1][1:] == ["frames", "6", "7"]
+    assert (tmp_path / "clean.txt").read_text() == ("x 5 0\ny 6 1\n" if fix else "x 5 0\n")
+
+
+def test_a_folder_gives_a_table_of_its_sound_videos(videos: Path, tmp_path: Path) -> None:
+    for name in "abcd":
+        (videos / "set" / f"class {name}").mkdir(parents=True)
+        (videos / f"{name}.mp4").rename(videos / "set" / f"class {name}" / f"{name}.mp4")
+    clean = tmp_path / "clean.csv"
+    prepare_check(videos / "set", CheckOptions(), report=tmp_path / "r.csv", clean=clean, workers=2)
+    index = read_index(clean, kind="video", root=str(videos / "set"))
+    assert index.class_names == ("class a", "class d")
+    assert all(Path(index.path(i)).exists() for i in range(len(index)))
+    with pytest.raises(UserError, match=r"ends in \.csv"):
+        prepare_check(videos / "set", CheckOptions(), report=tmp_path / "r.csv", clean=tmp_path / "clean.txt")
+
+
+def test_the_command_ends_with_1_when_videos_are_bad(videos: Path, tmp_path: Path) -> None:
+    (videos / "good.txt").write_text("a.mp4 0\nd.mp4 1\n")
+    report = str(tmp_path / "report.csv")
+    assert main(["prepare", "check", str(videos / "good.txt"), "--report", report, "--workers", "1"]) == 0
+    assert main(["prepare", "check", str(videos / "list.txt"), "--report", report, "--workers", "1"]) == 1

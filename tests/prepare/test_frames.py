@@ -1,0 +1,113 @@
+"""Frames and flow on disk, read again by Pillow; and by training's own readers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from kinema.data.annotations import read_index
+from kinema.data.video import open_video
+from kinema.errors import UserError
+from kinema.prepare.flow import FlowOptions, from_gray, prepare_flow, to_gray
+from kinema.prepare.frames import FramesOptions, prepare_frames
+from tests.data.drawn_videos import FRAMES, number_of, write_video
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Two classes, three videos."""
+    for place in ("in/jump/a.mp4", "in/jump/b.v2.mp4", "in/run/c.mp4"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / place, size=(96, 64))
+    return tmp_path / "in"
+
+
+def test_every_frame_becomes_an_image_and_the_list_is_ready_to_train_on(videos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert prepare_frames(videos, output, FramesOptions(short_side=48, quality=90), workers=1).done == 3
+    for folder in ("jump/a", "jump/b.v2", "run/c"):
+        images = sorted((output / folder).iterdir())
+        assert [image.name for image in images] == [f"img_{k:05}.jpg" for k in range(1, FRAMES + 1)]
+        pictures = [np.asarray(Image.open(image)) for image in images]
+        assert [number_of(picture) for picture in pictures] == list(range(FRAMES))
+        assert pictures[0].shape == (48, 72, 3)
+    assert (output / "frames.txt").read_text().splitlines() == ["jump/a 60 0", "jump/b.v2 60 0", "run/c 60 1"]
+    assert (output / "classes.txt").read_text().split() == ["jump", "run"]
+    index = read_index(output / "frames.txt", kind="rawframes")
+    assert index.frame_counts.tolist() == [FRAMES] * 3
+
+
+def test_a_bad_video_is_missing_from_the_list_and_made_once_it_is_mended(videos: Path, tmp_path: Path) -> None:
+    output, options = tmp_path / "out", FramesOptions(short_side=0)
+    whole = (videos / "jump/a.mp4").read_bytes()
+    (videos / "jump/a.mp4").write_bytes(b"none")
+    assert prepare_frames(videos, output, options, workers=1).exit_code == 1
+    assert not (output / "jump/a").exists()
+    assert len((output / "frames.txt").read_text().splitlines()) == 2
+    (videos / "jump/a.mp4").write_bytes(whole)
+    summary = prepare_frames(videos, output, options, workers=1)
+    assert (summary.done, summary.kept) == (1, 2)
+    assert len((output / "frames.txt").read_text().splitlines()) == 3
+
+
+@given(st.lists(st.floats(-60, 60), min_size=1, max_size=50), st.sampled_from([15.0, 20.0]))
+def test_gray_levels_are_the_usual_ones(motion: list[float], bound: float) -> None:
+    """denseflow and MMAction2: [-bound, bound] to [0, 255], rounded; what is larger is cut off."""
+    values = np.array(motion, np.float32)
+    gray = to_gray(values, bound)
+    for value, level in zip(values.tolist(), gray.tolist(), strict=True):
+        exact = 255 * (min(max(value, -bound), bound) + bound) / (2 * bound)
+        assert abs(level - exact) <= 0.5 + 1e-4
+    assert np.abs(from_gray(gray, bound) - np.clip(values, -bound, bound)).max() <= bound / 255 + 1e-3
+    assert to_gray(np.zeros(1, np.float32), bound).tolist() == [128]
+
+
+def write_moving(path: Path, right: int, down: int) -> None:
+    """A textured picture that moves as a whole, pixels a frame."""
+    texture = np.kron(np.random.default_rng(0).integers(40, 220, (30, 40)), np.ones((8, 8)))
+    for number in range(6):
+        top, left = 60 - number * down, 60 - number * right
+        Image.fromarray(texture[top : top + 96, left : left + 128].astype(np.uint8)).save(
+            path / f"img_{number + 1:05}.jpg", quality=95
+        )
+
+
+def test_tvl1_finds_a_known_motion(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "in/moving").mkdir(parents=True)
+    write_moving(tmp_path / "in/moving", right=3, down=-2)
+    options = FlowOptions(kind="rawframes", short_side=0)
+    assert prepare_flow(tmp_path / "in", tmp_path / "out", options, workers=1).done == 1
+    images = sorted(path.name for path in (tmp_path / "out/moving").iterdir())
+    assert images == [f"flow_{axis}_{k:05}.jpg" for axis in "xy" for k in range(1, 6)]
+    for axis, expected in (("x", 3), ("y", -2)):
+        gray = np.asarray(Image.open(tmp_path / f"out/moving/flow_{axis}_00002.jpg"))
+        assert gray.shape == (96, 128)
+        assert np.median(from_gray(gray, 20)[20:-20, 20:-20]) == pytest.approx(expected, abs=0.3)
+
+
+def test_raft_takes_any_size_and_a_file_of_weights(tmp_path: Path, videos: Path) -> None:
+    from torchvision.models.optical_flow import raft_small
+
+    torch.manual_seed(0)
+    torch.save(raft_small(weights=None).state_dict(), tmp_path / "raft.pth")
+    short = tmp_path / "short.mp4"
+    write_video(short, size=(70, 46), times=range(3))
+    options = FlowOptions(method="raft_small", weights=str(tmp_path / "raft.pth"), short_side=0, device="cpu")
+    assert prepare_flow(short, tmp_path / "out", options, workers=1).done == 1
+    with Image.open(tmp_path / "out/short/flow_x_00001.jpg") as image:
+        assert image.size == (70, 46)
+    wrong = FlowOptions(method="raft_large", weights=str(tmp_path / "raft.pth"), device="cpu")
+    with pytest.raises(UserError, match="no weights of torchvision's raft_large"):
+        prepare_flow(short, tmp_path / "other", wrong, workers=1)
+
+
+def test_frames_of_a_list_go_where_the_list_says(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("jump/a.mp4 4\nrun/c.mp4 7\n")
+    prepare_frames(tmp_path / "list.txt", tmp_path / "out", FramesOptions(short_side=0), root=str(videos), workers=1)
+    assert (tmp_path / "out/frames.txt").read_text() == "jump/a 60 4\nrun/c 60 7\n"
+    assert len(open_video(str(videos / "jump/a.mp4"))) == FRAMES
