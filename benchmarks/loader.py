@@ -10,6 +10,7 @@ from itertools import islice
 from kinema.config import parse_arguments
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import TrainBatches, load
+from kinema.data.timetable import Phase, Timetable
 from kinema.recipes import config_of
 
 
@@ -21,8 +22,9 @@ def main() -> None:
     arguments, keys = parser.parse_known_args()
     config = config_of(arguments.recipe, parse_arguments(keys))
     index = open_train_index(config.data)
-    order = TrainBatches(len(index), config.data.batch_size, seed=0)
-    dataset = VideoDataset(index, config.train_clip, config.data)
+    timetable = Timetable(len(index), config.data.batch_size, [Phase(epochs=1_000_000)])
+    order = TrainBatches(len(index), config.data.batch_size, timetable, seed=0)
+    dataset = VideoDataset(index, [config.train_clip], config.data)
     batches = iter(load(dataset, order, workers=arguments.workers))
     for _ in islice(batches, 2):
         pass

@@ -1,6 +1,7 @@
 """The order of batches: every video once, in any number of processes, from any place on."""
 
 import pickle
+from collections.abc import Sequence
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -13,8 +14,20 @@ from hypothesis import strategies as st
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import EvalBatches, TrainBatches
+from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from tests.conftest import tiny_config
+
+
+def train_batches(
+    num_videos: int, batch_size: int, *, phases: Sequence[Phase] = (Phase(epochs=100),), seed: int = 0,
+    accumulate: int = 1, rank: int = 0, world: int = 1, first_step: int = 0,
+) -> TrainBatches:  # fmt: skip
+    timetable = Timetable(num_videos, batch_size, phases, batches=accumulate * world)
+    return TrainBatches(
+        num_videos, batch_size, timetable, seed=seed, accumulate=accumulate, rank=rank, world=world,
+        first_step=first_step,
+    )  # fmt: skip
 
 
 def take(batches: TrainBatches, count: int) -> list[list[SampleKey]]:
@@ -25,16 +38,15 @@ def take(batches: TrainBatches, count: int) -> list[list[SampleKey]]:
 def test_an_epoch_deals_out_different_videos_to_all_processes(
     num_videos: int, batch_size: int, world: int, accumulate: int, seed: int
 ) -> None:
-    if num_videos < batch_size * world * accumulate:
-        with pytest.raises(UserError, match="do not fill a batch"):
-            TrainBatches(num_videos, batch_size, seed=seed, accumulate=accumulate, world=world)
+    steps = num_videos // (batch_size * world * accumulate)
+    if not steps:
+        with pytest.raises(UserError, match="do not fill the"):
+            train_batches(num_videos, batch_size, accumulate=accumulate, world=world)
         return
     parts = [
-        TrainBatches(num_videos, batch_size, seed=seed, accumulate=accumulate, rank=rank, world=world)
+        train_batches(num_videos, batch_size, seed=seed, accumulate=accumulate, rank=rank, world=world)
         for rank in range(world)
     ]
-    steps = num_videos // (batch_size * world * accumulate)
-    assert {part.steps_per_epoch for part in parts} == {steps}
     for epoch in range(2):
         keys = [
             key
@@ -46,15 +58,51 @@ def test_an_epoch_deals_out_different_videos_to_all_processes(
         assert len({key.index for key in keys}) == len(keys) == steps * accumulate * batch_size * world
 
 
-@given(st.integers(0, 40), st.integers(1, 3))
-def test_starting_anywhere_continues_the_same_stream(start: int, accumulate: int) -> None:
-    whole = TrainBatches(23, 2, seed=5, accumulate=accumulate)
-    part = TrainBatches(23, 2, seed=5, accumulate=accumulate, start=start)
-    assert take(part, 20) == take(whole, start + 20)[start:]
+PHASES = [
+    [Phase(epochs=100)],
+    [Phase(epochs=2, sizes=(4, 2, 1)), Phase(epochs=1, sizes=(2,), first_clip=3), Phase(epochs=2, first_clip=4)],
+]
+
+
+@given(st.integers(0, 40), st.integers(1, 3), st.sampled_from(PHASES))
+def test_starting_anywhere_continues_the_same_stream(first: int, accumulate: int, phases: list[Phase]) -> None:
+    whole = train_batches(43, 2, seed=5, accumulate=accumulate, phases=phases)
+    part = train_batches(43, 2, seed=5, accumulate=accumulate, phases=phases, first_step=first)
+    assert take(part, 20) == take(whole, first * accumulate + 20)[first * accumulate :]
+
+
+@given(st.integers(8, 90), st.integers(1, 2), st.integers(1, 2), st.lists(st.integers(1, 4), min_size=1, max_size=3))
+def test_steps_of_changing_size_take_every_video_once_while_they_last(
+    num_videos: int, batch_size: int, world: int, sizes: list[int]
+) -> None:
+    """Counted step by step: what the next step would need more than is left ends the epoch."""
+    phases = [Phase(epochs=2, sizes=tuple(sizes), first_clip=1), Phase(epochs=1)]
+    expected, left = list[tuple[int, int]](), num_videos
+    while left >= sizes[len(expected) % len(sizes)] * batch_size * world:
+        turn = len(expected) % len(sizes)
+        expected.append((sizes[turn] * batch_size, 1 + turn))
+        left -= sizes[turn] * batch_size * world
+    if not expected:
+        return
+    parts = [
+        list(train_batches(num_videos, batch_size, phases=phases, rank=rank, world=world)) for rank in range(world)
+    ]
+    timetable = Timetable(num_videos, batch_size, phases, batches=world)
+    assert len(parts[0]) == timetable.steps == 2 * len(expected) + num_videos // (batch_size * world)
+    for epoch in range(2):
+        steps = [part[epoch * len(expected) : (epoch + 1) * len(expected)] for part in parts]
+        for part in steps:
+            assert [(len(batch), batch[0].clip) for batch in part] == expected
+        rows = [key.index for part in steps for batch in part for key in batch]
+        assert len(set(rows)) == len(rows)
+        assert {key.epoch for part in steps for batch in part for key in batch} == {epoch}
+    assert timetable.epochs == 3
+    assert timetable.epochs_done(len(expected)) == 1
+    assert timetable.epochs_done(1) == pytest.approx(1 / len(expected))
 
 
 def test_epochs_and_seeds_differ() -> None:
-    batches = take(TrainBatches(32, 32, seed=0), 2) + take(TrainBatches(32, 32, seed=1), 1)
+    batches = take(train_batches(32, 32, seed=0), 2) + take(train_batches(32, 32, seed=1), 1)
     orders = [[key.index for key in batch] for batch in batches]
     assert len({tuple(order) for order in orders}) == 3
 
@@ -69,7 +117,7 @@ def test_evaluation_takes_every_video_exactly_once(num_videos: int, batch_size: 
 def test_a_dataset_crosses_to_spawned_workers(sample: Path) -> None:
     """Loader workers are not forked everywhere: then the dataset is pickled, and must give the same there."""
     config = tiny_config(sample)
-    dataset = VideoDataset(open_train_index(config.data), config.train_clip, config.data)
+    dataset = VideoDataset(open_train_index(config.data), [config.train_clip], config.data)
     copy = pickle.loads(ForkingPickler.dumps(dataset))
     one, other = (data[SampleKey(3, 5)].sample for data in (dataset, copy))
     assert one is not None

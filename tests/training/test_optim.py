@@ -1,12 +1,14 @@
 """Which parameters get which rate and decay."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kinema.models import TSMOptions, build
-from kinema.recipes import config_of
+from kinema.recipes import RECIPES, config_of
 from kinema.training import SGD, AdamW
-from kinema.training.optim import make_optimizer, set_lr
+from kinema.training.optim import make_optimizer, parameter_groups, set_lr
 
 MODEL = TSMOptions(depth=18, width=8, num_classes=5)
 
@@ -67,3 +69,24 @@ def test_sgd_steps_as_the_formula_says() -> None:
         velocity = 0.9 * velocity + 0.5 + 0.01 * expected
         expected = expected - 0.1 * velocity
     torch.testing.assert_close(weight.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_rates_fall_from_the_head_down_to_the_stem(recipe: str) -> None:
+    """0.5 to the power of the layers above, which stand in the order of `state_dict` in every family."""
+    options = config_of(recipe, {"optim.layer_decay": "0.5"})
+    with torch.device("meta"):
+        model = build(replace(options.model, pretrained="none"))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {
+        names[id(parameter)]: group["lr"]
+        for group in parameter_groups(model, replace(options.optim, head_weight_lr=1, head_bias_lr=1), 1.0)
+        for parameter in group["params"]
+    }
+    for name, rate in rates.items():
+        parts = name.split(".")
+        stage = next((int(part[-1]) for part in parts if part.startswith("layer")), None)
+        if stage is None and "laterals" in parts:
+            stage = int(parts[parts.index("laterals") + 1]) + 1
+        assert rate == 0.5 ** (0 if parts[0] == "fc" else 5 - (stage or 0)), name
+    assert {0.5**k for k in range(6)} - set(rates.values()) <= {0.5**5}  # the stem may be frozen

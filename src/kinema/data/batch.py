@@ -17,10 +17,11 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which sample to make: row `index` of the dataset, with the randomness of `epoch`."""
+    """Which sample to make: row `index` of the dataset, with the randomness of `epoch`, as its clip number `clip`."""
 
     epoch: int
     index: int
+    clip: int = 0
 
 
 @dataclass(slots=True)

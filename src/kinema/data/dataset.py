@@ -1,5 +1,6 @@
 """Rows of the index made into samples, the same ones wherever and whenever they are made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -60,12 +61,15 @@ class VideoDataset(Dataset[Fetched]):
     """Makes the sample of a `SampleKey`.
 
     All randomness of a sample comes from (seed, epoch, index): neither the number of workers nor a resumed run
-    changes it. A video that cannot be read is reported; in training a random other one takes its place.
+    changes it. A video that cannot be read is reported; in training a random other one takes its place. `views` are
+    those of a test, or the kinds of clips to train on, of which a key names one.
     """
 
-    def __init__(self, index: Index, view: TrainClip | Views, options: DataOptions, *, seed: int = 0) -> None:
+    def __init__(
+        self, index: Index, views: Sequence[TrainClip] | Views, options: DataOptions, *, seed: int = 0
+    ) -> None:
         self.index = index
-        self._view = view
+        self._views = views
         self._options = options
         self._seed = seed
 
@@ -77,25 +81,25 @@ class VideoDataset(Dataset[Fetched]):
         row, bad = key.index, list[BadFile]()
         while len(bad) < _REPLACEMENTS:
             try:
-                clips, label = self._read(row, rng)
+                clips, label = self._read(row, key.clip, rng)
             except MediaError as error:
                 bad.append(BadFile(error.path, error.reason))
-                if isinstance(self._view, Views):
+                if isinstance(self._views, Views):
                     break
                 row = int(rng.integers(len(self.index)))
             else:
                 return Fetched(Sample(clips, label, row), tuple(bad))
         return Fetched(None, tuple(bad))
 
-    def _read(self, row: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+    def _read(self, row: int, clip: int, rng: np.random.Generator) -> tuple[Tensor, int]:
         video, label = self._open(row), self.index.label(row)
-        if isinstance(self._view, Views):
-            return read_views(video, self._view), label
+        if isinstance(self._views, Views):
+            return read_views(video, self._views), label
         # torchvision's random transforms draw from the global generator, which is given back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            clips, flipped = read_train_clip(video, self._view, rng)
-        return clips, self._view.crop.flipped_label(label) if flipped else label
+            clips, flipped = read_train_clip(video, self._views[clip], rng)
+        return clips, self._views[clip].crop.flipped_label(label) if flipped else label
 
     def _open(self, row: int) -> FrameReader:
         path = self.index.path(row)

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -11,39 +10,41 @@ from torch.utils.data import DataLoader, Sampler
 
 from kinema.data.batch import Batch, SampleKey, collate
 from kinema.data.dataset import VideoDataset
-from kinema.errors import UserError
+from kinema.data.timetable import Timetable
 
 
 class TrainBatches(Sampler[list[SampleKey]]):
-    """Endless batches of one process: each epoch a new permutation, dealt out to the processes.
+    """The batches of one process: each epoch a new permutation, dealt out to the processes.
 
-    What does not fill a step (a batch in every process, `accumulate` times) is left out of that epoch. Starting at
-    batch `start` gives exactly what an uninterrupted run would have seen from there.
+    A step is `accumulate` batches in each of `world` processes. Starting at a later step gives exactly what an
+    uninterrupted run would have seen from there.
     """
 
     def __init__(
-        self, num_videos: int, batch_size: int, *, seed: int, accumulate: int = 1, rank: int = 0, world: int = 1,
-        start: int = 0,
+        self, num_videos: int, batch_size: int, timetable: Timetable, *, seed: int, accumulate: int = 1, rank: int = 0,
+        world: int = 1, first_step: int = 0,
     ) -> None:  # fmt: skip
-        self.steps_per_epoch = num_videos // (batch_size * world * accumulate)
-        self.per_epoch = self.steps_per_epoch * accumulate
-        if self.per_epoch == 0:
-            times = f" {accumulate} times" if accumulate > 1 else ""
-            raise UserError(
-                f"{num_videos} training videos do not fill a batch of {batch_size} in each of {world} process(es)"
-                f"{times}: use --data.batch-size {max(num_videos // (world * accumulate), 1)} or less"
-            )
-        self._num_videos, self._batch_size, self._seed = num_videos, batch_size, seed
-        self._rank, self._world, self._start = rank, world, start
+        self._num_videos, self._batch_size, self._timetable, self._seed = num_videos, batch_size, timetable, seed
+        self._accumulate, self._rank, self._world, self._first_step = accumulate, rank, world, first_step
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        first_epoch, skipped = divmod(self._start, self.per_epoch)
-        for epoch in count(first_epoch):
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._num_videos)
-            mine = order[: self.per_epoch * self._batch_size * self._world][self._rank :: self._world]
-            for rows in mine.reshape(self.per_epoch, self._batch_size)[skipped:]:
-                yield [SampleKey(epoch, int(row)) for row in rows]
-            skipped = 0
+        epoch, taken = -1, 0
+        for step in range(self._first_step, self._timetable.steps):
+            now, in_epoch = self._timetable.place(step)
+            size, clip = self._timetable.batch(step)
+            if now != epoch:
+                order, epoch = np.random.default_rng([self._seed, now]).permutation(self._num_videos), now
+                taken = self._of_a_step * sum(
+                    self._timetable.batch(earlier)[0] for earlier in range(step - in_epoch, step)
+                )
+            rows = order[taken : taken + size * self._of_a_step][self._rank :: self._world]
+            taken += size * self._of_a_step
+            for batch in rows.reshape(self._accumulate, -1):
+                yield [SampleKey(epoch, int(row), clip) for row in batch]
+
+    @property
+    def _of_a_step(self) -> int:
+        return self._batch_size * self._world * self._accumulate
 
 
 class EvalBatches(Sampler[list[SampleKey]]):

@@ -1,6 +1,6 @@
 """Which frames of a video a clip is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -20,12 +20,20 @@ class Sampling:
     """Frames in a clip."""
     frame_interval: Annotated[int, Ge(1)] = 1
     """Distance of neighbouring frames of a clip, in frames of the video."""
+    longest_interval: Annotated[int, Ge(0)] = 0
+    """Training draws the distance of each clip's frames from `frame_interval` to this; 0: always `frame_interval`."""
     num_clips: Annotated[int, Ge(1)] = 1
     """Clips of one video."""
     joined: bool = False
     """Whether the model sees the frames of all clips together (TSN, TSM: clips are segments) or each clip is a view."""
     twice: bool = False
     """Whether testing takes two clips of each part, at its start and at its centre (TSM's full-resolution protocol)."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.longest_interval < self.frame_interval:
+            raise ValueError(
+                f"longest_interval {self.longest_interval} must not be less than frame_interval {self.frame_interval}"
+            )
 
     @property
     def frames(self) -> int:
@@ -38,6 +46,9 @@ def sample_train(sampling: Sampling, num_frames: int, rng: np.random.Generator) 
 
     In a video too short for a choice in each part, clips overlap: they start at sorted random places, or evenly spread.
     """
+    if sampling.longest_interval:
+        interval = int(rng.integers(sampling.frame_interval, sampling.longest_interval + 1))
+        sampling = replace(sampling, frame_interval=interval, longest_interval=0)
     clips, room = sampling.num_clips, num_frames - _span(sampling) + 1
     part = room // clips
     if part > 0:

@@ -1,8 +1,11 @@
 """From an open video to the pixels a model sees: sampling, decoding, cropping."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +22,13 @@ class TrainClip:
     sampling: Sampling
     crop: TrainCrop
     augment: Augment = field(default_factory=Augment)
+    repeats: Annotated[int, Ge(1)] = 1
+    """Times that each video is sampled, cropped and changed anew for the same batch (Hoffer et al. 2020): it is opened
+    once, and a batch holds so many times more clips."""
+
+    def __post_init__(self) -> None:
+        if self.repeats > 1 and self.crop.flip and self.crop.flip_pairs:
+            raise ValueError("repeats of a video share its label, which crop.flip_pairs would change: set crop.flip 0")
 
 
 @dataclass(kw_only=True)
@@ -30,14 +40,19 @@ class Views:
 
 
 def read_train_clip(video: FrameReader, clip: TrainClip, rng: np.random.Generator) -> tuple[Tensor, bool]:
-    """One random clip, and whether it is flipped.
+    """One random clip, or `repeats` of them, and whether the last one is flipped.
 
-    The clip is (V, T, C, H, W) uint8 in channels-last memory; V = 1 unless the sampling's clips are views. Draws from
-    `rng` and, for what torchvision draws, from torch's global generator.
+    The clip is (V, T, C, H, W) uint8 in channels-last memory; V = `repeats`, times the sampling's clips where these are
+    views. Draws from `rng` and, for what torchvision draws, from torch's global generator.
     """
-    places = sample_train(clip.sampling, len(video), rng)
-    pixels, flipped = crop_train(_decode(video, places), clip.crop, rng)
-    return augment(pixels, clip.augment), flipped
+    places = [sample_train(clip.sampling, len(video), rng) for _ in range(clip.repeats)]
+    clips = list[Tensor]()
+    for frames in _decode(video, np.concatenate(places)).split(len(places[0])):
+        pixels, flipped = crop_train(frames, clip.crop, rng)
+        clips.append(augment(pixels, clip.augment))
+    if len(clips) == 1:
+        return clips[0], flipped
+    return torch.cat([pixels.movedim(2, -1) for pixels in clips]).movedim(-1, 2), flipped
 
 
 def read_views(video: FrameReader, views: Views) -> Tensor:

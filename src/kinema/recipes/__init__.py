@@ -69,6 +69,8 @@ RECIPES: dict[str, Callable[[], Config]] = {
         slowfast.slowfast_r50_video_4x16x1_256e_kinetics400_rgb,
         slowfast.slowfast_r50_4x16x1_256e_kinetics400_rgb,
         slowfast.slowfast_r50_video_8x8x1_256e_kinetics400_rgb,
+        slowfast.slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb,
+        slowfast.slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb,
         slowfast.slowfast_r101_video_8x8x1_256e_kinetics400_rgb,
         slowfast.slowfast_r50_8x8x1_256e_kinetics400_rgb,
         slowfast.slowfast_r18_video_4x16x1_256e_kinetics400_rgb,

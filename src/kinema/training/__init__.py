@@ -2,7 +2,18 @@
 
 from kinema.training.config import Config, TrainingOptions
 from kinema.training.loop import InterruptedRun, train
+from kinema.training.multigrid import Multigrid
 from kinema.training.optim import SGD, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
 
-__all__ = ["SGD", "AdamW", "Config", "CosineSchedule", "InterruptedRun", "StepSchedule", "TrainingOptions", "train"]
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Config",
+    "CosineSchedule",
+    "InterruptedRun",
+    "Multigrid",
+    "StepSchedule",
+    "TrainingOptions",
+    "train",
+]

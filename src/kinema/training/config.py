@@ -11,6 +11,7 @@ from kinema.inference.model_files import ModelDescription
 from kinema.inference.runtime import RuntimeOptions
 from kinema.models import Options
 from kinema.recognition import RecognitionOptions
+from kinema.training.multigrid import Multigrid
 from kinema.training.optim import SGD, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
 
@@ -25,6 +26,9 @@ class TrainingOptions:
     """Batches whose gradients make one step."""
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Decay, per step, of the moving average of weights that is validated and saved; 0: the weights themselves."""
+    precise_bn: Annotated[int, Ge(0)] = 0
+    """Training batches that batch-norm statistics are taken anew from before each validation (Wu & Johnson 2021,
+    section 3), 200 is usual; 0: their moving averages as they are."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs."""
     log_every: Annotated[int, Ge(1)] = 20
@@ -33,6 +37,7 @@ class TrainingOptions:
     """Epochs between two validations; the last epoch is always validated."""
     checkpoint_every: Annotated[int, Ge(0)] = 0
     """Steps between two checkpoints, beside the one after each epoch; 0: only that."""
+    multigrid: Multigrid = field(default_factory=Multigrid)
 
 
 @dataclass(kw_only=True)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from kinema.errors import UserError
 from kinema.inference.evaluation import evaluate
 from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
-from kinema.recognition import training_loss
+from kinema.recognition import as_clips, training_loss
+from kinema.training.batch_norm import renew_batch_norm
 from kinema.training.config import Config
 from kinema.training.distributed import StopRequest, agree, joined, share_buffers
 from kinema.training.optim import set_lr
@@ -67,7 +69,7 @@ def train(
 
 
 def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
-    options, first = run.config.training, run.position.step
+    options, first, timetable = run.config.training, run.position.step, run.timetable
     batches = iter(run.batches)
     window = Window(run.process.device, batches_per_step=options.accumulate)
     metrics: dict[str, float] = {}
@@ -75,19 +77,19 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
         metrics = _validate(run)
         run.save()
     run.network.train()
-    with progress("training", run.total_steps, done=first, show=run.process.is_main) as meter:
-        for step in range(first + 1, run.total_steps + 1):
-            lr = set_lr(run.trained.optimizer, lr_factor(run.config.schedule, (step - 1) / run.steps_per_epoch))
+    with progress("training", timetable.steps, done=first, show=run.process.is_main) as meter:
+        for step in range(first + 1, timetable.steps + 1):
+            lr = set_lr(run.trained.optimizer, lr_factor(run.schedule, timetable.epochs_done(step - 1)))
             stopping, bad = agree(stop.received, _step(run, batches, step, window))
             run.account(bad)
             run.position.step = step
 
-            all_done = step == run.total_steps
+            all_done = step == timetable.steps
             due = options.checkpoint_every and step % options.checkpoint_every == 0
-            saving = step % run.steps_per_epoch == 0 or due or stopping
+            saving = timetable.place(step)[1] == 0 or due or stopping
             figures = ""
             if step % options.log_every == 0 or saving:  # no row spans a checkpoint: a resumed run writes the same
-                row = {"step": step, "epoch": step / run.steps_per_epoch, "lr": lr, **window.close()}
+                row = {"step": step, "epoch": timetable.epochs_done(step), "lr": lr, **window.close()}
                 run.write("train", row)
                 figures = _figures(row)
             meter.advance(figures=figures)
@@ -151,9 +153,19 @@ def _seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
 
 
+def _renew_batch_norm(run: Run) -> None:
+    """Take batch-norm statistics anew, always from the same `precise_bn` batches: a resumed run repeats them."""
+    count, device = run.config.training.precise_bn, run.process.device
+    if count:
+        with autocast(device, run.config.runtime):
+            batches = islice(run.statistics_batches, count)
+            renew_batch_norm(run.trained.shown, (as_clips(batch.to(device).clips) for batch in batches))
+
+
 def _validate(run: Run) -> dict[str, float]:
     """Measure the model, or its moving average, and keep it as `best` when it is better than all before."""
     assert run.val_batches is not None
+    _renew_batch_norm(run)
     share_buffers(run.trained.shown)
     found = evaluate(
         run.trained.shown,
@@ -166,7 +178,7 @@ def _validate(run: Run) -> dict[str, float]:
     )
     run.trained.shown.train()
     run.account(found.bad)
-    epoch = run.position.step // run.steps_per_epoch
+    epoch = run.timetable.place(run.position.step)[0]
     run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
     log.info("epoch %d: top-1 %.4f, mean class %.4f", epoch, found.metrics["top1"], found.metrics["mean_class"])
     run.position.validated = run.position.step

@@ -1,6 +1,7 @@
 """Optimizers: which parameters get which learning rate and weight decay."""
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,6 +30,9 @@ class Optim:
     """Factor on the learning rate of the last layer's weight."""
     head_bias_lr: Annotated[float, Gt(0)] = 1.0
     """Factor on the learning rate of the last layer's bias."""
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Factor on the learning rate from the head to the last stage, and from each stage to the one before it down to
+    the stem (Clark et al. 2020, section 3.1), for fine-tuning; 1: the same rate everywhere."""
     clip_norm: Annotated[float, Ge(0)] = 0.0
     """Largest L2 norm of all gradients together; larger ones are scaled down to it. 0: as they are."""
 
@@ -81,11 +85,12 @@ def parameter_groups(model: Recognizer, options: Optim, lr: float) -> list[dict[
     """Parameters that share learning rate and weight decay, in the model's order; the ordinary weights come first."""
     head = set(map(id, model.fc.parameters()))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(lr, options.weight_decay): []}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         is_weight = parameter.ndim > 1  # batch norm's weights and all biases have one dimension
         factor = (options.head_weight_lr if is_weight else options.head_bias_lr) if id(parameter) in head else 1.0
+        factor *= options.layer_decay ** layers_above(name)
         decay = options.weight_decay if is_weight or options.decay_norm_and_bias else 0.0
         groups.setdefault((lr * factor, decay), []).append(parameter)
     return [
@@ -93,3 +98,14 @@ def parameter_groups(model: Recognizer, options: Optim, lr: float) -> list[dict[
         for (rate, decay), parameters in groups.items()
         if parameters
     ]
+
+
+def layers_above(parameter: str) -> int:
+    """How many layers are above a parameter's own, by its name: none above the head, 1 above the last stage, 5 above
+    the stem. A lateral connection of SlowFast counts to the stage that it leads to.
+    """
+    if parameter.startswith("fc."):
+        return 0
+    stage = re.search(r"\blayer([1-4])\.", parameter)
+    lateral = re.search(r"\blaterals\.([0-3])\.", parameter)
+    return 5 - (int(stage[1]) if stage else int(lateral[1]) + 1 if lateral else 0)

@@ -1,7 +1,9 @@
 """The parts of a training run, put together from its config."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,18 +18,22 @@ from kinema.data.batch import BadFile, Batch
 from kinema.data.dataset import VideoDataset
 from kinema.data.index import Index
 from kinema.data.loader import TrainBatches, load, num_workers
+from kinema.data.timetable import Phase, Timetable
 from kinema.data.video import reader_in_use
+from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.inference.evaluation import evaluation_batches
 from kinema.inference.model_files import ModelDescription
 from kinema.inference.runtime import place
 from kinema.models import Recognizer
 from kinema.storage import write_text
+from kinema.training import multigrid
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint
 from kinema.training.config import Config
 from kinema.training.distributed import Process
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
+from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.setup import empty_model, first_model, open_videos, prepare_work_dir
 
 log = logging.getLogger(__name__)
@@ -44,19 +50,18 @@ class Run:
     network: nn.Module
     """What is called in training: the model, or DDP around it."""
     batches: DataLoader[Batch]
-    """Training batches without end, from `position` on."""
+    """Training batches from `position` on."""
+    statistics_batches: DataLoader[Batch]
+    """Training batches, always the same, of the clips without multigrid: for batch-norm statistics."""
     val_batches: DataLoader[Batch] | None
-    steps_per_epoch: int
+    timetable: Timetable
+    schedule: StepSchedule | CosineSchedule | StretchSchedule
+    """The learning rate over the epochs of `timetable`."""
     bad_files: BadFiles
     record: Record | None
     """None in all processes but the first."""
     position: Position
     description: ModelDescription
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole training."""
-        return self.config.schedule.epochs * self.steps_per_epoch
 
     def write(self, part: str, row: dict[str, float]) -> None:
         """Record figures, in the first process."""
@@ -65,8 +70,10 @@ class Run:
 
     def validation_is_due(self) -> bool:
         """Whether the model is to be validated at this step, and has not been."""
-        epoch, in_epoch = divmod(self.position.step, self.steps_per_epoch)
-        due = self.position.step == self.total_steps or (in_epoch == 0 and epoch % self.config.training.val_every == 0)
+        epoch, in_epoch = self.timetable.place(self.position.step)
+        due = self.position.step == self.timetable.steps or (
+            in_epoch == 0 and epoch % self.config.training.val_every == 0
+        )
         return self.val_batches is not None and due and self.position.validated < self.position.step
 
     def save(self) -> None:
@@ -115,13 +122,20 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, in
     model = empty_model(config) if resuming else first_model(config, classes, init=init, process=process)
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
-    batches, steps_per_epoch = _training_batches(config, train_videos, process, position)
+    plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
+    timetable_of = partial(
+        Timetable, len(train_videos), config.data.batch_size, batches=process.world * config.training.accumulate
+    )
+    timetable = timetable_of(plan.phases)
+    steps_per_epoch = timetable.steps_at(0)
     if position.steps_per_epoch not in (0, steps_per_epoch):
         raise UserError(
             f"{work_dir} was trained in {position.steps_per_epoch} steps an epoch, this would be {steps_per_epoch}: "
             "resume it with the same videos, --data.batch-size, --training.accumulate and number of processes"
         )
     position.steps_per_epoch = steps_per_epoch
+    if config.training.precise_bn and val_videos is None:
+        raise UserError("--training.precise-bn takes statistics before a validation: it needs --data.val")
     # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
     decoder = reader_in_use(config.data.reader) if config.data.source == "video" else "simplejpeg and Pillow"
     process.first_does(lambda: write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe)))
@@ -130,15 +144,19 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, in
         log.info("frames are decoded by %s", decoder)
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
+    batches = partial(_training_batches, config, train_videos, process)
+    usual = timetable_of([Phase(epochs=max(1, config.training.precise_bn))])
     return Run(
         config=config,
         process=process,
         checkpoints=checkpoints,
         trained=trained,
         network=_network(trained.model, process),
-        batches=batches,
+        batches=batches(plan.clips, timetable, first_step=position.step),
+        statistics_batches=batches([config.train_clip], usual),
         val_batches=_validation_batches(config, val_videos, process) if val_videos is not None else None,
-        steps_per_epoch=steps_per_epoch,
+        timetable=timetable,
+        schedule=plan.schedule,
         bad_files=BadFiles(
             num_videos=len(train_videos) + len(val_videos or ()),
             max_fraction=config.data.max_bad_fraction,
@@ -177,22 +195,26 @@ def _network(model: nn.Module, process: Process) -> nn.Module:
 
 
 def _training_batches(
-    config: Config, videos: Index, process: Process, position: Position
-) -> tuple[DataLoader[Batch], int]:
-    """Endless batches from `position` on, and the number of steps in an epoch."""
-    options, seed, accumulate = config.data, config.training.seed, config.training.accumulate
+    config: Config,
+    videos: Index,
+    process: Process,
+    clips: Sequence[TrainClip],
+    timetable: Timetable,
+    first_step: int = 0,
+) -> DataLoader[Batch]:
     order = TrainBatches(
         len(videos),
-        options.batch_size,
-        seed=seed,
-        accumulate=accumulate,
+        config.data.batch_size,
+        timetable,
+        seed=config.training.seed,
+        accumulate=config.training.accumulate,
         rank=process.rank,
         world=process.world,
-        start=position.step * accumulate,
+        first_step=first_step,
     )
-    dataset = VideoDataset(videos, config.train_clip, options, seed=seed)
-    workers = num_workers(options.workers, process.local_world)
-    return load(dataset, order, workers=workers, pin=process.device.type == "cuda"), order.steps_per_epoch
+    dataset = VideoDataset(videos, clips, config.data, seed=config.training.seed)
+    workers = num_workers(config.data.workers, process.local_world)
+    return load(dataset, order, workers=workers, pin=process.device.type == "cuda")
 
 
 def _validation_batches(config: Config, videos: Index, process: Process) -> DataLoader[Batch]:

@@ -1,6 +1,7 @@
 """Learning rates over time, as functions of the epoch alone: a resumed run needs no state for them."""
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -41,7 +42,17 @@ class CosineSchedule(Schedule):
     """Where it ends, as a fraction of the initial rate."""
 
 
-def lr_factor(schedule: StepSchedule | CosineSchedule, epoch: float) -> float:
+@dataclass(kw_only=True)
+class StretchSchedule(Schedule):
+    """A rate for each stretch of epochs."""
+
+    starts: tuple[float, ...]
+    """Epochs at which the stretches start; the first is 0."""
+    factors: tuple[float, ...]
+    """Rate of each stretch, as a fraction of the initial one."""
+
+
+def lr_factor(schedule: StepSchedule | CosineSchedule | StretchSchedule, epoch: float) -> float:
     """The learning rate after `epoch` epochs (fractions count), as a fraction of the initial one."""
     if epoch < schedule.warmup_epochs:
         start, end = schedule.warmup_start, _unwarmed(schedule, schedule.warmup_epochs)
@@ -49,7 +60,9 @@ def lr_factor(schedule: StepSchedule | CosineSchedule, epoch: float) -> float:
     return _unwarmed(schedule, epoch)
 
 
-def _unwarmed(schedule: StepSchedule | CosineSchedule, epoch: float) -> float:
+def _unwarmed(schedule: StepSchedule | CosineSchedule | StretchSchedule, epoch: float) -> float:
+    if isinstance(schedule, StretchSchedule):
+        return schedule.factors[bisect_right(schedule.starts, epoch) - 1]
     if isinstance(schedule, StepSchedule):
         return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
     return schedule.end + (1 - schedule.end) * (1 + math.cos(math.pi * epoch / schedule.epochs)) / 2

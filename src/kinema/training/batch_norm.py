@@ -1,0 +1,28 @@
+"""Batch-norm statistics of the weights as they are, instead of moving averages over past ones."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@torch.no_grad()
+def renew_batch_norm(model: nn.Module, clips: Iterable[Tensor]) -> None:
+    """Replace running means and variances by their averages over batches (Wu & Johnson 2021, arXiv:2105.07576, eq. 7).
+
+    Batch norms in eval mode, as frozen ones are, stay as they are: torch's `update_bn` would reset them, too.
+
+    Args:
+        model: in training mode; nothing else of it changes.
+        clips: batches (N, C, T, H, W), one at least, as the model takes them.
+    """
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch's way to say: the average over all batches
+    for batch in clips:
+        model(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
