@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from kinema.data.dataset import DataOptions, open_train_index, opener
 from kinema.data.rawframes import open_rawframes
 from kinema.errors import MediaError, UserError
 
 
 def write_frame(path: Path, number: int, *, size: tuple[int, int] = (36, 24), mode: str = "RGB") -> None:
     """A smooth picture, so that JPEG keeps it nearly as it is; `number` sets its brightness."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows, columns = np.mgrid[: size[1], : size[0]]
     pixels = np.stack([rows * 4, columns * 3, np.full_like(rows, 20 * number % 256)], -1).astype(np.uint8)
     Image.fromarray(pixels).convert(mode).save(path, quality=95)
@@ -105,8 +107,21 @@ def test_the_first_missing_frame_is_named(tmp_path: Path, lost: int) -> None:
     with pytest.raises(MediaError, match=f"holds 9 of the 10 frames listed: img_{lost:05}.jpg is missing"):
         open_rawframes(str(tmp_path), count=10)
     by_template = open_rawframes(str(tmp_path), template="img_{:05}.jpg", count=10)
-    with pytest.raises(MediaError, match=f"img_{lost:05}.jpg is missing"):
+    with pytest.raises(MediaError, match=f"img_{lost:05}.jpg is missing: img_00001.jpg to img_00010.jpg are listed"):
         by_template.frames(range(10))
+
+
+def test_a_missing_frame_is_compared_with_what_is_there(tmp_path: Path) -> None:
+    for number in range(10):
+        write_frame(tmp_path / f"img_{number:05}.jpg", number)
+    with pytest.raises(MediaError) as error:
+        open_rawframes(str(tmp_path), template="img_{:05}.jpg", count=10).frames([9])
+    assert error.value.reason == (
+        "img_00010.jpg is missing: img_00001.jpg to img_00010.jpg are listed, the folder holds 10, img_00000.jpg to "
+        "img_00009.jpg: is --data.start 0 right?"
+    )
+    with pytest.raises(MediaError, match=r"1.png is missing: the folder holds no #.png, but img_#.jpg"):
+        open_rawframes(str(tmp_path), template="{}.png", count=10).frames([0])
 
 
 def test_frames_beside_flow(tmp_path: Path) -> None:
@@ -162,3 +177,67 @@ def test_real_gray_frames(shared: Path) -> None:
     frames = open_rawframes(str(folder)).frames(range(len(paths)))
     assert frames.shape == (len(paths), 144, 180, 3)
     assert (frames.int() - by_pillow(*paths).int()).abs().max() <= 2
+
+
+def write_dataset(root: Path, *, first: int, found: int, listed: int, folders: int = 10) -> Path:
+    """Folders with `found` frames each, and a list that speaks of `listed`."""
+    for video in range(folders):
+        for number in range(first, first + found):
+            write_frame(root / f"v{video}" / f"img_{number:05}.jpg", number)
+    path = root / "list.txt"
+    path.write_text("".join(f"v{video} {listed} {video % 2}\n" for video in range(folders)))
+    return path
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("template", ["auto", "img_{:05}.jpg"])
+def test_numbering_from_0_or_1_is_found_out(
+    tmp_path: Path, first: int, template: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_dataset(tmp_path, first=first, found=6, listed=6)
+    options = DataOptions(train=str(path), source="rawframes", template=template)
+    video = opener(options, str(tmp_path / "v0")).open(str(tmp_path / "v0"), 6)
+    expected = by_pillow(*(tmp_path / "v0" / f"img_{number:05}.jpg" for number in range(first, first + 6)))
+    assert (video.frames(range(6)).int() - expected.int()).abs().max() <= 2
+    assert len(open_train_index(options)) == 10
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("template", ["auto", "img_{:05}.jpg"])
+def test_a_list_with_one_frame_too_many_stops_before_training(tmp_path: Path, template: str) -> None:
+    path = write_dataset(tmp_path, first=1, found=5, listed=6)
+    with pytest.raises(UserError) as error:
+        open_train_index(DataOptions(train=str(path), source="rawframes", template=template))
+    first, *_, last = str(error.value).splitlines()
+    assert first == f"{path}:1: 6 frames listed, 5 found in {tmp_path}/v0"
+    assert last.startswith("8 of 8 folders looked at differ from the list")
+
+
+def test_a_wrong_start_stops_before_training(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path, first=0, found=6, listed=6)
+    options = DataOptions(train=str(path), source="rawframes", template="img_{:05}.jpg", start=1)
+    with pytest.raises(UserError, match=r"6 frames listed, 5 found(.|\n)*counted from --data.start 1"):
+        open_train_index(options)
+
+
+@pytest.mark.parametrize("template", ["auto", "img_{:05}.jpg"])
+def test_a_list_with_fewer_frames_is_only_mentioned(
+    tmp_path: Path, template: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_dataset(tmp_path, first=1, found=7, listed=6)
+    open_train_index(DataOptions(train=str(path), source="rawframes", template=template))
+    assert "list.txt:1: 6 frames listed, 7 found" in caplog.text
+
+
+def test_one_faulty_folder_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_dataset(tmp_path, first=1, found=6, listed=6)
+    (tmp_path / "v0" / "img_00006.jpg").unlink()
+    open_train_index(DataOptions(train=str(path), source="rawframes"))
+    assert "list.txt:1: 6 frames listed, 5 found" in caplog.text
+    assert "1 of 8 folders looked at differ" in caplog.text
+
+
+def test_a_faulty_template_is_said_at_once(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path, first=1, found=2, listed=2, folders=2)
+    with pytest.raises(UserError, match="no place for the number of a frame"):
+        open_train_index(DataOptions(train=str(path), source="rawframes", template="img.jpg"))

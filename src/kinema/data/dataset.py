@@ -1,7 +1,8 @@
 """Rows of the index made into samples, the same ones wherever and whenever they are made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch.utils.data import Dataset
 
 from kinema.data.annotations import read_class_names, read_index
 from kinema.data.batch import BadFile, Fetched, Sample, SampleKey
-from kinema.data.index import Index
-from kinema.data.rawframes import open_rawframes
-from kinema.data.reader import FrameReader
-from kinema.data.video import open_video
+from kinema.data.index import Index, Kind
+from kinema.data.listed_frames import check_counts
+from kinema.data.sources import Opener, Source
+from kinema.data.timeout import within
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 from kinema.errors import MediaError, UserError
+from kinema.storage import StorageOptions, check_protocol, is_url, open_storage
 
 _REPLACEMENTS = 10  # bad videos in a row before a sample is given up
 
@@ -41,10 +43,13 @@ class DataOptions:
     """The same for the validation list; empty: as `root`."""
     classes: str = ""
     """File with one class name a line, in the order of the labels; empty: as the data names them."""
-    source: Literal["video", "rawframes"] = "video"
-    """Video files, or a folder of images for each video."""
+    source: Source = "video"
+    """Video files; or for each video a folder of images, or of pairs of images with its optical flow in x and y."""
     template: str = "auto"
-    """Names of rawframes, such as `img_{:05}.jpg` counted from 1; auto: the images of the folder in natural order."""
+    """Names of images, such as `img_{:05}.jpg` or `flow_{axis}_{:05}.jpg`; auto: those of the folder, in natural
+    order. With a template and a list that counts the frames no folder is listed, which saves time."""
+    start: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
+    """Number of the first frame in its name, for a template; auto: 0 where the first video has a frame 0, else 1."""
     reader: Literal["auto", "torchcodec", "pyav"] = "auto"
     """Video decoder; auto: torchcodec where its FFmpeg libraries are found, else PyAV."""
     batch_size: Annotated[int, Ge(1)] = 8
@@ -55,6 +60,10 @@ class DataOptions:
     """Loader processes of each training process; auto: its share of the CPU cores, at most 16."""
     max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     """A run stops when more than this fraction of its videos cannot be read (rounded up to whole videos)."""
+    decode_timeout: Annotated[float, Ge(0)] = 60
+    """Seconds that one video may take to be read and decoded, before it counts as one that cannot be; 0: any time."""
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """What stands between the run and its files: Memcached servers, a local cache of URLs."""
 
 
 class VideoDataset(Dataset[Fetched]):
@@ -68,10 +77,21 @@ class VideoDataset(Dataset[Fetched]):
     def __init__(
         self, index: Index, views: Sequence[TrainClip] | Views, options: DataOptions, *, seed: int = 0
     ) -> None:
+        """See `opener` for what may be wrong with `options`.
+
+        Raises:
+            UserError: also when the colours of optical flow are to change.
+        """
+        if options.source == "flow" and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
+            raise UserError(
+                "optical flow has no colours to change: train_clip.augment.rand_augment and "
+                "train_clip.augment.color_jitter must be 0 with --data.source flow"
+            )
         self.index = index
+        self._opener = opener(options, index.path(0))
         self._views = views
-        self._options = options
         self._seed = seed
+        self._timeout = options.decode_timeout
 
     def __len__(self) -> int:
         return len(self.index)
@@ -81,7 +101,8 @@ class VideoDataset(Dataset[Fetched]):
         row, bad = key.index, list[BadFile]()
         while len(bad) < _REPLACEMENTS:
             try:
-                clips, label = self._read(row, key.clip, rng)
+                read = partial(self._read, row, key.clip, rng)
+                clips, label = within(self._timeout, self.index.path(row), read)
             except MediaError as error:
                 bad.append(BadFile(error.path, error.reason))
                 if isinstance(self._views, Views):
@@ -92,7 +113,8 @@ class VideoDataset(Dataset[Fetched]):
         return Fetched(None, tuple(bad))
 
     def _read(self, row: int, clip: int, rng: np.random.Generator) -> tuple[Tensor, int]:
-        video, label = self._open(row), self.index.label(row)
+        video = self._opener.open(self.index.path(row), self.index.num_frames(row) or None)
+        label = self.index.label(row)
         if isinstance(self._views, Views):
             return read_views(video, self._views), label
         # torchvision's random transforms draw from the global generator, which is given back as it was.
@@ -101,11 +123,26 @@ class VideoDataset(Dataset[Fetched]):
             clips, flipped = read_train_clip(video, self._views[clip], rng)
         return clips, self._views[clip].crop.flipped_label(label) if flipped else label
 
-    def _open(self, row: int) -> FrameReader:
-        path = self.index.path(row)
-        if self._options.source == "rawframes":
-            return open_rawframes(path, template=self._options.template, count=self.index.num_frames(row) or None)
-        return open_video(path, reader=self._options.reader)
+
+def opener(options: DataOptions, example: str) -> Opener:
+    """What opens the videos that `options` speak of; `example` is the path of one of them.
+
+    Raises:
+        UserError: the storage or the template is faulty, or fsspec lacks a library for URLs such as `example`.
+    """
+    if is_url(example):
+        check_protocol(example)
+    made = Opener(
+        source=options.source,
+        storage=open_storage(options.storage),
+        template=options.template,
+        first=1 if options.start == "auto" else options.start,
+        reader=options.reader,
+    )
+    if options.source == "video" or options.template == "auto":
+        return made
+    made.open(example, count=1)  # says what is wrong with a template
+    return replace(made, first=made.find_first(example)) if options.start == "auto" else made
 
 
 def open_train_index(options: DataOptions) -> Index:
@@ -119,7 +156,7 @@ def open_train_index(options: DataOptions) -> Index:
             "no training videos: say where they are with --data.train (a folder of class folders, or a list)"
         )
     classes = read_class_names(options.classes) if options.classes else None
-    return read_index(options.train, kind=options.source, root=options.root, classes=classes, where=options.train_where)
+    return _read_index(options.train, options, root=options.root, classes=classes, where=options.train_where)
 
 
 def open_val_index(options: DataOptions, classes: tuple[str, ...] | None) -> Index:
@@ -133,4 +170,14 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None) -> Ind
             "no validation videos: say where they are with --data.val (a folder of class folders, or a list)"
         )
     root = options.val_root or options.root
-    return read_index(options.val, kind=options.source, root=root, classes=classes, where=options.val_where)
+    return _read_index(options.val, options, root=root, classes=classes, where=options.val_where)
+
+
+def _read_index(
+    annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, where: str
+) -> Index:
+    kind: Kind = "video" if options.source == "video" else "rawframes"
+    index = read_index(annotation, kind=kind, root=root, classes=classes, where=where)
+    if kind == "rawframes":
+        check_counts(index, opener(options, index.path(0)))
+    return index

@@ -10,7 +10,7 @@ import torch
 from kinema.errors import MediaError
 
 Image = npt.NDArray[np.uint8]
-"""One frame, (H, W, 3) RGB."""
+"""One frame, (H, W, 3) RGB, or (H, W, 2) optical flow in x and y."""
 
 
 class FrameReader(Protocol):
@@ -31,7 +31,7 @@ class FrameReader(Protocol):
         """How many frames there are."""
 
     def frames(self, indices: Sequence[int]) -> torch.Tensor:
-        """Frames `indices`, in that order, as `(T, H, W, 3) uint8` RGB, contiguous.
+        """Frames `indices`, in that order, as `(T, H, W, 3) uint8` RGB or `(T, H, W, 2) uint8` flow, contiguous.
 
         Args:
             indices: At least one index in `[0, len)`; any order, repeats allowed. Each frame is decoded once per call.
@@ -51,7 +51,7 @@ def check_indices(indices: Sequence[int], length: int) -> None:
 def gather(
     indices: Sequence[int], image: Callable[[int], Image], *, path: str, name: Callable[[int], str]
 ) -> torch.Tensor:
-    """Frames `indices` as `(T, H, W, 3) uint8`, from a function that is called once for each, in ascending order.
+    """Frames `indices` as `(T, H, W, C) uint8`, from a function that is called once for each, in ascending order.
 
     Raises:
         MediaError: One frame of the video `path` is of another size than the first; it is named by `name`.

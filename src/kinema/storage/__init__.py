@@ -1,5 +1,18 @@
 """Bytes from anywhere, and files that are either wholly there or not at all."""
 
 from kinema.storage.atomic import replacing, replacing_folder, settled, write_text
+from kinema.storage.direct import Direct, Storage, check_protocol, is_url
+from kinema.storage.options import StorageOptions, open_storage
 
-__all__ = ["replacing", "replacing_folder", "settled", "write_text"]
+__all__ = [
+    "Direct",
+    "Storage",
+    "StorageOptions",
+    "check_protocol",
+    "is_url",
+    "open_storage",
+    "replacing",
+    "replacing_folder",
+    "settled",
+    "write_text",
+]

@@ -1,0 +1,92 @@
+"""Optical flow of a video that lies in a folder as pairs of gray images: motion in x, and in y."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from kinema.data.frame_names import check_template, image_series, limited, names_by_template
+from kinema.data.rawframes import read_image
+from kinema.data.reader import FrameReader, Image, check_indices, gather
+from kinema.errors import MediaError
+from kinema.storage import Direct, Storage
+
+_HERE = Direct()
+_X = re.compile(r"(?<![A-Za-z])x(?=_?#)")  # in a series such as flow_x_#.jpg or x_#.jpg
+
+
+def open_flow(
+    folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE
+) -> FrameReader:
+    """Open a folder of pairs of gray images, `kinema prepare flow` or others have written, as one video of flow.
+
+    Args:
+        folder: The folder; frames of the video may lie there too.
+        template: The names of the images, such as `flow_{axis}_{:05}.jpg`, where axis is x or y. auto: the only two
+            series of images that differ in x and y alone, `flow_x_9.jpg` before `flow_x_10.jpg`.
+        count: How many pairs there are. With a template the folder is then not listed at all. None: as many as the
+            folder holds; with a template, up to the highest number.
+        first: The number of the first pair, in its names.
+        storage: What the folder is read from.
+
+    Raises:
+        MediaError: the folder is missing, holds no such pairs, or fewer than `count`.
+        UserError: `template` has no place for the axis or a number.
+    """
+    if template == "auto":
+        x, y = _only_pair(folder, storage)
+        names = [limited(one, count, folder=folder, first=first, what="pairs of flow") for one in (x, y)]
+    else:
+        check_template(template, "flow_{axis}_{:05}.jpg", axis="x")
+        names = [
+            names_by_template(template, axis=axis, folder=folder, first=first, count=count, storage=storage)
+            for axis in "xy"
+        ]
+    x, y = names
+    if len(x) != len(y):
+        raise MediaError(folder, f"it holds {len(x)} images of flow in x, {len(y)} in y")
+    return FlowReader(folder, x, y, storage)
+
+
+class FlowReader:
+    """Pairs of gray images of `folder`, motion in x and y, as frames of two channels; see `FrameReader`.
+
+    Pixels are as the images hold them: 128 is no motion.
+    """
+
+    fps: float | None = None
+
+    def __init__(self, folder: str, x_names: Sequence[str], y_names: Sequence[str], storage: Storage = _HERE) -> None:
+        self.path = folder
+        self._pairs = (x_names, y_names)
+        self._storage = storage
+
+    def __len__(self) -> int:
+        return len(self._pairs[0])
+
+    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+        """Fields `indices` as `(T, H, W, 2) uint8`; see `FrameReader.frames`."""
+        check_indices(indices, len(self))
+        return gather(indices, self._image, path=self.path, name=self._pairs[0].__getitem__)
+
+    def _image(self, index: int) -> Image:
+        x, y = (read_image(self.path, index, names, self._storage, "GRAY") for names in self._pairs)
+        if x.shape != y.shape:
+            x_name, y_name = (names[index] for names in self._pairs)
+            raise MediaError(self.path, f"{x_name} and {y_name} differ in size")
+        return np.concatenate([x, y], axis=-1)
+
+
+def _only_pair(folder: str, storage: Storage) -> tuple[list[str], list[str]]:
+    series = image_series(folder, storage)
+    pairs = [(x, _X.sub("y", x)) for x in series if _X.search(x) and _X.sub("y", x) in series]
+    if len(pairs) != 1:
+        found = ", ".join(list(series)[:3]) or "no images"
+        raise MediaError(
+            folder,
+            f"it holds {'several' if pairs else 'no'} pairs of flow images in x and y, as flow_x_00001.jpg and "
+            f"flow_y_00001.jpg are, but {found}: name them by a template",
+        )
+    x, y = pairs[0]
+    return series[x], series[y]

@@ -1,0 +1,129 @@
+"""Which images of a folder are the frames of a video, and what they are called."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kinema.errors import MediaError, UserError
+from kinema.storage import Storage
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_DIGITS = re.compile(r"(\d+)")
+
+
+def names_in(folder: str, storage: Storage) -> Sequence[str]:
+    """What is in `folder`.
+
+    Raises:
+        MediaError: it cannot be listed.
+    """
+    try:
+        return storage.list(folder)
+    except OSError as error:
+        raise MediaError(folder, why(error)) from None
+
+
+def image_series(folder: str, storage: Storage) -> dict[str, list[str]]:
+    """The images of `folder` by their series, such as `img_#.jpg`, `img_9.jpg` before `img_10.jpg`.
+
+    Raises:
+        MediaError: the folder cannot be listed.
+    """
+    series = defaultdict[str, list[tuple[list[int], str]]](list)
+    for name in names_in(folder, storage):
+        if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+            parts = _DIGITS.split(name)
+            series["#".join(parts[::2])].append(([int(digits) for digits in parts[1::2]], name))
+    return {pattern: [name for _, name in sorted(numbered)] for pattern, numbered in sorted(series.items())}
+
+
+def limited(names: list[str], count: int | None, *, folder: str, first: int, what: str = "frames") -> list[str]:
+    """The first `count` of `names`; None: all.
+
+    Raises:
+        MediaError: there are fewer; says which one is the first that is missing.
+    """
+    if count is None or len(names) >= count:
+        return names[:count]
+    # It belongs into the first gap of the numbering, which starts at `first` or before.
+    head, digits, tail = re.findall(r"^(.*?)(\d*)(\D*)$", names[0])[0]
+    present = {_last_number(name) for name in names}
+    start = min(first, *present) if present else first
+    number = next(number for number in range(start, start + len(names) + 1) if number not in present)
+    missing = f"{head}{number:0{len(digits)}}{tail}"
+    raise MediaError(folder, f"it holds {len(names)} of the {count} {what} listed: {missing} is missing")
+
+
+def names_by_template(
+    template: str, *, folder: str, first: int, count: int | None, storage: Storage, axis: str = ""
+) -> list[str]:
+    """The names that `template` gives to the frames; `count` None: up to the highest number in the folder.
+
+    Raises:
+        MediaError: the folder cannot be listed, or holds no such file.
+    """
+    if count is None:
+        count = max(numbers_by_template(template, folder, storage, axis=axis), default=first - 1) - first + 1
+    names = [template.format(number, axis=axis) for number in range(first, first + count)]
+    if not names:
+        raise MediaError(folder, f"it holds no frames named {template}")
+    return names
+
+
+def numbers_by_template(template: str, folder: str, storage: Storage, *, axis: str = "") -> list[int]:
+    """The numbers of the files in `folder` that `template` names, in ascending order.
+
+    Raises:
+        MediaError: the folder cannot be listed.
+    """
+    return sorted(
+        number
+        for name in names_in(folder, storage)
+        for number in {int(digits) for digits in _DIGITS.findall(name)}
+        if template.format(number, axis=axis) == name
+    )
+
+
+def why_missing(name: str, listed: Sequence[str], folder: str, storage: Storage) -> str:
+    """What to say of a file that is one of those `listed` and not in `folder`: what is there instead."""
+    message = f"{name} is missing"
+    try:
+        series = image_series(folder, storage)
+    except MediaError:
+        return message
+    there = series.get(_DIGITS.sub("#", name), [])
+    if not there:
+        return f"{message}: the folder holds no {_DIGITS.sub('#', name)}" + (
+            f", but {', '.join(series)}" * bool(series)
+        )
+    message += f": {listed[0]} to {listed[-1]} are listed, the folder holds {len(there)}, {there[0]} to {there[-1]}"
+    if _last_number(there[0]) == _last_number(listed[0]) - 1:
+        message += f": is --data.start {_last_number(there[0])} right?"
+    return message
+
+
+def check_template(template: str, example: str, **fields: str) -> None:
+    """See that `template` has a place for a number, and for each of `fields`.
+
+    Raises:
+        UserError: it has not.
+    """
+    try:
+        plain = template.format(1, **fields)
+        changed = [template.format(2, **fields)]
+        changed += [template.format(1, **{**fields, name: fields[name] * 2}) for name in fields]
+        sound = plain not in changed
+    except (AttributeError, LookupError, ValueError):
+        sound = False
+    if not sound:
+        needed = " and ".join(["for the number of a frame", *(f"for the {name}" for name in fields)])
+        raise UserError(f"template '{template}' has no place {needed}, as '{example}' has")
+
+
+def why(error: OSError) -> str:
+    """An error of the file system or of a storage in words."""
+    return error.strerror or ("No such file" if isinstance(error, FileNotFoundError) else str(error))
+
+
+def _last_number(name: str) -> int:
+    return int(_DIGITS.findall(name)[-1])

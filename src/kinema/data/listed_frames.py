@@ -1,0 +1,51 @@
+"""How many frames a list says a video has, against the folder that it is in: before a training finds out."""
+
+import logging
+
+import numpy as np
+
+from kinema.data.index import Index
+from kinema.data.sources import Opener
+from kinema.errors import MediaError, UserError
+
+log = logging.getLogger(__name__)
+
+LOOKED_AT = 8
+"""Folders of a dataset that are looked at; `kinema prepare check` looks at all."""
+
+
+def check_counts(index: Index, opener: Opener) -> None:
+    """Compare the listed number of images with that in the folders of a few videos, and log what differs.
+
+    Folders that cannot be opened are passed over: reading them says what is wrong.
+
+    Raises:
+        UserError: all of them hold fewer than listed.
+    """
+    rows = [int(row) for row in np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int))]
+    listed = {row: index.num_frames(row) for row in rows if index.num_frames(row)}
+    found = {row: count for row in listed if (count := _count(index.path(row), opener))}
+    differing = [row for row in found if found[row] != listed[row]]
+    if not differing:
+        return
+    what = "pairs of flow" if opener.source == "flow" else "frames"
+    shown = [
+        f"{index.source}:{index.lines[row]}: {listed[row]} {what} listed, {found[row]} found in {index.path(row)}"
+        for row in differing[:3]
+    ]
+    message = "\n".join([*shown, f"{len(differing)} of {len(found)} folders looked at differ from the list"])
+    if all(found[row] < listed[row] for row in found):
+        hint = (
+            "is it the list of the frames? Of flow there is one pair less"
+            if opener.source == "flow"
+            else f"they are counted from --data.start {opener.first}"
+        )
+        raise UserError(f"{message}: {hint}")
+    log.warning("%s; `kinema prepare check` looks at all of them", message)
+
+
+def _count(folder: str, opener: Opener) -> int:
+    try:
+        return len(opener.open(folder))
+    except MediaError:
+        return 0

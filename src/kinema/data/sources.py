@@ -1,0 +1,56 @@
+"""A video of any kind opened for its frames, from any storage."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kinema.data.flow import open_flow
+from kinema.data.frame_names import numbers_by_template, why
+from kinema.data.rawframes import open_rawframes
+from kinema.data.reader import FrameReader
+from kinema.data.video import Reader, open_video
+from kinema.errors import MediaError
+from kinema.storage import Storage
+
+Source = Literal["video", "rawframes", "flow"]
+"""Video files; or for each video a folder of images, or of pairs of images that hold optical flow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opener:
+    """Opens videos that are all of one kind."""
+
+    source: Source
+    storage: Storage
+    template: str = "auto"
+    """Names of images in a folder; see `open_rawframes` and `open_flow`."""
+    first: int = 1
+    """Number of the first image, for a template."""
+    reader: Reader = "auto"
+    """What decodes video files; see `open_video`."""
+
+    def open(self, path: str, count: int | None = None) -> FrameReader:
+        """Open the video at `path`, a local path or a URL; `count` is how many images are listed for it.
+
+        Raises:
+            MediaError: it cannot be read.
+            UserError: the template is faulty, or the reader does not load.
+        """
+        match self.source:
+            case "rawframes":
+                return open_rawframes(path, template=self.template, count=count, first=self.first, storage=self.storage)
+            case "flow":
+                return open_flow(path, template=self.template, count=count, first=self.first, storage=self.storage)
+            case "video":
+                try:
+                    place = self.storage.local(path)
+                except OSError as error:
+                    raise MediaError(path, why(error)) from None
+                return open_video(place, path=path, reader=self.reader)
+
+    def find_first(self, folder: str) -> int:
+        """The number that images named by `template` are counted from: 0 where `folder` has an image 0, else 1."""
+        try:
+            numbers = numbers_by_template(self.template, folder, self.storage, axis="x" * (self.source == "flow"))
+        except MediaError:  # said again when the folder is read
+            return 1
+        return 0 if 0 in numbers else 1

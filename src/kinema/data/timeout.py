@@ -1,0 +1,60 @@
+"""A limit to the time that one video may take."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TypeVar
+
+from kinema.errors import MediaError
+
+_AGAIN = 1.0  # seconds; code on the way out may swallow one exception (`__del__` does), hardly every one
+_Result = TypeVar("_Result")
+
+
+def within(seconds: float, path: str, read: Callable[[], _Result]) -> _Result:
+    """What `read` returns, unless it takes longer than `seconds` (0: any time) to read the video `path`.
+
+    A timer sends SIGALRM, and its handler raises in whatever Python code runs then. That is between two packets or
+    frames of PyAV and between two images; system calls that wait for a file, a pipe or a server end too. It works alike
+    in a loader's workers and without any, and costs some microseconds. A call into a library that computes is not cut
+    short: torchcodec decodes all frames of a clip in one call, and the limit holds after it. A thread for each video
+    could not be ended either, and a process for each would cost its start and a copy of the clip.
+
+    Signals belong to the main thread: in another one, and on Windows, there is no limit. A timer that was set before
+    goes on afterwards. This is a function and no context manager, as the alarm may ring while `with` is being left,
+    before its `__exit__` could switch it off.
+
+    Raises:
+        MediaError: `read` took too long. It is no OSError or RuntimeError, which readers take for faults of a file.
+    """
+    if not seconds or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        return read()
+    too_long = MediaError(path, f"reading it took longer than {seconds:g} s (--data.decode-timeout)")
+    rang = False
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        nonlocal rang
+        rang = True
+        raise too_long
+
+    started = time.monotonic()
+    delay, interval = signal.getitimer(signal.ITIMER_REAL)
+    handler = signal.signal(signal.SIGALRM, give_up)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+            return read()
+        except Exception:
+            # Of a call that the alarm ended, a library may say anything.
+            if rang:
+                raise too_long from None
+            raise
+        finally:  # the alarm may ring right here, hence the second time below
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
+        if delay:
+            signal.setitimer(signal.ITIMER_REAL, max(delay - (time.monotonic() - started), 1e-6), interval)

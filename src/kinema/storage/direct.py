@@ -1,0 +1,121 @@
+"""Bytes of local files and of whatever fsspec knows by URL."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from kinema.errors import UserError
+
+
+class Storage(Protocol):
+    """Bytes by path; a path is local, or a URL such as `s3://bucket/name`.
+
+    All methods raise OSError when something cannot be read, FileNotFoundError among them when it is not there; and
+    UserError when fsspec lacks a library for the kind of URL.
+    """
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end`, without the last; fewer where the file ends before."""
+
+    def list(self, folder: str) -> Sequence[str]:
+        """Names of the files and folders in `folder`, in no order."""
+
+    def size(self, path: str) -> int:
+        """Bytes in the file."""
+
+    def local(self, path: str) -> str | bytes:
+        """What a video decoder can open: the path itself where it is one of this machine, otherwise the bytes."""
+
+
+class Direct:
+    """Every file read where it lies; see `Storage`."""
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        if is_url(path):
+            return _remotely(path, "cat_file")
+        return Path(path).read_bytes()
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end`, without the last."""
+        if is_url(path):
+            if not _serves_ranges(path):
+                return self.read(path)[start:end]
+            return _remotely(path, "cat_file", start=start, end=end)
+        with Path(path).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def list(self, folder: str) -> Sequence[str]:
+        """Names of the files and folders in `folder`."""
+        if is_url(folder):
+            return [name.rstrip("/").rpartition("/")[2] for name in _remotely(folder, "ls", detail=False)]
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+
+    def size(self, path: str) -> int:
+        """Bytes in the file."""
+        if not is_url(path):
+            return Path(path).stat().st_size
+        size = _remotely(path, "size")
+        if size is None:
+            raise OSError("its size is not known")
+        return int(size)
+
+    def local(self, path: str) -> str | bytes:
+        """The path, or the bytes of a URL."""
+        return self.read(path) if is_url(path) else path
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec is to read `path`."""
+    return "://" in path
+
+
+def check_protocol(url: str) -> None:
+    """See that fsspec can read this kind of URL, before worker processes find out.
+
+    Raises:
+        UserError: it cannot: which library is missing, or which kinds there are.
+    """
+    import fsspec
+
+    protocol = url.partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"'{url}' cannot be read: {error}") from None
+
+
+def _serves_ranges(url: str) -> bool:
+    """Whether parts of a file can be asked for: some web servers then send the whole of it without a word."""
+    protocol, _, host = url.partition("://")
+    host = host.partition("/")[0]
+    if protocol not in ("http", "https"):
+        return True
+    if host not in _WEB_SERVERS_WITH_RANGES:
+        _WEB_SERVERS_WITH_RANGES[host] = len(_remotely(url, "cat_file", start=0, end=1)) == 1
+    return _WEB_SERVERS_WITH_RANGES[host]
+
+
+_WEB_SERVERS_WITH_RANGES: dict[str, bool] = {}
+
+
+def _remotely(url: str, method: str, **arguments: object) -> Any:
+    """Call a method of the file system that `url` belongs to, one per process, which fsspec keeps."""
+    # fsspec takes a noticeable part of a second to import: local files do without.
+    import fsspec
+
+    check_protocol(url)
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+        return getattr(files, method)(path, **arguments)
+    except OSError:
+        raise
+    # Each kind of storage has exceptions of its own library, from timeouts to refused credentials.
+    except Exception as error:
+        raise OSError(str(error) or type(error).__name__) from error

@@ -1,0 +1,121 @@
+"""A local folder that keeps what was read from URLs, up to a size."""
+
+import fcntl
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from kinema.errors import UserError
+from kinema.storage.direct import Storage, is_url
+from kinema.storage.read_through import ReadThrough, sealed, unsealed
+
+log = logging.getLogger(__name__)
+
+_ROOM = 0.9  # Of the limit, what is left after making room: so that it is not made for every new file.
+
+
+class DiskCache(ReadThrough):
+    """Keeps what is read from URLs in `folder`, one file for each; local files are read where they lie.
+
+    All processes of a machine that share the folder hold its limit together, under a lock that only writers take.
+    Reading moves a file to the end of the queue for removal. fsspec has caches of files too, but none with a limit.
+    """
+
+    def __init__(self, behind: Storage, folder: Path, *, limit: int, namespace: str = "") -> None:
+        """`limit` in bytes.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        super().__init__(behind, namespace=namespace)
+        self._folder = folder.absolute()
+        self._limit = limit
+        self._faulty = False
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._total():
+                pass
+        except OSError as error:
+            raise UserError(f"cache folder '{folder}' cannot be written: {error.strerror}") from None
+
+    def keeps(self, path: str) -> bool:
+        """Only what comes from a URL."""
+        return is_url(path)
+
+    def through(self, key: str, fetch: Callable[[], bytes]) -> bytes:
+        """What is kept under `key`; otherwise what `fetch` gives."""
+        file = self._folder / key
+        try:
+            kept = unsealed(file.read_bytes())
+        except OSError:
+            kept = None
+        if kept is not None:
+            with suppress(OSError):  # another process has just made room
+                os.utime(file)
+            return kept
+        data = fetch()
+        try:
+            self._keep(file, sealed(data))
+        except OSError as error:
+            if not self._faulty:
+                log.warning("nothing new is kept in %s: %s", self._folder, error.strerror)
+            self._faulty = True
+        return data
+
+    def _keep(self, file: Path, value: bytes) -> None:
+        if len(value) > self._limit * _ROOM:
+            return
+        with self._total() as total:
+            size = _read_number(total)
+            if size is None or size + len(value) > self._limit:
+                size = self._make_room(len(value))
+            # The sum is written first: a crash in between leaves it too high, which only makes room too early.
+            _write_number(total, size + len(value))
+            handle, name = tempfile.mkstemp(dir=self._folder)
+            try:
+                with os.fdopen(handle, "wb") as temporary:
+                    temporary.write(value)
+                Path(name).replace(file)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def _make_room(self, needed: int) -> int:
+        """Remove what was not read for longest; the size of what remains, which leaves room for `needed` bytes."""
+        with os.scandir(self._folder) as entries:
+            files = [(entry.stat(), entry.path) for entry in entries if entry.name != _TOTAL]
+        size = sum(stat.st_size for stat, _ in files)
+        if size + needed <= self._limit:
+            return size
+        for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
+            if size + needed <= self._limit * _ROOM:
+                break
+            Path(path).unlink(missing_ok=True)
+            size -= stat.st_size
+        return size
+
+    @contextmanager
+    def _total(self) -> Iterator[IO[bytes]]:
+        """The file that holds the size of all others, locked against other writers."""
+        with (self._folder / _TOTAL).open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+
+_TOTAL = "total"
+
+
+def _read_number(file: IO[bytes]) -> int | None:
+    file.seek(0)
+    text = file.read()
+    return int(text) if text.isdigit() else None
+
+
+def _write_number(file: IO[bytes], number: int) -> None:
+    file.truncate(0)
+    file.write(b"%d" % number)
+    file.flush()

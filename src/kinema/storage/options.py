@@ -1,0 +1,68 @@
+"""Where files come from: the one place that puts the parts of the storage layer together."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Gt
+
+from kinema.errors import UserError
+from kinema.storage.direct import Direct, Storage
+from kinema.storage.disk_cache import DiskCache
+from kinema.storage.memcached import Memcached
+
+
+@dataclass(kw_only=True)
+class StorageOptions:
+    """What stands between a run and its files, which are local or at any URL that fsspec knows (s3://, http://, …).
+
+    Caches take files as they were when first read: files that change must be told by another `namespace`.
+    """
+
+    memcached: tuple[str, ...] = ()
+    """Memcached servers `host:port` that keep whatever is read, from disk or URL; empty: none."""
+    memcached_timeout: Annotated[float, Gt(0)] = 1.0
+    """Seconds without an answer after which a server is left alone."""
+    memcached_retry: Annotated[float, Gt(0)] = 30.0
+    """Seconds after which a server that was left alone is tried again."""
+    cache: str = ""
+    """Local folder that keeps what is read from URLs; empty: none."""
+    cache_gib: Annotated[float, Gt(0)] = 20.0
+    """Largest size of that folder in GiB; what was not read for longest makes room."""
+    namespace: str = ""
+    """Part of every name in both caches: another one where files have changed under the same names."""
+
+
+def open_storage(options: StorageOptions) -> Storage:
+    """The storage that `options` describe: Memcached before the local cache before the files themselves.
+
+    It may be sent to other processes, forked or spawned; each has connections of its own.
+
+    Raises:
+        UserError: a server is not `host:port`, or the cache's folder cannot be written.
+    """
+    storage: Storage = Direct()
+    if options.cache:
+        storage = DiskCache(
+            storage, Path(options.cache), limit=round(options.cache_gib * 2**30), namespace=options.namespace
+        )
+    if options.memcached:
+        storage = Memcached(
+            storage,
+            tuple(map(_server, options.memcached)),
+            timeout=options.memcached_timeout,
+            retry=options.memcached_retry,
+            namespace=options.namespace,
+        )
+    return storage
+
+
+def _server(text: str) -> tuple[str, int]:
+    """`host:port`, or `[address]:port` for IPv6."""
+    parts = re.fullmatch(r"\[([0-9a-fA-F:]+)\]:(\d{1,5})|([^\s:\[\]]+):(\d{1,5})", text)
+    address, port, host, port_of_host = parts.groups() if parts else (None,) * 4
+    number = int(port or port_of_host or 0)
+    if not 0 < number < 2**16:
+        raise UserError(f"memcached server '{text}' is not host:port, as 10.0.0.1:11211 is")
+    return address or host or "", number

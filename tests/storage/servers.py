@@ -1,0 +1,125 @@
+"""Real servers for tests: Memcached processes, and a web server in a thread."""
+
+import getpass
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pymemcache.client.base import Client
+
+
+class MemcachedServer:
+    """A Memcached of one's own on this machine."""
+
+    def __init__(self, port: int = 0) -> None:
+        program = shutil.which("memcached")
+        if program is None:
+            pytest.skip("no memcached here: apt-get install memcached, or brew install memcached")
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        arguments = ["-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-m", "64", "-t", "1", "-u", getpass.getuser()]
+        self.process = subprocess.Popen([program, *arguments])
+        wait_for(self.port)
+
+    def client(self) -> Client:
+        """A connection that knows nothing of Kinema."""
+        return Client(("127.0.0.1", self.port), timeout=5)
+
+    @property
+    def items(self) -> int:
+        """How many values the server holds."""
+        return int(self.client().stats()[b"curr_items"])
+
+    def hang(self) -> None:
+        """Stop answering without closing connections."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def memcached_servers(count: int) -> Iterator[list[MemcachedServer]]:
+    servers: list[MemcachedServer] = []
+    try:
+        for _ in range(count):
+            servers.append(MemcachedServer())
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+class WebServer:
+    """Serves `folder` as files under `url`; `requests` counts GETs by path.
+
+    Python's own web server knows no ranges of bytes, which `ranges` adds.
+    """
+
+    def __init__(self, folder: Path, *, ranges: bool = False) -> None:
+        self.requests = requests = Counter[str]()
+
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests[self.path] += 1
+                asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+                if asked and ranges and Path(self.translate_path(self.path)).is_file():
+                    self.send_part(int(asked[1]), int(asked[2]) + 1)
+                else:
+                    super().do_GET()
+
+            def send_part(self, start: int, end: int) -> None:
+                part = Path(self.translate_path(self.path)).read_bytes()[start:end]
+                self.send_response(206)
+                self.send_header("Content-Length", str(len(part)))
+                self.end_headers()
+                self.wfile.write(part)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@contextmanager
+def web_server(folder: Path, *, ranges: bool = False) -> Iterator[WebServer]:
+    web = WebServer(folder, ranges=ranges)
+    thread = threading.Thread(target=web.server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield web
+    finally:
+        web.server.shutdown()
+        web.server.server_close()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    for _ in range(500):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise TimeoutError(f"nothing listens at port {port}")
