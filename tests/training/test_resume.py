@@ -31,14 +31,15 @@ VARIANTS = {
         "train_clip__crop__flip_pairs": "0:1",
         "data__workers": "1",
     },
-    "two processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},
+    "2 processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},
+    "3 processes": {"data__workers": "1", "data__batch_size": "1", "data__reader": "pyav"},
 }
 
 
 def command(sample: Path, work_dir: Path, variant: str) -> list[str]:
     launcher = [sys.executable]
-    if "two processes" in variant:
-        launcher += ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    if "processes" in variant:
+        launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={variant[0]}", "--standalone"]
     # 32 training videos in steps of 4: checkpoints after steps 3, 6, 8 (an epoch), 9, 12, 15, 16.
     options = tiny_arguments(sample, training__checkpoint_every="3", **VARIANTS[variant])
     return [*launcher, "-m", "kinema", "train", RECIPE, "--work-dir", str(work_dir), "--resume", *options]
@@ -61,7 +62,10 @@ def wait_for_step(process: subprocess.Popen[str], work_dir: Path, step: int) -> 
         time.sleep(0.005)
 
 
-@pytest.fixture(scope="module", params=list(VARIANTS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name[0] == "3" else name for name in VARIANTS],
+)
 def undisturbed(
     request: pytest.FixtureRequest, sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
@@ -93,7 +97,7 @@ def test_sigterm_saves_and_asks_to_be_requeued(sample: Path, tmp_path: Path, und
     wait_for_step(process, tmp_path, 5)
     process.terminate()
     errors = process.communicate(timeout=120)[1]
-    if "two processes" not in variant:  # torchrun has exit codes of its own
+    if "processes" not in variant:  # torchrun has exit codes of its own
         assert process.returncode == 75, errors
     assert "--resume continues" in errors
     saved = json.loads((tmp_path / "checkpoints/last/training.json").read_text())["position"]["step"]

@@ -27,17 +27,20 @@ def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
     """The device of this process.
 
     Raises:
-        UserError: a GPU is asked for and there is none, or fp16 is asked for without one.
+        UserError: a GPU is asked for and there is none, or none for this process, or fp16 is asked for without one.
     """
     has_gpu = torch.cuda.is_available()
     if options.device == "cuda" and not has_gpu:
-        raise UserError(
-            "--runtime.device cuda: torch finds no GPU; `kinema train … --runtime.device cpu` works without"
-        )
+        raise UserError("--runtime.device cuda: torch finds no GPU; --runtime.device cpu works without")
     if options.device == "cpu" or not has_gpu:
         if options.precision == "fp16":
             raise UserError("--runtime.precision fp16 needs a GPU; on a CPU use bf16 or fp32")
         return torch.device("cpu")
+    if local_rank >= (gpus := torch.cuda.device_count()):
+        raise UserError(
+            f"process {local_rank} of this machine finds no GPU of its own, there are {gpus}: "
+            f"start at most {gpus} processes (torchrun --nproc-per-node {gpus})"
+        )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 

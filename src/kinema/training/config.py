@@ -22,6 +22,8 @@ class TrainingOptions:
 
     seed: Annotated[int, Ge(0)] = 0
     """Decides every random choice: weights, order, crops, dropout."""
+    init: str = ""
+    """A trained model whose weights to start from, instead of the recipe's: a run folder or a checkpoint."""
     accumulate: Annotated[int, Ge(1)] = 1
     """Batches whose gradients make one step."""
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.0

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 
@@ -45,27 +46,34 @@ def train(
         work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png` and
             `tensorboard/`; `runs/RECIPE` when empty.
         resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none.
-        init: a trained model whose weights to start from; empty: the config says.
+        init: sets the config's `training.init`, a trained model whose weights to start from.
 
     Returns:
-        The metrics (fractions) of the last validation of this call; empty when it validated nothing, as when a finished
-        run is resumed.
+        The metrics (fractions) of the run's last validation; empty without validation videos.
 
     Raises:
         UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
         InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
     """
     work_dir = Path(work_dir or Path("runs") / Path(config.recipe or "unnamed").name.replace(":", "_"))
+    if init:
+        config = deepcopy(config)
+        config.training.init = str(init)
     with joined(config.runtime) as process, StopRequest().listening() as stop:
-        run = set_up(config, process, work_dir=work_dir, resume=resume, init=Path(init) if init else None)
+        run = set_up(config, process, work_dir=work_dir, resume=resume)
         try:
             metrics = _loop(run, stop)
         finally:
             run.close()
+        rows = read_rows(work_dir / "metrics.jsonl")
         if process.is_main:
-            draw_curves(read_rows(work_dir / "metrics.jsonl"), work_dir / "curves.png")
+            draw_curves(rows, work_dir / "curves.png")
             log.info("done: everything is in %s", work_dir)
-        return metrics
+        return metrics or next((_metrics(row) for row in reversed(rows) if "loss" not in row), {})
+
+
+def _metrics(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name not in ("step", "epoch")}
 
 
 def _loop(run: Run, stop: StopRequest) -> dict[str, float]:

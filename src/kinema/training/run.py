@@ -12,7 +12,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from kinema.config import dump
 from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile, Batch
 from kinema.data.dataset import VideoDataset
@@ -26,7 +25,6 @@ from kinema.inference.evaluation import evaluation_batches
 from kinema.inference.model_files import ModelDescription
 from kinema.inference.runtime import place
 from kinema.models import Recognizer
-from kinema.storage import write_text
 from kinema.training import multigrid
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint
 from kinema.training.config import Config
@@ -34,7 +32,7 @@ from kinema.training.distributed import Process
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
 from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
-from kinema.training.setup import empty_model, first_model, open_videos, prepare_work_dir
+from kinema.training.setup import empty_model, first_model, open_videos, prepare_work_dir, write_config
 
 log = logging.getLogger(__name__)
 
@@ -109,17 +107,17 @@ class Run:
             self.record.close()
 
 
-def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, init: Path | None) -> Run:
+def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool) -> Run:
     """Put a run together, new or as its last checkpoint left it.
 
     Raises:
-        UserError: the data, `init` or `work_dir` cannot be used.
+        UserError: the data, the model to start from or `work_dir` cannot be used.
     """
     checkpoints, listing = work_dir / "checkpoints", work_dir / "bad_files.csv"
     process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
     resuming = resume and (checkpoints / "last").exists()
     train_videos, val_videos, classes, config = open_videos(config)
-    model = empty_model(config) if resuming else first_model(config, classes, init=init, process=process)
+    model = empty_model(config) if resuming else first_model(config, classes, process)
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
     plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
@@ -138,7 +136,7 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool, in
         raise UserError("--training.precise-bn takes statistics before a validation: it needs --data.val")
     # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
     decoder = reader_in_use(config.data.reader) if config.data.source == "video" else "simplejpeg and Pillow"
-    process.first_does(lambda: write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe)))
+    process.first_does(lambda: write_config(config, work_dir / "config.yaml", resuming=resuming))
     if process.is_main:
         log.info("%s: %d videos, %d steps an epoch", config.recipe, len(train_videos), steps_per_epoch)
         log.info("frames are decoded by %s", decoder)

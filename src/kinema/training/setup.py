@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from kinema.config import dump, read
 from kinema.data.annotations import check_labels
 from kinema.data.dataset import open_train_index, open_val_index
 from kinema.data.index import Index
 from kinema.errors import UserError
 from kinema.inference.model_files import check_same_weights, find_model, read_description, read_weights
 from kinema.models import Recognizer, build, load_pretrained
-from kinema.storage import settled
+from kinema.storage import settled, write_text
 from kinema.training.config import Config
 from kinema.training.distributed import Process
 
@@ -51,15 +52,15 @@ def open_videos(config: Config) -> tuple[Index, Index | None, tuple[str, ...], C
     return train, val, classes, config
 
 
-def first_model(config: Config, classes: tuple[str, ...], *, init: Path | None, process: Process) -> Recognizer:
-    """The model with the weights that a new training starts from: `init`'s, or ImageNet's, or random ones.
+def first_model(config: Config, classes: tuple[str, ...], process: Process) -> Recognizer:
+    """The model with the weights that a new training starts from: another model's, or ImageNet's, or random ones.
 
     Raises:
-        UserError: `init` is no model or of another architecture, or ImageNet's weights cannot be had.
+        UserError: `training.init` is no model or of another architecture, or ImageNet's weights cannot be had.
     """
     model = empty_model(config)
-    if init is not None:
-        _load_init(model, classes, init)
+    if config.training.init:
+        _load_init(model, classes, Path(config.training.init))
     elif config.model.pretrained != "none":
         # Downloaded once; the others then find the file.
         process.first_does(lambda: load_pretrained(model, config.model))
@@ -100,3 +101,18 @@ def prepare_work_dir(work_dir: Path, *, resume: bool) -> None:
         settled(work_dir / "checkpoints" / name)
     if not (work_dir / "checkpoints" / "last").exists():
         (work_dir / "bad_files.csv").unlink(missing_ok=True)  # of a run that ended before it began
+
+
+def write_config(config: Config, file: Path, *, resuming: bool) -> None:
+    """Keep the config in the run's folder; say what a resumed run does otherwise than it began.
+
+    Raises:
+        UserError: the folder's config is damaged.
+    """
+    before = read(file)[1] if resuming and file.exists() else None
+    write_text(file, dump(config, recipe=config.recipe))
+    if before is not None:
+        now = read(file)[1]
+        changes = [f"{key} {before.get(key)} → {now.get(key)}" for key in now if before.get(key) != now.get(key)]
+        if changes:
+            log.warning("resumed with other options than the run had: %s", ", ".join(changes))

@@ -1,0 +1,50 @@
+"""What a run keeps of how it was begun."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from kinema.config import read
+from kinema.errors import UserError
+from kinema.inference.runtime import RuntimeOptions, pick_device
+from kinema.training import train
+from tests.conftest import tiny_config
+
+
+def test_a_finished_run_answers_again_with_its_last_metrics(sample: Path, tiny_run: Path, tmp_path: Path) -> None:
+    work_dir = shutil.copytree(tiny_run, tmp_path / "run")
+    before = (work_dir / "metrics.jsonl").read_text()
+    found = train(tiny_config(sample), work_dir=work_dir, resume=True)
+    assert set(found) == {"top1", "top5", "mean_class", "videos", "bad_files"}
+    assert f'"top1": {found["top1"]}' in before.splitlines()[-1]
+    assert (work_dir / "metrics.jsonl").read_text() == before
+
+
+def test_options_that_changed_are_said_when_resuming(
+    sample: Path, tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    work_dir = shutil.copytree(tiny_run, tmp_path / "run")
+    with caplog.at_level(logging.WARNING):
+        train(tiny_config(sample, task__label_smoothing="0.2"), work_dir=work_dir, resume=True)
+    said = [record.getMessage() for record in caplog.records if "other options" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].endswith("task.label_smoothing 0.0 → 0.2")
+    assert read(work_dir / "config.yaml")[1]["task.label_smoothing"] == "0.2"
+
+
+def test_the_model_to_start_from_stands_in_the_config(sample: Path, tiny_run: Path, tmp_path: Path) -> None:
+    config = tiny_config(sample, schedule__epochs="1")
+    train(config, work_dir=tmp_path / "run", init=tiny_run)
+    assert read(tmp_path / "run" / "config.yaml")[1]["training.init"] == str(tiny_run)
+    assert config.training.init == ""
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch says of a machine with two GPUs stands in for one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="start at most 2 processes"):
+        pick_device(RuntimeOptions(), 2)
