@@ -53,7 +53,8 @@ def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    clips = torch.randint(0, 256, (2, 3, config.train_clip.sampling.frames, 64, 64), dtype=torch.uint8)
+    channels = 2 if config.data.source == "flow" else 3
+    clips = torch.randint(0, 256, (2, channels, config.train_clip.sampling.frames, 64, 64), dtype=torch.uint8)
     labels = torch.tensor([1, 3])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     losses = []
@@ -156,6 +157,7 @@ def test_3d_models_are_trained_as_the_spec_says(
     ("name", "expected"),
     [
         ("tsn_r50_1x1x3_75e_ucf101_rgb", (101, 32, 0.00128, 5e-4, 40, 75, ())),
+        ("tsn_r50_1x1x3_110e_kinetics400_flow", (400, 32, 0.005, 1e-4, 40, 110, (70, 100))),
         ("tsn_r50_1x1x8_50e_hmdb51_rgb", (51, 32, 0.025, 1e-4, 40, 50, (20, 40))),
         ("tsn_r50_1x1x8_50e_sthv1_rgb", (174, 16, 0.02, 5e-4, 20, 50, (20, 40))),
         ("tsn_r50_1x1x8_50e_sthv2_rgb", (174, 16, 0.02, 1e-4, 40, 50, (20, 40))),

@@ -64,7 +64,8 @@ def _rows(configs: Mapping[str, Config]) -> Iterator[_Row]:
             key = f"{config.model} {frames} {size}"
             if key not in known:
                 with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
-                    known[key] = complexity(build(config.model), (1, 3, frames, size, size))
+                    channels = 2 if config.data.source == "flow" else 3
+                    known[key] = complexity(build(config.model), (1, channels, frames, size, size))
             parameters, macs = known[key]
             clip = f"{frames}×{size}×{size}"
             yield _Row(recipe=name, task="recognition", clip=clip, parameters=parameters, gmacs=macs / 1e9)

@@ -1,7 +1,9 @@
 """Weights of other tools' checkpoints for Kinema's models."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from torch import Tensor, nn
@@ -14,32 +16,70 @@ from kinema.models.slowfast import SlowFastBackbone
 Source = Literal["mmaction2", "pyslowfast", "tsm", "torchvision"]
 
 
-def load_foreign_state_dict(model: Recognizer, state_dict: Mapping[str, Tensor], *, source: Source) -> None:
-    """Fill `model` with the weights of a state dict that follows `source`'s names.
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """A key of another tool's state dict that has no counterpart in a model, or one of another shape."""
+
+    key: str
+    """The other tool's name."""
+    found: tuple[int, ...] | None
+    """Shape in the state dict; None where the key is missing there."""
+    wanted: tuple[int, ...] | None
+    """Shape in the model; None where the model knows no such key."""
+
+    @property
+    def kind(self) -> str:
+        """What is wrong, as messages say it."""
+        if self.found is None:
+            return "missing"
+        return "unknown" if self.wanted is None else "of another shape"
+
+
+def foreign_misfits(model: Recognizer, state_dict: Mapping[str, Tensor], *, source: Source) -> list[Misfit]:
+    """Where a state dict that follows `source`'s names does not fit `model`: missing, unknown, then misshaped keys.
 
     Old checkpoints lack batch norm's counters of batches, which no recognizer reads: these may be missing.
+    """
+    names = foreign_names(model, source)
+    wanted = {names[key]: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state_dict.items()}
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
+    unknown = sorted(found.keys() - wanted)
+    misshaped = [name for name in wanted if name in found and found[name] != wanted[name]]
+    return [Misfit(key=key, found=found.get(key), wanted=wanted.get(key)) for key in (*missing, *unknown, *misshaped)]
+
+
+def load_foreign_state_dict(
+    model: Recognizer, state_dict: Mapping[str, Tensor], *, source: Source, allow_missing: Sequence[str] = ()
+) -> None:
+    """Fill `model` with the weights of a state dict that follows `source`'s names.
+
+    Old checkpoints lack batch norm's counters of batches, which no recognizer reads: these may be missing. So may keys
+    that one of the patterns `allow_missing` fits (`*` and `?` as in a shell), here or there: what `model` does not find
+    stays as it was.
 
     Raises:
         UserError: A key is missing, unknown or of another shape; the model is then left as it was.
     """
-    names = foreign_names(model, source)
-    own = model.state_dict()
-    present = {key: name for key, name in names.items() if name in state_dict}
-    missing = [name for name in names.values() if name not in state_dict and not name.endswith("num_batches_tracked")]
-    unknown = state_dict.keys() - names.values()
-    misshaped = [
-        f"{name} {list(state_dict[name].shape)} instead of {list(own[key].shape)}"
-        for key, name in present.items()
-        if state_dict[name].shape != own[key].shape
-    ]
-    if missing or unknown or misshaped:
-        faults = (("missing", missing), ("unknown", sorted(unknown)), ("of another shape", misshaped))
+    misfits = foreign_misfits(model, state_dict, source=source)
+    if faults := [misfit for misfit in misfits if not any(fnmatchcase(misfit.key, one) for one in allow_missing)]:
+        kinds: dict[str, list[str]] = {}
+        for misfit in faults:
+            kinds.setdefault(misfit.kind, []).append(_described(misfit))
         raise UserError(
             f"the {source} state dict does not fit this {type(model).__name__}: "
-            + "; ".join(_summary(kind, keys) for kind, keys in faults if keys)
+            + "; ".join(_summary(kind, keys) for kind, keys in kinds.items())
         )
-    weights = {key: state_dict[name] for key, name in present.items()}
-    model.load_state_dict(own | _with_head_turned(model, weights, source, back=False))
+    unfit = {misfit.key for misfit in misfits}
+    names = foreign_names(model, source)
+    weights = {key: state_dict[name] for key, name in names.items() if name in state_dict and name not in unfit}
+    model.load_state_dict(model.state_dict() | _with_head_turned(model, weights, source, back=False))
+
+
+def _described(misfit: Misfit) -> str:
+    if misfit.found is None or misfit.wanted is None:
+        return misfit.key
+    return f"{misfit.key} {list(misfit.found)} instead of {list(misfit.wanted)}"
 
 
 def _summary(kind: str, keys: list[str]) -> str:
@@ -57,7 +97,7 @@ def _with_head_turned(
     model: Recognizer, weights: dict[str, Tensor], source: Source, *, back: bool
 ) -> dict[str, Tensor]:
     """PySlowFast's head reads the slow pathway's features first, Kinema's and MMAction2's the fast one's."""
-    if source != "pyslowfast" or not isinstance(model.backbone, SlowFastBackbone):
+    if source != "pyslowfast" or not isinstance(model.backbone, SlowFastBackbone) or "fc.weight" not in weights:
         return weights
     slow = model.backbone.slow.out_channels
     return weights | {"fc.weight": weights["fc.weight"].roll(slow if back else -slow, dims=1)}

@@ -13,6 +13,8 @@ from torchvision.models import get_weight
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone
+from kinema.models.foreign import foreign_names
+from kinema.models.recognizer import Recognizer
 
 
 def load_imagenet(backbone: Backbone) -> None:
@@ -53,6 +55,29 @@ def fill_from_2d(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
     own = backbone.state_dict()
     weights = {key: _inflated(value, own[key]) for key, value in state_dict.items() if not key.startswith("fc.")}
     backbone.load_state_dict(own | weights)
+
+
+def inflated_state_dict(model: Recognizer, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of torchvision's 2D ResNets as `load_foreign_state_dict` takes it for `model`, source torchvision.
+
+    Kernels are inflated as `fill_from_2d` says; the classifier is kept. What has no place in `model` stays as it is.
+    """
+    own, names = model.state_dict(), foreign_names(model, "torchvision")
+    places = {key.removeprefix("backbone."): key for key in own}
+    weights = {}
+    for name, value in state_dict.items():
+        if name not in places:
+            weights[name] = value
+        else:
+            like = own[places[name]]
+            weights[names[places[name]]] = _inflated(value, like) if _alike_in_space(value, like) else value
+    return weights
+
+
+def _alike_in_space(weight: Tensor, like: Tensor) -> bool:
+    """Whether a 2D kernel is as high, wide and deep as `like`, but perhaps for its input, which may be colours."""
+    sizes = [(tensor.shape[0], *tensor.shape[-2:]) for tensor in (weight, like) if tensor.dim() >= 4]
+    return weight.dim() == 4 and sizes[1:] == sizes[:1] and weight.shape[1] in (3, like.shape[1])
 
 
 def _inflated(weight: Tensor, like: Tensor) -> Tensor:

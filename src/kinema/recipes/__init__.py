@@ -11,7 +11,7 @@ from pathlib import Path
 from kinema.config import apply, leaves
 from kinema.errors import UserError, did_you_mean
 from kinema.models import Recognizer, build
-from kinema.recipes import i3d, r2plus1d, sample, slowfast, tsm, tsn
+from kinema.recipes import i3d, r2plus1d, sample, slowfast, torchvision_models, tsm, tsn
 from kinema.training import Config
 
 RECIPES: dict[str, Callable[[], Config]] = {
@@ -22,6 +22,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
         tsn.tsn_r18_video_1x1x3_100e_kinetics400_rgb,
         tsn.tsn_r101_video_1x1x3_100e_kinetics400_rgb,
         tsn.tsn_r50_video_1x1x8_100e_kinetics400_rgb,
+        tsn.tsn_r50_1x1x3_110e_kinetics400_flow,
         tsn.tsn_r50_1x1x3_75e_ucf101_rgb,
         tsn.tsn_r50_video_1x1x3_75e_ucf101_rgb,
         tsn.tsn_r50_1x1x8_50e_hmdb51_rgb,
@@ -84,6 +85,9 @@ RECIPES: dict[str, Callable[[], Config]] = {
         r2plus1d.r2plus1d_r34_32x2x1_180e_kinetics400_rgb,
         r2plus1d.r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb,
         r2plus1d.r2plus1d_r18_video_16x2x1_small_rgb,
+        torchvision_models.r2plus1d_18_video_16x2x1_225e_kinetics400_rgb,
+        torchvision_models.r3d_18_video_16x2x1_225e_kinetics400_rgb,
+        torchvision_models.mc3_18_video_16x2x1_225e_kinetics400_rgb,
         sample.tsm_r18_video_1x1x8_sample_rgb,
         sample.tsn_r18_video_1x1x8_sample_rgb,
     )

@@ -57,6 +57,19 @@ def tsn_r50_video_1x1x8_100e_kinetics400_rgb() -> Config:
     return config
 
 
+def tsn_r50_1x1x3_110e_kinetics400_flow() -> Config:
+    """5 fields of optical flow from each of 3 segments, as `kinema prepare flow` writes them, longer and slower."""
+    config = tsn_r50_1x1x3_100e_kinetics400_rgb()
+    config.model = TSNOptions(num_classes=400, depth=50, dropout=0.4, flow_fields=5, pretrained="imagenet")
+    config.data.source = "flow"
+    config.train_clip = TrainClip(sampling=segments(3), crop=TrainCrop(box=RandomResizedCrop(), size=224))
+    for sampling in (config.train_clip.sampling, config.val_views.sampling, config.test_views.sampling):
+        sampling.clip_len = 5
+    config.optim = SGD(lr=0.005, lr_batch=256, clip_norm=40)
+    config.schedule = StepSchedule(epochs=110, milestones=(70, 100))
+    return config
+
+
 def tsn_r50_1x1x3_75e_ucf101_rgb() -> Config:
     """ResNet-50 from ImageNet on rawframes of UCF101, at one low learning rate."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()

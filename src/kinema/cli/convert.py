@@ -1,0 +1,66 @@
+"""`kinema convert CHECKPOINT --from TOOL --output FOLDER` and `kinema convert MODEL --to mmaction2 --output FILE`."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kinema.cli.arguments import parse
+from kinema.errors import UserError
+from kinema.inference.convert import convert, convert_to_mmaction2
+from kinema.models.foreign import Source
+from kinema.recipes import RECIPES, config_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Make a model out of another tool's checkpoint, or a checkpoint for MMAction2 out of a model.
+
+    `kinema convert CHECKPOINT --from TOOL --output FOLDER` leaves a model that test, predict and train --init take.
+    torchvision's 2D ResNets fit TSN and TSM, and 3D models get them inflated.
+    `kinema convert MODEL --to mmaction2 --output FILE.pth` is the way back.
+    """
+
+    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT|MODEL")]
+    """A file of weights (.pth, .pyth, .pth.tar …); for --to a run, a checkpoint folder or a model.safetensors."""
+    output: Annotated[Path, tyro.conf.arg(metavar="FOLDER|FILE")]
+    """Receives the model; for --to the file to write."""
+    source: Annotated[Source | None, tyro.conf.arg(name="from")] = None
+    """Tool that the checkpoint is from."""
+    target: Annotated[Literal["mmaction2"] | None, tyro.conf.arg(name="to")] = None
+    """Tool to write a checkpoint for."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
+    """Recipe whose model the weights are of, also my_file.py:function; when not given, the one that they fit."""
+    classes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File with one class name a line. When not given: Kinetics-400's and ImageNet's names where these are told apart,
+    else numbers."""
+    allow_missing: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATTERN")] = ()
+    """Keys, with * and ? as in a shell, that may be missing in the checkpoint, which then keep random weights, or in
+    the model, which are then left out."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Convert."""
+    options = parse(Options, arguments, command="convert")
+    if (options.source is None) == (options.target is None):
+        raise UserError("which way? --from TOOL for another tool's checkpoint, or --to mmaction2 for a model")
+    if options.source is None:
+        convert_to_mmaction2(options.checkpoint, options.output)
+        log.info("checkpoint for MMAction2: %s", options.output)
+        return 0
+    recipes = [options.recipe] if options.recipe else [*RECIPES]
+    convert(
+        options.checkpoint,
+        options.output,
+        {name: config_of(name).describe(()) for name in recipes},
+        source=options.source,
+        classes=options.classes,
+        allow_missing=options.allow_missing,
+    )
+    log.info("model: %s", options.output)
+    return 0

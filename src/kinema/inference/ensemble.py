@@ -1,0 +1,220 @@
+"""Scores of videos that were kept (`kinema test --dump`), alone or of several models together, and their metrics."""
+
+import logging
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinema.data.annotations import read_index
+from kinema.data.class_folders import VIDEO_SUFFIXES
+from kinema.data.index import Kind
+from kinema.errors import UserError
+from kinema.recognition import RecognitionMetrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Videos:
+    """Videos that a file names, with their labels (n,) int64 if it has them."""
+
+    origin: Path
+    paths: list[str]
+    labels: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Results(_Videos):
+    """Videos with their probabilities (n, classes) float64, and the classes' names if they are known."""
+
+    scores: NDArray[np.float64]
+    classes: tuple[str, ...] | None
+
+
+def evaluate_results(
+    results: Sequence[Path],
+    *,
+    weights: Sequence[float] = (),
+    ground_truth: Path | None = None,
+    kind: Kind = "video",
+    root: str = "",
+    average: Literal["prob", "score"] = "prob",
+    skip_missing: bool = False,
+) -> dict[str, float]:
+    """Metrics of the weighted average of several results, as `kinema test` computes them: for two streams, RGB and flow
+    (Simonyan & Zisserman 2014, section 2).
+
+    Videos are the same when their names are: the file's or folder's, without a video file's suffix, and as many of the
+    folders above as it takes to tell a file's videos apart. A stream may so have its videos elsewhere, or as folders.
+
+    Args:
+        results: npz files with `paths` (n,) text and `scores` (n, classes) probabilities; `labels` (n,) integers and
+            `classes` (classes,) text when known.
+        weights: of each result; empty: all count the same.
+        ground_truth: an npz with `paths` and `labels`, or annotations as `read_index` takes them; None: the labels in
+            the results.
+        kind: what annotations list.
+        root: folder or URL that relative paths in annotations start from; empty: the file's own folder.
+        average: probabilities (prob), or their logarithms (score): logits, but for a constant that changes nothing.
+        skip_missing: leave out videos that a result lacks, instead of refusing.
+
+    Returns:
+        `top1`, `top5`, `mean_class` (fractions) and `videos` (a count).
+
+    Raises:
+        UserError: a file cannot be read or holds something else; the results have other classes, labels or videos; the
+            weights are not as many as the results, or negative.
+    """
+    shares = _shares(weights, len(results))
+    streams = [_read_results(path) for path in results]
+    classes = _same_classes(streams)
+    truth: _Videos = streams[0] if ground_truth is None else _read_truth(ground_truth, classes, kind=kind, root=root)
+    if truth.labels is None:
+        raise UserError(f"{truth.origin} has no labels: name the videos' labels with --ground-truth")
+    order = _same_videos([truth, *streams], skip_missing=skip_missing)
+    labels = truth.labels[order[0]]
+    count = streams[0].scores.shape[1]
+    averaged = np.zeros((len(labels), count))
+    for stream, rows, share in zip(streams, order[1:], shares, strict=True):
+        _check_same_labels(truth, stream, labels, rows)
+        scores = stream.scores[rows]
+        averaged += share * (scores if average == "prob" else np.log(np.maximum(scores, np.finfo(np.float32).tiny)))
+    if outside := labels[(labels < 0) | (labels >= count)].tolist():
+        raise UserError(f"{truth.origin}: label {outside[0]}, but the results are of {count} classes, counted from 0")
+    metrics = RecognitionMetrics(count, torch.device("cpu"))
+    metrics.update(torch.from_numpy(averaged), torch.from_numpy(labels))
+    return metrics.compute()[0]
+
+
+def _shares(weights: Sequence[float], count: int) -> list[float]:
+    if not count:
+        raise UserError("which results? --results a.npz b.npz, as `kinema test MODEL --dump a.npz` writes them")
+    weights = weights or [1.0] * count
+    if len(weights) != count:
+        raise UserError(f"{len(weights)} weights for {count} results: --weights needs one for each")
+    if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights):
+        raise UserError(f"--weights {' '.join(map(str, weights))}: none may be negative, and one must be above 0")
+    return [weight / sum(weights) for weight in weights]
+
+
+def _read_results(path: Path) -> _Results:
+    arrays = _read_npz(path, ("paths", "scores"))
+    if arrays["scores"].dtype.kind != "f":
+        raise UserError(f"{path}: scores are {arrays['scores'].dtype}; expected probabilities, which are floats")
+    scores = np.asarray(arrays["scores"], np.float64)
+    if scores.ndim != 2 or len(scores) != len(arrays["paths"]) or not len(scores):
+        raise UserError(f"{path}: scores of shape {scores.shape} for {len(arrays['paths'])} paths; expected a row each")
+    sums = scores.sum(axis=1)
+    if not (scores.min() >= 0 and abs(sums - 1).max() < 0.01):  # false for NaN too
+        raise UserError(
+            f"{path}: scores are not probabilities, which sum to 1 in each row: the smallest is {scores.min():g}, "
+            f"sums are {sums.min():g} to {sums.max():g}; `kinema test --dump` writes probabilities"
+        )
+    classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
+    if classes is not None and len(classes) != scores.shape[1]:
+        raise UserError(f"{path}: {len(classes)} class names for scores of {scores.shape[1]} classes")
+    return _Results(
+        origin=path,
+        paths=[str(one) for one in arrays["paths"]],
+        labels=_labels(path, arrays),
+        scores=scores,
+        classes=classes,
+    )
+
+
+def _read_truth(path: Path, classes: tuple[str, ...] | None, *, kind: Kind, root: str) -> _Videos:
+    if path.suffix == ".npz":
+        arrays = _read_npz(path, ("paths", "labels"))
+        return _Videos(origin=path, paths=[str(one) for one in arrays["paths"]], labels=_labels(path, arrays))
+    index = read_index(path, kind=kind, root=root, classes=classes)
+    paths = [index.path(row) for row in range(len(index))]
+    return _Videos(origin=path, paths=paths, labels=index.labels.numpy().astype(np.int64))
+
+
+def _read_npz(path: Path, needed: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays: dict[str, NDArray[np.generic]] = dict(content)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as an npz file of arrays: {error}") from error
+    if lacking := [name for name in needed if name not in arrays]:
+        raise UserError(f"{path} has no {' and no '.join(lacking)}; it holds {', '.join(arrays) or 'nothing'}")
+    return arrays
+
+
+def _labels(path: Path, arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.int64] | None:
+    if "labels" not in arrays:
+        return None
+    labels = arrays["labels"]
+    if labels.dtype.kind not in "iu" or labels.shape != (len(arrays["paths"]),):
+        raise UserError(f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected an integer for each path")
+    return labels.astype(np.int64)
+
+
+def _same_classes(streams: Sequence[_Results]) -> tuple[str, ...] | None:
+    first = streams[0]
+    for other in streams[1:]:
+        counts = [stream.scores.shape[1] for stream in (first, other)]
+        if counts[0] != counts[1]:
+            raise UserError(f"{first.origin} has scores of {counts[0]} classes, {other.origin} of {counts[1]}")
+        if first.classes and other.classes and first.classes != other.classes:
+            i = next(i for i, pair in enumerate(zip(first.classes, other.classes, strict=True)) if pair[0] != pair[1])
+            raise UserError(
+                f"{first.origin} and {other.origin} name classes differently: class {i} is '{first.classes[i]}' in one "
+                f"and '{other.classes[i]}' in the other"
+            )
+    return next((stream.classes for stream in streams if stream.classes), None)
+
+
+def _same_videos(files: Sequence[_Videos], *, skip_missing: bool) -> list[list[int]]:
+    """For each file its rows of the videos that all have, in the order of the first file."""
+    depth = max(_depth(file) for file in files)
+    rows = [{_name(path, depth): row for row, path in enumerate(file.paths)} for file in files]
+    everywhere = [name for name in rows[0] if all(name in names for names in rows)]
+    for file, names in zip(files, rows, strict=True):
+        alone = [name for name in names if any(name not in others for others in rows)]
+        if alone and not skip_missing:
+            raise UserError(
+                f"not the same videos: of {len(names)} in {file.origin}, {len(alone)} are missing elsewhere "
+                f"({', '.join(alone[:3])}{', …' if len(alone) > 3 else ''}); --skip-missing leaves them out"
+            )
+        if alone:
+            log.warning("%s: %d of %d videos are left out, which others lack", file.origin, len(alone), len(names))
+    if not everywhere:
+        raise UserError(f"no video is in all of {', '.join(str(file.origin) for file in files)}")
+    return [[names[name] for name in everywhere] for names in rows]
+
+
+def _depth(file: _Videos) -> int:
+    """How many parts of the paths it takes to tell the videos of a file apart."""
+    longest = max((path.count("/") + 1 for path in file.paths), default=1)
+    for depth in range(1, longest + 1):
+        if len({_name(path, depth) for path in file.paths}) == len(file.paths):
+            return depth
+    counts = Counter(_name(path, longest) for path in file.paths)
+    raise UserError(f"{file.origin} names a video twice: {counts.most_common(1)[0][0]}")
+
+
+def _name(path: str, depth: int) -> str:
+    *folders, last = path.rstrip("/").split("/")[-depth:]
+    stem, dot, suffix = last.rpartition(".")
+    return "/".join([*folders, stem if f"{dot}{suffix}".lower() in VIDEO_SUFFIXES else last])
+
+
+def _check_same_labels(truth: _Videos, stream: _Results, labels: NDArray[np.int64], rows: list[int]) -> None:
+    if stream.labels is None:
+        return
+    different = np.flatnonzero(stream.labels[rows] != labels)
+    if len(different):
+        row = rows[different[0]]
+        raise UserError(
+            f"{truth.origin} and {stream.origin} label {len(different)} videos differently: {stream.paths[row]} is "
+            f"{labels[different[0]]} in one and {stream.labels[row]} in the other"
+        )

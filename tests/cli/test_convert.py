@@ -1,0 +1,105 @@
+"""`kinema convert` as a user runs it."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from kinema.cli import main
+from kinema.models import TSMOptions, build, foreign_state_dict
+from kinema.recipes import RECIPES
+
+RECIPE = '''
+"""A small network of my own."""
+from kinema.models import TSMOptions
+from kinema.recipes.tsm import tsm_r18_video_1x1x8_small_rgb
+
+def mine():
+    config = tsm_r18_video_1x1x8_small_rgb()
+    config.model = TSMOptions(depth=18, width=8)
+    return config
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    (tmp_path / "recipes.py").write_text(RECIPE)
+    return f"{tmp_path / 'recipes.py'}:mine"
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """A folder of images, the frames of a video."""
+    folder = tmp_path / "video"
+    folder.mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{i:03}.jpg")
+    return folder
+
+
+def test_a_converted_model_predicts_and_goes_back(
+    tmp_path: Path, recipe: str, frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    weights = foreign_state_dict(build(TSMOptions(depth=18, width=8, num_classes=3)), source="mmaction2")
+    checkpoint, model, back = tmp_path / "best.pth", tmp_path / "model", tmp_path / "back.pth"
+    torch.save({"meta": {"epoch": 9}, "state_dict": weights}, checkpoint)
+    (tmp_path / "classes.txt").write_text("run\njump\nsit\n")
+    arguments = ["--from", "mmaction2", "--recipe", recipe, "--classes", str(tmp_path / "classes.txt")]
+    assert main(["convert", str(checkpoint), *arguments, "--output", str(model)]) == 0
+    assert capsys.readouterr().out == ""
+
+    assert main(["predict", str(model), str(frames), "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert {one["label"] for one in answer["predictions"]} == {"run", "jump", "sit"}
+    assert sum(one["score"] for one in answer["predictions"]) == pytest.approx(1)
+
+    assert main(["convert", str(model), "--to", "mmaction2", "--output", str(back)]) == 0
+    found = torch.load(back, weights_only=True)["state_dict"]
+    assert all(torch.equal(found.pop(key), value) for key, value in weights.items())
+    assert not found
+
+
+def test_the_recipe_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(torchvision.models.get_model("mc3_18").state_dict(), tmp_path / "mc3_18.pth")
+    arguments = ["convert", str(tmp_path / "mc3_18.pth"), "--from", "torchvision", "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    content = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert content["recipe"] == "mc3_18_video_16x2x1_225e_kinetics400_rgb"
+    assert content["classes"][:2] == ["abseiling", "air drumming"]
+    said = capsys.readouterr().err
+    assert "recipe: mc3_18_video_16x2x1_225e_kinetics400_rgb" in said
+    assert "class names: Kinetics-400's" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "which way? --from TOOL"),
+        (["--from", "tsm", "--to", "mmaction2"], "which way? --from TOOL"),
+        (["--from", "mmaction2"], "none.pth does not exist"),
+        (["--to", "mmaction2"], "none.pth does not exist"),
+        (["--from", "mmaction2", "--recipe", "tsn_r50_1x1x3_100e_kinetics400"], "did you mean 'tsn_r50_1x1x3_100e_kin"),
+    ],
+)
+def test_faults_exit_with_2(
+    tmp_path: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", str(tmp_path / "none.pth"), *arguments, "--output", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_table_of_checkpoints_names_recipes_that_there_are() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    named = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
+    assert len(named) > 30
+    assert not set(named) - set(RECIPES)
+    for name, address in re.findall(r"\[(\S+)\]\((\S+)\)", text):
+        assert address.startswith("https://")
+        assert address.endswith(f"/{name}")

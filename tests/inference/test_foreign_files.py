@@ -1,0 +1,181 @@
+"""Checkpoint files as the tools write them, with what else is in them; damaged and malicious ones."""
+
+import builtins
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from kinema.errors import UserError
+from kinema.inference.foreign_files import read_foreign_weights
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {"meta": {"epoch": 3}, "state_dict": OrderedDict(weights)},
+        lambda weights: {"epoch": 3, "model_state": weights, "optimizer_state": {"state": {}}, "cfg": "A: 1\n"},
+        lambda weights: {"model": weights, "epoch": 3},
+        lambda weights: {"state_dict": {f"module.{key}": value for key, value in weights.items()}},
+        lambda weights: {"state_dict": {key: nn.Parameter(value) for key, value in weights.items()}},
+    ],
+)
+def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path, wrap: Callable[[Any], object], zipped: bool) -> None:
+    weights = {"backbone.conv1.weight": torch.randn(2, 3), "module_x.bias": torch.randn(2)}
+    torch.save(wrap(weights), tmp_path / "a.pth.tar", _use_new_zipfile_serialization=zipped)
+    found = read_foreign_weights(tmp_path / "a.pth.tar")
+    assert list(found) == list(weights)
+    assert all(torch.equal(found[key], weights[key]) and not found[key].requires_grad for key in weights)
+
+
+@pytest.fixture
+def mmengine(monkeypatch: pytest.MonkeyPatch) -> type:
+    """MMEngine's class as far as pickling goes: its state holds arrays and its own methods by name."""
+
+    class HistoryBuffer:
+        def __init__(self) -> None:
+            self._log_history = np.array([0.5, 0.25])
+            self._count_history = np.array([1, 1])
+
+        def __getstate__(self) -> dict[str, object]:
+            return vars(self) | {"statistics_methods": {"mean": HistoryBuffer.mean}}
+
+        def mean(self) -> float:
+            return 0.0
+
+    module = types.ModuleType("mmengine.logging.history_buffer")
+    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
+    HistoryBuffer.mean.__module__, HistoryBuffer.mean.__qualname__ = module.__name__, "HistoryBuffer.mean"
+    module.HistoryBuffer = HistoryBuffer  # type: ignore[attr-defined]
+    for name in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return HistoryBuffer
+
+
+@pytest.mark.parametrize("numpy_name", [b"numpy._core.multiarray", b"numpy.core.multiarray"])
+def test_mmengines_records_are_left_aside(
+    tmp_path: Path, mmengine: type, monkeypatch: pytest.MonkeyPatch, numpy_name: bytes
+) -> None:
+    content = {
+        "meta": {"epoch": 1, "best": np.float32(0.5)},
+        "state_dict": {"backbone.conv1.conv.weight": torch.ones(2)},
+        "message_hub": {
+            "log_scalars": {"train/loss": mmengine()},
+            "runtime_info": {"a": np.float64(1), "b": np.int64(2)},
+        },
+    }
+    path = tmp_path / "epoch_1.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    assert b"HistoryBuffer" in data
+    path.write_bytes(data.replace(b"numpy._core.multiarray", numpy_name))  # what numpy 1 calls it
+    for name in [name for name in sys.modules if name.startswith("mmengine")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert read_foreign_weights(path)["backbone.conv1.conv.weight"].tolist() == [1, 1]
+    assert not any(name.startswith("mmengine") for name in sys.modules)
+
+
+class Calls:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("function", ["os.system", "builtins.exec", "builtins.eval", "shutil.rmtree", "numpy.save"])
+def test_a_pickle_that_runs_something_is_refused_and_not_run(tmp_path: Path, function: str, zipped: bool) -> None:
+    mark = tmp_path / "mark"
+    mark.mkdir()
+    module, name = function.split(".")
+    arguments = {
+        "os.system": (f"rmdir {mark}",),
+        "builtins.exec": (f"import os; os.rmdir({str(mark)!r})",),
+        "builtins.eval": (f"__import__('os').rmdir({str(mark)!r})",),
+        "shutil.rmtree": (str(mark),),
+        "numpy.save": (str(mark / "x"), 1),
+    }
+    call = Calls(getattr(__import__(module), name), *arguments[function])
+    path = tmp_path / "model.pth"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "x": call}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=rf"model\.pth is refused, and nothing in it was run: .* {name}|\.{name}"):
+        read_foreign_weights(path)
+    assert mark.is_dir()
+    assert not list(mark.iterdir())
+    if function != "numpy.save":
+        pickle.loads(pickle.dumps(call))  # which is what would have happened
+        assert not mark.exists()
+
+
+def test_names_that_are_let_pass_do_nothing(tmp_path: Path) -> None:
+    """`getattr` in a checkpoint reaches nothing: what it stands for here throws its arguments away."""
+    path = tmp_path / "model.pth"
+    reach = Calls(builtins.getattr, torch.Tensor, "numpy")
+    torch.save({"a": torch.zeros(1), "state_dict": {"a": torch.ones(1)}, "x": [reach, np.dtype("f8")]}, path)
+    assert read_foreign_weights(path)["a"].item() == 1
+    assert torch.Tensor.numpy is torch.Tensor.numpy
+    with pytest.raises(pickle.UnpicklingError):  # and they are let pass here only
+        torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({}, "holds nothing; expected a state dict"),
+        ([1, 2], "holds a list; expected a state dict"),
+        (torch.zeros(2), "holds a Tensor; expected a state dict"),
+        (
+            {"epoch": 3, "lr": 0.1, "weights": {"a": torch.zeros(1)}},
+            r"of 3 entries 3 are not tensors \(epoch, lr, weights\)",
+        ),
+        ({"state_dict": {"a": torch.zeros(1), 5: torch.zeros(1)}}, r"of 2 entries 1 are not tensors \(5\)"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object, said: str) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=rf"a\.pth holds .*{said.removeprefix('holds ')}"):
+        read_foreign_weights(tmp_path / "a.pth")
+
+
+def test_a_path_without_a_file_is_refused(tmp_path: Path) -> None:
+    for path, said in ((tmp_path, "is a folder"), (tmp_path / "none.pth", "does not exist")):
+        with pytest.raises(UserError, match=said):
+            read_foreign_weights(path)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    zipped=st.booleans(),
+    cut=st.floats(0, 1),
+    places=st.lists(st.floats(0, 0.999), max_size=3),
+    byte=st.integers(0, 255),
+)
+def test_damaged_files_are_users_faults(
+    tmp_path: Path, zipped: bool, cut: float, places: list[float], byte: int
+) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": {"a": torch.ones(3)}}, path, _use_new_zipfile_serialization=zipped)
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[int(place * len(data))] = byte
+    path.write_bytes(data[: int(cut * len(data))])
+    try:
+        read_foreign_weights(path)
+    except UserError as error:
+        assert str(path) in str(error)  # noqa: PT017
