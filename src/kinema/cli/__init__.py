@@ -14,6 +14,8 @@ COMMANDS = {
     "train": "train a model",
     "test": "test a model on labelled videos",
     "predict": "say what happens in videos",
+    "evaluate": "measure results of any tool: recognition, proposals, detection",
+    "convert": "take over another tool's weights, or give it Kinema's",
     "prepare": "make datasets ready",
 }
 """Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema.errors import UserError, did_you_mean
+from kinema.localization.text_results import read_text_results
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,15 @@ class Results:
     others: tuple[str, ...] = ()
 
 
+def subsets_of(path: Path) -> tuple[str, ...]:
+    """The subsets that the videos of a ground truth of ActivityNet's JSON layout are said to be of.
+
+    Raises:
+        UserError: the file is not of that layout.
+    """
+    return tuple(sorted({str(entry.get("subset", "")) for entry in _part(path, "database").values()} - {""}))
+
+
 def read_ground_truth(path: Path, *, subset: str = "") -> GroundTruth:
     """The ground truth of ActivityNet's JSON layout, of all its videos or of those of `subset` (`validation`, …).
 
@@ -84,16 +94,22 @@ def read_ground_truth(path: Path, *, subset: str = "") -> GroundTruth:
 
 
 def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool) -> Results:
-    """Detections (`labelled`) or proposals of ActivityNet's JSON layout, to be measured against `ground_truth`.
+    """Detections (`labelled`) or proposals, to be measured against `ground_truth`.
+
+    Args:
+        path: a JSON file of ActivityNet's layout, or a .txt file of THUMOS14's (`read_text_results`).
+        ground_truth: its videos may be called v_NAME here and NAME there.
+        labelled: whether labels are read.
 
     Raises:
         UserError: the file is not of that layout, a label is not the ground truth's, or a number is none.
     """
-    found = _part(path, "results")
+    found = read_text_results(path) if path.suffix == ".txt" else _part(path, "results")
     instances = [(video, each) for video, list_ in found.items() for each in _listed(path, video, list_)]
     place = {name: index for index, name in enumerate(ground_truth.videos)}
+    place |= {name: place[known] for name in found if (known := same_video(name, place)) is not None}
     others = [name for name in found if name not in place]
-    place |= {name: len(place) + index for index, name in enumerate(others)}
+    place |= {name: len(ground_truth.videos) + index for index, name in enumerate(others)}
     if others:
         log.warning(
             "%s: %d of %d videos are not in the ground truth, such as %s", path, len(others), len(found), others[0]
@@ -112,6 +128,11 @@ def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool) -> Re
         scores=_numbers(path, instances, "score"),
         others=tuple(others),
     )
+
+
+def same_video(name: str, known: Container[str]) -> str | None:
+    """How `known` calls a video of this name: features and results often have ActivityNet's v_NAME, its JSON NAME."""
+    return next((each for each in (name, f"v_{name}", name.removeprefix("v_")) if each in known), None)
 
 
 _Instances = Sequence[tuple[str, Mapping[str, Any]]]

@@ -46,8 +46,8 @@ def average_precision(
             continue
         if protocol == "activitynet":
             rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
-            right = _taken_by_detections(ground_truth, detections, instances, rows, limits)
-            table[label] = [_interpolated_area(hits, len(instances)) for hits in right.T]
+            taken = taken_instances(ground_truth, detections, instances, rows, limits)
+            table[label] = [interpolated_area(hits, len(instances)) for hits in (taken >= 0).T]
         else:
             rows = rows[np.lexsort((-detections.scores[rows], alphabetical[detections.video[rows]]))]
             right, counts = _taken_by_instances(ground_truth, detections, instances, rows, limits)
@@ -59,15 +59,19 @@ def average_precision(
     return table
 
 
-def _taken_by_detections(
+def taken_instances(
     ground_truth: GroundTruth, detections: Results, instances: Ints, rows: Ints, limits: Floats
-) -> Bools:
-    """Which of the detections `rows`, in their order, are right at which limit: (rows, limits)."""
+) -> Ints:
+    """Which of `instances` each of the detections `rows`, best first, takes at which limit by ActivityNet's protocol.
+
+    Returns:
+        (rows, limits) int64 index into the ground truth's instances, -1 for none.
+    """
     instances = instances[np.argsort(ground_truth.video[instances], kind="stable")]
     videos = ground_truth.video[instances]
     first, last = (np.searchsorted(videos, detections.video[rows], side=side) for side in ("left", "right"))
-    right: Bools = _detections_choose(detections.segments[rows], first, last, ground_truth.segments[instances], limits)
-    return right
+    chosen = _detections_choose(detections.segments[rows], first, last, ground_truth.segments[instances], limits)
+    return np.append(instances, -1)[chosen]
 
 
 def _taken_by_instances(
@@ -91,18 +95,26 @@ def _runs(values: Ints) -> list[tuple[int, int, int]]:
     return list(zip(found.tolist(), starts.tolist(), lengths.tolist(), strict=True))
 
 
-def _interpolated_area(right: Bools, positives: int) -> float:
-    """Area under the precision, made to fall with recall, of detections in descending order of score."""
-    hits = np.cumsum(right)
-    precision = hits / np.arange(1, len(right) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[right].sum() / positives)
+def interpolated_area(right: Bools, positives: int, *, average: float | None = None) -> float:
+    """Area under the precision, made to fall with recall, of detections in descending order of score.
+
+    Args:
+        right: (n,) of each detection of a class.
+        positives: instances of the class.
+        average: number of instances that precision is normalised to, which makes it comparable between sets of
+            instances of which some are rarer (Hoiem et al., ECCV 2012); without it precision is what is measured.
+    """
+    places = np.flatnonzero(right)
+    hits = np.arange(1, len(places) + 1)
+    weighted = hits * ((positives if average is None else average) / positives)
+    precision = weighted / (weighted + places + 1 - hits)  # between hits it only falls
+    return float(np.maximum.accumulate(precision[::-1]).sum() / positives)
 
 
 def _precision_at_hits(right: Bools, positives: int) -> float:
     """Sum of the precisions at the right ones of detections in descending order of score, over the positives."""
-    hits = np.cumsum(right)
-    return float((hits / np.arange(1, len(right) + 1))[right].sum() / positives)
+    places = np.flatnonzero(right)
+    return float((np.arange(1, len(places) + 1) / (places + 1)).sum() / positives)
 
 
 @njit(cache=True)
@@ -113,9 +125,9 @@ def _overlap(one: Floats, other: Floats) -> float:
 
 
 @njit(cache=True)
-def _detections_choose(segments: Floats, first: Ints, last: Ints, instances: Floats, limits: Floats) -> Bools:
+def _detections_choose(segments: Floats, first: Ints, last: Ints, instances: Floats, limits: Floats) -> Ints:
     """Each segment takes, at each limit, the free one of instances[first:last] it overlaps most, if by the limit."""
-    right = np.zeros((len(segments), len(limits)), np.bool_)
+    choices = np.full((len(segments), len(limits)), -1, np.int64)
     taken = np.zeros((len(instances), len(limits)), np.bool_)
     for d in range(len(segments)):
         for k in range(len(limits)):
@@ -125,8 +137,9 @@ def _detections_choose(segments: Floats, first: Ints, last: Ints, instances: Flo
                 if overlap >= best and not taken[g, k]:
                     best, chosen = overlap, g
             if chosen >= 0:
-                right[d, k] = taken[chosen, k] = True
-    return right
+                choices[d, k] = chosen
+                taken[chosen, k] = True
+    return choices
 
 
 @njit(cache=True)

@@ -18,9 +18,12 @@ BUDGETS = 100
 def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds: Floats = THRESHOLDS) -> Floats:
     """AR at an average of 1, 2, … `BUDGETS` proposals a video: (BUDGETS,) fractions.
 
-    Videos without an instance do not count; proposals of videos that the ground truth does not have are left out.
+    Ambiguous instances and videos without any other do not count; proposals of videos that the ground truth does not
+    have are left out.
     """
-    videos = np.unique(ground_truth.video)
+    counted = np.flatnonzero(ground_truth.label >= 0)
+    video_of, segments = ground_truth.video[counted], ground_truth.segments[counted]
+    videos = np.unique(video_of)
     known = np.isin(proposals.video, videos)
     chosen, of_video = _best_first(proposals, known), proposals.video
     bounds = np.searchsorted(of_video[chosen], videos), np.searchsorted(of_video[chosen], videos, side="right")
@@ -30,11 +33,11 @@ def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds:
     # What a video may spend of its proposals, rounded as the official code rounds.
     retrieved = np.minimum((counts * (BUDGETS * len(videos) / counts.sum())).astype(np.int64), counts)
     shares = np.arange(1, BUDGETS + 1) / 100.0 * (BUDGETS * len(videos) / max(retrieved.sum(), 1))
-    instances = np.argsort(ground_truth.video, kind="stable")
-    instance_bounds = np.searchsorted(ground_truth.video[instances], [videos, videos + 1])
+    instances = np.argsort(video_of, kind="stable")
+    instance_bounds = np.searchsorted(video_of[instances], [videos, videos + 1])
     best = []
     for first, count, one, end in zip(bounds[0], retrieved, *instance_bounds, strict=True):
-        overlaps = tiou(proposals.segments[chosen[first : first + count]], ground_truth.segments[instances[one:end]])
+        overlaps = tiou(proposals.segments[chosen[first : first + count]], segments[instances[one:end]])
         reached = np.maximum.accumulate(np.concatenate([np.zeros((1, end - one)), overlaps]))
         best.append(reached[np.minimum((count * shares).astype(np.int64), count)])
     overlap = np.concatenate(best, axis=1)  # of each instance with the best proposal within each budget

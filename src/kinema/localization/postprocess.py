@@ -1,0 +1,67 @@
+"""From what the networks of BMN and BSN say about a video to its proposals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinema.localization.pgm import Candidates, Scores, peaks
+from kinema.localization.segments import Floats
+from kinema.localization.soft_nms import SoftNmsOptions, soft_nms
+
+_PEAK_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """The proposals of one video, best first. segments: (n, 2) start and end; scores: (n,)."""
+
+    segments: Floats
+    scores: Floats
+
+
+def bmn_proposals(confidence: Scores, start: Scores, end: Scores, options: SoftNmsOptions) -> Proposals:
+    """Proposals of BMN: every pair of a possible start and end, scored by both and by the confidence map.
+
+    Boundary-Matching Network (Lin et al., ICCV 2019), section 4.3.
+
+    Args:
+        confidence: (2, D, T) by regression and by classification, of segments of d + 1 parts that start with part t.
+        start, end: (T,) probabilities that an action starts, ends in each of T equal parts. Possible are the peaks and
+            whatever exceeds half the largest; the first start and the last end always, the others at the edge never.
+        options: of Soft-NMS.
+
+    Returns:
+        Segments as fractions of the video: part t is the time t / T.
+    """
+    starts, ends = (peaks(probability, threshold=_PEAK_THRESHOLD) for probability in (start, end))
+    starts[0] = ends[-1] = True
+    first, last = np.flatnonzero(starts), np.flatnonzero(ends)
+    parts = last - first[:, None]
+    of_start, of_end = np.nonzero((parts > 0) & (parts <= confidence.shape[1]))
+    first, last = first[of_start], last[of_end]
+    regression, classification = confidence[:, last - first - 1, first]
+    scores = start[first] * end[last] * classification * regression
+    return _suppressed(np.stack([first, last], axis=1) / len(start), scores.astype(np.float64), options)
+
+
+def bsn_proposals(candidates: Candidates, confidence: Scores, options: SoftNmsOptions) -> Proposals:
+    """Proposals of BSN: its candidates, scored by both boundaries and by the confidence (n,) that PEM has in them.
+
+    Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.4. Segments are fractions of the video.
+    """
+    return _suppressed(candidates.segments, confidence * candidates.scores, options)
+
+
+def _suppressed(segments: Floats, scores: Floats, options: SoftNmsOptions) -> Proposals:
+    chosen, decayed = soft_nms(segments, scores, options)
+    return Proposals(segments=segments[chosen], scores=decayed)
+
+
+def in_seconds(proposals: Proposals, seconds: float) -> Proposals:
+    """Proposals in fractions of `seconds`, the time that the features cover, as proposals in seconds within it."""
+    return Proposals(segments=proposals.segments.clip(0, 1) * seconds, scores=proposals.scores)
+
+
+def covered_seconds(seconds: float, *, frames: int, interval: int) -> float:
+    """What features of `interval` frames each cover of a video of `frames` frames: whole intervals only."""
+    return frames // interval * interval / frames * seconds

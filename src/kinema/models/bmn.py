@@ -1,0 +1,191 @@
+"""BMN: Boundary-Matching Network (Lin et al., 2019, arXiv:1907.09702)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from kinema.models.boundary_sampling import BandedMap, SparseMatrix, sampling_matrix, segments_of
+
+Formulation = Literal["sparse", "dense"]
+
+
+@dataclass(kw_only=True)
+class BMNOptions:
+    """A BMN."""
+
+    feature_channels: Annotated[int, Ge(4)] = 400
+    """Channels of the features, a multiple of 4."""
+    parts: Annotated[int, Ge(1)] = 100
+    """Equal parts of a video, of each of which there is one feature."""
+    samples: Annotated[int, Ge(1)] = 32
+    """Samples of each segment."""
+    points: Annotated[int, Ge(1)] = 3
+    """Interpolated points whose mean is a sample."""
+    boundary_ratio: Annotated[float, Ge(0)] = 0.5
+    """What is sampled before a segment's start and after its end, over its length."""
+    hidden_1d: Annotated[int, Ge(4)] = 256
+    """Channels of the convolutions along time, a multiple of 4."""
+    hidden_2d: Annotated[int, Ge(1)] = 128
+    """Channels of the convolutions over the map of starts and durations."""
+    hidden_3d: Annotated[int, Ge(1)] = 512
+    """Channels that the samples of a segment become together."""
+    formulation: Formulation = "sparse"
+    """sparse computes the segments that exist; dense the whole map, as the paper's code does, for comparison."""
+
+
+class BMNOutput(NamedTuple):
+    """Probabilities, float32.
+
+    confidence: (N, 2, D, T) overlap of the segment of d + 1 parts that starts with part t, by regression and by
+    classification; 0 where d + t ≥ T. start, end: (N, T) that an action starts, ends with a part.
+    """
+
+    confidence: Tensor
+    start: Tensor
+    end: Tensor
+
+
+def bmn(
+    *,
+    feature_channels: int = 400,
+    parts: int = 100,
+    samples: int = 32,
+    points: int = 3,
+    boundary_ratio: float = 0.5,
+    hidden_1d: int = 256,
+    hidden_2d: int = 128,
+    hidden_3d: int = 512,
+    formulation: Formulation = "sparse",
+) -> "BMN":
+    """A BMN with random weights; the keywords are explained in `BMNOptions`."""
+    entries = sampling_matrix(parts, samples, points, boundary_ratio)
+    matching = (_SparseMatching if formulation == "sparse" else _DenseMatching)(entries, parts, samples)
+    return BMN(matching, feature_channels, samples, hidden_1d, hidden_2d, hidden_3d)
+
+
+class BMN(nn.Module):
+    """Features of a video's parts → where actions start and end, and how well each segment fits an action."""
+
+    def __init__(
+        self, matching: "_SparseMatching | _DenseMatching", feature_channels: int, samples: int,
+        hidden_1d: int, hidden_2d: int, hidden_3d: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.base = nn.Sequential(*_conv1d(feature_channels, hidden_1d, 4), *_conv1d(hidden_1d, hidden_1d, 4))
+        self.start = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
+        self.end = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
+        self.proposal = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 1))
+        self.samples = nn.Conv3d(hidden_1d, hidden_3d, (samples, 1, 1))
+        self.reduce = nn.Conv2d(hidden_3d, hidden_2d, 1)
+        self.context = nn.ModuleList(nn.Conv2d(hidden_2d, hidden_2d, 3, padding=1) for _ in range(2))
+        self.confidence = nn.Conv2d(hidden_2d, 2, 1)
+        self.matching = matching
+
+    def forward(self, features: Tensor) -> BMNOutput:
+        """Features `(N, C, T)` → probabilities."""
+        base = self.base(features)
+        confidence = self.matching(self.proposal(base), self.samples, self.reduce, [*self.context], self.confidence)
+        return BMNOutput(
+            confidence=confidence,
+            start=self.start(base).squeeze(1).float().sigmoid(),
+            end=self.end(base).squeeze(1).float().sigmoid(),
+        )
+
+
+def _conv1d(in_channels: int, out_channels: int, groups: int) -> tuple[nn.Module, ...]:
+    return nn.Conv1d(in_channels, out_channels, 3, padding=1, groups=groups), nn.ReLU()
+
+
+_Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class _SparseMatching(nn.Module):
+    """The map by its segments.
+
+    Sampling and the convolution over samples are linear in the features: the weights are applied to the T parts
+    first, then the results are gathered. 3×3 convolutions see a segment that does not exist as what the layers before
+    make of samples that are zero, as in the dense map.
+    """
+
+    inside: Tensor
+    place: Tensor
+    found: Tensor
+
+    def __init__(self, entries: _Entries, parts: int, samples: int) -> None:
+        super().__init__()
+        banded = BandedMap(parts)
+        self.parts = parts
+        self.sampling = SparseMatrix(*entries, shape=(banded.nowhere + 1, parts * samples))
+        self.bands = banded.matrix
+        self.images, self.height, self.width = banded.source.shape
+        duration, start = segments_of(parts)
+        place, found = np.zeros((parts, parts), np.int64), np.zeros((parts, parts), np.float32)
+        place[duration, start], found[duration, start] = banded.place, 1
+        self.register_buffer("inside", torch.from_numpy(banded.inside), persistent=False)
+        self.register_buffer("place", torch.from_numpy(place.reshape(-1)), persistent=False)
+        self.register_buffer("found", torch.from_numpy(found), persistent=False)
+
+    def forward(
+        self,
+        features: Tensor,
+        samples: nn.Conv3d,
+        reduce: nn.Conv2d,
+        context: Sequence[nn.Conv2d],
+        confidence: nn.Conv2d,
+    ) -> Tensor:
+        """`(N, C, T)` → probabilities `(N, 2, T, T)`."""
+        outputs, channels, count = samples.weight.shape[:3]
+        by_sample = samples.weight.reshape(outputs, channels, count).permute(2, 0, 1).reshape(-1, channels)
+        assert samples.bias is not None
+        weighted = F.linear(features.transpose(1, 2), by_sample).reshape(len(features), -1, outputs)
+        segments = (self.sampling(weighted) + samples.bias.to(weighted.dtype)).relu_()
+        reduced = F.linear(segments, reduce.weight.flatten(1), reduce.bias).relu_()
+        images = self.bands(reduced).reshape(-1, self.height, self.width, reduced.shape[2]).permute(0, 3, 1, 2)
+        first, second = context
+        inner = F.conv2d(images, first.weight, first.bias).relu_()
+        inner = inner * self.inside.to(inner.dtype).repeat(len(features), 1, 1)[:, None]
+        inner = F.conv2d(inner, second.weight, second.bias).relu_()
+        logits = F.conv2d(inner, confidence.weight, confidence.bias)
+        cells = logits.unflatten(0, (-1, self.images)).transpose(1, 2).flatten(2)
+        found = cells[:, :, self.place].unflatten(2, (self.parts, self.parts))
+        return found.float().sigmoid() * self.found
+
+
+class _DenseMatching(nn.Module):
+    """The map as the paper's code computes it: all samples of all cells by one dense matrix, then a 3D convolution."""
+
+    matrix: Tensor
+    found: Tensor
+
+    def __init__(self, entries: _Entries, parts: int, samples: int) -> None:
+        super().__init__()
+        segment, column, weight = entries
+        duration, start = segments_of(parts)
+        matrix = np.zeros((parts, samples, parts, parts), np.float32)
+        part, sample = np.divmod(column, samples)
+        matrix[part, sample, duration[segment], start[segment]] = weight
+        found = np.zeros((parts, parts), np.float32)
+        found[duration, start] = 1
+        self.register_buffer("matrix", torch.from_numpy(matrix.reshape(parts, -1)), persistent=False)
+        self.register_buffer("found", torch.from_numpy(found), persistent=False)
+
+    def forward(
+        self,
+        features: Tensor,
+        samples: nn.Conv3d,
+        reduce: nn.Conv2d,
+        context: Sequence[nn.Conv2d],
+        confidence: nn.Conv2d,
+    ) -> Tensor:
+        """`(N, C, T)` → probabilities `(N, 2, T, T)`."""
+        sampled = torch.matmul(features, self.matrix).unflatten(2, (-1, *self.found.shape))
+        maps = reduce(samples(sampled).relu().squeeze(2)).relu()
+        for convolution in context:
+            maps = convolution(maps).relu()
+        return confidence(maps).float().sigmoid() * self.found

@@ -1,0 +1,172 @@
+"""`kinema evaluate` from files to what is printed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinema.cli import main
+
+TRUTH = {
+    "a": {"subset": "validation", "duration": 20.0, "annotations": [{"segment": [0, 10], "label": "Jump"}]},
+    "b": {"subset": "validation", "duration": 20.0, "annotations": [{"segment": [5, 9], "label": "Run"}]},
+}
+FOUND = {
+    "a": [{"segment": [0, 8], "score": 0.9, "label": "Jump"}],
+    "b": [{"segment": [5, 9], "score": 0.8, "label": "Run"}, {"segment": [0, 1], "score": 0.9, "label": "Run"}],
+}
+
+
+def arguments(folder: Path, truth: dict[str, Any] | None = None, found: dict[str, Any] | None = None) -> list[str]:
+    (folder / "truth.json").write_text(json.dumps({"database": truth or TRUTH}))
+    (folder / "results.json").write_text(json.dumps({"results": found or FOUND}))
+    return ["--ground-truth", str(folder / "truth.json"), "--results", str(folder / "results.json")]
+
+
+def told(capsys: pytest.CaptureFixture[str], *command: str) -> dict[str, Any]:
+    assert main(["evaluate", *command, "--json"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = told(capsys, "detection", "--protocol", "activitynet", *arguments(tmp_path))
+    # Jump is found with tIoU 0.8; Run exactly, but behind a false positive.
+    high = ("0.85", "0.9", "0.95")
+    assert list(metrics["mAP"]) == ["0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8", *high]
+    assert metrics["mAP"] == {name: 0.25 if name in high else 0.75 for name in metrics["mAP"]}
+    assert metrics["average_mAP"] == pytest.approx(0.6)
+
+
+def test_thumos14_and_other_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = arguments(tmp_path)
+    metrics = told(capsys, "detection", "--protocol", "thumos14", *files)
+    assert metrics == {"mAP": dict.fromkeys(("0.3", "0.4", "0.5", "0.6", "0.7"), 0.75), "average_mAP": 0.75}
+    # THUMOS14 wants more than the threshold, ActivityNet is content with it.
+    assert told(capsys, "detection", "--protocol", "thumos14", "--thresholds", "0.8", *files)["mAP"] == {"0.8": 0.25}
+    assert told(capsys, "detection", "--thresholds", "0.8", *files)["mAP"] == {"0.8": 0.75}
+
+
+@pytest.mark.parametrize(("threshold", "published"), [("0.3", 0.5011), ("0.5", 0.3096)])
+def test_thumos14s_own_files(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], threshold: str, published: float
+) -> None:
+    folder = shared / "data" / "thumos14"
+    truth: dict[str, Any] = {}
+    for file in sorted((folder / "annotation_test").glob("*_test.txt")):
+        for line in file.read_text().splitlines():
+            video, start, end = line.split()
+            instance = {"segment": [float(start), float(end)], "label": file.name.removesuffix("_test.txt")}
+            truth.setdefault(video, {"subset": "test", "annotations": []})["annotations"].append(instance)
+    files = arguments(tmp_path, truth=truth)
+    files[-1] = str(folder / f"CBR_THUMOS-14_IoU{threshold}.txt")
+    metrics = told(capsys, "detection", "--protocol", "thumos14", "--thresholds", threshold, *files)
+    assert metrics["average_mAP"] == pytest.approx(published, abs=5e-5)
+
+
+def test_lines_of_text_equal_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = {
+        "video_1": {"annotations": [{"segment": [0, 10], "label": "Diving"}, {"segment": [20, 30], "label": "Run"}]}
+    }
+    files = arguments(tmp_path, truth=truth)
+    (tmp_path / "found.txt").write_text("video_1 0.0 9.5 26 0.9\n\nvideo_1  20 30  Run 1e-3\n")
+    files[-1] = str(tmp_path / "found.txt")
+    assert told(capsys, "detection", *files, "--thresholds", "0.5", "0.99")["mAP"] == {"0.5": 1.0, "0.99": 0.5}
+
+
+@pytest.mark.parametrize("line", ["video_1 0 1 1 0.5", "video_1 0 1 Diving", "video_1 x 1 Diving 0.5"])
+def test_a_faulty_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    files = arguments(tmp_path)
+    (tmp_path / "found.txt").write_text(f"video_1 0 1 Jump 0.5\n{line}\n")
+    files[-1] = str(tmp_path / "found.txt")
+    assert main(["evaluate", "detection", *files]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "line 2: expected video start end class score" in said
+    assert f"found '{line}'" in said
+
+
+def test_names_with_and_without_v(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {f"v_{video}": list_ for video, list_ in FOUND.items()}
+    assert told(capsys, "detection", *arguments(tmp_path, found=found))["average_mAP"] == pytest.approx(0.6)
+    truth = {f"v_{video}": entry for video, entry in TRUTH.items()}
+    assert told(capsys, "detection", *arguments(tmp_path, truth=truth))["average_mAP"] == pytest.approx(0.6)
+
+
+def test_proposals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = told(capsys, "proposals", *arguments(tmp_path))
+    assert list(metrics) == ["AR@1", "AR@5", "AR@10", "AR@100", "AUC"]
+    assert metrics["AR@100"] == pytest.approx((7 / 10 + 1) / 2)
+
+
+def test_ambiguous_instances_are_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unclear = {"c": {"subset": "validation", "annotations": [{"segment": [0, 10], "label": "Ambiguous"}]}}
+    assert told(capsys, "proposals", *arguments(tmp_path, truth=TRUTH | unclear))["AR@100"] == pytest.approx(0.85)
+
+
+def test_known_answers(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shared / "data" / "evaluation_cases" / "activitynet_small"
+    files = ["--ground-truth", str(folder / "ground_truth.json"), "--results", str(folder / "results.json")]
+    metrics = told(capsys, "detection", *files)
+    assert metrics["mAP"]["0.75"] == pytest.approx(0.5972222, abs=1e-7)
+    assert metrics["average_mAP"] == pytest.approx(0.6177579365079365)
+    metrics = told(capsys, "proposals", *files)
+    assert (metrics["AR@100"], metrics["AUC"]) == pytest.approx((0.75, 0.72525))
+
+
+def test_proposals_labelled_by_video_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unlabelled = {video: [{**each, "label": "?"} for each in list_] for video, list_ in FOUND.items()}
+    files = arguments(tmp_path, found=unlabelled)
+    classes = tmp_path / "classes.json"
+    classes.write_text(json.dumps({"class": ["Run", "Jump"], "results": {"a": [0.1, 0.9], "b": [0.6, 0.4]}}))
+    metrics = told(capsys, "detection", "--video-classes", str(classes), *files)
+    assert metrics["mAP"]["0.5"] == 0.75
+    classes.write_text(json.dumps({"class": ["Run", "Jump"], "results": {"a": [0.9, 0.1], "b": [0.6, 0.4]}}))
+    # Video a's best class is wrong: Run's hit comes third, and so does Jump's once a second class counts.
+    one = told(capsys, "detection", "--video-classes", str(classes), *files)
+    assert one["mAP"]["0.5"] == pytest.approx((0 + 1 / 3) / 2)
+    two = told(capsys, "detection", "--video-classes", str(classes), "--top-classes", "2", *files)
+    assert two["mAP"]["0.5"] == pytest.approx((1 / 3 + 1 / 3) / 2)
+
+
+def test_of_several_subsets_the_reported_one_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training = {"c": {"subset": "training", "annotations": [{"segment": [0, 1], "label": "Jump"}]}}
+    files = arguments(tmp_path, truth=TRUTH | training)
+    assert told(capsys, "detection", *files)["average_mAP"] == pytest.approx(0.6)
+    assert told(capsys, "proposals", *files)["AR@100"] == pytest.approx(0.85)
+    assert told(capsys, "proposals", "--subset", "training", *files)["AR@100"] == 0
+    odd = {video: {**entry, "subset": f"part{k}"} for k, (video, entry) in enumerate(TRUTH.items())}
+    assert main(["evaluate", "proposals", *arguments(tmp_path, truth=odd)]) == 2
+    assert "of which --subset must choose one: part0, part1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_errors_as_table_json_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = arguments(tmp_path)
+    picture = tmp_path / "plots" / "errors.png"
+    assert main(["evaluate", "detection", "--errors", "--plot", str(picture), *files]) == 0
+    table = capsys.readouterr().out
+    assert "double detection" in table
+    assert "length in seconds" in table
+    assert picture.stat().st_size > 10_000
+    errors = told(capsys, "detection", "--errors", *files)["errors"]
+    assert errors["shares"]["background"] == pytest.approx(1 / 3)
+    assert "errors" not in told(capsys, "detection", *files)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--thresholds", "1.5"], "threshold of tIoU is above 0 and at most 1, not 1.5"),
+        (["--top-classes", "0"], "at least 1 class, not 0"),
+        (["--subset", "validaton"], "did you mean 'validation'"),
+        (["--video-classes", "nowhere.json"], "nowhere.json: No such file"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str) -> None:
+    assert main(["evaluate", "detection", *extra, *arguments(tmp_path)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_unknown_branches_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "detektion"]) == 2
+    assert "did you mean 'detection'" in capsys.readouterr().err
