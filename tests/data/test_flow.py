@@ -121,7 +121,11 @@ def lose(name: str) -> Callable[[Path], object]:
             {},
             "flow_x_00003.jpg and flow_y_00003.jpg differ",
         ),
-        (lambda folder: (folder / "flow_y_00003.jpg").write_bytes(b""), {}, "flow_y_00003.jpg cannot be read"),
+        (
+            lambda folder: (folder / "flow_y_00003.jpg").write_bytes(b""),
+            {},
+            "flow_y_00003.jpg is no image, or is damaged",
+        ),
         (lambda folder: None, {"template": "{axis}_{}.jpg"}, "no frames named {axis}_{}.jpg"),
     ],
 )

@@ -149,7 +149,7 @@ def test_a_damaged_frame(tmp_path: Path, suffix: str) -> None:
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"this is no picture"):
         path.write_bytes(damaged)
-        with pytest.raises(MediaError, match=rf"1.{suffix} cannot be read"):
+        with pytest.raises(MediaError, match=rf"1.{suffix} (is no image, or is damaged|cannot be (read|decoded))"):
             open_rawframes(str(tmp_path)).frames([0])
 
 
