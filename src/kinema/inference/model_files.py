@@ -37,7 +37,10 @@ class ModelDescription:
     test_views: Views
 
 
-def save_model(folder: Path, weights: Mapping[str, Tensor], description: ModelDescription) -> None:
+Description = ModelDescription
+
+
+def save_model(folder: Path, weights: Mapping[str, Tensor], description: Description) -> None:
     """Write a model into an existing folder.
 
     Raises:

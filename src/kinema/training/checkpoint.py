@@ -1,6 +1,7 @@
 """Checkpoints: a model that anyone can use, and beside it what this run needs to continue exactly."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,8 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from kinema.errors import UserError
-from kinema.inference.model_files import ModelDescription, check_same_weights, read_weights, save_model
-from kinema.models import Recognizer
+from kinema.inference.model_files import Description, check_same_weights, read_weights, save_model
 from kinema.storage import replacing_folder
 
 _TENSORS, _VALUES = "training.safetensors", "training.json"
@@ -32,15 +32,15 @@ class Position:
     """Steps that make an epoch, which must not change when the run is resumed."""
     validated: int = 0
     """Steps that were done when the model was last validated."""
-    best_top1: float = -1.0
-    """Highest validation top-1 so far; -1 before the first validation."""
+    best: float = -math.inf
+    """Highest score of a validation so far, as the task scores; minus infinity before the first one."""
 
 
 @dataclass(kw_only=True)
 class Trained:
     """What training changes, and a checkpoint therefore holds."""
 
-    model: Recognizer
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: AveragedModel | None
@@ -52,7 +52,7 @@ class Trained:
         return self.model if self.ema is None else self.ema.module
 
 
-def save_checkpoint(folder: Path, trained: Trained, position: Position, description: ModelDescription) -> None:
+def save_checkpoint(folder: Path, trained: Trained, position: Position, description: Description) -> None:
     """Write a complete checkpoint, which takes the place of the one at `folder` when all of it is on the disk.
 
     Raises:
@@ -69,7 +69,7 @@ def save_checkpoint(folder: Path, trained: Trained, position: Position, descript
         (new / _VALUES).write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def save_best(folder: Path, trained: Trained, position: Position, description: ModelDescription) -> None:
+def save_best(folder: Path, trained: Trained, position: Position, description: Description) -> None:
     """Write the model alone, in the place of the one at `folder`.
 
     Raises:

@@ -70,3 +70,6 @@ class Config:
             val_views=self.val_views,
             test_views=self.test_views,
         )
+
+
+AnyConfig = Config

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,19 +15,20 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kinema.console import progress
-from kinema.data.batch import BadFile, Batch
+from kinema.data.batch import BadFile
 from kinema.errors import UserError
-from kinema.inference.evaluation import evaluate
 from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
-from kinema.recognition import as_clips, training_loss
 from kinema.training.batch_norm import renew_batch_norm
-from kinema.training.config import Config
-from kinema.training.distributed import StopRequest, agree, joined, share_buffers
+from kinema.training.config import AnyConfig
+from kinema.training.distributed import Process, StopRequest, agree, joined, share_buffers
 from kinema.training.optim import set_lr
+from kinema.training.recognition import open_recognition
 from kinema.training.record import read_rows
 from kinema.training.run import Run, set_up
 from kinema.training.schedule import lr_factor
+from kinema.training.setup import prepare_work_dir
+from kinema.training.task import Task
 from kinema.training.window import Window
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
 
 
 def train(
-    config: Config, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
+    config: AnyConfig, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
 ) -> dict[str, float]:
     """Train a model, alone or as one of the processes that torchrun started.
 
@@ -60,7 +62,8 @@ def train(
         config = deepcopy(config)
         config.training.init = str(init)
     with joined(config.runtime) as process, StopRequest().listening() as stop:
-        run = set_up(config, process, work_dir=work_dir, resume=resume)
+        process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
+        run = set_up(config, _open_task(config, process), process, work_dir=work_dir, resume=resume)
         try:
             metrics = _loop(run, stop)
         finally:
@@ -70,6 +73,10 @@ def train(
             draw_curves(rows, work_dir / "curves.png")
             log.info("done: everything is in %s", work_dir)
         return metrics or next((_metrics(row) for row in reversed(rows) if "loss" not in row), {})
+
+
+def _open_task(config: AnyConfig, process: Process) -> Task:
+    return open_recognition(config, process)
 
 
 def _metrics(row: dict[str, float]) -> dict[str, float]:
@@ -87,7 +94,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     run.network.train()
     with progress("training", timetable.steps, done=first, show=run.process.is_main) as meter:
         for step in range(first + 1, timetable.steps + 1):
-            lr = set_lr(run.trained.optimizer, lr_factor(run.schedule, timetable.epochs_done(step - 1)))
+            lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, timetable.epochs_done(step - 1)))
             stopping, bad = agree(stop.received, _step(run, batches, step, window))
             run.account(bad)
             run.position.step = step
@@ -115,13 +122,14 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
 
 
 def _figures(row: dict[str, float]) -> str:
+    own = [name for name in row if name not in ("step", "epoch", "lr", "step_time", "data_time", "memory_gib")]
     return (
-        f"epoch {row['epoch']:.1f} loss {row['loss']:.3f} top-1 {row['top1']:.3f} "
+        f"epoch {row['epoch']:.1f} {' '.join(f'{name} {row[name]:.3f}' for name in own)} "
         f"{row['step_time']:.3f} s/iter, of that {row['data_time']:.3f} for data"
     )
 
 
-def _step(run: Run, batches: Iterator[Batch], step: int, window: Window) -> list[BadFile]:
+def _step(run: Run, batches: Iterator[Any], step: int, window: Window) -> list[BadFile]:
     """One optimizer step over `accumulate` batches; returns the bad files met."""
     process, trained, accumulate = run.process, run.trained, run.config.training.accumulate
     # Seeded anew at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
@@ -138,9 +146,9 @@ def _step(run: Run, batches: Iterator[Batch], step: int, window: Window) -> list
         batch = batch.to(process.device)
         with _gradients_kept_here(run.network, turn < accumulate - 1):
             with autocast(process.device, run.config.runtime):
-                loss, right = training_loss(run.network, batch, run.config.task)
-            trained.scaler.scale(loss / accumulate).backward()
-        window.add(loss, right, len(batch) * batch.clips.shape[1])
+                loss = run.task.loss(run.network, batch)
+            trained.scaler.scale(loss.total / accumulate).backward()
+        window.add(loss)
     if run.config.optim.clip_norm:
         trained.scaler.unscale_(trained.optimizer)
         torch.nn.utils.clip_grad_norm_(trained.model.parameters(), run.config.optim.clip_norm)
@@ -167,7 +175,7 @@ def _renew_batch_norm(run: Run) -> None:
     if count:
         with autocast(device, run.config.runtime):
             batches = islice(run.statistics_batches, count)
-            renew_batch_norm(run.trained.shown, (as_clips(batch.to(device).clips) for batch in batches))
+            renew_batch_norm(run.trained.shown, (run.task.inputs(batch.to(device)) for batch in batches))
 
 
 def _validate(run: Run) -> dict[str, float]:
@@ -175,23 +183,15 @@ def _validate(run: Run) -> dict[str, float]:
     assert run.val_batches is not None
     _renew_batch_norm(run)
     share_buffers(run.trained.shown)
-    found = evaluate(
-        run.trained.shown,
-        run.val_batches,
-        num_classes=len(run.description.classes),
-        task=run.config.task,
-        runtime=run.config.runtime,
-        device=run.process.device,
-        show=run.process.is_main,
-    )
+    found = run.task.validate(run.trained.shown, run.val_batches)
     run.trained.shown.train()
     run.account(found.bad)
     epoch = run.timetable.place(run.position.step)[0]
     run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
-    log.info("epoch %d: top-1 %.4f, mean class %.4f", epoch, found.metrics["top1"], found.metrics["mean_class"])
+    log.info("epoch %d: %s", epoch, run.task.summary(found.metrics))
     run.position.validated = run.position.step
-    if found.metrics["top1"] > run.position.best_top1:
-        run.position.best_top1 = found.metrics["top1"]
+    if (score := run.task.score(found.metrics)) > run.position.best:
+        run.position.best = score
         # Before `last`, which says how good the best is: killed in between, a resumed run writes both again.
         run.save_best()
     return found.metrics

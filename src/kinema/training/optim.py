@@ -60,7 +60,7 @@ class AdamW(Optim):
     weight_decay: Annotated[float, Ge(0)] = 0.05
 
 
-def make_optimizer(model: Recognizer, options: SGD | AdamW, *, total_batch: int) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, options: SGD | AdamW, *, total_batch: int) -> torch.optim.Optimizer:
     """The optimizer of `options` over `model`'s trainable parameters, its rate scaled to `total_batch` videos a step.
 
     Every parameter group keeps its initial rate as `initial_lr`, for `set_lr`. (Linear scaling: Goyal et al. 2017.)
@@ -81,9 +81,9 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def parameter_groups(model: Recognizer, options: Optim, lr: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, options: Optim, lr: float) -> list[dict[str, object]]:
     """Parameters that share learning rate and weight decay, in the model's order; the ordinary weights come first."""
-    head = set(map(id, model.fc.parameters()))
+    head = set(map(id, model.fc.parameters())) if isinstance(model, Recognizer) else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(lr, options.weight_decay): []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

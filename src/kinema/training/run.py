@@ -1,10 +1,10 @@
 """The parts of a training run, put together from its config."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,26 +13,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from kinema.data.bad_files import BadFiles
-from kinema.data.batch import BadFile, Batch
-from kinema.data.dataset import VideoDataset
-from kinema.data.index import Index
-from kinema.data.loader import TrainBatches, load, num_workers
+from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
-from kinema.data.video import reader_in_use
-from kinema.data.views import TrainClip
 from kinema.errors import UserError
-from kinema.inference.evaluation import evaluation_batches
-from kinema.inference.model_files import ModelDescription
 from kinema.inference.runtime import place
-from kinema.models import Recognizer
-from kinema.training import multigrid
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint
-from kinema.training.config import Config
+from kinema.training.config import AnyConfig
 from kinema.training.distributed import Process
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
-from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
-from kinema.training.setup import empty_model, first_model, open_videos, prepare_work_dir, write_config
+from kinema.training.setup import write_config
+from kinema.training.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +32,23 @@ log = logging.getLogger(__name__)
 class Run:
     """Everything the loop works with."""
 
-    config: Config
+    config: AnyConfig
     process: Process
+    task: Task
     checkpoints: Path
     trained: Trained
     network: nn.Module
     """What is called in training: the model, or DDP around it."""
-    batches: DataLoader[Batch]
+    batches: DataLoader[Any]
     """Training batches from `position` on."""
-    statistics_batches: DataLoader[Batch]
-    """Training batches, always the same, of the clips without multigrid: for batch-norm statistics."""
-    val_batches: DataLoader[Batch] | None
+    statistics_batches: DataLoader[Any]
+    """Training batches, always the same: for batch-norm statistics."""
+    val_batches: DataLoader[Any] | None
     timetable: Timetable
-    schedule: StepSchedule | CosineSchedule | StretchSchedule
-    """The learning rate over the epochs of `timetable`."""
     bad_files: BadFiles
     record: Record | None
     """None in all processes but the first."""
     position: Position
-    description: ModelDescription
 
     def write(self, part: str, row: dict[str, float]) -> None:
         """Record figures, in the first process."""
@@ -81,7 +70,7 @@ class Run:
             UserError: it could not be written; the earlier one is kept.
         """
         folder = self.checkpoints / "last"
-        self.process.first_does(lambda: save_checkpoint(folder, self.trained, self.position, self.description))
+        self.process.first_does(lambda: save_checkpoint(folder, self.trained, self.position, self.task.description))
 
     def save_best(self) -> None:
         """Write the model as the best so far.
@@ -90,7 +79,7 @@ class Run:
             UserError: it could not be written; the earlier one is kept.
         """
         folder = self.checkpoints / "best"
-        self.process.first_does(lambda: save_best(folder, self.trained, self.position, self.description))
+        self.process.first_does(lambda: save_best(folder, self.trained, self.position, self.task.description))
 
     def account(self, bad: list[BadFile]) -> None:
         """Take note of bad files, and stop the run when they are too many.
@@ -107,24 +96,21 @@ class Run:
             self.record.close()
 
 
-def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool) -> Run:
-    """Put a run together, new or as its last checkpoint left it.
+def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, resume: bool) -> Run:
+    """Put a run together, new or as its last checkpoint left it; `prepare_work_dir` was called before.
 
     Raises:
         UserError: the data, the model to start from or `work_dir` cannot be used.
     """
     checkpoints, listing = work_dir / "checkpoints", work_dir / "bad_files.csv"
-    process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
     resuming = resume and (checkpoints / "last").exists()
-    train_videos, val_videos, classes, config = open_videos(config)
-    model = empty_model(config) if resuming else first_model(config, classes, process)
+    model = task.empty_model() if resuming else task.first_model()
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
-    plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
     timetable_of = partial(
-        Timetable, len(train_videos), config.data.batch_size, batches=process.world * config.training.accumulate
+        Timetable, task.num_train, config.data.batch_size, batches=process.world * config.training.accumulate
     )
-    timetable = timetable_of(plan.phases)
+    timetable = timetable_of(task.phases)
     steps_per_epoch = timetable.steps_at(0)
     if position.steps_per_epoch not in (0, steps_per_epoch):
         raise UserError(
@@ -132,41 +118,39 @@ def set_up(config: Config, process: Process, *, work_dir: Path, resume: bool) ->
             "resume it with the same videos, --data.batch-size, --training.accumulate and number of processes"
         )
     position.steps_per_epoch = steps_per_epoch
-    if config.training.precise_bn and val_videos is None:
+    if config.training.precise_bn and not task.num_val:
         raise UserError("--training.precise-bn takes statistics before a validation: it needs --data.val")
     # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
-    decoder = reader_in_use(config.data.reader) if config.data.source == "video" else "simplejpeg and Pillow"
+    reads = task.reads
     process.first_does(lambda: write_config(config, work_dir / "config.yaml", resuming=resuming))
     if process.is_main:
-        log.info("%s: %d videos, %d steps an epoch", config.recipe, len(train_videos), steps_per_epoch)
-        log.info("frames are decoded by %s", decoder)
+        log.info("%s: %d videos, %d steps an epoch", config.recipe, task.num_train, steps_per_epoch)
+        log.info("%s", reads)
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
-    batches = partial(_training_batches, config, train_videos, process)
     usual = timetable_of([Phase(epochs=max(1, config.training.precise_bn))])
     return Run(
         config=config,
         process=process,
+        task=task,
         checkpoints=checkpoints,
         trained=trained,
         network=_network(trained.model, process),
-        batches=batches(plan.clips, timetable, first_step=position.step),
-        statistics_batches=batches([config.train_clip], usual),
-        val_batches=_validation_batches(config, val_videos, process) if val_videos is not None else None,
+        batches=task.train_batches(timetable, first_step=position.step),
+        statistics_batches=task.statistics_batches(usual),
+        val_batches=task.val_batches() if task.num_val else None,
         timetable=timetable,
-        schedule=plan.schedule,
         bad_files=BadFiles(
-            num_videos=len(train_videos) + len(val_videos or ()),
+            num_videos=task.num_train + task.num_val,
             max_fraction=config.data.max_bad_fraction,
             listing=listing if process.is_main else None,
         ),
         record=Record(work_dir, from_step=position.step, validated=position.validated) if process.is_main else None,
         position=position,
-        description=config.describe(classes),
     )
 
 
-def _trained(model: Recognizer, config: Config, process: Process) -> Trained:
+def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
     options = config.training
     if options.sync_bn and process.world > 1:
         if process.device.type != "cuda":
@@ -190,38 +174,3 @@ def _network(model: nn.Module, process: Process) -> nn.Module:
     # DDP regroups gradients after its first step, unless it looks for unused ones: a resumed run would add those of
     # three processes in another order than the run it continues. On the CPU the same bits are worth the look.
     return DistributedDataParallel(model, gradient_as_bucket_view=True, find_unused_parameters=True)
-
-
-def _training_batches(
-    config: Config,
-    videos: Index,
-    process: Process,
-    clips: Sequence[TrainClip],
-    timetable: Timetable,
-    first_step: int = 0,
-) -> DataLoader[Batch]:
-    order = TrainBatches(
-        len(videos),
-        config.data.batch_size,
-        timetable,
-        seed=config.training.seed,
-        accumulate=config.training.accumulate,
-        rank=process.rank,
-        world=process.world,
-        first_step=first_step,
-    )
-    dataset = VideoDataset(videos, clips, config.data, seed=config.training.seed)
-    workers = num_workers(config.data.workers, process.local_world)
-    return load(dataset, order, workers=workers, pin=process.device.type == "cuda")
-
-
-def _validation_batches(config: Config, videos: Index, process: Process) -> DataLoader[Batch]:
-    return evaluation_batches(
-        videos,
-        config.val_views,
-        config.data,
-        workers=num_workers(config.data.workers, process.local_world),
-        rank=process.rank,
-        world=process.world,
-        pin=process.device.type == "cuda",
-    )

@@ -5,10 +5,10 @@ import sys
 import time
 
 import torch
-from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.training.distributed import mean_over_processes
+from kinema.training.task import Loss
 
 
 class Window:
@@ -22,16 +22,18 @@ class Window:
         self._started = time.perf_counter()
         self._waited = 0.0
         self._batches = 0
-        self._sums = torch.zeros(3, dtype=torch.float64, device=self._device)  # loss, right, clips
+        self._names: tuple[str, ...] = ()
+        self._sums = torch.zeros(1, dtype=torch.float64, device=self._device)
 
     def wait(self, since: float) -> None:
         """Count the time from `since` (of `time.perf_counter`) until now as waiting for data."""
         self._waited += time.perf_counter() - since
 
-    def add(self, loss: Tensor, right: Tensor, clips: int) -> None:
-        """Count one batch: its mean loss, and how many of its clips were answered right."""
+    def add(self, loss: Loss) -> None:
+        """Count one batch."""
         self._batches += 1
-        self._sums += torch.stack([loss.detach().double(), right.double(), right.new_tensor(clips).double()])
+        self._names = ("loss", *loss.figures)
+        self._sums = self._sums + torch.stack([each.detach().double() for each in (loss.total, *loss.figures.values())])
 
     def skip_pause(self, since: float) -> None:
         """Leave the time from `since` until now (a validation, a checkpoint) out of the account."""
@@ -43,13 +45,14 @@ class Window:
         Raises:
             UserError: the loss is not finite any more.
         """
-        loss, right, clips = mean_over_processes(self._sums).tolist()
-        if not loss < float("inf"):
-            raise UserError(f"the loss became {loss}: training diverged; try a lower --optim.lr or --optim.clip-norm")
+        means = [each / self._batches for each in mean_over_processes(self._sums).tolist()]
+        if not means[0] < float("inf"):
+            raise UserError(
+                f"the loss became {means[0]}: training diverged; try a lower --optim.lr or --optim.clip-norm"
+            )
         steps = self._batches / self._batches_per_step
         row = {
-            "loss": loss / self._batches,
-            "top1": right / clips,
+            **dict(zip(self._names, means, strict=True)),
             "step_time": (time.perf_counter() - self._started) / steps,
             "data_time": self._waited / steps,
             "memory_gib": self._memory_gib(),

@@ -1,0 +1,22 @@
+"""In which order a process of a run sees its training data."""
+
+from kinema.data.loader import TrainBatches
+from kinema.data.timetable import Timetable
+from kinema.training.config import AnyConfig
+from kinema.training.distributed import Process
+
+
+def train_order(
+    config: AnyConfig, num_videos: int, timetable: Timetable, process: Process, *, first_step: int
+) -> TrainBatches:
+    """The keys of this process's batches from a step on; they follow from the seed alone."""
+    return TrainBatches(
+        num_videos,
+        config.data.batch_size,
+        timetable,
+        seed=config.training.seed,
+        accumulate=config.training.accumulate,
+        rank=process.rank,
+        world=process.world,
+        first_step=first_step,
+    )
