@@ -77,6 +77,7 @@ class BMN(nn.Module):
         hidden_1d: int, hidden_2d: int, hidden_3d: int,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.parts = matching.parts
         self.base = nn.Sequential(*_conv1d(feature_channels, hidden_1d, 4), *_conv1d(hidden_1d, hidden_1d, 4))
         self.start = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.end = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
@@ -165,6 +166,7 @@ class _DenseMatching(nn.Module):
 
     def __init__(self, entries: _Entries, parts: int, samples: int) -> None:
         super().__init__()
+        self.parts = parts
         segment, column, weight = entries
         duration, start = segments_of(parts)
         matrix = np.zeros((parts, samples, parts, parts), np.float32)

@@ -9,11 +9,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.models.foreign_localizers import Localizer, mmaction2_constants, mmaction2_localizer_names
 from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d
 from kinema.models.slowfast import SlowFastBackbone
 
 Source = Literal["mmaction2", "pyslowfast", "tsm", "torchvision"]
+Network = Recognizer | Localizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +37,18 @@ class Misfit:
         return "unknown" if self.wanted is None else "of another shape"
 
 
-def foreign_misfits(model: Recognizer, state_dict: Mapping[str, Tensor], *, source: Source) -> list[Misfit]:
+def foreign_misfits(model: Network, state_dict: Mapping[str, Tensor], *, source: Source) -> list[Misfit]:
     """Where a state dict that follows `source`'s names does not fit `model`: missing, unknown, then misshaped keys.
 
-    Old checkpoints lack batch norm's counters of batches, which no recognizer reads: these may be missing.
+    Old checkpoints lack batch norm's counters of batches, which no recognizer reads: these may be missing. So may the
+    constants that MMAction2's BMN saves; those of another number of parts do not fit.
     """
     names = foreign_names(model, source)
     wanted = {names[key]: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state_dict.items()}
+    if not isinstance(model, Recognizer):
+        constants = mmaction2_constants(model)
+        wanted |= {name: shape for name, shape in constants.items() if name in found}
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     unknown = sorted(found.keys() - wanted)
     misshaped = [name for name in wanted if name in found and found[name] != wanted[name]]
@@ -50,7 +56,7 @@ def foreign_misfits(model: Recognizer, state_dict: Mapping[str, Tensor], *, sour
 
 
 def load_foreign_state_dict(
-    model: Recognizer, state_dict: Mapping[str, Tensor], *, source: Source, allow_missing: Sequence[str] = ()
+    model: Network, state_dict: Mapping[str, Tensor], *, source: Source, allow_missing: Sequence[str] = ()
 ) -> None:
     """Fill `model` with the weights of a state dict that follows `source`'s names.
 
@@ -86,25 +92,33 @@ def _summary(kind: str, keys: list[str]) -> str:
     return f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
 
 
-def foreign_state_dict(model: Recognizer, *, source: Source) -> dict[str, Tensor]:
-    """The weights of `model` under `source`'s names."""
+def foreign_state_dict(model: Network, *, source: Source) -> dict[str, Tensor]:
+    """The weights of `model` under `source`'s names, without the constants that MMAction2's BMN holds beside them."""
     names = foreign_names(model, source)
     weights = _with_head_turned(model, model.state_dict(), source, back=True)
     return {names[key]: value for key, value in weights.items()}
 
 
-def _with_head_turned(
-    model: Recognizer, weights: dict[str, Tensor], source: Source, *, back: bool
-) -> dict[str, Tensor]:
+def _with_head_turned(model: Network, weights: dict[str, Tensor], source: Source, *, back: bool) -> dict[str, Tensor]:
     """PySlowFast's head reads the slow pathway's features first, Kinema's and MMAction2's the fast one's."""
-    if source != "pyslowfast" or not isinstance(model.backbone, SlowFastBackbone) or "fc.weight" not in weights:
+    if source != "pyslowfast" or not isinstance(model, Recognizer) or "fc.weight" not in weights:
+        return weights
+    if not isinstance(model.backbone, SlowFastBackbone):
         return weights
     slow = model.backbone.slow.out_channels
     return weights | {"fc.weight": weights["fc.weight"].roll(slow if back else -slow, dims=1)}
 
 
-def foreign_names(model: Recognizer, source: Source) -> dict[str, str]:
-    """Kinema's key → `source`'s, for every key of `model`."""
+def foreign_names(model: Network, source: Source) -> dict[str, str]:
+    """Kinema's key → `source`'s, for every key of `model`.
+
+    Raises:
+        UserError: `source` has no such network.
+    """
+    if not isinstance(model, Recognizer):
+        if source != "mmaction2":
+            raise UserError(f"{source} has no {type(model).__name__}; weights of mmaction2 fit it")
+        return mmaction2_localizer_names(model)
     rules = _torchvision(model) if source == "torchvision" else _RULES[source]
     names = {}
     for key in model.state_dict():
