@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "measure results of any tool: recognition, proposals, detection",
     "convert": "take over another tool's weights, or give it Kinema's",
     "prepare": "make datasets ready",
+    "benchmark": "measure speed and memory",
 }
 """Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
 

@@ -1,0 +1,83 @@
+"""Logs of MMAction2 1.x (mmengine), of MMAction2 0.x and MMAction (mmcv): text, and the JSON lines beside it.
+
+All give means over the iterations since the line before, and memory in MiB as torch has allocated it.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kinema.benchmark.logs.rows import Line, Row, averaged
+
+_TEXT = re.compile(
+    r"(?P<form>Epoch\(train\)|Epoch|Iter\(train\)|Iter)\s*"
+    r"(?:\[\s*(?P<epoch>\d+)\])?\[\s*(?P<iteration>\d+)/(?P<of>\d+)\]"
+    r".*?\btime: (?P<seconds>[\d.]+),?\s+data_time: (?P<data>[\d.]+)(?:,?\s+memory: (?P<memory>\d+))?"
+)
+
+
+def mmengine_text(lines: Sequence[str]) -> list[Row]:
+    """MMAction2 1.x: `Epoch(train) [1][20/940]  lr: …  time: 0.3215  data_time: 0.0143  memory: 8342 …`."""
+    return averaged([_line(found) for found in _matches(lines) if "(train)" in found["form"]])
+
+
+def mmcv_text(lines: Sequence[str]) -> list[Row]:
+    r"""MMAction2 0.x and MMAction: `Epoch [1][20/940]\tlr: …, time: 0.322, data_time: 0.014, memory: 8342, …`."""
+    return averaged([_line(found) for found in _matches(lines) if "(train)" not in found["form"]])
+
+
+def mmengine_scalars(lines: Sequence[str]) -> list[Row]:
+    """MMAction2 1.x, vis_data/scalars.json: `{"time": …, "data_time": …, "epoch": 1, "iter": 20, "memory": 8342, …}`.
+
+    Validations have lines too, without an epoch's `iter` and with metrics of their own instead of a loss.
+    """
+    return averaged(
+        [
+            _from_json(found, per_epoch=None)
+            for found in map(_object, lines)
+            if {"time", "iter", "loss"} <= set(found) and "mode" not in found
+        ]
+    )
+
+
+def mmcv_json(lines: Sequence[str]) -> list[Row]:
+    """MMAction2 0.x, *.log.json: `{"mode": "train", "epoch": 1, "iter": 20, "time": …, "data_time": …, …}`."""
+    found = [row for row in map(_object, lines) if row.get("mode") == "train" and {"time", "iter"} <= set(row)]
+    per_epoch = max((int(row["iter"]) for row in found), default=None)  # the last line of an epoch is left out at times
+    return averaged([_from_json(row, per_epoch=per_epoch) for row in found])
+
+
+def _matches(lines: Sequence[str]) -> list[re.Match[str]]:
+    return [found for found in map(_TEXT.search, lines) if found]
+
+
+def _line(found: re.Match[str]) -> Line:
+    by_epoch = found["epoch"] is not None
+    return Line(
+        epoch=int(found["epoch"] or 1),
+        iteration=int(found["iteration"]),
+        per_epoch=int(found["of"]) if by_epoch else None,
+        seconds=float(found["seconds"]),
+        data_seconds=float(found["data"]),
+        memory_gib=int(found["memory"]) / 1024 if found["memory"] else None,
+    )
+
+
+def _from_json(row: dict[str, Any], per_epoch: int | None) -> Line:
+    return Line(
+        epoch=int(row.get("epoch", 1)),
+        iteration=int(row["iter"]),
+        per_epoch=per_epoch,
+        seconds=float(row["time"]),
+        data_seconds=row.get("data_time"),
+        memory_gib=row["memory"] / 1024 if "memory" in row else None,
+    )
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,31 @@
+"""Logs of the temporal-shift-module repository."""
+
+import re
+from collections.abc import Sequence
+
+from kinema.benchmark.logs.rows import Line, Row, sampled
+
+_LINE = re.compile(
+    r"Epoch: \[(?P<epoch>\d+)\]\[(?P<iteration>\d+)/(?P<of>\d+)\].*?"
+    r"Time (?P<seconds>[\d.]+) \([\d.]+\)\s+Data (?P<data>[\d.]+) \([\d.]+\)"
+)
+
+
+def rows(lines: Sequence[str]) -> list[Row]:
+    r"""`Epoch: [0][20/940], lr: 0.02000\tTime 0.420 (0.433)\tData 0.010 (0.031)…`: one iteration, and the epoch so far.
+
+    The mean of the epoch so far has the iterations in it that are to be skipped: the iteration's own time is taken.
+    """
+    return sampled(
+        [
+            Line(
+                epoch=int(found["epoch"]) + 1,  # both count from 0
+                iteration=int(found["iteration"]) + 1,
+                per_epoch=int(found["of"]),
+                seconds=float(found["seconds"]),
+                data_seconds=float(found["data"]),
+            )
+            for found in map(_LINE.search, lines)
+            if found
+        ]
+    )

@@ -1,0 +1,15 @@
+"""`kinema benchmark WHAT …`: a module of this package for each."""
+
+from collections.abc import Sequence
+
+from kinema.cli.branches import run_branch
+
+WHAT = {
+    "log": "seconds per iteration out of training logs, of Kinema and of six other tools",
+}
+"""Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure what the first argument names."""
+    return run_branch("benchmark", WHAT, arguments)

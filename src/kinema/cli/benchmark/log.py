@@ -1,0 +1,61 @@
+"""`kinema benchmark log FILE…`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Ge
+
+from kinema.benchmark.logs import read_log
+from kinema.cli.arguments import parse
+from kinema.console import print_table
+
+
+@dataclass(kw_only=True)
+class Log:
+    """Read seconds per iteration, the wait for data and peak memory out of training logs.
+
+    Known are the logs of Kinema (a run folder, metrics.jsonl, messages), MMAction2 1.x and 0.x (text and JSON),
+    MMAction, PySlowFast, the Temporal-Shift-Module, and, with a time before each line, of BSN and JJBOY's BMN.
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Training logs, or run folders of Kinema."""
+    skip: Annotated[int, Ge(0)] = 50
+    """Iterations at a log's beginning that do not count: the device warms up."""
+    iters_per_epoch: Annotated[int, Ge(0)] = 0
+    """For logs of BSN and BMN, which print a line an epoch: iterations of one."""
+    json: bool = False
+    """Print JSON: [{"file", "tool", "s_per_iter", "median", "p95", "data_s_per_iter", "memory_gib", "iters",
+    "skipped"}], times in seconds."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Read the logs and print."""
+    options = parse(Log, arguments, command="benchmark log")
+    found = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
+    if options.json:
+        print(json.dumps([asdict(figures) for figures in found], indent=1))
+        return 0
+    print_table(
+        ["log of", "s/iter", "median", "95 %", "of that data", "memory GiB", "iterations", "skipped", "file"],
+        [
+            [
+                figures.tool,
+                *(_number(value) for value in (figures.s_per_iter, figures.median, figures.p95)),
+                *(_number(value) for value in (figures.data_s_per_iter, figures.memory_gib)),
+                str(figures.iters),
+                str(figures.skipped),
+                figures.file,
+            ]
+            for figures in found
+        ],
+    )
+    return 0
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
