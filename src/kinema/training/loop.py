@@ -63,7 +63,7 @@ def train(
         config.training.init = str(init)
     with joined(config.runtime) as process, StopRequest().listening() as stop:
         process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
-        run = set_up(config, _open_task(config, process), process, work_dir=work_dir, resume=resume)
+        run = set_up(config, open_task(config, process), process, work_dir=work_dir, resume=resume)
         try:
             metrics = _loop(run, stop)
         finally:
@@ -75,7 +75,12 @@ def train(
         return metrics or next((_metrics(row) for row in reversed(rows) if "loss" not in row), {})
 
 
-def _open_task(config: AnyConfig, process: Process) -> Task:
+def open_task(config: AnyConfig, process: Process) -> Task:
+    """The kind of training that `config` describes, with its data.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
     return open_recognition(config, process)
 
 
@@ -94,11 +99,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     run.network.train()
     with progress("training", timetable.steps, done=first, show=run.process.is_main) as meter:
         for step in range(first + 1, timetable.steps + 1):
-            lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, timetable.epochs_done(step - 1)))
-            stopping, bad = agree(stop.received, _step(run, batches, step, window))
-            run.account(bad)
-            run.position.step = step
-
+            lr, stopping = advance(run, batches, step, window, stop)
             all_done = step == timetable.steps
             due = options.checkpoint_every and step % options.checkpoint_every == 0
             saving = timetable.place(step)[1] == 0 or due or stopping
@@ -119,6 +120,19 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
                 run.save()
             window.skip_pause(pause)
     return metrics
+
+
+def advance(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> tuple[float, bool]:
+    """Take one step of a run; returns the learning rate, and whether any of its processes was asked to stop.
+
+    Raises:
+        UserError: more videos are bad than the options allow.
+    """
+    lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
+    stopping, bad = agree(stop.received, _step(run, batches, step, window))
+    run.account(bad)
+    run.position.step = step
+    return lr, stopping
 
 
 def _figures(row: dict[str, float]) -> str:
