@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kinema.cli.branches import run_branch
 
 WHAT = {
+    "train": "the training of recipes: seconds per iteration, waiting for data, memory, FLOP/s",
     "log": "seconds per iteration out of training logs, of Kinema and of six other tools",
 }
 """Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""

@@ -1,0 +1,105 @@
+"""Videos to measure on where the user has none: drawn, or the user's own ones in the form that is asked for."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as transforms
+
+from kinema.console import progress
+from kinema.data.class_folders import VIDEO_SUFFIXES
+from kinema.errors import UserError
+from kinema.prepare.encoding import EncodingOptions
+from kinema.prepare.frames import FramesOptions, prepare_frames
+from kinema.prepare.jobs import claim_folder
+from kinema.prepare.resize import prepare_resize
+from kinema.storage import replacing, write_text
+
+Form = Literal["rawframes", "video", "dense"]
+"""Folders of 256p JPEGs; ordinary 256p videos; 256p videos with a keyframe every 16 frames."""
+
+
+WIDTH, HEIGHT = 340, 256
+"""Pixels of what is drawn, as Kinetics' 256p clips mostly have."""
+
+
+def sample_list(
+    folder: Path, form: Form, *, rows: int, num_classes: int, videos: Path | None, count: int, frames: int
+) -> Path:
+    """A list of `rows` videos of a form, made in `folder` where they are not there from an earlier call.
+
+    Args:
+        folder: Receives the videos, a folder for each form.
+        form: What is made.
+        rows: Lines of the list; labels go round.
+        num_classes: Labels are below.
+        videos: Folder of videos to make them of; drawn ones when not given.
+        count: How many are drawn.
+        frames: How long these are, 30 frames a second.
+
+    Raises:
+        UserError: `videos` holds none, or `folder` has others in it.
+    """
+    if videos is None:
+        source = folder / "drawn"
+        draw_videos(source, count=count, frames=frames)
+    else:
+        source = videos
+    output = folder / form
+    if form == "rawframes":
+        prepare_frames(source, output, FramesOptions(short_side=HEIGHT))
+        found = sorted({image.parent for image in output.rglob("*.jpg")})
+        lines = [f"{path.absolute()} {len(list(path.glob('*.jpg')))}" for path in found]
+    else:
+        prepare_resize(source, output, EncodingOptions(short_side=HEIGHT, dense=form == "dense"))
+        lines = [str(path.absolute()) for path in sorted(output.rglob("*")) if path.suffix in VIDEO_SUFFIXES]
+    if not lines:
+        raise UserError(f"none of the videos of {source} can be used: see {output / 'failures.csv'}")
+    labelled = (f"{line} {row % num_classes}\n" for row, line in enumerate(islice(cycle(lines), rows)))
+    listing = folder / f"{form}.txt"
+    write_text(listing, "".join(labelled))
+    return listing
+
+
+def draw_videos(folder: Path, *, count: int, frames: int) -> None:
+    """Videos of textures that drift under noise: they cost a decoder about what filmed ones of the size do.
+
+    Raises:
+        UserError: the folder has others in it.
+    """
+    claim_folder(folder, "drawn.json", {"count": count, "frames": frames})
+    paths = [folder / f"v{number:04d}.mp4" for number in range(count)]
+    missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
+    with progress("Drawing videos", len(missing)) as meter:
+        for number, path in missing:
+            with replacing(path) as temporary:
+                _encode(_drawn(number, frames), temporary)
+            meter.advance()
+
+
+def _drawn(seed: int, frames: int) -> Iterator[NDArray[np.uint8]]:
+    random = np.random.default_rng(seed)
+    coarse, fine = (
+        transforms.resize(torch.from_numpy(random.uniform(0, 255, (3, *cells))), [HEIGHT, WIDTH])
+        for cells in ((6, 8), (64, 85))
+    )
+    texture = (0.6 * coarse + 0.4 * fine).permute(1, 2, 0).numpy()
+    noise = random.normal(0, 4, (8, *texture.shape))
+    for number in range(frames):
+        moved = np.roll(texture, (number, 2 * number), (0, 1)) + noise[random.integers(8)]
+        yield moved.clip(0, 255).astype(np.uint8)
+
+
+def _encode(frames: Iterator[NDArray[np.uint8]], path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(30), options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))

@@ -1,0 +1,74 @@
+"""`kinema benchmark train RECIPE… [--group.option value …]`."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Ge
+
+from kinema.benchmark.launch import measure_apart
+from kinema.benchmark.table import HEADER, markdown, notes, train_row
+from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
+from kinema.cli.arguments import parse, split
+from kinema.errors import UserError
+from kinema.recipes import config_of
+from kinema.storage import write_text
+
+
+@dataclass(kw_only=True)
+class Options(TrainMeasure):
+    """Measure the training that `kinema train` runs: seconds per iteration, the wait for data, memory, FLOP/s.
+
+    Any option of the recipe may be changed by its key, as in `kinema train`: --data.train, --runtime.precision …
+    Without --data.train, videos are drawn or made of --videos.
+    """
+
+    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ()
+    """Names that `kinema recipes` lists, or my_file.py:function."""
+    devices: Annotated[int, Ge(1)] = 1
+    """Processes that train together, one a GPU: started by torchrun."""
+    batch_size: Annotated[int | None, Ge(1)] = None
+    """Videos in a batch of one process; the recipe's when not given."""
+    work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
+    """Receives RECIPE.json for each, benchmark.md, and in data/ the videos that are made."""
+    json: bool = False
+    """Print JSON: {"recipe", "s_per_iter", "median", "p95", "data_wait_share", "compute_s_per_iter", "data_s_per_iter",
+    "videos_per_s", "memory_gib", "iters", "skipped", …}, a list of them for several recipes; times in seconds."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure, keep the figures in files and print them."""
+    own, keys = split(Options, arguments)
+    options = parse(Options, own, command="benchmark train")
+    if not options.recipes:
+        raise UserError("which recipes? `kinema recipes` lists them; then: kinema benchmark train RECIPE…")
+    changes: dict[str, object] = dict(keys)
+    if options.batch_size is not None:
+        changes["data.batch_size"] = str(options.batch_size)
+    for recipe in options.recipes:
+        config_of(recipe, changes)  # says what is wrong before anything is measured
+    found = [figures for figures in _measured(options, changes) if figures is not None]
+    if not found:
+        return 0  # the first process of torchrun's prints
+    options.work_dir.mkdir(parents=True, exist_ok=True)
+    for figures in found:
+        name = Path(figures.recipe).name.replace(":", "_")
+        write_text(options.work_dir / f"{name}.json", json.dumps(figures.as_json(), indent=1) + "\n")
+    table = markdown(HEADER, [train_row(figures) for figures in found])
+    table += "\n" + "".join(f"- {note}\n" for note in notes(found))
+    write_text(options.work_dir / "benchmark.md", table)
+    results = [figures.as_json() for figures in found]
+    print(json.dumps(results[0] if len(results) == 1 else results, indent=1) if options.json else table, end="\n")
+    return 0
+
+
+def _measured(options: Options, keys: Mapping[str, object]) -> list[TrainFigures | None]:
+    folder = options.work_dir / "data"
+    measure = TrainMeasure(**{name: getattr(options, name) for name in TrainMeasure.__dataclass_fields__})
+    if options.devices == 1 and (len(options.recipes) == 1 or "RANK" in os.environ):
+        return [benchmark_train(recipe, measure, keys, folder=folder) for recipe in options.recipes]
+    return [measure_apart(recipe, measure, keys, folder=folder, devices=options.devices) for recipe in options.recipes]
