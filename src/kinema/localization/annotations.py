@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema.data.video_names import same_video
 from kinema.errors import UserError, did_you_mean
 from kinema.localization.text_results import read_text_results
 
@@ -128,11 +129,6 @@ def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool) -> Re
         scores=_numbers(path, instances, "score"),
         others=tuple(others),
     )
-
-
-def same_video(name: str, known: Container[str]) -> str | None:
-    """How `known` calls a video of this name: features and results often have ActivityNet's v_NAME, its JSON NAME."""
-    return next((each for each in (name, f"v_{name}", name.removeprefix("v_")) if each in known), None)
 
 
 _Instances = Sequence[tuple[str, Mapping[str, Any]]]

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from kinema.data.video_names import same_video
 from kinema.errors import UserError
-from kinema.localization.annotations import Floats, GroundTruth, Ints, Results, same_video
+from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
 from kinema.localization.postprocess import Proposals
 from kinema.storage import write_text
 

@@ -1,0 +1,269 @@
+"""Files that hold features of videos: one file for each video, or one for all."""
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.data.frame_names import why
+from kinema.errors import MediaError, UserError
+from kinema.storage import Storage
+
+Array = NDArray[Any]
+
+SUFFIXES = (".csv", ".npy", ".npz")
+"""Of files that hold one video each."""
+
+PACKED = (".safetensors", ".npz")
+"""Of files that hold one array for each of many videos."""
+
+REPORT = "failures.csv"
+"""Lies among the features of `kinema prepare features`, and holds none."""
+
+
+class FeatureFiles(Protocol):
+    """Features of many videos, as they are stored."""
+
+    place: str
+    """The folder or file."""
+
+    @property
+    def videos(self) -> Mapping[str, Any]:
+        """Their names, and where each is."""
+
+    def where(self, video: str) -> str:
+        """What to call the place of one video in messages."""
+
+    def read(self, video: str) -> Array:
+        """The array of one of `videos`, of any shape and type of numbers.
+
+        Raises:
+            MediaError: it cannot be read, or is damaged.
+        """
+
+
+def open_features(place: str, storage: Storage) -> FeatureFiles:
+    """A folder of files NAME.csv, NAME.npy or NAME.npz; or one .safetensors or .npz file with an array NAME for each.
+
+    Raises:
+        UserError: it is not there, or holds no features, or its files are of several kinds.
+    """
+    if place.endswith(".safetensors"):
+        return Packed(place, _index_of_safetensors(place, storage), storage)
+    if place.endswith(".npz"):
+        return Packed(place, _index_of_npz(place, storage), storage)
+    return Folder(place, *_files_in(place, storage), storage)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A file for each video: `videos` are their names, each with its file's name; all end in `suffix`."""
+
+    place: str
+    videos: Mapping[str, str]
+    suffix: str
+    storage: Storage
+
+    def where(self, video: str) -> str:
+        """The file's path."""
+        return f"{self.place.rstrip('/')}/{self.videos.get(video, video + self.suffix)}"
+
+    def read(self, video: str) -> Array:
+        """The array in the file."""
+        path = self.where(video)
+        try:
+            data = self.storage.read(path)
+            return _read_csv(data) if self.suffix == ".csv" else _read_numpy(data)
+        except OSError as error:
+            raise MediaError(path, why(error)) from None
+        except _DAMAGE as error:
+            raise MediaError(path, f"it holds no features, or is damaged ({error})") from None
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where in a file an array lies: bytes `start` to `end`, `shape` and `dtype`; or a .npy file in a .npz file."""
+
+    start: int
+    end: int
+    shape: tuple[int, ...] = ()
+    dtype: str = "npy"
+    deflated: bool = False
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One file with an array for each of `videos`, of which only what is asked for is read."""
+
+    place: str
+    videos: Mapping[str, Span]
+    storage: Storage
+
+    def where(self, video: str) -> str:
+        """The file and the name in it."""
+        return f"{self.place}:{video}"
+
+    def read(self, video: str) -> Array:
+        """The array of that name."""
+        span = self.videos[video]
+        try:
+            data = self.storage.read_range(self.place, span.start, span.end)
+            if len(data) < span.end - span.start:
+                raise ValueError(f"it ends after {len(data)} of {span.end - span.start} bytes")
+            return _read_npz_member(data, span) if span.dtype == "npy" else _read_tensor(data, span)
+        except OSError as error:
+            raise MediaError(self.where(video), why(error)) from None
+        except _DAMAGE as error:
+            raise MediaError(self.where(video), f"it is damaged ({error})") from None
+
+
+_DAMAGE = (ValueError, EOFError, KeyError, struct.error, zipfile.BadZipFile, zlib.error)
+
+
+def _files_in(folder: str, storage: Storage) -> tuple[dict[str, str], str]:
+    try:
+        names = sorted(storage.list(folder))
+    except OSError as error:
+        raise UserError(f"features '{folder}': {why(error)}") from None
+    kinds: dict[str, dict[str, str]] = {}
+    for name in names:
+        suffix = next((each for each in SUFFIXES if name.endswith(each)), "")
+        if suffix and name != REPORT and not name.startswith("."):
+            stem = name.removesuffix(suffix)
+            kinds.setdefault(suffix, {})[unquote(stem) if folder.startswith("http") else stem] = name
+    if not kinds:
+        found = ", ".join(names[:3]) or "nothing"
+        raise UserError(f"features '{folder}': expected NAME.csv, NAME.npy or NAME.npz of each video, found {found}")
+    if len(kinds) > 1:
+        found = ", ".join(f"{len(files)} {suffix}" for suffix, files in kinds.items())
+        raise UserError(f"features '{folder}': files of one kind are expected, found {found}")
+    (suffix, files), *_ = kinds.items()
+    return files, suffix
+
+
+def _read_csv(data: bytes) -> Array:
+    """Rows of numbers with commas between, after a line of column names where there is one."""
+    first, _, rest = data.partition(b"\n")
+    text = data if _is_number(first.partition(b",")[0]) else rest
+    if not text.strip():
+        return np.empty((0, 0), np.float32)
+    return np.loadtxt(io.BytesIO(text), np.float32, delimiter=",", ndmin=2, comments=None)
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_numpy(data: bytes) -> Array:
+    """A .npy file, or a .npz file with one array in it."""
+    loaded = np.load(io.BytesIO(data), allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    if len(loaded.files) != 1:
+        raise ValueError(f"one array is expected, found {len(loaded.files)}: {', '.join(loaded.files[:3])}")
+    return loaded[loaded.files[0]]
+
+
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+def _index_of_safetensors(place: str, storage: Storage) -> dict[str, Span]:
+    """Read the header: its length in 8 bytes, then JSON with type, shape and offsets of each tensor."""
+    try:
+        (length,) = struct.unpack("<Q", storage.read_range(place, 0, 8))
+        if length > storage.size(place):
+            raise ValueError(f"a header of {length} bytes")
+        entries = json.loads(storage.read_range(place, 8, 8 + length))
+        start = 8 + length
+        return {
+            name: Span(
+                start + entry["data_offsets"][0], start + entry["data_offsets"][1],
+                tuple(entry["shape"]), str(entry["dtype"]),
+            )
+            for name, entry in entries.items()
+            if name != "__metadata__"
+        }  # fmt: skip
+    except OSError as error:
+        raise UserError(f"features '{place}': {why(error)}") from None
+    except (*_DAMAGE, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"features '{place}': it is no safetensors file, or is damaged ({error})") from None
+
+
+def _read_tensor(data: bytes, span: Span) -> Array:
+    if span.dtype not in _TYPES:
+        raise ValueError(f"its numbers are {span.dtype}, expected {', '.join(_TYPES)}")
+    array = np.frombuffer(data, _TYPES[span.dtype])
+    if span.dtype == "BF16":
+        array = (array.astype("<u4") << 16).view("<f4")
+    return array.reshape(span.shape)
+
+
+def _index_of_npz(place: str, storage: Storage) -> dict[str, Span]:
+    try:
+        size = storage.size(place)
+        file = io.BufferedReader(_Ranges(place, size, storage), 2**16)
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            ends = sorted([*(member.header_offset for member in members), archive.start_dir])
+        following = dict(pairwise(ends))
+        return {
+            member.filename.removesuffix(".npy"): Span(
+                member.header_offset,
+                following[member.header_offset],
+                (member.compress_size,),
+                deflated=member.compress_type == zipfile.ZIP_DEFLATED,
+            )
+            for member in members
+        }
+    except OSError as error:
+        raise UserError(f"features '{place}': {why(error)}") from None
+    except _DAMAGE as error:
+        raise UserError(f"features '{place}': it is no npz file, or is damaged ({error})") from None
+
+
+def _read_npz_member(data: bytes, span: Span) -> Array:
+    """What stands in a zip file from one member's header to the next one's."""
+    name, extra = struct.unpack_from("<HH", data, 26)
+    start = 30 + name + extra
+    stored = data[start : start + span.shape[0]]
+    return np.lib.format.read_array(
+        io.BytesIO(zlib.decompress(stored, -zlib.MAX_WBITS) if span.deflated else stored), allow_pickle=False
+    )
+
+
+class _Ranges(io.RawIOBase):
+    """A file of a storage that can be read anywhere."""
+
+    def __init__(self, path: str, size: int, storage: Storage) -> None:
+        self._path, self._size, self._storage = path, size, storage
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._place + len(buffer), self._size)
+        data = self._storage.read_range(self._path, self._place, end) if end > self._place else b""
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)

@@ -1,0 +1,100 @@
+"""Features of untrimmed videos, read for localization."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.data.feature_files import Array, FeatureFiles, open_features
+from kinema.data.rescaling import Rescaling, rescale
+from kinema.data.video_names import same_video
+from kinema.errors import MediaError
+from kinema.storage import Storage
+
+
+class FeatureSource:
+    """The features of videos, checked and brought to one length.
+
+    Videos go by their names, with or without ActivityNet's v_ before them, whatever the files do. Which files there
+    are is asked once, here: a file that comes later is not seen. It may be sent to other processes.
+
+    Attributes:
+        channels: features at each point in time, of all places together.
+    """
+
+    def __init__(
+        self,
+        place: str | Sequence[str],
+        *,
+        storage: Storage,
+        parts: int | None,
+        channels: int,
+        how: Rescaling = "linear",
+        least: int = 1,
+    ) -> None:
+        """Open a folder or a packed file, see `open_features`.
+
+        Args:
+            place: A path or a URL. Of several, as for RGB and flow, the features stand one after the other.
+            storage: What they are read from.
+            parts: Points in time that each video gets; None: as many as the file has, of several places the fewest.
+            channels: Features that each point must have.
+            how: How they are brought to `parts`.
+            least: Points that a file must have at least.
+
+        Raises:
+            UserError: a place is not there or holds no features.
+        """
+        self._places: list[FeatureFiles] = [
+            open_features(each, storage) for each in ([place] if isinstance(place, str) else place)
+        ]
+        self._parts = parts
+        self._how = how
+        self._least = max(least, 1)
+        self.channels = channels
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """The names of the videos that have features, as the (first) place writes them."""
+        first, *others = self._places
+        return tuple(video for video in first.videos if all(same_video(video, other.videos) for other in others))
+
+    def has(self, video: str) -> bool:
+        """Whether there is a file of this video."""
+        return all(same_video(video, place.videos) is not None for place in self._places)
+
+    def read(self, video: str) -> Tensor:
+        """The features of a video, (C, T) float32.
+
+        Raises:
+            MediaError: there are none, or too few, or not `channels` of them; or some are no finite numbers.
+        """
+        arrays = [self._rows(place, video) for place in self._places]
+        if self._parts is None:
+            fewest = min(map(len, arrays))
+            rows = [array[:fewest].astype(np.float32, copy=False) for array in arrays]
+        else:
+            rows = [rescale(array, self._parts, how=self._how) for array in arrays]
+        joined = np.concatenate(rows, axis=1)
+        if joined.shape[1] != self.channels:
+            found = " + ".join(str(array.shape[1]) for array in arrays)
+            where = self._places[0].where(same_video(video, self._places[0].videos) or video)
+            raise MediaError(where, f"{found} features at each point in time, expected {self.channels}")
+        return torch.from_numpy(np.ascontiguousarray(joined.T))
+
+    def _rows(self, place: FeatureFiles, video: str) -> Array:
+        """(T, C) floats, all finite."""
+        name = same_video(video, place.videos)
+        if name is None:
+            raise MediaError(place.where(video), "no features of this video")
+        array = place.read(name)
+        where = place.where(name)
+        if array.ndim != 2 or array.dtype.kind not in "fiu":
+            raise MediaError(where, f"expected rows of numbers, found an array {array.shape} of {array.dtype}")
+        if len(array) < self._least:
+            raise MediaError(where, f"features at {len(array)} points in time, expected at least {self._least}")
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            raise MediaError(where, f"point {row}, feature {column} (from 0) is {array[row, column]}")
+        return array
