@@ -33,9 +33,6 @@ REPORT = "failures.csv"
 class FeatureFiles(Protocol):
     """Features of many videos, as they are stored."""
 
-    place: str
-    """The folder or file."""
-
     @property
     def videos(self) -> Mapping[str, Any]:
         """Their names, and where each is."""
