@@ -17,3 +17,27 @@ REFERENCE_MODELS: dict[str, Callable[..., Recognizer]] = {
     "slowfast_r50_4x16x1": slowfast,
     "r2plus1d_r34_8x8x1": r2plus1d,
 }
+
+RECIPES = {
+    "tsn_r50_1x1x3": "tsn_r50_1x1x3_100e_kinetics400_rgb",
+    "tsm_r50_1x1x8": "tsm_r50_1x1x8_50e_kinetics400_rgb",
+    "i3d_r50_32x2x1": "i3d_r50_32x2x1_100e_kinetics400_rgb",
+    "i3d_heavy_r50_8x8x1": "i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb",
+    "i3d_pysf_r50_8x8x1": "i3d_r50_video_8x8x1_100e_kinetics400_rgb",
+    "slowonly_r50_4x16x1": "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
+    "slowfast_r50_4x16x1": "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
+    "r2plus1d_r34_8x8x1": "r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb",
+}
+"""The recipes that train them."""
+
+GFLOPS = {
+    "tsn_r50_1x1x3": 24.5,
+    "tsm_r50_1x1x8": 65.4,
+    "i3d_r50_32x2x1": 66.3,
+    "i3d_heavy_r50_8x8x1": 63.4,
+    "i3d_pysf_r50_8x8x1": 56.8,
+    "slowonly_r50_4x16x1": 41.7,
+    "slowfast_r50_4x16x1": 55.3,
+    "r2plus1d_r34_8x8x1": 81.1,
+}
+"""Of one clip of 224×224, as the reference's table has them: multiplications and additions."""

@@ -8,21 +8,9 @@ import torch.nn.functional as F
 
 from kinema.models import Recognizer, complexity, load_foreign_state_dict
 from kinema.models.foreign import foreign_names
+from kinema.recipes import build_model
 from tests.models import parity
-from tests.models.reference_models import REFERENCE_MODELS
-
-GFLOPS = {
-    "tsn_r50_1x1x3": 24.5,
-    "tsm_r50_1x1x8": 65.4,
-    "i3d_r50_32x2x1": 66.3,
-    "i3d_heavy_r50_8x8x1": 63.4,
-    "i3d_pysf_r50_8x8x1": 56.8,
-    "slowonly_r50_4x16x1": 41.7,
-    "slowfast_r50_4x16x1": 55.3,
-    "r2plus1d_r34_8x8x1": 81.1,
-}
-"""Of one clip of 224×224, as the reference's table has them: multiplications and additions."""
-
+from tests.models.reference_models import GFLOPS, RECIPES
 
 @pytest.fixture(scope="module", params=["tsn_r50_1x1x3", "i3d_r50_32x2x1", "slowfast_r50_4x16x1"])
 def name(request: pytest.FixtureRequest) -> str:
@@ -31,15 +19,17 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def reference(shared: Path, name: str) -> Recognizer:
-    model = REFERENCE_MODELS[name](dropout=0.0)
-    load_foreign_state_dict(model, parity.state_dict(parity.keys(shared, name).shapes), source="mmaction2")
+    """As users of its recipe come to it; without dropout, as the reference ran."""
+    model = build_model(RECIPES[name])
+    model.dropout.p = 0.0
+    load_foreign_state_dict(model, parity.state_dict(parity.keys(shared / "parity", name).shapes), source="mmaction2")
     return model
 
 
 def test_logits(shared: Path, name: str, reference: Recognizer) -> None:
-    expected = parity.numbers(shared, name).logits
+    expected = parity.numbers(shared / "parity", name).logits
     with torch.inference_mode():
-        found = reference.eval()(parity.clips(parity.keys(shared, name).input_shape))
+        found = reference.eval()(parity.clips(parity.keys(shared / "parity", name).input_shape))
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
@@ -48,8 +38,8 @@ def test_training_step(shared: Path, name: str, reference: Recognizer) -> None:
     """On as many threads as the reference: with sums in another order values near zero change their signs before ReLUs,
     and with them some batch norms' gradients by up to 4 %, as much as between float32 and float64.
     """
-    expected = parity.numbers(shared, name)
-    clips = parity.clips(parity.keys(shared, name).input_shape)
+    expected = parity.numbers(shared / "parity", name)
+    clips = parity.clips(parity.keys(shared / "parity", name).input_shape)
     loss = F.cross_entropy(reference.train()(clips), parity.labels(len(clips)))
     loss.backward()
     assert loss.item() == pytest.approx(expected.train_loss, rel=1e-5)
@@ -63,10 +53,10 @@ def test_training_step(shared: Path, name: str, reference: Recognizer) -> None:
 
 @pytest.mark.parametrize("name", GFLOPS)
 def test_parameters_and_computations(shared: Path, name: str) -> None:
-    keys = parity.keys(shared, name)
+    keys = parity.keys(shared / "parity", name)
     frames = keys.input_shape[-3] if len(keys.input_shape) == 6 else keys.input_shape[1]
     with torch.device("meta"):
-        model = REFERENCE_MODELS[name]()
+        model = build_model(RECIPES[name])
     parameters, macs = complexity(model, (1, 3, frames, 224, 224))
     assert parameters == keys.parameter_count
     assert round(2 * macs / 1e9, 1) == GFLOPS[name]
