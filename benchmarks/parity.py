@@ -1,40 +1,40 @@
 """How far Kinema's models are from the reference implementation's numbers: one row a model.
 
-    python benchmarks/parity.py ../shared/parity
+    python -m benchmarks.parity ../shared
 
-The folder holds keys, shapes, scores, losses and gradients of MMAction2's models, as its README says. Errors are relative
-and the largest that occur: of scores to the largest score of a batch, of everything else value by value. Batch norm's
-statistics are the sums of each running mean and variance after one training step. A dash: the folder has no such number
-for the model, and only its keys and shapes are compared. Two threads, as the reference ran.
+Below the folder, `parity/` holds keys, shapes, scores, losses and gradients of MMAction2's models, as its README says.
+Errors are the largest relative ones: of scores to the largest score of the batch, of everything else value by value.
+Batch norm's statistics are the sums of each running mean and variance after one training step. A dash: the folder has
+no such number for the model, of which only keys, shapes and the way there and back are checked. It runs on two threads,
+as the reference did.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from tests.models import parity
+from tests.models.reference_models import GFLOPS, RECIPES
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kinema import build_model, load_foreign_state_dict
 from kinema.models import Recognizer, complexity, foreign_state_dict
 from kinema.models.foreign import foreign_names
 from kinema.recipes import config_of
-from tests.models import parity
-from tests.models.reference_models import GFLOPS, RECIPES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the folder with keys/ and numbers/")
+    parser.add_argument("folder", type=Path, help="the folder with parity/")
     parser.add_argument("--models", nargs="+", choices=RECIPES, default=list(RECIPES), help="some of the models only")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    table = Table("model", "scores", "loss", "gradients", "BN statistics", "parameters", "reference's", "GMACs", "ref.'s")
+    table = Table(
+        "model", "scores", "loss", "gradients", "BN statistics", "parameters", "reference's", "GMACs", "ref.'s"
+    )
     for name in options.models:
         table.add_row(name, *errors(options.folder, name), *sizes(options.folder, name))
     Console(width=140).print(table)

@@ -241,7 +241,7 @@ def test_mmaction2s_checkpoints_come_back_bit_by_bit(shared: Path, tmp_path: Pat
     generator = torch.Generator().manual_seed(0)
     weights = {
         key: torch.tensor(7) if key.endswith("num_batches_tracked") else torch.randn(shape, generator=generator)
-        for key, shape in parity.keys(shared / "parity", name).shapes.items()
+        for key, shape in parity.keys(shared, name).shapes.items()
     }
     torch.save({"meta": {}, "state_dict": weights}, tmp_path / "a.pth")
     convert(tmp_path / "a.pth", tmp_path / "model", candidates(COUNTERPARTS[name]), source="mmaction2")

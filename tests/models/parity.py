@@ -22,8 +22,8 @@ class Keys:
     input_shape: list[int]
 
 
-def keys(folder: Path, model: str) -> Keys:
-    found = _json(folder / "keys" / f"{model}.json")
+def keys(shared: Path, model: str) -> Keys:
+    found = _json(shared / "parity" / "keys" / f"{model}.json")
     return Keys(
         shapes=found["state_dict"],
         parameters=found["parameters"],
@@ -42,14 +42,14 @@ class Numbers:
     running_sum_after: dict[str, float]
 
 
-def has_numbers(folder: Path, model: str) -> bool:
-    return (folder / "numbers" / f"{model}.json").exists()
+def has_numbers(shared: Path, model: str) -> bool:
+    return (shared / "parity" / "numbers" / f"{model}.json").exists()
 
 
-def numbers(folder: Path, model: str) -> Numbers:
-    found = _json(folder / "numbers" / f"{model}.json")
+def numbers(shared: Path, model: str) -> Numbers:
+    found = _json(shared / "parity" / "numbers" / f"{model}.json")
     return Numbers(
-        logits=load_file(folder / "numbers" / f"{model}.safetensors")["eval"],
+        logits=load_file(shared / "parity" / "numbers" / f"{model}.safetensors")["eval"],
         train_loss=found["train_loss"],
         grad_norm=found["grad_norm"],
         running_sum_after=found["running_sum_after"],

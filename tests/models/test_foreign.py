@@ -38,7 +38,7 @@ PYSLOWFAST: dict[str, tuple[Builder, dict[str, object]]] = {
 
 @pytest.mark.parametrize("name", REFERENCE_MODELS)
 def test_every_key_of_mmaction2_has_its_place(shared: Path, name: str) -> None:
-    keys = parity.keys(shared / "parity", name)
+    keys = parity.keys(shared, name)
     with torch.device("meta"):
         model = REFERENCE_MODELS[name]()
     names = foreign_names(model, "mmaction2")

@@ -12,6 +12,7 @@ from kinema.recipes import build_model
 from tests.models import parity
 from tests.models.reference_models import GFLOPS, RECIPES
 
+
 @pytest.fixture(scope="module", params=["tsn_r50_1x1x3", "i3d_r50_32x2x1", "slowfast_r50_4x16x1"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -22,14 +23,14 @@ def reference(shared: Path, name: str) -> Recognizer:
     """As users of its recipe come to it; without dropout, as the reference ran."""
     model = build_model(RECIPES[name])
     model.dropout.p = 0.0
-    load_foreign_state_dict(model, parity.state_dict(parity.keys(shared / "parity", name).shapes), source="mmaction2")
+    load_foreign_state_dict(model, parity.state_dict(parity.keys(shared, name).shapes), source="mmaction2")
     return model
 
 
 def test_logits(shared: Path, name: str, reference: Recognizer) -> None:
-    expected = parity.numbers(shared / "parity", name).logits
+    expected = parity.numbers(shared, name).logits
     with torch.inference_mode():
-        found = reference.eval()(parity.clips(parity.keys(shared / "parity", name).input_shape))
+        found = reference.eval()(parity.clips(parity.keys(shared, name).input_shape))
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
@@ -38,8 +39,8 @@ def test_training_step(shared: Path, name: str, reference: Recognizer) -> None:
     """On as many threads as the reference: with sums in another order values near zero change their signs before ReLUs,
     and with them some batch norms' gradients by up to 4 %, as much as between float32 and float64.
     """
-    expected = parity.numbers(shared / "parity", name)
-    clips = parity.clips(parity.keys(shared / "parity", name).input_shape)
+    expected = parity.numbers(shared, name)
+    clips = parity.clips(parity.keys(shared, name).input_shape)
     loss = F.cross_entropy(reference.train()(clips), parity.labels(len(clips)))
     loss.backward()
     assert loss.item() == pytest.approx(expected.train_loss, rel=1e-5)
@@ -53,7 +54,7 @@ def test_training_step(shared: Path, name: str, reference: Recognizer) -> None:
 
 @pytest.mark.parametrize("name", GFLOPS)
 def test_parameters_and_computations(shared: Path, name: str) -> None:
-    keys = parity.keys(shared / "parity", name)
+    keys = parity.keys(shared, name)
     frames = keys.input_shape[-3] if len(keys.input_shape) == 6 else keys.input_shape[1]
     with torch.device("meta"):
         model = build_model(RECIPES[name])

@@ -54,6 +54,11 @@ def i3d_r50_video_8x8x1_100e_kinetics400_rgb() -> Config:
     return sampled(config, clip_len=8, frame_interval=8)
 
 
+def i3d_r50_8x8x1_100e_kinetics400_rgb() -> Config:
+    """The same on rawframes."""
+    return on_rawframes(i3d_r50_video_8x8x1_100e_kinetics400_rgb())
+
+
 def i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb() -> Config:
     """I3D with non-local blocks (Wang et al. 2018) in its middle stages, on rawframes."""
     config = i3d_r50_32x2x1_100e_kinetics400_rgb()

@@ -44,6 +44,11 @@ def slowonly_r101_video_8x8x1_196e_kinetics400_rgb() -> Config:
     return config
 
 
+def slowonly_r101_8x8x1_196e_kinetics400_rgb() -> Config:
+    """The same on rawframes."""
+    return on_rawframes(slowonly_r101_video_8x8x1_196e_kinetics400_rgb())
+
+
 def slowonly_r50_8x4x1_40e_ucf101_rgb() -> Config:
     """Fine-tunes a model of Kinetics-400 (`--init`) on 8 frames, every 4th, of rawframes of UCF101."""
     config = sampled(slowonly_r50_8x8x1_256e_kinetics400_rgb(), clip_len=8, frame_interval=4)
@@ -114,6 +119,11 @@ def slowfast_r101_video_8x8x1_256e_kinetics400_rgb() -> Config:
     config = slowfast_r50_video_8x8x1_256e_kinetics400_rgb()
     config.model.depth = 101
     return config
+
+
+def slowfast_r101_8x8x1_256e_kinetics400_rgb() -> Config:
+    """The same on rawframes."""
+    return on_rawframes(slowfast_r101_video_8x8x1_256e_kinetics400_rgb())
 
 
 def slowfast_r50_8x8x1_256e_kinetics400_rgb() -> Config:

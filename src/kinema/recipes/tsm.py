@@ -56,6 +56,11 @@ def tsm_r50_1x1x16_50e_kinetics400_rgb() -> Config:
     return config
 
 
+def tsm_r50_video_1x1x16_50e_kinetics400_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(tsm_r50_1x1x16_50e_kinetics400_rgb())
+
+
 def tsm_r50_1x1x8_25e_ucf101_rgb() -> Config:
     """Fine-tunes a model of Kinetics-400 (`--init`) on rawframes of UCF101: 8 processes of 12 videos."""
     config = tsm_r50_1x1x8_50e_kinetics400_rgb()
@@ -113,6 +118,11 @@ def tsm_r50_1x1x16_50e_sthv2_rgb() -> Config:
     for views in (config.train_clip, config.val_views, config.test_views):
         views.sampling.num_clips = 16
     return config
+
+
+def tsm_r50_video_1x1x16_50e_sthv2_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(tsm_r50_1x1x16_50e_sthv2_rgb())
 
 
 def tsm_r18_video_1x1x8_small_rgb() -> Config:

@@ -50,8 +50,16 @@ def tsn_r101_video_1x1x3_100e_kinetics400_rgb() -> Config:
 
 
 def tsn_r50_video_1x1x8_100e_kinetics400_rgb() -> Config:
-    """The same with 8 segments."""
+    """8 segments of a video file."""
     config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
+    config.train_clip.sampling = segments(8)
+    config.val_views.sampling = segments(8)
+    return config
+
+
+def tsn_r50_1x1x8_100e_kinetics400_rgb() -> Config:
+    """8 segments of rawframes."""
+    config = tsn_r50_1x1x3_100e_kinetics400_rgb()
     config.train_clip.sampling = segments(8)
     config.val_views.sampling = segments(8)
     return config
