@@ -1,4 +1,4 @@
-"""Clips of one video repeated in a batch: each is another one, of one opened video."""
+"""The clips and views of one video, all from one reading: repeated in training, and as papers test."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.data.crops import MultiScaleCrop, TrainCrop
+from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.sampling import Sampling
-from kinema.data.views import TrainClip, read_train_clip
+from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 
 CLIP = TrainClip(
     sampling=Sampling(clip_len=3, frame_interval=2), crop=TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.7)), size=24)
@@ -73,3 +73,20 @@ def test_intervals_are_drawn_up_to_the_longest() -> None:
     assert set().union(*intervals) == {2, 3, 4, 5}
     with pytest.raises(ValueError, match="must not be less than frame_interval 2"):
         Sampling(clip_len=4, frame_interval=2, longest_interval=1)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "crops", "views", "frames"),
+    [
+        (Sampling(clip_len=1, num_clips=25, joined=True), "ten", 10, 25),  # TSN
+        (Sampling(clip_len=4, frame_interval=2, num_clips=10), "three", 30, 4),  # 3D models
+        (Sampling(clip_len=1, num_clips=8, joined=True), "center", 1, 8),  # TSM
+        (Sampling(clip_len=1, num_clips=8, joined=True, twice=True), "three", 6, 8),  # TSM in full resolution
+    ],
+)
+def test_protocols_read_a_video_once(sampling: Sampling, crops: str, views: int, frames: int) -> None:
+    video = Numbered()
+    options = Views(sampling=sampling, crops=ViewCrops(crops=crops, short_side=30, size=24))  # type: ignore[arg-type]
+    assert read_views(video, options).shape == (views, frames, 3, 24, 24)
+    assert len(video.asked) == 1
+    assert options.frames == views * frames

@@ -55,7 +55,8 @@ class DataOptions:
     batch_size: Annotated[int, Ge(1)] = 8
     """Training videos in a batch of one process."""
     val_batch_size: Annotated[int, Ge(1)] = 8
-    """Validation or test videos in a batch of one process."""
+    """Validation or test videos in a batch of one process; fewer where they have so many views that these would make
+    more than 1024 frames."""
     workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
     """Loader processes of each training process; auto: its share of the CPU cores, at most 16."""
     max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01

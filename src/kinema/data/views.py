@@ -38,6 +38,12 @@ class Views:
     sampling: Sampling
     crops: ViewCrops
 
+    @property
+    def frames(self) -> int:
+        """Frames in all views of a video together: 960 in ten clips of 32 frames × three crops."""
+        clips = self.sampling.num_clips * (2 if self.sampling.twice else 1)
+        return clips * self.sampling.clip_len * {"center": 1, "three": 3, "ten": 10}[self.crops.crops]
+
 
 def read_train_clip(video: FrameReader, clip: TrainClip, rng: np.random.Generator) -> tuple[Tensor, bool]:
     """One random clip, or `repeats` of them, and whether the last one is flipped.

@@ -18,6 +18,8 @@ from kinema.data.views import Views
 from kinema.inference.runtime import RuntimeOptions, autocast
 from kinema.recognition import RecognitionMetrics, RecognitionOptions, video_scores
 
+_FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
+
 
 @dataclass
 class Evaluation:
@@ -39,8 +41,13 @@ class Evaluation:
 def evaluation_batches(
     index: Index, views: Views, options: DataOptions, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
 ) -> DataLoader[Batch]:
-    """Every video of `index` once, dealt out to `world` processes, of which each has `workers` loader processes."""
-    batches = EvalBatches(len(index), options.val_batch_size, rank=rank, world=world)
+    """Every video of `index` once, dealt out to `world` processes, of which each has `workers` loader processes.
+
+    A batch holds `val_batch_size` videos, or fewer where these would make more than 1024 frames: of videos with
+    10 × 3 views of 32 frames it holds one, as every loader process keeps some batches ready.
+    """
+    videos = max(1, min(options.val_batch_size, _FRAMES_OF_A_BATCH // views.frames))
+    batches = EvalBatches(len(index), videos, rank=rank, world=world)
     return load(VideoDataset(index, views, options), batches, workers=workers, pin=pin)
 
 
