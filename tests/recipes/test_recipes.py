@@ -5,26 +5,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from kinema.config import apply, dump, read
+from kinema.config import apply, dump, leaves, read
 from kinema.errors import UserError
 from kinema.models import build
 from kinema.models.complexity import complexity
-from kinema.recipes import RECIPES, build_model, config_of, find_recipe
+from kinema.recipes import RECIPES, RECOGNIZERS, build_model, config_of, find_recipe
 from kinema.training import SGD, CosineSchedule, StepSchedule
 
 every_recipe = pytest.mark.parametrize("name", RECIPES)
+every_recognizer = pytest.mark.parametrize("name", RECOGNIZERS)
 # Recipes that differ in what a model is trained on and how, not in the model and its input, share one of these.
 every_model = pytest.mark.parametrize(
     "name",
     {
-        f"{config.model} {config.train_clip.sampling}": name for name, config in ((n, RECIPES[n]()) for n in RECIPES)
+        f"{config.model} {config.train_clip.sampling}": name
+        for name, config in ((n, RECOGNIZERS[n]()) for n in RECOGNIZERS)
     }.values(),
 )
 
 
 @every_recipe
 def test_config_yaml_gives_the_recipe_back(name: str, tmp_path: Path) -> None:
-    config = config_of(name, {"optim.lr": "0.123"})
+    key = next(
+        (key for key in leaves(config_of(name)) if key.endswith("optim.lr")), "candidates.generation.peak_threshold"
+    )
+    config = config_of(name, {key: "0.123"})
     path = tmp_path / "config.yaml"
     path.write_text(dump(config, recipe=config.recipe))
     recipe, values = read(path)
@@ -35,7 +40,7 @@ def test_config_yaml_gives_the_recipe_back(name: str, tmp_path: Path) -> None:
     assert dump(again, recipe=name) == path.read_text()
 
 
-@every_recipe
+@every_recognizer
 def test_recipes_share_nothing_that_a_variant_could_change(name: str) -> None:
     """A variant edits what it gets from another recipe: validation must not change when testing does."""
     config = RECIPES[name]()
@@ -69,7 +74,7 @@ def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
     assert losses[1] < losses[0]
 
 
-@every_recipe
+@every_recognizer
 def test_views_and_clips_fit_the_model(name: str) -> None:
     """What is trained, validated and tested has as many frames as the model takes: any number for TSN only."""
     config = config_of(name)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kinema.models import TSMOptions, build
-from kinema.recipes import RECIPES, config_of
+from kinema.recipes import RECOGNIZERS, config_of
 from kinema.training import SGD, AdamW
 from kinema.training.optim import make_optimizer, parameter_groups, set_lr
 
@@ -71,7 +71,7 @@ def test_sgd_steps_as_the_formula_says() -> None:
     torch.testing.assert_close(weight.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECOGNIZERS)
 def test_rates_fall_from_the_head_down_to_the_stem(recipe: str) -> None:
     """0.5 to the power of the layers above, which stand in the order of `state_dict` in every family."""
     options = config_of(recipe, {"optim.layer_decay": "0.5"})

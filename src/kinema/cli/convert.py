@@ -12,7 +12,7 @@ from kinema.cli.arguments import parse
 from kinema.errors import UserError
 from kinema.inference.convert import convert, convert_to_mmaction2
 from kinema.models.foreign import Source
-from kinema.recipes import RECIPES, config_of
+from kinema.recipes import RECOGNIZERS, recognizer_config_of
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +53,11 @@ def run(arguments: Sequence[str]) -> int:
         convert_to_mmaction2(options.checkpoint, options.output)
         log.info("checkpoint for MMAction2: %s", options.output)
         return 0
-    recipes = [options.recipe] if options.recipe else [*RECIPES]
+    recipes = [options.recipe] if options.recipe else [*RECOGNIZERS]
     convert(
         options.checkpoint,
         options.output,
-        {name: config_of(name).describe(()) for name in recipes},
+        {name: recognizer_config_of(name).describe(()) for name in recipes},
         source=options.source,
         classes=options.classes,
         allow_missing=options.allow_missing,

@@ -12,15 +12,19 @@ import tyro
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
 from kinema.errors import UserError, did_you_mean
-from kinema.models import build
+from kinema.localization.data import FeatureData, LoadingOptions
+from kinema.models import AnyOptions, LocalizerOptions, PEMOptions, build
 from kinema.models.complexity import complexity
 from kinema.recipes import RECIPES
-from kinema.training import Config
+from kinema.training import BSNConfig, Config, LocalizationConfig, RecipeConfig
 
 
 @dataclass(kw_only=True)
 class Options:
-    """List the recipes: what they see (frames × height × width), parameters, and multiply-adds for one view."""
+    """List the recipes: what they see, parameters, and multiply-adds for one view.
+
+    Recognizers see frames × height × width, localizers features × parts of a video, PEM the features of a candidate.
+    """
 
     pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
     """Names to list: part of a name, or with * and ? as in a shell."""
@@ -56,17 +60,42 @@ class _Row:
     gmacs: float
 
 
-def _rows(configs: Mapping[str, Config]) -> Iterator[_Row]:
+def _rows(configs: Mapping[str, RecipeConfig]) -> Iterator[_Row]:
     known: dict[str, tuple[int, int]] = {}  # many recipes train the same model
     with progress("measuring", len(configs)) as meter:
         for name, config in configs.items():
-            frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
-            key = f"{config.model} {frames} {size}"
-            if key not in known:
-                with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
-                    channels = 2 if config.data.source == "flow" else 3
-                    known[key] = complexity(build(config.model), (1, channels, frames, size, size))
-            parameters, macs = known[key]
-            clip = f"{frames}×{size}×{size}"
-            yield _Row(recipe=name, task="recognition", clip=clip, parameters=parameters, gmacs=macs / 1e9)
+            networks = list(_networks(config))
+            for model, shape in networks:
+                key = f"{model} {shape}"
+                if key not in known:
+                    with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
+                        known[key] = complexity(build(model), (1, *shape))
+            parameters, macs = (sum(known[f"{model} {shape}"][i] for model, shape in networks) for i in (0, 1))
+            yield _Row(
+                recipe=name,
+                task="recognition" if isinstance(config, Config) else "localization",
+                clip=" + ".join("×".join(map(str, shape[-3:])) for _, shape in networks),
+                parameters=parameters,
+                gmacs=macs / 1e9,
+            )
             meter.advance()
+
+
+def _networks(config: RecipeConfig) -> Iterator[tuple[AnyOptions, tuple[int, ...]]]:
+    """The networks of a recipe, each with the shape of one input."""
+    match config:
+        case Config():
+            frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
+            yield config.model, (2 if config.data.source == "flow" else 3, frames, size, size)
+        case LocalizationConfig():
+            yield config.model, _shape_of_features(config.model, config.data)
+        case BSNConfig():
+            for stage in (config.tem, config.pem):
+                yield stage.model, _shape_of_features(stage.model, config.data)
+
+
+def _shape_of_features(model: LocalizerOptions, data: LoadingOptions) -> tuple[int, ...]:
+    """Features at each part of a video; PEM's are of one candidate."""
+    if isinstance(model, PEMOptions) or not isinstance(data, FeatureData):
+        return (model.feature_channels,)
+    return (model.feature_channels, data.parts)

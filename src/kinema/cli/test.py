@@ -12,7 +12,10 @@ import tyro
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import apply, options_help
 from kinema.console import print_table
-from kinema.inference.testing import evaluation_options, run_test
+from kinema.errors import UserError
+from kinema.inference.localizer_testing import LocalizerTestOptions, localizer_test_options, run_localizer_test
+from kinema.inference.model_files import is_localizer
+from kinema.inference.testing import EvaluationOptions, evaluation_options, run_test
 
 log = logging.getLogger(__name__)
 
@@ -21,32 +24,48 @@ log = logging.getLogger(__name__)
 class Options:
     """Test a model on labelled videos: `kinema test MODEL [--data.val …] [--group.option value …]`.
 
-    Every video is seen as the recipe's `test_views` say. `kinema test MODEL --help` lists what can be changed.
+    A recognizer sees every video as the recipe's `test_views` say. Of a localizer the proposals are measured; BSN's are
+    those of its three stages together. `kinema test MODEL --help` lists what can be changed.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Receives metrics.json, confusion.png and bad_files.csv; the folder `test` inside MODEL when not given."""
+    """Receives metrics.json, bad_files.csv, a recognizer's confusion.png, a localizer's results.json (its proposals);
+    the folder `test` inside MODEL when not given."""
     dump: Annotated[Path | None, tyro.conf.arg(metavar="NPZ")] = None
-    """Write every video's path, label and scores to this file."""
+    """Write every video's path, label and scores, by a recognizer, to this file."""
     json: bool = False
-    """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}."""
+    """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Test and print."""
     own, keys = split(Options, arguments)
     if wants_help(own) and not own[0].startswith("-"):
-        print(options_help(evaluation_options(Path(own[0]))))
+        print(options_help(_options_of(Path(own[0]))))
         return 0
     options = parse(Options, own, command="test")
     folder = options.work_dir or (options.model if options.model.is_dir() else options.model.parent) / "test"
-    metrics = run_test(options.model, apply(evaluation_options(options.model), keys), folder=folder, dump=options.dump)
+    metrics = _test(options.model, apply(_options_of(options.model), keys), folder=folder, dump=options.dump)
     if options.json:
         print(json.dumps(metrics))
     else:
         values = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in metrics.values())
         print_table(list(metrics), [list(values)])
-        log.info("metrics and confusion matrix: %s", folder)
+        log.info("metrics and results: %s", folder)
     return 0
+
+
+def _options_of(model: Path) -> EvaluationOptions | LocalizerTestOptions:
+    return localizer_test_options(model) if is_localizer(model) else evaluation_options(model)
+
+
+def _test(
+    model: Path, options: EvaluationOptions | LocalizerTestOptions, *, folder: Path, dump: Path | None
+) -> dict[str, float]:
+    if isinstance(options, EvaluationOptions):
+        return run_test(model, options, folder=folder, dump=dump)
+    if dump is not None:
+        raise UserError("--dump keeps the scores of a recognizer; a localizer's proposals are in results.json")
+    return run_localizer_test(model, options, folder=folder)

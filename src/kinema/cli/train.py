@@ -12,7 +12,7 @@ from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import as_argument, changed, options_help, read
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.training import Config, InterruptedRun, train
+from kinema.training import InterruptedRun, RecipeConfig, train
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def config_from(options: Options, keys: Mapping[str, object]) -> Config:
+def config_from(options: Options, keys: Mapping[str, object]) -> RecipeConfig:
     """The recipe's config, then the YAML file's options, then the command line's."""
     if options.config is None:
         if not options.recipe:

@@ -2,15 +2,17 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kinema.data.batch import Batch, SampleKey, collate
-from kinema.data.dataset import VideoDataset
+from kinema.data.batch import SampleKey
 from kinema.data.timetable import Timetable
+
+S = TypeVar("S")
+B = TypeVar("B")
 
 
 class TrainBatches(Sampler[list[SampleKey]]):
@@ -63,8 +65,13 @@ class EvalBatches(Sampler[list[SampleKey]]):
 
 
 def load(
-    dataset: VideoDataset, batches: Sampler[list[SampleKey]], *, workers: int, pin: bool = False
-) -> DataLoader[Batch]:
+    dataset: Dataset[S],
+    batches: Sampler[list[SampleKey]],
+    *,
+    collate: Callable[[Sequence[S]], B],
+    workers: int,
+    pin: bool = False,
+) -> DataLoader[B]:
     """Make `batches` of `dataset` in `workers` processes (0: in this one); `pin` for copies to a GPU."""
     # torch types a loader by its samples; this one's batches are another type, made by `collate`.
     return DataLoader(

@@ -5,28 +5,41 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.data.dataset import DataOptions
 from kinema.data.views import Views
 from kinema.errors import UserError
-from kinema.models import Options, Recognizer, build, name_of, options_from
+from kinema.localization.data import FeatureData, ProposalData
+from kinema.localization.tasks import BMNTask, LocalizationTask, PEMTask, TEMTask
+from kinema.models import (
+    LOCALIZERS,
+    Localizer,
+    LocalizerOptions,
+    Options,
+    Recognizer,
+    build,
+    name_of,
+    options_from,
+)
 from kinema.recognition import RecognitionOptions
 from kinema.version import __version__
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=nn.Module)
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
 
 
 @dataclass(kw_only=True)
 class ModelDescription:
-    """What a model is, what its classes are called, and how videos are shown to it."""
+    """What a recognizer is, what its classes are called, and how videos are shown to it."""
 
     recipe: str
     model: Options
@@ -37,7 +50,17 @@ class ModelDescription:
     test_views: Views
 
 
-Description = ModelDescription
+@dataclass(kw_only=True)
+class LocalizerDescription:
+    """What a localizer is, how its proposals are chosen, and what features it reads."""
+
+    recipe: str
+    model: LocalizerOptions
+    task: LocalizationTask
+    data: FeatureData | ProposalData
+
+
+Description = ModelDescription | LocalizerDescription
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], description: Description) -> None:
@@ -57,19 +80,34 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], description: Descrip
 
 
 def load_model(model: Path) -> tuple[Recognizer, ModelDescription]:
-    """Build the model of a run folder, a checkpoint folder or a `model.safetensors`, with its weights, in eval mode.
+    """Build the recognizer of a run folder, a checkpoint folder or a `model.safetensors`, in eval mode.
 
     Raises:
-        UserError: there is no model, or its files are damaged.
+        UserError: there is no model, or a localizer, or its files are damaged.
     """
     folder = find_model(model)
     description = read_description(folder)
-    module = build(description.model)
+    return _filled(build(description.model), folder), description
+
+
+def load_localizer(model: Path) -> tuple[Localizer, LocalizerDescription]:
+    """Build the localizer of a run folder, a checkpoint folder or a `model.safetensors`, in eval mode.
+
+    Raises:
+        UserError: there is no model, or a recognizer, or its files are damaged.
+    """
+    folder = find_model(model)
+    description = read_localizer_description(folder)
+    return _filled(build(description.model), folder), description
+
+
+def _filled(module: M, folder: Path) -> M:
+    log.info("model: %s", folder)
     weights = read_weights(folder)
     check_same_weights(module.state_dict(), weights, origin=str(folder / _WEIGHTS))
     module.load_state_dict(weights)
     module.eval()
-    return module, description
+    return module
 
 
 def find_model(model: Path) -> Path:
@@ -80,13 +118,13 @@ def find_model(model: Path) -> Path:
     """
     if model.suffix == ".safetensors":
         model = model.parent
+    if (model / "pem").is_dir():  # a run of BSN's three stages: the last one is what its proposals come from
+        model = model / "pem"
     # `.old`: where a checkpoint stands for an instant, or after a crash, while it is replaced. Only looked at here: a
     # run that is under way puts its folders in order itself.
     names = ("best", "best.old", "last", "last.old")
     for folder in (model, *(model / "checkpoints" / name for name in names)):
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
-            if folder != model:
-                log.info("model: %s", folder)
             return folder
     found = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"
     raise UserError(
@@ -95,6 +133,45 @@ def find_model(model: Path) -> Path:
 
 
 def read_description(folder: Path) -> ModelDescription:
+    """Read the `model.json` of a recognizer.
+
+    Raises:
+        UserError: it is damaged, or of a kind that this version does not know, or of a localizer.
+    """
+    description = read_any_description(folder)
+    if not isinstance(description, ModelDescription):
+        raise UserError(
+            f"{folder} is a {name_of(description.model)}, which finds when something happens; "
+            "here a model is needed that tells what happens in a clip"
+        )
+    return description
+
+
+def read_localizer_description(folder: Path) -> LocalizerDescription:
+    """Read the `model.json` of a localizer.
+
+    Raises:
+        UserError: it is damaged, or of a kind that this version does not know, or of a recognizer.
+    """
+    description = read_any_description(folder)
+    if not isinstance(description, LocalizerDescription):
+        raise UserError(
+            f"{folder} is a {name_of(description.model)}, which tells what happens in a clip; "
+            f"here a model is needed that finds when something happens: {', '.join(LOCALIZERS)}"
+        )
+    return description
+
+
+def is_localizer(model: Path) -> bool:
+    """Whether a model finds when something happens, rather than what.
+
+    Raises:
+        UserError: there is no model, or its files are damaged.
+    """
+    return isinstance(read_any_description(find_model(model)), LocalizerDescription)
+
+
+def read_any_description(folder: Path) -> Description:
     """Read `model.json`.
 
     Raises:
@@ -104,14 +181,18 @@ def read_description(folder: Path) -> ModelDescription:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
         del content["kinema"]
-        model = options_from(content.pop("architecture"), content.pop("model"))
-        rest = {name: TypeAdapter(kind).validate_python(content.pop(name)) for name, kind in _FIELDS.items()}
+        architecture = content.pop("architecture")
+        model = options_from(architecture, content.pop("model"))
+        kinds = _KINDS.get(architecture, _RECOGNIZER)
+        rest = {name: TypeAdapter(kind).validate_python(content.pop(name)) for name, kind in kinds.items()}
     except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise UserError(f"{path} is damaged or was written by another version of Kinema: {error}") from error
-    return ModelDescription(model=model, **rest)
+    kind: type[Any] = LocalizerDescription if architecture in LOCALIZERS else ModelDescription
+    description: Description = kind(model=model, **rest)
+    return description
 
 
-_FIELDS: dict[str, Any] = {
+_RECOGNIZER: dict[str, Any] = {
     "recipe": str,
     "classes": tuple[str, ...],
     "task": RecognitionOptions,
@@ -119,6 +200,17 @@ _FIELDS: dict[str, Any] = {
     "val_views": Views,
     "test_views": Views,
 }
+_KINDS: dict[str, dict[str, Any]] = {
+    "bmn": {"recipe": str, "task": BMNTask, "data": FeatureData},
+    "tem": {"recipe": str, "task": TEMTask, "data": FeatureData},
+    "pem": {"recipe": str, "task": PEMTask, "data": ProposalData},
+}
+"""What stands in `model.json`, by architecture; recognizers have the first."""
+
+
+def weights_file(folder: Path) -> Path:
+    """Where the weights of a model's folder are."""
+    return folder / _WEIGHTS
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

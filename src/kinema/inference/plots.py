@@ -33,6 +33,11 @@ _MOST_MARKERS = 40
 _MOST_CELLS_WITH_TEXT, _MOST_NAMES, _LONGEST_NAME, _LISTED_PAIRS = 20, 60, 26, 10  # of a confusion matrix
 
 
+_SHOWN = (("top1", "mean_class"), ("AUC", "AR@100"))
+"""By which metric the best model of a run is chosen, and what is drawn beside it: of recognizers, of localizers."""
+_NAMES = {"top1": "top-1", "mean_class": "mean class"}
+
+
 def draw_curves(rows: Rows, path: Path) -> None:
     """Draw the rows of a run as a PNG: loss, accuracy, learning rate and seconds per step over the epochs.
 
@@ -122,25 +127,28 @@ def _plot_loss(axes: Axes, training: Rows) -> None:
 
 
 def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
-    _title(axes, "Accuracy")
+    main, second = next((pair for pair in _SHOWN if any(pair[0] in row for row in validation)), _SHOWN[0])
+    _title(axes, "Accuracy" if main == "top1" else "Recall of proposals")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    epochs, top1, mean_class = (_column(validation, name) for name in ("epoch", "top1", "mean_class"))
+    epochs, best_of, beside = (_column(validation, name) for name in ("epoch", main, second))
     if validation:
         bold = {"linewidth": 2.2, **_markers(len(epochs))}
-        axes.plot(epochs, top1, color=_BLUE, zorder=4, label="validation top-1", **bold)
-        axes.plot(epochs, mean_class, "--", color=_ORANGE, zorder=3, label="validation mean class", **bold)
-    if np.isfinite(top1).any():
-        best = np.nanargmax(top1)
-        _note(axes, f"best top-1 {top1[best]:.1%} at epoch {epochs[best]:.4g}")
+        axes.plot(epochs, best_of, color=_BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
+        axes.plot(
+            epochs, beside, "--", color=_ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
+        )
+    if np.isfinite(best_of).any():
+        best = np.nanargmax(best_of)
+        _note(axes, f"best {_NAMES.get(main, main)} {best_of[best]:.1%} at epoch {epochs[best]:.4g}")
         axes.axvline(epochs[best], color=_BLUE, linewidth=1, linestyle=":")
         axes.plot(
-            epochs[best], top1[best], "o", markersize=12, fillstyle="none", color=_BLUE, markeredgewidth=2, zorder=5
+            epochs[best], best_of[best], "o", markersize=12, fillstyle="none", color=_BLUE, markeredgewidth=2, zorder=5
         )
     in_training = _column(training, "top1")
-    if training:
+    if np.isfinite(in_training).any():
         _plot_noisy(axes, _column(training, "epoch"), in_training, color=_SKY, linewidth=1.2, label="training top-1")
     # Low accuracies fill the panel too; 1.03 leaves room for a marker at 100 %.
-    axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *top1, *mean_class])))
+    axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *beside])))
     _legend(axes)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import UserError
-from kinema.localization.annotations import GroundTruth, read_ground_truth, read_results, subsets_of
+from kinema.localization.annotations import GroundTruth, Results, read_ground_truth, read_results, subsets_of
 from kinema.localization.detection import THRESHOLDS, Protocol, average_precision
 from kinema.localization.error_analysis import ErrorAnalysis, analyse_errors
 from kinema.localization.labelling import label_results, read_video_classes
@@ -85,7 +85,12 @@ def evaluate_proposals(ground_truth: Path, results: Path, *, subset: str = "") -
     truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET["activitynet"])
     if not truth.labels:
         raise UserError(f"{ground_truth}: no video of these has an instance with a label")
-    recall = average_recall(truth, read_results(results, truth, labelled=False))
+    return proposal_metrics(truth, read_results(results, truth, labelled=False))
+
+
+def proposal_metrics(truth: GroundTruth, proposals: Results) -> dict[str, float]:
+    """`{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions."""
+    recall = average_recall(truth, proposals)
     return {f"AR@{budget}": float(recall[budget - 1]) for budget in _REPORTED_BUDGETS} | {"AUC": area_under(recall)}
 
 

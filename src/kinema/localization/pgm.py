@@ -3,7 +3,7 @@
 Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.3. Times are fractions of the video.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -41,6 +41,14 @@ class FeatureOptions:
     """Samples around the end."""
     points: Annotated[int, Ge(1)] = 3
     """Parts of a sample: it is the mean of actionness at their borders, one more than parts."""
+
+
+@dataclass(kw_only=True)
+class CandidateOptions:
+    """How candidates are made of what TEM says about a video."""
+
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    description: FeatureOptions = field(default_factory=FeatureOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,11 @@
 """From what the networks of BMN and BSN say about a video to its proposals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from kinema.localization.annotations import Results
 from kinema.localization.pgm import Candidates, Scores, peaks
 from kinema.localization.segments import Floats
 from kinema.localization.soft_nms import SoftNmsOptions, soft_nms
@@ -55,6 +57,19 @@ def bsn_proposals(candidates: Candidates, confidence: Scores, options: SoftNmsOp
 def _suppressed(segments: Floats, scores: Floats, options: SoftNmsOptions) -> Proposals:
     chosen, decayed = soft_nms(segments, scores, options)
     return Proposals(segments=segments[chosen], scores=decayed)
+
+
+def as_results(proposals: Mapping[int, Proposals]) -> Results:
+    """The proposals of many videos, by their row in the ground truth, as they are measured."""
+    empty = Proposals(segments=np.zeros((0, 2)), scores=np.zeros(0))
+    each = [empty, *proposals.values()]
+    rows = np.repeat(np.array([-1, *proposals], np.int64), [len(one.scores) for one in each])
+    return Results(
+        video=rows,
+        label=np.full(len(rows), -1),
+        segments=np.concatenate([one.segments for one in each]),
+        scores=np.concatenate([one.scores for one in each]),
+    )
 
 
 def in_seconds(proposals: Proposals, seconds: float) -> Proposals:

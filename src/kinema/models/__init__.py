@@ -6,11 +6,13 @@ A model is described by its options, which stand beside its builder: `build(TSMO
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, overload
 
 from pydantic import TypeAdapter, ValidationError
 
 from kinema.errors import UserError, did_you_mean
+from kinema.models.bmn import BMN, BMNOptions, bmn
+from kinema.models.bsn import PEM, TEM, PEMOptions, TEMOptions, pem, tem
 from kinema.models.complexity import complexity
 from kinema.models.foreign import foreign_state_dict, load_foreign_state_dict
 from kinema.models.i3d import I3D, I3DOptions, i3d
@@ -23,12 +25,21 @@ from kinema.models.tsm import TSM, TSMOptions, tsm
 from kinema.models.tsn import TSN, TSNOptions, tsn
 
 __all__ = [
+    "BMN",
     "I3D",
+    "LOCALIZERS",
     "MODELS",
+    "PEM",
+    "TEM",
     "TSM",
     "TSN",
+    "AnyOptions",
+    "BMNOptions",
     "I3DOptions",
+    "Localizer",
+    "LocalizerOptions",
     "Options",
+    "PEMOptions",
     "R2Plus1D",
     "R2Plus1DOptions",
     "Recognizer",
@@ -36,8 +47,10 @@ __all__ = [
     "SlowFastOptions",
     "SlowOnly",
     "SlowOnlyOptions",
+    "TEMOptions",
     "TSMOptions",
     "TSNOptions",
+    "bmn",
     "build",
     "complexity",
     "foreign_state_dict",
@@ -47,14 +60,20 @@ __all__ = [
     "load_pretrained",
     "name_of",
     "options_from",
+    "pem",
     "r2plus1d",
     "slowfast",
     "slowonly",
+    "tem",
     "tsm",
     "tsn",
 ]
 
+Localizer = BMN | TEM | PEM
+LocalizerOptions = BMNOptions | TEMOptions | PEMOptions
 Options = TSNOptions | TSMOptions | I3DOptions | SlowOnlyOptions | SlowFastOptions | R2Plus1DOptions
+"""Of a recognizer."""
+AnyOptions = Options | LocalizerOptions
 
 MODELS: dict[str, tuple[type[Options], Callable[..., Recognizer]]] = {
     "tsn": (TSNOptions, tsn),
@@ -66,10 +85,27 @@ MODELS: dict[str, tuple[type[Options], Callable[..., Recognizer]]] = {
 }
 """Name → options and builder, whose keywords are the options' fields without `pretrained`."""
 
+LOCALIZERS: dict[str, tuple[type[LocalizerOptions], Callable[..., Localizer]]] = {
+    "bmn": (BMNOptions, bmn),
+    "tem": (TEMOptions, tem),
+    "pem": (PEMOptions, pem),
+}
+"""The same of networks that find when something happens."""
 
-def build(options: Options) -> Recognizer:
+_ALL: dict[str, tuple[type[AnyOptions], Callable[..., Recognizer | Localizer]]] = {**MODELS, **LOCALIZERS}
+
+
+@overload
+def build(options: Options) -> Recognizer: ...
+
+
+@overload
+def build(options: LocalizerOptions) -> Localizer: ...
+
+
+def build(options: AnyOptions) -> Recognizer | Localizer:
     """The model that `options` describe, with random weights: nothing is downloaded."""
-    _, builder = MODELS[name_of(options)]
+    _, builder = _ALL[name_of(options)]
     return builder(
         **{field.name: getattr(options, field.name) for field in fields(options) if field.name != "pretrained"}
     )
@@ -85,20 +121,20 @@ def load_pretrained(model: Recognizer, options: Options) -> None:
         load_imagenet(model.backbone)
 
 
-def name_of(options: Options) -> str:
-    """The name in `MODELS` of the model that `options` describe."""
-    return next(name for name, (kind, _) in MODELS.items() if type(options) is kind)
+def name_of(options: AnyOptions) -> str:
+    """The name in `MODELS` or `LOCALIZERS` of the model that `options` describe."""
+    return next(name for name, (kind, _) in _ALL.items() if type(options) is kind)
 
 
-def options_from(name: str, values: Mapping[str, Any]) -> Options:
+def options_from(name: str, values: Mapping[str, Any]) -> AnyOptions:
     """The options of model `name` with `values`, as `dataclasses.asdict` gives them, or JSON in between.
 
     Raises:
         UserError: The model or a field is unknown, or a field does not allow its value.
     """
-    if name not in MODELS:
-        raise UserError(f"unknown model '{name}'{did_you_mean(name, MODELS)}; known: {', '.join(MODELS)}")
-    kind, _ = MODELS[name]
+    if name not in _ALL:
+        raise UserError(f"unknown model '{name}'{did_you_mean(name, _ALL)}; known: {', '.join(_ALL)}")
+    kind, _ = _ALL[name]
     known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:

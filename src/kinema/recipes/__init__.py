@@ -10,11 +10,11 @@ from pathlib import Path
 
 from kinema.config import apply, leaves
 from kinema.errors import UserError, did_you_mean
-from kinema.models import Recognizer, build
-from kinema.recipes import i3d, r2plus1d, sample, slowfast, torchvision_models, tsm, tsn
-from kinema.training import Config
+from kinema.models import Localizer, Recognizer, build
+from kinema.recipes import bmn, bsn, i3d, r2plus1d, sample, slowfast, torchvision_models, tsm, tsn
+from kinema.training import BSNConfig, Config, LocalizationConfig, PGMConfig, RecipeConfig
 
-RECIPES: dict[str, Callable[[], Config]] = {
+RECOGNIZERS: dict[str, Callable[[], Config]] = {
     recipe.__name__: recipe
     for recipe in (
         tsn.tsn_r50_1x1x3_100e_kinetics400_rgb,
@@ -98,9 +98,26 @@ RECIPES: dict[str, Callable[[], Config]] = {
         sample.tsn_r18_video_1x1x8_sample_rgb,
     )
 }
+"""Recipes of models that tell what happens in a clip."""
+
+LOCALIZERS: dict[str, Callable[[], LocalizationConfig | PGMConfig | BSNConfig]] = {
+    recipe.__name__: recipe
+    for recipe in (
+        bmn.bmn_400x100_2x8_9e_activitynet_feature,
+        bmn.bmn_64x50_small_feature,
+        bsn.bsn_tem_400x100_1x16_20e_activitynet_feature,
+        bsn.bsn_pgm_400x100_activitynet_feature,
+        bsn.bsn_pem_400x100_1x16_20e_activitynet_feature,
+        bsn.bsn_400x100_20e_activitynet_feature,
+        bsn.bsn_64x50_small_feature,
+    )
+}
+"""Recipes of models that find when something happens in a long video."""
+
+RECIPES: dict[str, Callable[[], RecipeConfig]] = {**RECOGNIZERS, **LOCALIZERS}
 
 
-def config_of(name: str, values: Mapping[str, object] | None = None) -> Config:
+def config_of(name: str, values: Mapping[str, object] | None = None) -> RecipeConfig:
     """The config of a recipe, by name or as `my_file.py:function`, with the options `values` (dotted keys) changed.
 
     Raises:
@@ -113,16 +130,33 @@ def config_of(name: str, values: Mapping[str, object] | None = None) -> Config:
     return config
 
 
-def build_model(name: str) -> Recognizer:
+def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) -> Config:
+    """The config of a recognizer's recipe; see `config_of`.
+
+    Raises:
+        UserError: there is no such recipe, or it is of another kind, or options are unknown or out of range.
+    """
+    config = config_of(name, values)
+    if not isinstance(config, Config):
+        raise UserError(f"the recipe {name} is of a localizer; here one is needed that tells what happens in a clip")
+    return config
+
+
+def build_model(name: str) -> Recognizer | Localizer:
     """The network of a recipe, with random weights.
 
     Raises:
-        UserError: there is no such recipe.
+        UserError: there is no such recipe, or it has no network, or two.
     """
-    return build(config_of(name).model)
+    config = config_of(name)
+    if isinstance(config, PGMConfig):
+        raise UserError(f"the recipe {name} has no network: it makes candidates out of what a TEM says")
+    if isinstance(config, BSNConfig):
+        raise UserError(f"the recipe {name} has two networks: those of the recipes bsn_tem_… and bsn_pem_…")
+    return build(config.model)
 
 
-def find_recipe(name: str) -> Callable[[], Config]:
+def find_recipe(name: str) -> Callable[[], RecipeConfig]:
     """The recipe called `name`, or the function of a file `my_file.py:function`.
 
     Raises:
@@ -136,7 +170,7 @@ def find_recipe(name: str) -> Callable[[], Config]:
     return RECIPES[name]
 
 
-def _from_file(path: Path, function: str) -> Callable[[], Config]:
+def _from_file(path: Path, function: str) -> Callable[[], RecipeConfig]:
     if not path.is_file():
         raise UserError(f"no file '{path}' to take the recipe '{function}' from")
     name = f"kinema_recipes_of_{path.stem}"  # one that no other module has

@@ -1,18 +1,35 @@
 """The loop, and what it needs to run on many devices, to stop at any moment and to continue exactly."""
 
-from kinema.training.config import Config, TrainingOptions
-from kinema.training.loop import InterruptedRun, train
+from kinema.training.config import (
+    AnyConfig,
+    BSNConfig,
+    Config,
+    LocalizationConfig,
+    PGMConfig,
+    RecipeConfig,
+    Stage,
+    TrainingOptions,
+)
+from kinema.training.entry import train
+from kinema.training.loop import InterruptedRun
 from kinema.training.multigrid import Multigrid
-from kinema.training.optim import SGD, AdamW
+from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
 
 __all__ = [
     "SGD",
+    "Adam",
     "AdamW",
+    "AnyConfig",
+    "BSNConfig",
     "Config",
     "CosineSchedule",
     "InterruptedRun",
+    "LocalizationConfig",
     "Multigrid",
+    "PGMConfig",
+    "RecipeConfig",
+    "Stage",
     "StepSchedule",
     "TrainingOptions",
     "train",

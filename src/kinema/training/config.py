@@ -7,12 +7,15 @@ from annotated_types import Ge, Interval
 
 from kinema.data.dataset import DataOptions
 from kinema.data.views import TrainClip, Views
-from kinema.inference.model_files import ModelDescription
+from kinema.inference.model_files import LocalizerDescription, ModelDescription
 from kinema.inference.runtime import RuntimeOptions
-from kinema.models import Options
+from kinema.localization.data import FeatureData, ProposalData
+from kinema.localization.pgm import CandidateOptions
+from kinema.localization.tasks import LocalizationTask
+from kinema.models import LocalizerOptions, Options
 from kinema.recognition import RecognitionOptions
 from kinema.training.multigrid import Multigrid
-from kinema.training.optim import SGD, AdamW
+from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
 
 
@@ -44,7 +47,7 @@ class TrainingOptions:
 
 @dataclass(kw_only=True)
 class Config:
-    """A complete training run."""
+    """A complete training run of a recognizer."""
 
     recipe: str = field(default="", init=False)
     """Name of the recipe that it came from; not an option."""
@@ -72,4 +75,65 @@ class Config:
         )
 
 
-AnyConfig = Config
+@dataclass(kw_only=True)
+class LocalizationConfig:
+    """A complete training run of a network that finds when something happens."""
+
+    recipe: str = field(default="", init=False)
+    """Name of the recipe that it came from; not an option."""
+    model: LocalizerOptions
+    task: LocalizationTask
+    data: FeatureData | ProposalData
+    optim: Adam | SGD | AdamW
+    schedule: StepSchedule | CosineSchedule
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+    def describe(self) -> LocalizerDescription:
+        """What a user of the trained model needs to know of this run."""
+        return LocalizerDescription(recipe=self.recipe, model=self.model, task=self.task, data=self.data)
+
+
+AnyConfig = Config | LocalizationConfig
+"""What the loop trains."""
+
+
+@dataclass(kw_only=True)
+class PGMConfig:
+    """BSN's proposal generation: nothing is trained, but candidates are written for PEM to be trained on."""
+
+    recipe: str = field(default="", init=False)
+    """Name of the recipe that it came from; not an option."""
+    tem: str = ""
+    """A trained TEM: a run folder, or a checkpoint. Its features and its ground truth are taken."""
+    candidates: CandidateOptions = field(default_factory=CandidateOptions)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One of BSN's networks in training."""
+
+    model: LocalizerOptions
+    task: LocalizationTask
+    optim: Adam | SGD | AdamW
+    schedule: StepSchedule | CosineSchedule
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+
+@dataclass(kw_only=True)
+class BSNConfig:
+    """The three stages of BSN one after the other: TEM, proposal generation, PEM."""
+
+    recipe: str = field(default="", init=False)
+    """Name of the recipe that it came from; not an option."""
+    data: FeatureData
+    tem: Stage
+    pem: Stage
+    train_candidates: Annotated[int, Ge(1)] = 500
+    """Candidates of a video that PEM is trained on, the most probable ones."""
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+
+RecipeConfig = Config | LocalizationConfig | PGMConfig | BSNConfig
+"""What a recipe returns."""

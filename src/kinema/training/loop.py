@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from kinema.errors import UserError
 from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
 from kinema.training.batch_norm import renew_batch_norm
-from kinema.training.config import AnyConfig
+from kinema.training.config import AnyConfig, LocalizationConfig
 from kinema.training.distributed import Process, StopRequest, agree, joined, share_buffers
+from kinema.training.localization import open_localization
 from kinema.training.optim import set_lr
 from kinema.training.recognition import open_recognition
 from kinema.training.record import read_rows
@@ -38,29 +38,8 @@ class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
     """The scheduler asked the run to stop; it has saved a checkpoint to continue from."""
 
 
-def train(
-    config: AnyConfig, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
-) -> dict[str, float]:
-    """Train a model, alone or as one of the processes that torchrun started.
-
-    Args:
-        config: all of the run's options.
-        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png` and
-            `tensorboard/`; `runs/RECIPE` when empty.
-        resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none.
-        init: sets the config's `training.init`, a trained model whose weights to start from.
-
-    Returns:
-        The metrics (fractions) of the run's last validation; empty without validation videos.
-
-    Raises:
-        UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
-        InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
-    """
-    work_dir = Path(work_dir or Path("runs") / Path(config.recipe or "unnamed").name.replace(":", "_"))
-    if init:
-        config = deepcopy(config)
-        config.training.init = str(init)
+def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) -> dict[str, float]:
+    """Train one network; see `kinema.training.train`."""
     with joined(config.runtime) as process, StopRequest().listening() as stop:
         process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
         run = set_up(config, open_task(config, process), process, work_dir=work_dir, resume=resume)
@@ -81,6 +60,8 @@ def open_task(config: AnyConfig, process: Process) -> Task:
     Raises:
         UserError: the data cannot be used.
     """
+    if isinstance(config, LocalizationConfig):
+        return open_localization(config, process)
     return open_recognition(config, process)
 
 

@@ -23,7 +23,7 @@ class Optim:
     lr_batch: Annotated[int, Ge(0)] = 0
     """Videos in the total batch (all processes, accumulated) that `lr` is meant for; 0: `lr` holds for any."""
     weight_decay: Annotated[float, Ge(0)] = 1e-4
-    """L2 penalty (SGD) or decoupled decay (AdamW)."""
+    """L2 penalty (SGD, Adam) or decoupled decay (AdamW)."""
     decay_norm_and_bias: bool = True
     """Whether weight decay also takes in normalisation weights and all biases."""
     head_weight_lr: Annotated[float, Gt(0)] = 1.0
@@ -60,7 +60,15 @@ class AdamW(Optim):
     weight_decay: Annotated[float, Ge(0)] = 0.05
 
 
-def make_optimizer(model: nn.Module, options: SGD | AdamW, *, total_batch: int) -> torch.optim.Optimizer:
+@dataclass(kw_only=True)
+class Adam(Optim):
+    """Adam whose weight decay is part of the gradient (Kingma & Ba 2015), as BSN and BMN use it."""
+
+    betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]] = (0.9, 0.999)
+    """Decay of the averages of gradients and of their squares."""
+
+
+def make_optimizer(model: nn.Module, options: SGD | Adam | AdamW, *, total_batch: int) -> torch.optim.Optimizer:
     """The optimizer of `options` over `model`'s trainable parameters, its rate scaled to `total_batch` videos a step.
 
     Every parameter group keeps its initial rate as `initial_lr`, for `set_lr`. (Linear scaling: Goyal et al. 2017.)
@@ -71,7 +79,8 @@ def make_optimizer(model: nn.Module, options: SGD | AdamW, *, total_batch: int) 
     groups = parameter_groups(model, options, lr)
     if isinstance(options, SGD):
         return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, fused=True)
-    return torch.optim.AdamW(groups, betas=options.betas, fused=True)
+    kind = torch.optim.Adam if isinstance(options, Adam) else torch.optim.AdamW
+    return kind(groups, betas=options.betas, fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:

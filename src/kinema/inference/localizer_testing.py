@@ -1,0 +1,83 @@
+"""Testing a trained localizer on the videos of a ground truth."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinema.data.bad_files import BadFiles
+from kinema.data.loader import num_workers
+from kinema.errors import UserError
+from kinema.inference.localizing import candidate_batches, evaluate_localizer, feature_batches
+from kinema.inference.model_files import find_model, load_localizer, read_localizer_description
+from kinema.inference.runtime import RuntimeOptions, pick_device, place
+from kinema.localization.data import FeatureData, ProposalData, open_source
+from kinema.localization.labelling import write_results
+from kinema.localization.tasks import LocalizationTask
+from kinema.localization.videos import read_videos
+from kinema.storage import write_text
+
+
+@dataclass(kw_only=True)
+class LocalizerTestOptions:
+    """What can be changed when a localizer is tested; by default all is as its recipe says."""
+
+    data: FeatureData | ProposalData
+    task: LocalizationTask
+    runtime: RuntimeOptions
+
+
+def localizer_test_options(model: Path) -> LocalizerTestOptions:
+    """The options that a localizer was saved with, to be changed and given to `run_localizer_test`.
+
+    Raises:
+        UserError: there is no localizer, or its files are damaged.
+    """
+    described = read_localizer_description(find_model(model))
+    return LocalizerTestOptions(data=described.data, task=described.task, runtime=RuntimeOptions())
+
+
+def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Path) -> dict[str, float]:
+    """Test a localizer's proposals on the videos of `options.data.val_subset`.
+
+    Args:
+        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        options: where the videos' features are and how proposals are chosen.
+        folder: receives `metrics.json`, the proposals in ActivityNet's layout as `results.json`, and, if there are any,
+            `bad_files.csv`.
+
+    Returns:
+        `AR@1`, `AR@5`, `AR@10`, `AR@100`, `AUC` (fractions), `videos`, `bad_files` (counts).
+
+    Raises:
+        UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
+            cannot be written.
+    """
+    device, data = pick_device(options.runtime), options.data
+    module, described = load_localizer(model)
+    videos = read_videos(data.ground_truth, data.val_subset)
+    workers = num_workers(data.workers)
+    if isinstance(data, FeatureData):
+        source = open_source(data, channels=described.model.feature_channels)
+        batches = feature_batches(videos, source, data, workers=workers)
+    else:
+        batches = candidate_batches(videos, data, workers=workers)
+    found = evaluate_localizer(
+        place(module, device, options.runtime),
+        batches,
+        videos=videos,
+        task=options.task,
+        data=data,
+        runtime=options.runtime,
+        device=device,
+    )
+    listing = folder / "bad_files.csv"
+    listing.unlink(missing_ok=True)
+    bad_files = BadFiles(num_videos=len(videos), max_fraction=data.max_bad_fraction, listing=listing)
+    bad_files.add(found.bad)
+    bad_files.check()
+    try:
+        write_text(folder / "metrics.json", json.dumps(found.metrics, indent=2) + "\n")
+        write_results(folder / "results.json", {videos.name(row): each for row, each in found.proposals.items()})
+    except OSError as error:
+        raise UserError(f"the results could not be written: {error}") from error
+    return found.metrics

@@ -1,0 +1,29 @@
+"""Boundary-Matching Network (Lin et al. 2019): proposals out of a map of all starts and durations."""
+
+from kinema.localization.data import FeatureData
+from kinema.localization.tasks import BMNTask
+from kinema.models import BMNOptions
+from kinema.training import Adam, LocalizationConfig, StepSchedule, TrainingOptions
+
+
+def bmn_400x100_2x8_9e_activitynet_feature() -> LocalizationConfig:
+    """400 two-stream scores at 100 points of each video of ActivityNet 1.3: 2 processes of 8 videos."""
+    return LocalizationConfig(
+        model=BMNOptions(feature_channels=400, parts=100),
+        task=BMNTask(),
+        data=FeatureData(parts=100, batch_size=8),
+        optim=Adam(lr=0.001, lr_batch=16, weight_decay=1e-4),
+        schedule=StepSchedule(epochs=9, milestones=(7,)),
+        training=TrainingOptions(log_every=50),
+    )
+
+
+def bmn_64x50_small_feature() -> LocalizationConfig:
+    """A narrow BMN for tens to hundreds of own videos, minutes on a few CPU cores."""
+    config = bmn_400x100_2x8_9e_activitynet_feature()
+    config.model = BMNOptions(feature_channels=64, parts=50, samples=16, hidden_1d=128, hidden_2d=64, hidden_3d=128)
+    config.data = FeatureData(parts=50, batch_size=8)
+    config.optim.lr_batch = 8
+    config.schedule = StepSchedule(epochs=20, milestones=(14,))
+    config.training = TrainingOptions(log_every=10)
+    return config

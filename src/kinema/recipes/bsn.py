@@ -1,0 +1,56 @@
+"""Boundary-Sensitive Network (Lin et al. 2018): possible starts and ends, candidates between them, their evaluation."""
+
+from kinema.localization.data import FeatureData, ProposalData
+from kinema.localization.tasks import PEMTask, TEMTask
+from kinema.models import PEMOptions, TEMOptions
+from kinema.training import Adam, BSNConfig, LocalizationConfig, PGMConfig, Stage, StepSchedule, TrainingOptions
+
+
+def bsn_tem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig:
+    """TEM on 400 two-stream scores at 100 points of each video of ActivityNet 1.3: 16 videos."""
+    return LocalizationConfig(
+        model=TEMOptions(feature_channels=400, hidden=512),
+        task=TEMTask(),
+        data=FeatureData(parts=100, batch_size=16),
+        optim=Adam(lr=0.001, lr_batch=16, weight_decay=1e-4, clip_norm=40),
+        schedule=StepSchedule(epochs=20, milestones=(7, 14)),
+        training=TrainingOptions(log_every=50),
+    )
+
+
+def bsn_pgm_400x100_activitynet_feature() -> PGMConfig:
+    """Candidates from what a trained TEM (`--tem`) says; 32 samples of actionness describe each."""
+    return PGMConfig()
+
+
+def bsn_pem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig:
+    """PEM on these candidates (`--data.proposals`): those of 16 videos."""
+    return LocalizationConfig(
+        model=PEMOptions(feature_channels=32, hidden=256),
+        task=PEMTask(),
+        data=ProposalData(batch_size=16, train_candidates=500),
+        optim=Adam(lr=0.01, lr_batch=16, weight_decay=1e-5, clip_norm=40),
+        schedule=StepSchedule(epochs=20, milestones=(10,)),
+        training=TrainingOptions(log_every=50),
+    )
+
+
+def bsn_400x100_20e_activitynet_feature() -> BSNConfig:
+    """All three in order, into a folder each."""
+    tem, pem = bsn_tem_400x100_1x16_20e_activitynet_feature(), bsn_pem_400x100_1x16_20e_activitynet_feature()
+    assert isinstance(tem.data, FeatureData)
+    return BSNConfig(
+        data=tem.data,
+        tem=Stage(model=tem.model, task=tem.task, optim=tem.optim, schedule=tem.schedule, training=tem.training),
+        pem=Stage(model=pem.model, task=pem.task, optim=pem.optim, schedule=pem.schedule, training=pem.training),
+    )
+
+
+def bsn_64x50_small_feature() -> BSNConfig:
+    """A narrow BSN for tens to hundreds of own videos, minutes on a few CPU cores."""
+    config = bsn_400x100_20e_activitynet_feature()
+    config.data.parts, config.data.batch_size = 50, 8
+    config.tem.model = TEMOptions(feature_channels=64, hidden=128)
+    for stage in (config.tem, config.pem):
+        stage.optim.lr, stage.optim.lr_batch, stage.training = 0.01, 8, TrainingOptions(log_every=10)
+    return config

@@ -1,0 +1,185 @@
+"""BSN in its stages: TEM learns where actions start and end, candidates are generated, PEM learns to judge them."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kinema.config import dump
+from kinema.console import progress
+from kinema.data.bad_files import BadFiles
+from kinema.data.loader import num_workers
+from kinema.errors import UserError
+from kinema.inference.localizing import feature_batches
+from kinema.inference.model_files import find_model, load_localizer, weights_file
+from kinema.inference.runtime import autocast, place
+from kinema.localization.data import FeatureData, ProposalData, open_source
+from kinema.localization.pgm import CandidateOptions, describe, generate, match
+from kinema.localization.proposal_files import Described, Origin, file_of, read_origin, write_described, write_origin
+from kinema.localization.segments import Floats
+from kinema.localization.tasks import PEMTask
+from kinema.localization.videos import Videos, read_videos
+from kinema.models.bsn import TEM, TEMOutput
+from kinema.storage import write_text
+from kinema.training.config import BSNConfig, LocalizationConfig, PGMConfig, Stage
+from kinema.training.distributed import Process, joined
+from kinema.training.loop import train_network
+
+log = logging.getLogger(__name__)
+
+
+def train_bsn(config: BSNConfig, *, work_dir: Path, resume: bool) -> dict[str, float]:
+    """Run the stages into `work_dir`/{tem,candidates,pem}.
+
+    With `resume` each stage goes on where it stopped. Returns PEM's metrics: the proposals of all three.
+
+    Raises:
+        UserError: see `train` and `generate_candidates`.
+    """
+    if not resume and any((work_dir / stage).exists() for stage in ("tem", "candidates", "pem")):
+        raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
+    with joined(config.runtime) as process:
+        text = dump(config, recipe=config.recipe)
+        process.first_does(lambda: write_text(work_dir / "config.yaml", text))
+    log.info("1 of 3: TEM")
+    train_network(_stage(config, config.tem, config.data), work_dir=work_dir / "tem", resume=resume)
+    log.info("2 of 3: candidates")
+    assert isinstance(config.pem.task, PEMTask)
+    generation = PGMConfig(tem=str(work_dir / "tem"), candidates=config.pem.task.candidates, runtime=config.runtime)
+    generation.recipe = config.recipe
+    generate_candidates(generation, work_dir=work_dir / "candidates", resume=resume)
+    log.info("3 of 3: PEM")
+    pem = _stage(config, config.pem, _candidates_of(config, work_dir / "candidates"))
+    return train_network(pem, work_dir=work_dir / "pem", resume=resume)
+
+
+def _stage(config: BSNConfig, stage: Stage, data: FeatureData | ProposalData) -> LocalizationConfig:
+    made = LocalizationConfig(
+        model=stage.model,
+        task=stage.task,
+        data=data,
+        optim=stage.optim,
+        schedule=stage.schedule,
+        training=stage.training,
+        runtime=config.runtime,
+    )
+    made.recipe = config.recipe
+    return made
+
+
+def _candidates_of(config: BSNConfig, folder: Path) -> ProposalData:
+    data = config.data
+    return ProposalData(
+        ground_truth=data.ground_truth,
+        train_subset=data.train_subset,
+        val_subset=data.val_subset,
+        batch_size=data.batch_size,
+        val_batch_size=data.val_batch_size,
+        workers=data.workers,
+        max_bad_fraction=data.max_bad_fraction,
+        proposals=str(folder),
+        train_candidates=config.train_candidates,
+    )
+
+
+def generate_candidates(config: PGMConfig, *, work_dir: Path, resume: bool) -> dict[str, float]:
+    """Write the candidates of all training and validation videos of a TEM into `work_dir`, a file for each.
+
+    With `resume` files that are there already are kept.
+
+    Returns:
+        `videos` that have candidates, `bad_files` (counts).
+
+    Raises:
+        UserError: there is no TEM, its data are faulty, or `work_dir` holds candidates and `resume` is not set, or
+            those of another TEM or other options.
+    """
+    if not config.tem:
+        raise UserError("which TEM? say where it is with --tem (the work dir of a bsn_tem run)")
+    with joined(config.runtime) as process:
+        tem, described = load_localizer(Path(config.tem))
+        data = described.data
+        if not isinstance(tem, TEM) or not isinstance(data, FeatureData):
+            raise UserError(f"{config.tem} is no TEM, but a {type(tem).__name__}")
+        origin = Origin(tem=_digest(weights_file(find_model(Path(config.tem)))), options=config.candidates)
+        process.first_does(lambda: _claim(work_dir, origin, config, resume=resume))
+        place(tem, process.device, config.runtime)
+        subsets = [subset for subset in (data.train_subset, data.val_subset) if subset]
+        videos, bad = 0, 0
+        for subset in subsets:
+            of_subset = read_videos(data.ground_truth, subset)
+            found = _generate(tem, of_subset, data, config, work_dir, process)
+            videos, bad = videos + len(of_subset) - found, bad + found
+        return {"videos": videos, "bad_files": bad}
+
+
+def _claim(work_dir: Path, origin: Origin, config: PGMConfig, *, resume: bool) -> None:
+    before = read_origin(work_dir)
+    if before is not None and not resume:
+        raise UserError(f"{work_dir} holds candidates already: add --resume to go on, or choose another --work-dir")
+    if before is not None and before != origin:
+        raise UserError(f"the candidates in {work_dir} are of another TEM or other options: choose another --work-dir")
+    write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
+    write_origin(work_dir, origin)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _generate(tem: TEM, videos: Videos, data: FeatureData, config: PGMConfig, folder: Path, process: Process) -> int:
+    """Write the candidates of one subset's videos; returns how many videos are bad."""
+    todo = _without(videos, [row for row in range(len(videos)) if file_of(folder, videos.name(row)).exists()])
+    bad_files = BadFiles(
+        num_videos=len(videos),
+        max_fraction=data.max_bad_fraction,
+        listing=folder / "bad_files.csv" if process.is_main else None,
+    )
+    if not len(todo):
+        return 0
+    source = open_source(data, channels=tem.conv1.in_channels)
+    workers = num_workers(data.workers, process.local_world)
+    batches = feature_batches(todo, source, data, workers=workers, rank=process.rank, world=process.world)
+    make = partial(_described, options=config.candidates)
+    with (
+        torch.inference_mode(),
+        autocast(process.device, config.runtime),
+        progress("generating candidates", len(batches), show=process.is_main) as meter,
+    ):
+        for batch in batches:
+            bad_files.add(batch.bad)
+            bad_files.check()
+            if len(batch):
+                output = TEMOutput(*(each.cpu() for each in tem(batch.to(process.device).inputs)))
+                for place_, row in enumerate(batch.indices.tolist()):
+                    made = make(*(each[place_].numpy() for each in output), instances=todo.instances[row])
+                    write_described(folder, todo.name(row), made)
+            meter.advance()
+    return len(bad_files)
+
+
+def _described(
+    action: Floats, start: Floats, end: Floats, *, instances: Floats, options: CandidateOptions
+) -> Described:
+    candidates = generate(start, end, options.generation)
+    return Described(
+        candidates=candidates,
+        features=describe(action, candidates.segments, options.description).astype(np.float32),
+        overlaps=match(candidates.segments, instances)[0].astype(np.float32),
+    )
+
+
+def _without(videos: Videos, done: list[int]) -> Videos:
+    """The other videos; their instances in seconds, which are not looked at here, stay those of all."""
+    kept = sorted(set(range(len(videos))) - set(done))
+    truth = replace(
+        videos.truth,
+        videos=tuple(videos.truth.videos[row] for row in kept),
+        durations=videos.truth.durations[kept],
+    )
+    return Videos(truth=truth, instances=tuple(videos.instances[row] for row in kept))

@@ -1,0 +1,167 @@
+"""Localizers trained, tested, stopped and resumed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from kinema.errors import UserError
+from kinema.inference.localizer_testing import localizer_test_options, run_localizer_test
+from kinema.localization.evaluation import evaluate_proposals
+from kinema.localization.labelling import write_results
+from kinema.localization.postprocess import Proposals
+from kinema.localization.videos import read_videos
+from kinema.recipes import config_of
+from kinema.training import train
+from tests.localization.planted import write_planted
+
+TINY = {"data.workers": "0", "data.batch_size": "4"}
+BMN = {
+    **TINY,
+    "model.hidden_1d": "16",
+    "model.hidden_2d": "8",
+    "model.hidden_3d": "16",
+    "model.samples": "4",
+    "schedule.epochs": "2",
+    "schedule.milestones": "1",
+    "training.log_every": "1",
+    "training.checkpoint_every": "2",
+}
+BSN = TINY | {
+    f"{stage}.schedule.{key}": value
+    for stage in ("tem", "pem")
+    for key, value in {"epochs": "2", "milestones": "1"}.items()
+}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return write_planted(tmp_path_factory.mktemp("planted"), videos=24)
+
+
+def test_bmn_is_trained_and_tested_as_it_was_validated(planted: dict[str, str], tmp_path: Path) -> None:
+    found = train(config_of("bmn_64x50_small_feature", BMN | planted), work_dir=tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    training = next(row for row in rows if "loss" in row)
+    assert {"step", "epoch", "loss", "lr", "step_time", "data_time", "memory_gib"} < set(training)
+    parts = training["boundary"] + 10 * training["regression"] + training["classification"]
+    assert training["loss"] == pytest.approx(parts, rel=1e-5)
+    best = max((row for row in rows if "AUC" in row), key=lambda row: row["AUC"])
+    tested = run_localizer_test(tmp_path, localizer_test_options(tmp_path), folder=tmp_path / "test")
+    assert set(tested) == set(found) == {"AR@1", "AR@5", "AR@10", "AR@100", "AUC", "videos", "bad_files"}
+    assert tested == {name: best[name] for name in tested}
+    measured = evaluate_proposals(
+        Path(planted["data.ground_truth"]), tmp_path / "test" / "results.json", subset="validation"
+    )
+    assert measured == pytest.approx({name: tested[name] for name in measured})
+
+
+def test_bsn_runs_its_stages_and_keeps_what_is_done(planted: dict[str, str], tmp_path: Path) -> None:
+    config = config_of("bsn_64x50_small_feature", BSN | planted)
+    train(config, work_dir=tmp_path)
+    candidates = sorted((tmp_path / "candidates").glob("*.npz"))
+    assert len(candidates) == 24
+    written = {path: path.stat().st_mtime_ns for path in candidates}
+    lost = candidates[0]
+    whole = dict(np.load(lost))
+    lost.unlink()
+    train(config, work_dir=tmp_path, resume=True)
+    assert all(path.stat().st_mtime_ns == written[path] for path in candidates[1:])
+    again = dict(np.load(lost))
+    assert all(np.array_equal(again[name], whole[name]) for name in whole)
+    with pytest.raises(UserError, match="holds a run already: add --resume"):
+        train(config, work_dir=tmp_path)
+    other = config_of(
+        "bsn_pgm_400x100_activitynet_feature",
+        {"tem": str(tmp_path / "tem"), "candidates.generation.peak_threshold": "0.9"},
+    )
+    with pytest.raises(UserError, match="of another TEM or other options"):
+        train(other, work_dir=tmp_path / "candidates", resume=True)
+
+
+def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], tmp_path: Path) -> None:
+    def command(work_dir: Path) -> list[str]:
+        options = [
+            f"--{key.replace('_', '-')}={value}" for key, value in (BMN | planted | {"data.workers": "1"}).items()
+        ]
+        return [
+            sys.executable,
+            "-m",
+            "kinema",
+            "train",
+            "bmn_64x50_small_feature",
+            "--work-dir",
+            str(work_dir),
+            "--resume",
+            *options,
+        ]
+
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    run = subprocess.Popen(command(tmp_path / "killed"), stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    while run.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
+        time.sleep(0.005)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
+    one, other = (load_file(tmp_path / name / "checkpoints/last/model.safetensors") for name in ("whole", "killed"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.features": ""}, "say where they are with --data.features"),
+        ({"data.ground_truth": ""}, "say which there are with --data.ground-truth"),
+        ({"model.feature_channels": "32"}, "64 features at each point in time, expected 32"),
+        ({"data.parts": "40"}, "--model.parts 50 and --data.parts 40"),
+        ({"data.train_subset": "trainng"}, "has no subset 'trainng'; did you mean 'training'"),
+        ({"training.precise_bn": "2"}, "are for recognizers"),
+        ({"optim.layer_decay": "0.5"}, "are for recognizers"),
+    ],
+)
+def test_faults_are_said_before_training(
+    planted: dict[str, str], changes: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(config_of("bmn_64x50_small_feature", BMN | planted | changes), work_dir=tmp_path / "run")
+
+
+def test_a_video_without_features_is_a_bad_one(tmp_path: Path) -> None:
+    places = write_planted(tmp_path / "data", videos=24)
+    (tmp_path / "data" / "features" / "v_005.npy").unlink()
+    config = config_of("bmn_64x50_small_feature", BMN | places | {"schedule.epochs": "1", "schedule.milestones": "1"})
+    train(config, work_dir=tmp_path / "run")
+    assert "v_005" in (tmp_path / "run" / "bad_files.csv").read_text()
+
+
+def attainable(places: dict[str, str], folder: Path, parts: int) -> float:
+    """The AUC of a localizer that knows the ground truth, in whole parts of a video: the best cell of each instance."""
+    videos = read_videos(places["data.ground_truth"], "validation")
+    grid = np.array([(a, b) for a in range(parts) for b in range(a + 1, parts + 1)]) / parts
+    found = {}
+    for row, instances in enumerate(videos.instances):
+        best = []
+        for start, end in instances:
+            shared = (np.minimum(grid[:, 1], end) - np.maximum(grid[:, 0], start)).clip(0)
+            best.append(grid[np.argmax(shared / (grid[:, 1] - grid[:, 0] + end - start - shared))])
+        if best:
+            found[videos.name(row)] = Proposals(
+                segments=np.array(best) * videos.seconds(row), scores=np.ones(len(best))
+            )
+    write_results(folder / "attainable.json", found)
+    return evaluate_proposals(Path(places["data.ground_truth"]), folder / "attainable.json", subset="validation")["AUC"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["bmn_64x50_small_feature", "bsn_64x50_small_feature"])
+def test_planted_boundaries_are_found(recipe: str, tmp_path: Path) -> None:
+    places = write_planted(tmp_path / "data", videos=200)
+    found = train(config_of(recipe, {"data.workers": "0", **places}), work_dir=tmp_path / "run")
+    assert found["AUC"] >= 0.95 * attainable(places, tmp_path, 50)
