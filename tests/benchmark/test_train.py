@@ -109,6 +109,22 @@ def test_memcached_holds_the_frames(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["input"] == "rawframes, Memcached"
 
 
+@pytest.mark.parametrize(
+    ("recipe", "read"),
+    [
+        ("bmn_64x50_small_feature", "features, disk"),
+        ("bsn_tem_400x100_1x16_20e_activitynet_feature", "features, disk"),
+        ("bsn_pem_400x100_1x16_20e_activitynet_feature", "candidates, disk"),
+    ],
+)
+def test_localizers(recipe: str, read: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--iters", "2", "--skip", "1", "--batch-size", "2", "--data.workers", "0", "--work-dir", str(tmp_path)]
+    assert main(["benchmark", "train", recipe, *arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["s_per_iter"] > 0
+    assert (found["input"], found["data"]) == (read, "random features of 8 videos")
+
+
 def test_matmul_peak_is_that_of_a_product() -> None:
     assert 1e8 < matmul_flops(torch.device("cpu"), torch.float32, tries=2) < 1e15
 
@@ -121,6 +137,8 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([RECIPE, "--data.train", str(tmp_path / "none")], "none"),
         ([RECIPE, "--videos", str(tmp_path / "none")], "no file or folder"),
         (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads optical flow"),
+        (["bsn_64x50_small_feature"], "is more than one training"),
+        (["bmn_64x50_small_feature", "--source", "dense"], "is for recognizers"),
     ):
         assert main(["benchmark", "train", *arguments, "--work-dir", str(tmp_path / "work")]) == 2
         assert said in capsys.readouterr().err

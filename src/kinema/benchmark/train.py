@@ -15,13 +15,15 @@ import torch.distributed as dist
 from kinema.benchmark import steps
 from kinema.benchmark.hardware import Memory, machine, matmul_flops
 from kinema.benchmark.sample_data import Form, sample_list
+from kinema.benchmark.sample_features import sample_options, write_sample
 from kinema.benchmark.servers import Storage, serving
 from kinema.benchmark.statistics import summarize
 from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError
+from kinema.localization.data import ProposalData
 from kinema.recipes import config_of
-from kinema.training.config import AnyConfig
+from kinema.training.config import AnyConfig, BSNConfig, Config, LocalizationConfig, PGMConfig
 from kinema.training.distributed import Process, joined
 from kinema.training.loop import open_task
 from kinema.training.run import Run, set_up
@@ -116,7 +118,11 @@ def benchmark_train(
         UserError: options are faulty, or the data cannot be used.
     """
     with serving(measure.storage) as server, TemporaryDirectory() as work_dir:
+        if measure.source != "recipe" and not isinstance(config_of(recipe), Config):
+            raise UserError(f"--source {measure.source} is for recognizers: {recipe} reads features")
         config = config_of(recipe, {**_quick_start(recipe), **server, **_form(measure.source), **keys})
+        if isinstance(config, PGMConfig | BSNConfig):
+            raise UserError(f"{recipe} is more than one training: measure a bsn_tem_… and a bsn_pem_… recipe")
         with joined(config.runtime) as process:
             config, data = _with_data(config, measure, process, folder)
             config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 9)
@@ -140,17 +146,19 @@ def _form(source: Form | Literal["recipe"]) -> dict[str, object]:
 
 def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
     """The config with videos to train on, and what these are when they are made here."""
+    if isinstance(config, LocalizationConfig):
+        return _with_features(config, measure, process, folder)
     if config.data.train:
         return config, ""
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
     rows = config.data.batch_size * process.world * config.training.accumulate * 4
-    listing = folder / f"{form}.txt"
+    listing, num_classes = folder / f"{form}.txt", config.model.num_classes
     process.first_does(
         lambda: sample_list(
             folder,
             form,
             rows=rows,
-            num_classes=config.model.num_classes,
+            num_classes=num_classes,
             videos=measure.videos,
             count=measure.sample_videos,
             frames=measure.sample_frames,
@@ -164,7 +172,19 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
     return config, made
 
 
-def _form_of(config: AnyConfig) -> Form:
+def _with_features(
+    config: LocalizationConfig, measure: TrainMeasure, process: Process, folder: Path
+) -> tuple[LocalizationConfig, str]:
+    if config.data.ground_truth:
+        return config, ""
+    videos = config.data.batch_size * process.world * config.training.accumulate * 4
+    process.first_does(lambda: write_sample(folder, config, videos=videos))
+    sampled = apply(config, sample_options(folder, config))
+    sampled.recipe = config.recipe
+    return sampled, f"random features of {videos} videos"
+
+
+def _form_of(config: Config) -> Form:
     if config.data.source == "flow":
         raise UserError(f"{config.recipe} reads optical flow, of which no sample is drawn: give --data.train")
     return config.data.source
@@ -224,6 +244,11 @@ def _of_all_processes(memory: Memory) -> Memory:
 
 
 def _input(config: AnyConfig, measure: TrainMeasure) -> str:
+    if isinstance(config.data, ProposalData):
+        return "candidates, disk"
+    place = "Memcached" if config.data.storage.memcached else "disk"
+    if not isinstance(config, Config):
+        return f"features, {place}"
     form = measure.source if measure.source != "recipe" else config.data.source
     what = {"rawframes": "rawframes", "video": "videos", "dense": "dense-encoded videos"}.get(form, form)
-    return f"{what}, {'Memcached' if config.data.storage.memcached else 'disk'}"
+    return f"{what}, {place}"

@@ -1,0 +1,78 @@
+"""Features and candidates that show nothing, for measuring how fast localizers are trained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from kinema.localization.data import FeatureData, ProposalData
+from kinema.localization.pgm import CandidateOptions, Candidates
+from kinema.localization.proposal_files import Described, Origin, write_described, write_origin
+from kinema.localization.tasks import PEMTask
+from kinema.training import LocalizationConfig
+
+_TRUTH = "ground_truth.json"
+_SECONDS = 120.0
+_INSTANCES = 2  # of a video; ActivityNet has 1.5
+
+
+def sample_options(folder: Path, config: LocalizationConfig) -> dict[str, object]:
+    """The options for what `write_sample` writes."""
+    places = "features" if isinstance(config.data, FeatureData) else "proposals"
+    return {
+        "data.ground_truth": str(folder / _TRUTH),
+        "data.val_subset": "",
+        f"data.{places}": str(folder / places),
+    }
+
+
+def write_sample(folder: Path, config: LocalizationConfig, *, videos: int) -> None:
+    """Write random features, or candidates, of `videos` videos with random instances."""
+    random = np.random.default_rng(0)
+    names = [f"v_{number:05}" for number in range(videos)]
+    database = {
+        name: {
+            "duration": _SECONDS,
+            "subset": config.data.train_subset,
+            "annotations": [
+                {"label": "action", "segment": segment}
+                for segment in np.sort(random.uniform(0, _SECONDS, (_INSTANCES, 2)), axis=1).tolist()
+            ],
+        }
+        for name in names
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _TRUTH).write_text(json.dumps({"database": database}))
+    channels = config.model.feature_channels
+    if isinstance(config.data, FeatureData):
+        _write_features(folder / "features", names, (config.data.parts, channels), random)
+    else:
+        made = config.task.candidates if isinstance(config.task, PEMTask) else CandidateOptions()
+        _write_candidates(folder / "proposals", names, config.data, channels, made, random)
+
+
+def _write_features(folder: Path, names: list[str], shape: tuple[int, int], random: np.random.Generator) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        np.save(folder / f"{name}.npy", random.standard_normal(shape, np.float32))
+
+
+def _write_candidates(
+    folder: Path,
+    names: list[str],
+    data: ProposalData,
+    channels: int,
+    options: CandidateOptions,
+    random: np.random.Generator,
+) -> None:
+    folder.mkdir(exist_ok=True)
+    count = data.train_candidates
+    for name in names:
+        candidates = Candidates(
+            segments=np.sort(random.uniform(size=(count, 2)), axis=1),
+            starts=random.uniform(size=count),
+            ends=random.uniform(size=count),
+        )
+        features, overlaps = random.random((count, channels), np.float32), random.random(count, np.float32)
+        write_described(folder, name, Described(candidates=candidates, features=features, overlaps=overlaps))
+    write_origin(folder, Origin(tem="", options=options))
