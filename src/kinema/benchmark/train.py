@@ -147,7 +147,7 @@ def _form(source: Form | Literal["recipe"]) -> dict[str, object]:
 def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
     """The config with videos to train on, and what these are when they are made here."""
     if isinstance(config, LocalizationConfig):
-        return _with_features(config, measure, process, folder)
+        return _with_features(config, process, folder)
     if config.data.train:
         return config, ""
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
@@ -172,9 +172,7 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
     return config, made
 
 
-def _with_features(
-    config: LocalizationConfig, measure: TrainMeasure, process: Process, folder: Path
-) -> tuple[LocalizationConfig, str]:
+def _with_features(config: LocalizationConfig, process: Process, folder: Path) -> tuple[LocalizationConfig, str]:
     if config.data.ground_truth:
         return config, ""
     videos = config.data.batch_size * process.world * config.training.accumulate * 4
