@@ -64,6 +64,8 @@ def run(arguments: Sequence[str]) -> int:
             except MediaError as error:
                 log.error("cannot be read: %s", error)
             meter.advance()
+    if options.render is not None:
+        log.info("rendered: %s", options.render)
     if options.json:
         print(json.dumps(_as_json(answers), indent=2, ensure_ascii=False))
     else:
