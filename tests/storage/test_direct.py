@@ -57,6 +57,8 @@ def test_ranges(root: str, start: int, length: int) -> None:
     whole = CONTENT["one.bin"]
     start = start % len(whole)
     assert Direct().read_range(f"{root}/one.bin", start, start + length) == whole[start : start + length]
+    parts = [(start, start + length), (0, 1), (start, start + 1)]
+    assert list(Direct().read_ranges(f"{root}/one.bin", parts)) == [whole[first:end] for first, end in parts]
 
 
 def test_only_what_is_asked_for_is_sent(tmp_path: Path) -> None:

@@ -12,11 +12,15 @@ VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 )
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+PACK_SUFFIX = ".pack"
+FILE_SUFFIXES: dict[Kind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": frozenset({PACK_SUFFIX})}
+"""Of the kinds whose videos are files."""
 
-_CALLED = {"video": "video files", "rawframes": "folders of images"}
-_LAYOUT = {
+_CALLED: dict[Kind, str] = {"video": "video files", "rawframes": "folders of images", "packed": "packed files"}
+_LAYOUT: dict[Kind, str] = {
     "video": "<folder>/<class>/<video file>, video files being " + " ".join(sorted(VIDEO_SUFFIXES)),
     "rawframes": "<folder>/<class>/<video>/<image file>, image files being " + " ".join(sorted(IMAGE_SUFFIXES)),
+    "packed": f"<folder>/<class>/<name>{PACK_SUFFIX}",
 }
 
 
@@ -25,6 +29,7 @@ def read_class_folders(folder: Path, *, kind: Kind, classes: Sequence[str] | Non
 
     video: every video file below a class folder, at any depth.
     rawframes: every folder below a class folder, at any depth, that holds images; its frames are not counted.
+    packed: every file `.pack` below a class folder, at any depth.
     Hidden files and folders are left out, symbolic links are followed. Classes are in natural order of their names,
     or as `classes` says; videos are in natural order within their class.
 
@@ -62,8 +67,8 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def _without_videos(folder: Path, empty: list[str], kind: Kind) -> str:
     shown = ", ".join(f"'{folder / name}'" for name in empty[:3]) + (", …" if len(empty) > 3 else "")
-    other: Kind = "rawframes" if kind == "video" else "video"
-    hint = f" ('{empty[0]}' has some of kind {other})" if any(_videos(folder, empty[0], other)) else ""
+    others = [other for other in _LAYOUT if other != kind and any(_videos(folder, empty[0], other))]
+    hint = f" ('{empty[0]}' has some of kind {others[0]})" if others else ""
     return f"{len(empty)} class folder(s) without {_CALLED[kind]}: {shown}{hint}; expected {_LAYOUT[kind]}"
 
 
@@ -72,8 +77,8 @@ def _videos(root: Path, class_name: str, kind: Kind) -> Iterator[str]:
     for folder, subfolders, files in os.walk(root / class_name, followlinks=True):
         subfolders[:] = filter(_visible, subfolders)
         relative = Path(folder).relative_to(root).as_posix()
-        if kind == "video":
-            yield from (f"{relative}/{name}" for name in files if _visible(name) and _suffix(name) in VIDEO_SUFFIXES)
+        if suffixes := FILE_SUFFIXES.get(kind):
+            yield from (f"{relative}/{name}" for name in files if _visible(name) and _suffix(name) in suffixes)
         elif relative != class_name and any(_visible(name) and _suffix(name) in IMAGE_SUFFIXES for name in files):
             yield relative
 

@@ -15,6 +15,7 @@ from kinema.data.annotations import read_class_names, read_index
 from kinema.data.batch import BadFile, Fetched, Sample, SampleKey
 from kinema.data.index import Index, Kind
 from kinema.data.listed_frames import check_counts
+from kinema.data.packed import check_spacing
 from kinema.data.sources import Opener, Source
 from kinema.data.timeout import within
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
@@ -30,7 +31,7 @@ class DataOptions:
 
     train: str = ""
     """Training videos: a folder of class folders, a CSV/TSV with columns path and label, or a list file
-    `path label` (videos) or `folder frames label` (rawframes)."""
+    `path label` (videos, packed) or `folder frames label` (rawframes)."""
     train_where: str = ""
     """Rows of a CSV to train on: conditions such as `fold!=0`, separated by commas."""
     val: str = ""
@@ -44,7 +45,8 @@ class DataOptions:
     classes: str = ""
     """File with one class name a line, in the order of the labels; empty: as the data names them."""
     source: Source = "video"
-    """Video files; or for each video a folder of images, or of pairs of images with its optical flow in x and y."""
+    """Video files; or for each video a folder of images, a packed file of them (`kinema prepare pack`), or a folder of
+    pairs of images with its optical flow in x and y."""
     template: str = "auto"
     """Names of images, such as `img_{:05}.jpg` or `flow_{axis}_{:05}.jpg`; auto: those of the folder, in natural
     order. With a template and a list that counts the frames no folder is listed, which saves time."""
@@ -81,7 +83,8 @@ class VideoDataset(Dataset[Fetched]):
         """See `opener` for what may be wrong with `options`.
 
         Raises:
-            UserError: also when the colours of optical flow are to change.
+            UserError: also when the colours of optical flow are to change, or clips need frames that sparse packed
+                files have not.
         """
         if options.source == "flow" and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
             raise UserError(
@@ -90,6 +93,9 @@ class VideoDataset(Dataset[Fetched]):
             )
         self.index = index
         self._opener = opener(options, index.path(0))
+        if options.source == "packed":
+            clips = [views] if isinstance(views, Views) else views
+            check_spacing([clip.sampling for clip in clips], index.path(0), self._opener.storage)
         self._views = views
         self._seed = seed
         self._timeout = options.decode_timeout
@@ -140,7 +146,7 @@ def opener(options: DataOptions, example: str) -> Opener:
         first=1 if options.start == "auto" else options.start,
         reader=options.reader,
     )
-    if options.source == "video" or options.template == "auto":
+    if options.source in ("video", "packed") or options.template == "auto":
         return made
     made.open(example, count=1)  # says what is wrong with a template
     return replace(made, first=made.find_first(example)) if options.start == "auto" else made
@@ -177,7 +183,7 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None) -> Ind
 def _read_index(
     annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, where: str
 ) -> Index:
-    kind: Kind = "video" if options.source == "video" else "rawframes"
+    kind: Kind = "rawframes" if options.source == "flow" else options.source
     index = read_index(annotation, kind=kind, root=root, classes=classes, where=where)
     if kind == "rawframes":
         check_counts(index, opener(options, index.path(0)))

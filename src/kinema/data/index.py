@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Kind = Literal["video", "rawframes"]
-"""A video is one file, or a folder of images."""
+Kind = Literal["video", "rawframes", "packed"]
+"""A video is a video file, a folder of images, or a packed file of images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,15 +61,15 @@ def layout_of(table: Table, kind: Kind, where: str) -> Layout:
 
 
 def _list_layout(table: Table, kind: Kind) -> Layout:
-    fields = ["path", "label"] if kind == "video" else ["folder", "frames", "label"]
+    fields = ["folder", "frames", "label"] if kind == "rawframes" else ["path", "label"]
     delimiter = "," if table.delimiter == UNIT_SEPARATOR else table.delimiter
     return Layout(
         path=(0, -len(fields)),
-        frames=None if kind == "video" else -2,
+        frames=-2 if kind == "rawframes" else None,
         label=-1,
         least=len(fields),
         most=None,
-        misfit="no label" if kind == "video" else "no number of frames, or no label",
+        misfit="no number of frames, or no label" if kind == "rawframes" else "no label",
         conditions=(),
         wanted="",
         expected=f"'{delimiter.join(fields)}' on each line, the label a whole number counted from 0; names of "

@@ -10,7 +10,7 @@ import simplejpeg
 import torch
 
 from kinema.data.frame_names import check_template, image_series, limited, names_by_template, why, why_missing
-from kinema.data.reader import FrameReader, Image, check_indices, gather
+from kinema.data.reader import Image, check_indices, gather
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
@@ -19,7 +19,7 @@ _HERE = Direct()
 
 def open_rawframes(
     folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE
-) -> FrameReader:
+) -> "RawFramesReader":
     """Open a folder of images, JPEG or PNG, as one video.
 
     Args:
@@ -67,6 +67,14 @@ class RawFramesReader:
     def _image(self, index: int) -> Image:
         return read_image(self.path, index, self._names, self._storage, "RGB")
 
+    def file(self, index: int) -> bytes:
+        """The file of frame `index`.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        return _read_file(self.path, index, self._names, self._storage)
+
 
 def read_image(
     folder: str, index: int, names: Sequence[str], storage: Storage, colours: Literal["RGB", "GRAY"]
@@ -76,19 +84,34 @@ def read_image(
     Raises:
         MediaError: it is missing or damaged.
     """
+    data = _read_file(folder, index, names, storage)
+    return decode_image(data, colours, path=folder, name=names[index])
+
+
+def _read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
     name = names[index]
     try:
-        return _decode(storage.read(f"{folder}/{name}"), colours)
+        return storage.read(f"{folder}/{name}")
     except FileNotFoundError:
         raise MediaError(folder, why_missing(name, names, folder, storage)) from None
-    except PIL.UnidentifiedImageError:
-        raise MediaError(folder, f"{name} is no image, or is damaged") from None
-    except PIL.Image.DecompressionBombError:
-        raise MediaError(folder, f"{name} is damaged, or of a senseless size") from None
     except OSError as error:
         raise MediaError(folder, f"{name} cannot be read ({why(error)})") from None
-    except (MemoryError, SyntaxError, ValueError) as error:
-        raise MediaError(folder, f"{name} cannot be decoded ({error})") from None
+
+
+def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], *, path: str, name: str) -> Image:
+    """The image that a JPEG or PNG file holds: (H, W, 3), or (H, W, 1) gray.
+
+    Raises:
+        MediaError: it is damaged; `path` is the video that it belongs to, `name` its own in the message.
+    """
+    try:
+        return _decode(data, colours)
+    except PIL.UnidentifiedImageError:
+        raise MediaError(path, f"{name} is no image, or is damaged") from None
+    except PIL.Image.DecompressionBombError:
+        raise MediaError(path, f"{name} is damaged, or of a senseless size") from None
+    except (MemoryError, OSError, SyntaxError, ValueError) as error:
+        raise MediaError(path, f"{name} cannot be decoded ({error})") from None
 
 
 def _decode(data: bytes, colours: Literal["RGB", "GRAY"]) -> Image:

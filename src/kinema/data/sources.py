@@ -5,14 +5,16 @@ from typing import Literal
 
 from kinema.data.flow import open_flow
 from kinema.data.frame_names import numbers_by_template, why
+from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
 from kinema.data.video import Reader, open_video
 from kinema.errors import MediaError
 from kinema.storage import Storage
 
-Source = Literal["video", "rawframes", "flow"]
-"""Video files; or for each video a folder of images, or of pairs of images that hold optical flow."""
+Source = Literal["video", "rawframes", "packed", "flow"]
+"""Video files; or for each video a folder of images, a packed file of them, or a folder of pairs of images that hold
+optical flow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Opener:
                 return open_rawframes(path, template=self.template, count=count, first=self.first, storage=self.storage)
             case "flow":
                 return open_flow(path, template=self.template, count=count, first=self.first, storage=self.storage)
+            case "packed":
+                return open_packed(path, storage=self.storage)
             case "video":
                 try:
                     place = self.storage.local(path)

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kinema.data.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from kinema.data.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_SUFFIXES, natural_key
 from kinema.data.dataset import DataOptions
+from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
 from kinema.data.video import open_video
@@ -77,13 +78,15 @@ def load(model: str | Path, *, device: str = "auto") -> Predictor:
 
 
 def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
-    """The frames of a video file, or of a folder of images.
+    """The frames of a video file, of a folder of images, or of a packed file of them.
 
     Raises:
         MediaError: it cannot be opened.
     """
     if Path(video).is_dir():
         return open_rawframes(str(video), template=options.template)
+    if Path(video).suffix.lower() == PACK_SUFFIX:
+        return open_packed(str(video))
     return open_video(str(video), reader=options.reader)
 
 
@@ -101,7 +104,7 @@ def find_videos(place: Path) -> list[Path]:
         Path(folder, name)
         for folder, _, names in os.walk(place)
         for name in names
-        if Path(name).suffix.lower() in VIDEO_SUFFIXES
+        if Path(name).suffix.lower() in (*VIDEO_SUFFIXES, PACK_SUFFIX)
     ]
     if not found:
         raise UserError(f"folder {place} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")

@@ -12,12 +12,12 @@ from typing import TextIO
 from kinema.console import progress
 from kinema.data.annotations import read_index
 from kinema.data.index import Index, Kind
-from kinema.data.rawframes import open_rawframes
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
 from kinema.prepare.parallel import in_parallel
+from kinema.prepare.sources import open_kind
 from kinema.storage import replacing
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class CheckOptions:
     """What is checked, and against what."""
 
     kind: Kind = "video"
-    """Videos are files, or folders of images (rawframes)."""
+    """Videos are files, folders of images (rawframes), or packed files of images."""
     root: str = ""
     """Where the paths of a list start; empty: the list's own folder."""
     template: str = "auto"
@@ -140,7 +140,7 @@ def _crashed(row: tuple[int, str]) -> Checked:
 
 
 def _count_images(folder: str, options: CheckOptions) -> int:
-    reader = open_rawframes(folder, template=options.template, first=options.first)
+    reader = open_kind(folder, options.kind, template=options.template, first=options.first)
     sizes = {tuple(frames.shape[1:3]) for frames in read_all(reader, 0)}
     if len(sizes) > 1:
         raise MediaError(folder, "its frames differ in size")

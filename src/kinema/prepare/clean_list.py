@@ -56,11 +56,11 @@ def check_clean(source: Path, clean: Path) -> None:
 def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label"] if kind == "video" else ["path", "frames", "label"])
+    writer.writerow(["path", "frames", "label"] if kind == "rawframes" else ["path", "label"])
     for i in sorted(frames):
         path = Path(index.path(i)).relative_to(index.root).as_posix()
         label = index.class_names[index.label(i)] if index.class_names else index.label(i)
-        writer.writerow([path, label] if kind == "video" else [path, frames[i], label])
+        writer.writerow([path, frames[i], label] if kind == "rawframes" else [path, label])
     write_text(clean, text.getvalue())
 
 

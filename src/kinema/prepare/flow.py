@@ -13,13 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from kinema.data.index import Kind
-from kinema.data.rawframes import open_rawframes
-from kinema.data.video import open_video
 from kinema.errors import UserError
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
 from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
-from kinema.prepare.sources import labelled_units, write_frame_list
+from kinema.prepare.sources import labelled_units, open_kind, write_frame_list
 from kinema.storage import replacing_folder
 
 
@@ -30,7 +28,7 @@ class FlowOptions:
     method: Method = "tvl1"
     """tvl1: TV-L1 on the CPU, needs the extra `flow`; raft_large, raft_small: RAFT, better with a GPU."""
     kind: Kind = "video"
-    """Videos are files, or folders of images (rawframes)."""
+    """Videos are files, folders of images (rawframes), or packed files of images."""
     bound: Annotated[float, at.Gt(0)] = 20.0
     """Pixels; motion from minus this to this becomes gray 0 to 255, larger motion is cut off."""
     step: Annotated[int, at.Ge(1)] = 1
@@ -88,7 +86,7 @@ def extract_flow(options: FlowOptions, unit: Unit) -> None:
         MediaError: a frame cannot be decoded.
     """
     method = flow_method(options.method, weights=options.weights, device=options.device)
-    reader = open_video(unit.source) if options.kind == "video" else open_rawframes(unit.source)
+    reader = open_kind(unit.source, options.kind)
     with replacing_folder(unit.output) as folder:
         pairs = _flows(read_all(reader, options.short_side), method, options.step)
         for number, flow in enumerate(pairs, 1):

@@ -94,10 +94,13 @@ def extract(options: FramesOptions, unit: Unit) -> None:
                 (folder / options.template.format(number)).write_bytes(jpeg)
 
 
-def read_all(reader: FrameReader, short_side: int) -> Iterator[torch.Tensor]:
-    """All frames in order, at most `BATCH` at a time, (T, H, W, 3) uint8; `short_side` in pixels, 0 as they are."""
-    for start in range(0, len(reader), BATCH):
-        frames = reader.frames(range(start, min(start + BATCH, len(reader))))
+def read_all(reader: FrameReader, short_side: int, *, every: int = 1) -> Iterator[torch.Tensor]:
+    """Every so-many-th frame in order, at most `BATCH` at a time, (T, H, W, 3) uint8.
+
+    `short_side` in pixels, 0 as they are.
+    """
+    for start in range(0, len(reader), BATCH * every):
+        frames = reader.frames(range(start, min(start + BATCH * every, len(reader)), every))
         yield resized(frames, short_side) if short_side else frames
 
 

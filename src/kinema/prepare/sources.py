@@ -1,13 +1,17 @@
 """Which videos a preparation works on, and what its outputs are called."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.data.annotations import read_index
-from kinema.data.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, natural_key
 from kinema.data.index import Kind
+from kinema.data.packed import open_packed
+from kinema.data.rawframes import open_rawframes
+from kinema.data.reader import FrameReader
+from kinema.data.video import open_video
 from kinema.errors import UserError
 from kinema.prepare.jobs import Unit, check_outputs
 from kinema.storage import write_text
@@ -32,11 +36,27 @@ def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video"
         raise UserError(f"the output '{output}' lies in the source '{source}': give a folder elsewhere")
     found = sorted(_videos(source, kind), key=lambda path: natural_key(str(path)))
     if not found:
-        what = f"videos ({' '.join(sorted(VIDEO_SUFFIXES))})" if kind == "video" else "folders of images"
+        suffixes = " ".join(sorted(FILE_SUFFIXES.get(kind, ())))
+        what = f"videos ({suffixes})" if suffixes else "folders of images"
         raise UserError(f"'{source}' holds no {what}")
     units = [_unit(path, source, output, suffix, kind) for path in found]
     check_outputs(units)
     return units
+
+
+def open_kind(path: str, kind: Kind, *, template: str = "auto", first: int = 1) -> FrameReader:
+    """The frames of one local video of any kind; `template` and `first` as in `open_rawframes`.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    match kind:
+        case "video":
+            return open_video(path)
+        case "rawframes":
+            return open_rawframes(path, template=template, first=first)
+        case "packed":
+            return open_packed(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +68,10 @@ class LabelledUnits:
     class_names: tuple[str, ...]
 
 
-def labelled_units(source: Path, output: Path, *, root: str = "", kind: Kind = "video") -> LabelledUnits:
-    """A unit for each video of a tree or of a list, whose output is a folder with the video's place and name.
+def labelled_units(
+    source: Path, output: Path, *, root: str = "", kind: Kind = "video", suffix: str = ""
+) -> LabelledUnits:
+    """A unit for each video of a tree or of a list, whose output has the video's place and name, and `suffix`.
 
     Args:
         source: A folder, a video, or a list or table of videos, see `read_index`. If all videos of a folder lie in
@@ -61,8 +83,8 @@ def labelled_units(source: Path, output: Path, *, root: str = "", kind: Kind = "
     Raises:
         UserError: as `video_units` and `read_index`; or the list has paths that do not lie in `root`.
     """
-    if source.is_dir() or source.suffix.lower() in VIDEO_SUFFIXES or not source.exists():
-        units = video_units(source, output, suffix="", kind=kind)
+    if source.is_dir() or source.suffix.lower() in FILE_SUFFIXES.get(kind, ()) or not source.exists():
+        units = video_units(source, output, suffix=suffix, kind=kind)
         places = [unit.output.relative_to(output.absolute()) for unit in units]
         if any(len(place.parts) < 2 for place in places):
             return LabelledUnits(units=units, labels=[], class_names=())
@@ -73,7 +95,7 @@ def labelled_units(source: Path, output: Path, *, root: str = "", kind: Kind = "
     paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
     if outside := next((path for path in paths if not path.is_relative_to(base)), None):
         raise UserError(f"'{outside}' does not lie in '{base}': say with --root where the paths of the list start")
-    units = [_unit(path, base, output.absolute(), "", kind) for path in paths]
+    units = [_unit(path, base, output.absolute(), suffix, kind) for path in paths]
     check_outputs(units)
     return LabelledUnits(units=units, labels=index.labels.tolist(), class_names=index.class_names or ())
 
@@ -91,18 +113,35 @@ def write_frame_list(videos: LabelledUnits, output: Path, *, images_a_frame: int
         if unit.output.is_dir():
             frames = sum(1 for _ in unit.output.iterdir()) // images_a_frame
             rows.append(f"{unit.output.relative_to(output.absolute()).as_posix()} {frames} {label}\n")
+    _write_list(output / "frames.txt", rows, videos.class_names)
+
+
+def write_file_list(videos: LabelledUnits, output: Path, name: str) -> None:
+    """List the output files that are there in `output/NAME`: `path label`; names in `output/classes.txt`.
+
+    Without labels, nothing is written.
+    """
+    rows = [
+        f"{unit.output.relative_to(output.absolute()).as_posix()} {label}\n"
+        for unit, label in zip(videos.units, videos.labels, strict=bool(videos.labels))
+        if unit.output.is_file()
+    ]
+    _write_list(output / name, rows, videos.class_names)
+
+
+def _write_list(path: Path, rows: Sequence[str], class_names: Sequence[str]) -> None:
     if rows:
-        write_text(output / "frames.txt", "".join(rows))
-    if rows and videos.class_names:
-        write_text(output / "classes.txt", "".join(f"{name}\n" for name in videos.class_names))
+        write_text(path, "".join(rows))
+    if rows and class_names:
+        write_text(path.with_name("classes.txt"), "".join(f"{name}\n" for name in class_names))
 
 
 def _videos(folder: Path, kind: Kind) -> Iterator[Path]:
     for inner, subfolders, names in os.walk(folder, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         suffixes = {name: Path(name).suffix.lower() for name in names if not name.startswith(".")}
-        if kind == "video":
-            yield from (Path(inner, name) for name, suffix in suffixes.items() if suffix in VIDEO_SUFFIXES)
+        if wanted := FILE_SUFFIXES.get(kind):
+            yield from (Path(inner, name) for name, suffix in suffixes.items() if suffix in wanted)
         elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
             yield Path(inner)
 
@@ -110,4 +149,5 @@ def _videos(folder: Path, kind: Kind) -> Iterator[Path]:
 def _unit(path: Path, root: Path, output: Path, suffix: str, kind: Kind) -> Unit:
     place = output / (path.relative_to(root) if path != root else path.name)
     # The name of a folder has no suffix, whatever dots it holds.
-    return Unit(source=str(path), output=place.with_suffix(suffix) if kind == "video" else place)
+    named = place.with_suffix(suffix) if kind in FILE_SUFFIXES else place.with_name(place.name + suffix)
+    return Unit(source=str(path), output=named)

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from kinema.errors import UserError
 
+Range = tuple[int, int]
+"""Bytes of a file, from the first to the one after the last."""
+
 
 class Storage(Protocol):
     """Bytes by path; a path is local, or a URL such as `s3://bucket/name`.
@@ -20,6 +23,9 @@ class Storage(Protocol):
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end`, without the last; fewer where the file ends before."""
+
+    def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
+        """What `read_range` gives of each range, in one go."""
 
     def list(self, folder: str) -> Sequence[str]:
         """Names of the files and folders in `folder`, in no order."""
@@ -49,6 +55,16 @@ class Direct:
         with Path(path).open("rb") as file:
             file.seek(start)
             return file.read(end - start)
+
+    def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
+        """Parts of the file: a local one is opened once, of a URL all are asked for at the same time."""
+        if is_url(path):
+            if not _serves_ranges(path):
+                return _cut(self.read(path), ranges)
+            starts, ends = ([one[side] for one in ranges] for side in (0, 1))
+            return _remotely(path, "cat_ranges", times=len(ranges), starts=starts, ends=ends, on_error="raise")
+        with Path(path).open("rb", buffering=0) as file:
+            return [os.pread(file.fileno(), max(end - start, 0), start) for start, end in ranges]
 
     def list(self, folder: str) -> Sequence[str]:
         """Names of the files and folders in `folder`."""
@@ -105,15 +121,22 @@ def _serves_ranges(url: str) -> bool:
 _WEB_SERVERS_WITH_RANGES: dict[str, bool] = {}
 
 
-def _remotely(url: str, method: str, **arguments: object) -> Any:
-    """Call a method of the file system that `url` belongs to, one per process, which fsspec keeps."""
+def _cut(data: bytes, ranges: Sequence[Range]) -> list[bytes]:
+    return [data[start:end] for start, end in ranges]
+
+
+def _remotely(url: str, method: str, *, times: int = 0, **arguments: object) -> Any:
+    """Call a method of the file system that `url` belongs to, one per process, which fsspec keeps.
+
+    It is given the path, or a list of it as many `times`.
+    """
     # fsspec takes a noticeable part of a second to import: local files do without.
     import fsspec
 
     check_protocol(url)
     try:
         files, path = fsspec.core.url_to_fs(url)
-        return getattr(files, method)(path, **arguments)
+        return getattr(files, method)([path] * times if times else path, **arguments)
     except OSError:
         raise
     # Each kind of storage has exceptions of its own library, from timeouts to refused credentials.

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
-from kinema.storage.direct import Storage, is_url
+from kinema.storage.direct import Range, Storage, is_url
 
 _HEADER = struct.Struct("<QI")  # length and CRC-32 of what follows
 
@@ -41,6 +41,12 @@ class ReadThrough(ABC):
         if not self.keeps(path):
             return self.behind.read_range(path, start, end)
         return self.through(self.key(f"{start}-{end}", path), lambda: self.behind.read_range(path, start, end))
+
+    def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
+        """Parts of the file, each kept by itself."""
+        if not self.keeps(path):
+            return self.behind.read_ranges(path, ranges)
+        return [self.read_range(path, start, end) for start, end in ranges]
 
     def list(self, folder: str) -> Sequence[str]:
         """Names of the files and folders in `folder`."""

@@ -29,7 +29,7 @@ class Options:
     """The videos' labels: a folder of class folders, a CSV/TSV, a list file, or an npz with `paths` and `labels`. When
     not given, the labels in the results."""
     source: Kind = "video"
-    """What such a list names: video files, or folders of images."""
+    """What such a list names: video files, folders of images, or packed files of them."""
     root: str = ""
     """Folder that relative paths in the list start from; empty: the list's own folder."""
     average: Literal["prob", "score"] = "prob"

@@ -9,6 +9,7 @@ WHAT = {
     "sample": "render a small dataset to try things out on",
     "resize": "encode videos anew: smaller, with keyframes where random access wants them",
     "frames": "take videos apart into JPEG files",
+    "pack": "pack the frames of videos, or folders of images, into one file for each",
     "flow": "find the optical flow of videos: TV-L1 or RAFT",
     "check": "decode a dataset to its end: which videos are bad?",
 }

@@ -1,0 +1,141 @@
+"""Frames of a video packed into one file: as quick to read as a folder of images, a file for each video."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import annotated_types as at
+import simplejpeg
+
+from kinema.data.class_folders import PACK_SUFFIX
+from kinema.data.packed import PackHeader, open_packed, write_packed
+from kinema.data.rawframes import RawFramesReader, open_rawframes
+from kinema.data.reader import FrameReader
+from kinema.data.video import open_video
+from kinema.errors import MediaError, UserError
+from kinema.prepare.frames import read_all, resized
+from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.prepare.sources import labelled_units, write_file_list
+from kinema.storage import replacing
+
+LONGEST = 65_535
+"""Pixels of the longest side of an image that a packed file holds, as JPEG has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackOptions:
+    """What is packed, and how."""
+
+    kind: Literal["video", "rawframes"] = "video"
+    """Videos are files, or folders of images (rawframes)."""
+    short_side: Annotated[int, at.Ge(0)] = 256
+    """Height or width of the images, whichever is smaller; pixels. 0: as they are. Images of a folder that are not
+    larger are packed byte for byte."""
+    quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
+    """JPEG quality of images that are encoded; 95 is hard to tell from the original."""
+    every: Annotated[int, at.Ge(1)] = 1
+    """Keep each so-many-th frame alone, the first among them: for models that see single frames (TSN, TSM), and clips
+    whose frames are a multiple of it apart."""
+    template: str = "auto"
+    """Names of rawframes, such as img_{:05}.jpg; auto: all images of a folder."""
+
+
+def prepare_pack(
+    source: Path, output: Path, options: PackOptions, *, root: str = "", workers: int = 0, cluster: str = ""
+) -> Summary:
+    """Pack every video of `source` into a file of its own in `output`, with the video's name and the suffix `.pack`.
+
+    Where videos have labels, `output/packed.txt` lists the files that are there, `path label`, and
+    `output/classes.txt` the names of the labels, if they have names. `output/pack.json` records the options, and
+    `output/failures.csv` the videos that failed. Every file is decoded to its end before it gets its name. Called
+    again, it makes only what is missing.
+
+    Args:
+        source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
+            In a folder of folders, the first ones are the classes.
+        output: A new folder, or that of an earlier call with the same options.
+        options: What is packed.
+        root: Where the paths of a list start; empty: the list's own folder.
+        workers: Processes; 0: one a core, of this machine or of the cluster.
+        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+
+    Raises:
+        UserError: an option is out of range, there are no videos, two videos would have the same output, or the
+            output folder was made with other options.
+    """
+    if options.short_side < 0:
+        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (as they are)")
+    if not 1 <= options.quality <= 100:
+        raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
+    if options.every < 1:
+        raise UserError(f"--every: found {options.every}, must be at least 1 (all frames)")
+    if options.kind == "rawframes" and options.template != "auto":
+        open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
+    videos = labelled_units(source, output, root=root, kind=options.kind, suffix=PACK_SUFFIX)
+    claim_folder(output, "pack.json", asdict(options))
+    summary = run_jobs(
+        partial(pack, options),
+        videos.units,
+        title="Packing frames",
+        report=output / "failures.csv",
+        workers=workers,
+        cluster=cluster,
+    )
+    write_file_list(videos, output, "packed.txt")
+    return summary
+
+
+def pack(options: PackOptions, unit: Unit) -> None:
+    """Pack the frames of `unit.source` into the file `unit.output`, and decode that to its end.
+
+    Raises:
+        MediaError: a frame cannot be decoded.
+    """
+    if options.kind == "video":
+        video: FrameReader = open_video(unit.source)
+        images, fps = _encoded(video, options), Fraction(video.fps).limit_denominator(1001) if video.fps else None
+    else:
+        folder = open_rawframes(unit.source, template=options.template)
+        video, images, fps = folder, _copied(folder, options), None
+    height, width = _size(video, options)
+    header = PackHeader(height=height, width=width, frames=len(video), every=options.every, fps=fps)
+    with replacing(unit.output) as temporary:
+        write_packed(temporary, header, images)
+        try:
+            packed = open_packed(str(temporary))
+            for _ in read_all(packed, 0, every=options.every):
+                pass
+        except MediaError as error:
+            raise MediaError(unit.source, f"packed, it cannot be read: {error.reason}") from None
+
+
+def _size(video: FrameReader, options: PackOptions) -> tuple[int, int]:
+    """Height and width of the images, in pixels."""
+    frame = video.frames([0])
+    if options.short_side and (options.kind == "video" or min(frame.shape[1:3]) > options.short_side):
+        frame = resized(frame, options.short_side)
+    height, width = frame.shape[1:3]
+    if max(height, width) > LONGEST:
+        raise MediaError(video.path, f"its frames are {width}x{height}: no side may be longer than {LONGEST}")
+    return height, width
+
+
+def _encoded(video: FrameReader, options: PackOptions) -> Iterator[bytes]:
+    """The wanted frames as JPEG. A video is decoded once, from its beginning."""
+    for frames in read_all(video, options.short_side, every=options.every):
+        for frame in frames:
+            yield simplejpeg.encode_jpeg(frame.numpy(), quality=options.quality, colorsubsampling="420")
+
+
+def _copied(video: RawFramesReader, options: PackOptions) -> Iterator[bytes]:
+    """The wanted images, byte for byte unless they are too large."""
+    for index in range(0, len(video), options.every):
+        frame = video.frames([index])
+        if options.short_side and min(frame.shape[1:3]) > options.short_side:
+            small = resized(frame, options.short_side)[0].numpy()
+            yield simplejpeg.encode_jpeg(small, quality=options.quality, colorsubsampling="420")
+        else:
+            yield video.file(index)

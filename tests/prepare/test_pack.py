@@ -1,0 +1,101 @@
+"""Packed files made of videos and of folders of images, and a dataset of them read for training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kinema.cli import main
+from kinema.data.annotations import read_index
+from kinema.data.dataset import DataOptions, open_train_index
+from kinema.data.packed import open_packed
+from kinema.data.rawframes import open_rawframes
+from kinema.data.video import open_video
+from kinema.errors import UserError
+from kinema.prepare.frames import FramesOptions, prepare_frames
+from kinema.prepare.pack import PackOptions, prepare_pack
+from tests.data.drawn_videos import FRAMES, number_of, write_video
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, three videos."""
+    folder = tmp_path_factory.mktemp("in")
+    for place in ("jump/a.mp4", "jump/b.v2.mp4", "run/c.mp4"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        write_video(folder / place, size=(96, 64))
+    return folder
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_frames_of_videos(videos: Path, tmp_path: Path, every: int) -> None:
+    options = PackOptions(short_side=48, quality=90, every=every)
+    assert prepare_pack(videos, tmp_path, options, workers=1).done == 3
+    assert (tmp_path / "packed.txt").read_text().splitlines() == ["jump/a.pack 0", "jump/b.v2.pack 0", "run/c.pack 1"]
+    assert (tmp_path / "classes.txt").read_text().split() == ["jump", "run"]
+    for name in ("jump/a.pack", "run/c.pack"):
+        packed = open_packed(str(tmp_path / name))
+        frames = packed.frames(range(FRAMES))
+        assert frames.shape == (FRAMES, 48, 72, 3)
+        assert [number_of(frame) for frame in frames] == [k - k % every for k in range(FRAMES)]
+        assert packed.fps == pytest.approx(open_video(str(videos / "jump/a.mp4")).fps)
+    again = prepare_pack(videos, tmp_path, options, workers=1)
+    assert (again.done, again.kept) == (0, 3)
+    with pytest.raises(UserError, match="every"):
+        prepare_pack(videos, tmp_path, PackOptions(short_side=48, quality=90, every=every + 1), workers=1)
+
+
+def test_both_ways_to_training_read_the_same(videos: Path, tmp_path: Path) -> None:
+    """By a list, and by the folder of class folders."""
+    prepare_pack(videos, tmp_path, PackOptions(), workers=1)
+    by_list = read_index(tmp_path / "packed.txt", kind="packed")
+    by_folder = open_train_index(DataOptions(train=str(tmp_path), source="packed"))
+    assert [by_list.path(i) for i in range(3)] == [by_folder.path(i) for i in range(3)]
+    assert by_list.labels.tolist() == by_folder.labels.tolist() == [0, 0, 1]
+
+
+def test_images_of_folders_are_packed_byte_for_byte(videos: Path, tmp_path: Path) -> None:
+    prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0), workers=1)
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "frames/jump/a/img_00001.jpg", format="PNG")
+    options = PackOptions(kind="rawframes")
+    assert prepare_pack(tmp_path / "frames/frames.txt", tmp_path / "packed", options, workers=1).exit_code == 0
+    for name in ("jump/a", "run/c"):
+        packed = open_packed(str(tmp_path / f"packed/{name}.pack"))
+        folder = open_rawframes(str(tmp_path / f"frames/{name}"))
+        assert torch.equal(packed.frames(range(FRAMES)), folder.frames(range(FRAMES)))
+        files = b"".join(path.read_bytes() for path in sorted((tmp_path / f"frames/{name}").iterdir()))
+        assert (tmp_path / f"packed/{name}.pack").read_bytes().endswith(files)
+    small = PackOptions(kind="rawframes", short_side=32, every=2)
+    prepare_pack(tmp_path / "frames", tmp_path / "small", small, workers=1)
+    frames = open_packed(str(tmp_path / "small/run/c.pack")).frames(range(0, FRAMES, 2))
+    assert frames.shape == (FRAMES // 2, 32, 48, 3)
+    assert [number_of(frame) for frame in frames] == list(range(0, FRAMES, 2))
+
+
+def test_a_damaged_image_of_a_folder_is_reported(videos: Path, tmp_path: Path) -> None:
+    prepare_frames(videos, tmp_path / "frames", FramesOptions(), workers=1)
+    (tmp_path / "frames/jump/a/img_00009.jpg").write_bytes(b"\xff\xd8 none")
+    summary = prepare_pack(tmp_path / "frames", tmp_path / "packed", PackOptions(kind="rawframes"), workers=1)
+    assert (summary.done, len(summary.failures)) == (2, 1)
+    assert not list(tmp_path.glob("packed/jump/*a.*"))
+    assert len((tmp_path / "packed/packed.txt").read_text().splitlines()) == 2
+
+
+def test_the_command_and_its_faults(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "pack", str(videos), str(tmp_path / "out"), "--every", "8", "--workers", "1"]) == 0
+    assert main(["prepare", "check", str(tmp_path / "out/packed.txt"), "--kind", "packed", "--workers", "1",
+                 "--report", str(tmp_path / "check.csv")]) == 0  # fmt: skip
+    (tmp_path / "out/jump/a.pack").write_bytes((tmp_path / "out/jump/a.pack").read_bytes()[:-9])
+    assert main(["prepare", "check", str(tmp_path / "out"), "--kind", "packed", "--workers", "1",
+                 "--report", str(tmp_path / "check.csv")]) == 1  # fmt: skip
+    assert "cut off" in (tmp_path / "check.csv").read_text()
+    capsys.readouterr()
+    for arguments, message in (
+        ([str(tmp_path / "none"), str(tmp_path / "new")], "no file or folder"),
+        ([str(videos), str(tmp_path / "out"), "--quality", "101"], "from 1 to 100"),
+        ([str(videos), str(tmp_path / "out"), "--kind", "rawframes"], "folders of images"),
+    ):
+        assert main(["prepare", "pack", *arguments]) == 2
+        assert message in capsys.readouterr().err.replace("\n", " ")
