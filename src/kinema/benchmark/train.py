@@ -183,8 +183,8 @@ def _with_features(config: LocalizationConfig, process: Process, folder: Path) -
 
 
 def _form_of(config: Config) -> Form:
-    if config.data.source == "flow":
-        raise UserError(f"{config.recipe} reads optical flow, of which no sample is drawn: give --data.train")
+    if config.data.source == "flow" or config.data.source == "packed":
+        raise UserError(f"{config.recipe} reads {config.data.source}, of which no sample is drawn: give --data.train")
     return config.data.source
 
 
