@@ -30,7 +30,8 @@ WIDTH, HEIGHT = 340, 256
 
 
 def sample_list(
-    folder: Path, form: Form, *, rows: int, num_classes: int, videos: Path | None, count: int, frames: int
+    folder: Path, form: Form, *, rows: int, num_classes: int, videos: Path | None, count: int, frames: int,
+    workers: int = 0,
 ) -> Path:
     """A list of `rows` videos of a form, made in `folder` where they are not there from an earlier call.
 
@@ -42,6 +43,7 @@ def sample_list(
         videos: Folder of videos to make them of; drawn ones when not given.
         count: How many are drawn.
         frames: How long these are, 30 frames a second.
+        workers: Processes that encode; 0: one a core.
 
     Raises:
         UserError: `videos` holds none, or `folder` has others in it.
@@ -53,11 +55,11 @@ def sample_list(
         source = videos
     output = folder / form
     if form == "rawframes":
-        prepare_frames(source, output, FramesOptions(short_side=HEIGHT))
+        prepare_frames(source, output, FramesOptions(short_side=HEIGHT), workers=workers)
         found = sorted({image.parent for image in output.rglob("*.jpg")})
         lines = [f"{path.absolute()} {len(list(path.glob('*.jpg')))}" for path in found]
     else:
-        prepare_resize(source, output, EncodingOptions(short_side=HEIGHT, dense=form == "dense"))
+        prepare_resize(source, output, EncodingOptions(short_side=HEIGHT, dense=form == "dense"), workers=workers)
         lines = [str(path.absolute()) for path in sorted(output.rglob("*")) if path.suffix in VIDEO_SUFFIXES]
     if not lines:
         raise UserError(f"none of the videos of {source} can be used: see {output / 'failures.csv'}")

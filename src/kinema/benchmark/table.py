@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kinema.benchmark.compare import Comparison
 from kinema.benchmark.train import TrainFigures
 
 HEADER = (
@@ -53,3 +54,33 @@ def notes(figures: Sequence[TrainFigures]) -> list[str]:
     made = {each.data: [one.recipe for one in figures if one.data == each.data] for each in figures if each.data}
     said = [f"Measured on {data}, again and again: {', '.join(recipes)}." for data, recipes in made.items()]
     return [*found, *said]
+
+
+COMPARED = (
+    "model", "batch", "toolbox", "s/iter", "times Kinema's", "forward alone (s)", "memory (GiB)", "parameters (M)",
+)  # fmt: skip
+
+
+def compared_rows(comparison: Comparison) -> list[list[str]]:
+    """A comparison's contenders under `COMPARED`, an x for those that do not run."""
+    rows = []
+    for name, result in comparison.results.items():
+        figures = ["x"] * 5
+        if not result.fault:
+            ratio = comparison.ratio(name)
+            figures = [seconds(result.s_per_iter), "–" if ratio is None else f"{ratio:.2f}", seconds(result.infer_s)]
+            figures += [f"{result.memory_gib:.2f}", f"{result.parameters / 1e6:.2f}"]
+        rows.append([comparison.title, str(comparison.batch_size), name, *figures])
+    return rows
+
+
+def compared_notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """Why some do not run, and what was worked around in others."""
+    said = dict[str, list[str]]()
+    for comparison in comparisons:
+        for name, result in comparison.results.items():
+            if result.fault:
+                said.setdefault(f"{name}, x: {result.fault}", []).append(comparison.title)
+            for note in result.notes:
+                said.setdefault(f"{name}: {note}", []).append(comparison.title)
+    return [f"{note} ({', '.join(titles)})." for note, titles in said.items()]

@@ -1,7 +1,8 @@
 """`kinema benchmark train`: the training that `kinema train` runs, timed."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -117,21 +118,36 @@ def benchmark_train(
     Raises:
         UserError: options are faulty, or the data cannot be used.
     """
-    with serving(measure.storage) as server, TemporaryDirectory() as work_dir:
-        if measure.source != "recipe" and not isinstance(config_of(recipe), Config):
-            raise UserError(f"--source {measure.source} is for recognizers: {recipe} reads features")
-        config = config_of(recipe, {**_quick_start(recipe), **server, **_form(measure.source), **keys})
-        if isinstance(config, PGMConfig | BSNConfig):
-            raise UserError(f"{recipe} is more than one training: measure a bsn_tem_… and a bsn_pem_… recipe")
-        with joined(config.runtime) as process:
-            config, data = _with_data(config, measure, process, folder)
-            config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 9)
-            run = set_up(config, open_task(config, process), process, work_dir=Path(work_dir), resume=False)
-            try:
-                figures = _measure(run, measure, data)
-            finally:
-                run.close()
-            return figures if process.is_main else None
+    with (
+        serving(measure.storage) as server,
+        training(recipe, measure, {**server, **keys}, folder=folder) as (run, data),
+    ):
+        figures = _measure(run, measure, data)
+        return figures if run.process.is_main else None
+
+
+@contextmanager
+def training(
+    recipe: str, measure: TrainMeasure, keys: Mapping[str, object], *, folder: Path
+) -> Iterator[tuple[Run, str]]:
+    """A training that is set up as `kinema train` does, long enough for `measure`, and what its data are if made here.
+
+    Raises:
+        UserError: options are faulty, or the data cannot be used.
+    """
+    if measure.source != "recipe" and not isinstance(config_of(recipe), Config):
+        raise UserError(f"--source {measure.source} is for recognizers: {recipe} reads features")
+    config = config_of(recipe, {**_quick_start(recipe), **_form(measure.source), **keys})
+    if isinstance(config, PGMConfig | BSNConfig):
+        raise UserError(f"{recipe} is more than one training: measure a bsn_tem_… and a bsn_pem_… recipe")
+    with TemporaryDirectory() as work_dir, joined(config.runtime) as process:
+        config, data = _with_data(config, measure, process, folder)
+        config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 99)
+        run = set_up(config, open_task(config, process), process, work_dir=Path(work_dir), resume=False)
+        try:
+            yield run, data
+        finally:
+            run.close()
 
 
 def _quick_start(recipe: str) -> dict[str, object]:
@@ -162,6 +178,7 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
             videos=measure.videos,
             count=measure.sample_videos,
             frames=measure.sample_frames,
+            workers=1 if measure.videos is None and measure.sample_videos * measure.sample_frames < 1000 else 0,
         )
     )
     made = f"videos of {measure.videos}" if measure.videos else f"{measure.sample_videos} drawn videos"

@@ -6,6 +6,7 @@ from kinema.cli.branches import run_branch
 
 WHAT = {
     "train": "the training of recipes: seconds per iteration, waiting for data, memory, FLOP/s",
+    "compare": "training steps of the benchmark's models, beside other toolboxes in the same run",
     "log": "seconds per iteration out of training logs, of Kinema and of six other tools",
 }
 """Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""

@@ -1,0 +1,82 @@
+"""What contenders on torch share that bring no training step of their own."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from protocol import Contender, Request
+from torch import Tensor, nn
+
+CLASSES = 400
+
+
+def prepare(request: Request) -> None:
+    """Threads and seed; the checkout's modules become importable."""
+    torch.set_num_threads(request.threads)
+    torch.manual_seed(0)
+    if request.checkout:
+        if not Path(request.checkout).is_dir():
+            raise FileNotFoundError(f"no folder {request.checkout}")
+        sys.path.insert(0, request.checkout)
+
+
+def device() -> torch.device:
+    """Where models are measured."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def recognizer(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    clip_norm: float = 40.0,
+    notes: list[str] | None = None,
+) -> Contender:
+    """A module that gives logits (N, classes): cross-entropy, clipping, SGD with momentum and weight decay."""
+    model.to(device()).train()
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    used = optimizer or torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
+    first = inputs[0] if isinstance(inputs, list) else inputs
+    labels = torch.arange(first.shape[0], device=device()) * 7 % CLASSES
+
+    def train() -> None:
+        used.zero_grad()
+        F.cross_entropy(model(_own(inputs)), labels).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        used.step()
+
+    return on_torch(train, model, inputs, notes or [])
+
+
+def on_torch(train: Any, model: nn.Module, inputs: Any, notes: list[str]) -> Contender:
+    """A contender whose model is called with `inputs`."""
+
+    def infer() -> None:
+        model.eval()
+        with torch.no_grad():
+            model(_own(inputs))
+        model.train()
+
+    gpu = torch.cuda.is_available()
+    return Contender(
+        train=train,
+        infer=infer,
+        parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
+        notes=notes,
+        versions={"torch": torch.__version__},
+        wait=torch.cuda.synchronize if gpu else lambda: None,
+        gpu_bytes=torch.cuda.max_memory_allocated if gpu else lambda: 0,
+    )
+
+
+def _own(inputs: Any) -> Any:
+    """Pathways in a list of their own: models put their results into it."""
+    return [*inputs] if isinstance(inputs, list) else inputs
+
+
+def clips(request: Request) -> Tensor:
+    """Normalised pixels (N, C, T, H, W), or features."""
+    return torch.randn(request.shape, device=device())
