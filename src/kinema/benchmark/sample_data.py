@@ -30,7 +30,14 @@ WIDTH, HEIGHT = 340, 256
 
 
 def sample_list(
-    folder: Path, form: Form, *, rows: int, num_classes: int, videos: Path | None, count: int, frames: int,
+    folder: Path,
+    form: Form,
+    *,
+    rows: int,
+    num_classes: int,
+    videos: Path | None,
+    count: int,
+    frames: int,
     workers: int = 0,
 ) -> Path:
     """A list of `rows` videos of a form, made in `folder` where they are not there from an earlier call.
