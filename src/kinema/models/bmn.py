@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.boundary_sampling import BandedMap, SparseMatrix, sampling_matrix, segments_of
 
@@ -49,6 +50,9 @@ class BMNOutput(NamedTuple):
     confidence: Tensor
     start: Tensor
     end: Tensor
+
+
+_register_namedtuple(BMNOutput, serialized_type_name="kinema.models.bmn.BMNOutput")  # torch.export.save asks for it
 
 
 def bmn(
@@ -144,13 +148,13 @@ class _SparseMatching(nn.Module):
         outputs, channels, count = samples.weight.shape[:3]
         by_sample = samples.weight.reshape(outputs, channels, count).permute(2, 0, 1).reshape(-1, channels)
         assert samples.bias is not None
-        weighted = F.linear(features.transpose(1, 2), by_sample).reshape(len(features), -1, outputs)
-        segments = (self.sampling(weighted) + samples.bias.to(weighted.dtype)).relu_()
+        weighted = F.linear(features.transpose(1, 2), by_sample).reshape(-1, outputs)
+        segments = self.sampling(weighted).add_(samples.bias.to(weighted.dtype)).relu_()
         reduced = F.linear(segments, reduce.weight.flatten(1), reduce.bias).relu_()
-        images = self.bands(reduced).reshape(-1, self.height, self.width, reduced.shape[2]).permute(0, 3, 1, 2)
+        images = self.bands(reduced).reshape(-1, self.height, self.width, reduced.shape[1]).permute(0, 3, 1, 2)
         first, second = context
-        inner = F.conv2d(images, first.weight, first.bias).relu_()
-        inner = inner * self.inside.to(inner.dtype).repeat(len(features), 1, 1)[:, None]
+        inner = F.conv2d(images, first.weight, first.bias)
+        inner = inner.mul_(self.inside.to(inner.dtype).repeat(features.shape[0], 1, 1)[:, None]).relu_()
         inner = F.conv2d(inner, second.weight, second.bias).relu_()
         logits = F.conv2d(inner, confidence.weight, confidence.bias)
         cells = logits.unflatten(0, (-1, self.images)).transpose(1, 2).flatten(2)

@@ -19,7 +19,7 @@ def sampling_matrix(parts: int, samples: int, points: int, boundary_ratio: float
     before the video takes the first part as it is.
 
     Returns:
-        The entries that are not zero: segment, in the order of (d, s) with d + s < `parts`; column, part times
+        The entries that are not zero: segment, in the order of `segments_of`; column, part times
         `samples` plus sample; weight. Sorted by segment, then column.
     """
     duration, start = segments_of(parts)
@@ -42,8 +42,11 @@ def sampling_matrix(parts: int, samples: int, points: int, boundary_ratio: float
 
 
 def segments_of(parts: int) -> tuple[Ints, Ints]:
-    """Duration less one, and start, of the segments that a video of `parts` parts has, in the order of the map."""
-    duration, start = np.nonzero(np.add.outer(np.arange(parts), np.arange(parts)) < parts)
+    """Duration less one, and start, of the segments that a video of `parts` parts has, by start, then by duration.
+
+    Neighbours in this order have most of what they sample in common: it stays in the processor's cache.
+    """
+    start, duration = np.nonzero(np.add.outer(np.arange(parts), np.arange(parts)) < parts)
     return duration, start
 
 
@@ -77,11 +80,12 @@ class SparseMatrix(nn.Module):
         self.register_buffer(f"{prefix}weights", weights, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """`(N, columns, C)` → `(N, rows, C)`."""
+        """`(N·columns, C)` → `(N·rows, C)`, one video after the other."""
+        videos = features.shape[0] // self.shape[1]
         ahead = (self.indices, self.offsets, self.weights)
         if not (torch.is_grad_enabled() and features.requires_grad):
-            return _weighted_sums(features, *ahead)
-        return _Product.apply(features, *ahead, self.back_indices, self.back_offsets, self.back_weights)
+            return _weighted_sums(features, videos, *ahead)
+        return _Product.apply(features, videos, *ahead, self.back_indices, self.back_offsets, self.back_weights)
 
 
 class _Product(torch.autograd.Function):
@@ -90,30 +94,30 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
-        features: Tensor, indices: Tensor, offsets: Tensor, weights: Tensor,
+        features: Tensor, videos: int, indices: Tensor, offsets: Tensor, weights: Tensor,
         back_indices: Tensor, back_offsets: Tensor, back_weights: Tensor,
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(back_indices, back_offsets, back_weights)
-        return _weighted_sums(features, indices, offsets, weights)
+        ctx.videos = videos  # type: ignore[attr-defined]
+        return _weighted_sums(features, videos, indices, offsets, weights)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         back: tuple[Tensor, Tensor, Tensor] = ctx.saved_tensors  # type: ignore[attr-defined]
-        return (_weighted_sums(gradient, *back), *(None,) * 6)
+        return (_weighted_sums(gradient, ctx.videos, *back), *(None,) * 7)  # type: ignore[attr-defined]
 
 
-def _weighted_sums(features: Tensor, indices: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    """`(N, columns, C)` → `(N, rows, C)`; the rows of all videos are bags of one call."""
-    videos, columns, channels = features.shape
+def _weighted_sums(features: Tensor, videos: int, indices: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """`(N·columns, C)` → `(N·rows, C)`; the rows of all N `videos` are bags of one call."""
+    columns = features.shape[0] // videos
     numbers = torch.arange(videos, dtype=indices.dtype, device=indices.device)[:, None]
-    sums = F.embedding_bag(
+    return F.embedding_bag(
         (indices + numbers * columns).reshape(-1),
-        features.reshape(-1, channels),
-        (offsets + numbers * len(indices)).reshape(-1),
+        features.contiguous(),
+        (offsets + numbers * indices.shape[0]).reshape(-1),
         mode="sum",
         per_sample_weights=weights.to(features.dtype).expand(videos, -1).reshape(-1),
     )
-    return sums.reshape(videos, len(offsets), channels)
 
 
 class BandedMap:

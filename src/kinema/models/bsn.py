@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.utils._pytree import _register_namedtuple
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,9 @@ class TEMOutput(NamedTuple):
     action: Tensor
     start: Tensor
     end: Tensor
+
+
+_register_namedtuple(TEMOutput, serialized_type_name="kinema.models.bsn.TEMOutput")  # torch.export.save asks for it
 
 
 def tem(*, feature_channels: int = 400, hidden: int = 512) -> "TEM":
