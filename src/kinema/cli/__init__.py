@@ -12,6 +12,7 @@ from kinema.version import __version__
 COMMANDS = {
     "recipes": "list the recipes: what can be trained",
     "train": "train a model",
+    "submit": "train a model on a Slurm cluster",
     "test": "test a model on labelled videos",
     "predict": "say what happens in videos",
     "evaluate": "measure results of any tool: recognition, proposals, detection",

@@ -6,16 +6,28 @@ from typing import Any, TypeVar
 
 import tyro
 
-from kinema.config import Value, parse_arguments
+from kinema.config import Value, leaves, parse_arguments
+from kinema.config.values import check
+from kinema.errors import UserError
 
 T = TypeVar("T")
 
 
 def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
-    """A command's options out of its arguments; prints help and exits with 0, or what is wrong and exits with 2."""
+    """A command's options out of its arguments; prints help and exits with 0, or what is wrong and exits with 2.
+
+    Raises:
+        UserError: a number is out of the bounds that its field is annotated with, which tyro does not look at.
+    """
     result: T = tyro.cli(
         options, prog=f"kinema {command}", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
     )
+    for key, leaf in leaves(result).items():
+        if isinstance(leaf.value, int | float):
+            try:
+                check(leaf.hint, leaf.value)
+            except ValueError as error:
+                raise UserError(f"--{key.rpartition('.')[2].replace('_', '-')}: {error}") from error
     return result
 
 

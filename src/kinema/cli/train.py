@@ -12,12 +12,9 @@ from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import as_argument, changed, options_help, read
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.training import InterruptedRun, RecipeConfig, train
+from kinema.training import EXIT_REQUEUE, InterruptedRun, RecipeConfig, train
 
 log = logging.getLogger(__name__)
-
-EXIT_REQUEUE = 75
-"""Exit code of a run that was asked to stop and saved itself (EX_TEMPFAIL): start the same command with --resume."""
 
 
 @dataclass(kw_only=True)

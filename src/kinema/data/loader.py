@@ -90,7 +90,7 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
 
     A worker ends when its parent says so, or is gone.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -10,13 +10,15 @@ from kinema.training.config import (
     Stage,
     TrainingOptions,
 )
-from kinema.training.entry import train
-from kinema.training.loop import InterruptedRun
+from kinema.training.distributed import EXIT_REQUEUE
+from kinema.training.entry import default_work_dir, train
+from kinema.training.loop import InterruptedRun, open_task
 from kinema.training.multigrid import Multigrid
 from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
 
 __all__ = [
+    "EXIT_REQUEUE",
     "SGD",
     "Adam",
     "AdamW",
@@ -32,5 +34,7 @@ __all__ = [
     "Stage",
     "StepSchedule",
     "TrainingOptions",
+    "default_work_dir",
+    "open_task",
     "train",
 ]

@@ -16,6 +16,9 @@ from kinema.data.batch import BadFile
 from kinema.errors import UserError
 from kinema.inference.runtime import RuntimeOptions, pick_device
 
+EXIT_REQUEUE = 75
+"""Exit code of a run that was asked to stop and saved itself (EX_TEMPFAIL): start the same command with --resume."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:

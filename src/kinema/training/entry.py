@@ -28,7 +28,7 @@ def train(
         UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
         InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
     """
-    work_dir = Path(work_dir or Path("runs") / Path(config.recipe or "unnamed").name.replace(":", "_"))
+    work_dir = Path(work_dir or default_work_dir(config))
     if isinstance(config, PGMConfig | BSNConfig):
         if init:
             raise UserError("a model to start from (--init) is for recipes that train one network")
@@ -39,3 +39,8 @@ def train(
         config = deepcopy(config)
         config.training.init = str(init)
     return train_network(config, work_dir=work_dir, resume=resume)
+
+
+def default_work_dir(config: RecipeConfig) -> Path:
+    """Where a run leaves what it makes when it is not told: `runs/RECIPE`."""
+    return Path("runs") / Path(config.recipe or "unnamed").name.replace(":", "_")

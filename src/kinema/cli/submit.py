@@ -1,0 +1,51 @@
+"""`kinema submit RECIPE --nodes N --gpus-per-node G … [--group.option value …]`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kinema.cli import train
+from kinema.cli.arguments import parse, split, wants_help
+from kinema.config import options_help
+from kinema.recipes import config_of
+from kinema.slurm import SlurmOptions, batch_script, check, submit
+from kinema.training import default_work_dir
+
+
+@dataclass(kw_only=True)
+class Options(SlurmOptions, train.Options):
+    """Train on a Slurm cluster: `kinema submit RECIPE --nodes 2 --gpus-per-node 8 … [--group.option value …]`.
+
+    Takes what `kinema train` takes. The recipe, the options and the data are checked before the job is queued. When the
+    job's time is over or it is preempted, the run saves itself, is requeued and goes on exactly.
+    """
+
+    dry_run: bool = False
+    """Check everything and print the batch script; queue nothing."""
+    json: bool = False
+    """Print the job as JSON."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Queue a training."""
+    own, keys = split(Options, arguments)
+    if wants_help(own) and not own[0].startswith("-"):
+        print(f"Options of {own[0]}, with its values; a command's own: kinema submit --help")
+        print(options_help(config_of(own[0])))
+        return 0
+    options = parse(Options, own, command="submit")
+    config = train.config_from(options, keys)
+    config.training.init = str(options.init or config.training.init)
+    work_dir = (options.work_dir or default_work_dir(config)).absolute()
+    check(config, options, work_dir=work_dir, resume=options.resume)
+    if options.dry_run:
+        print(batch_script(config, options, work_dir=work_dir))
+        return 0
+    job = submit(config, options, work_dir=work_dir)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(job), default=str))
+        return 0
+    print(f"job     {job.job}\nlog     {job.log}\nfollow  tail -F {job.log}")
+    print(f"state   squeue --job {job.job}\ncancel  scancel {job.job}")
+    return 0
