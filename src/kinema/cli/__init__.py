@@ -52,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         terminal.print("kinema: interrupted", style="red")
         return 130
+    # An exception that leaves the program keeps its frames, and the loader workers in them: these would be waited for.
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        return 1
     return exit_code
 
 

@@ -1,8 +1,11 @@
 """Batches in an order that depends on nothing but the seed, for any number of processes and workers."""
 
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -88,10 +91,20 @@ def load(
 def _leave_signals_to_the_parent(_worker: int) -> None:
     """A scheduler, torchrun and Ctrl-C signal all processes at once; the training process still needs its batches then.
 
-    A worker ends when its parent says so, or is gone.
+    A worker ends when its parent says so, or is gone. A parent that fails says so by SIGTERM, and waits for it.
     """
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # one that is ignored is not waited for
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent.pid:
+        pass
+    os._exit(0)
 
 
 def num_workers(workers: int | Literal["auto"], processes: int = 1) -> int:

@@ -42,18 +42,21 @@ class TrainingJob(Checkpointable):
         # All GPUs stay visible: the local rank chooses one.
         place = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         show_messages(quiet=place.rank != 0)
+        exit_code = 0
         with _requeuing(within=max(self.grace - 30, self.grace / 2)) as requeue:
             try:
                 train(self.config, work_dir=self.work_dir, resume=True)
             except InterruptedRun as interruption:
                 log.warning("%s", interruption)
-                if place.rank == 0:
-                    if _is_running():
-                        requeue()
-                    raise SystemExit(EXIT_REQUEUE) from None
+                exit_code = EXIT_REQUEUE
             except UserError as error:
                 log.error("%s", error)
-                raise SystemExit(2) from None
+                exit_code = 2
+            if exit_code == EXIT_REQUEUE and place.rank == 0 and _is_running():
+                requeue()
+        # When the first process requeues the job, the others must not fail: that would end it at once.
+        if exit_code and (place.rank == 0 or exit_code != EXIT_REQUEUE):
+            raise SystemExit(exit_code)
 
 
 @contextmanager
