@@ -36,13 +36,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = parse(Options, own, command="submit")
     config = train.config_from(options, keys)
-    config.training.init = str(options.init or config.training.init)
     work_dir = (options.work_dir or default_work_dir(config)).absolute()
-    check(config, options, work_dir=work_dir, resume=options.resume)
+    checked = check(config, options, work_dir=work_dir, resume=options.resume, init=options.init)
     if options.dry_run:
-        print(batch_script(config, options, work_dir=work_dir))
+        print(batch_script(checked, options, work_dir=work_dir))
         return 0
-    job = submit(config, options, work_dir=work_dir)
+    job = submit(checked, options, work_dir=work_dir)
     if options.json:
         print(json.dumps(dataclasses.asdict(job), default=str))
         return 0

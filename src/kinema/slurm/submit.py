@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from annotated_types import Ge
 from kinema.data.timetable import Timetable
 from kinema.errors import UserError
 from kinema.training import open_task
-from kinema.training.config import AnyConfig
+from kinema.training.config import AnyConfig, BSNConfig, PGMConfig, RecipeConfig
 from kinema.training.distributed import Process
 from kinema.training.setup import prepare_work_dir
 
@@ -98,13 +99,23 @@ class Submitted:
     """What the first process says, over all requeues; written once the job runs."""
 
 
-def check(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, resume: bool) -> None:
+def check(
+    config: RecipeConfig, options: SlurmOptions, *, work_dir: Path, resume: bool, init: Path | None = None
+) -> AnyConfig:
     """Find what would end the training at once, before it waits in a queue. Downloads ImageNet's weights if needed.
+
+    Returns:
+        The config with `init`, the model to start from if one is given.
 
     Raises:
         UserError: what `train` would raise for these options: the data, the model to start from, the work dir, too few
             videos for a step of all processes; or a request that makes no sense.
     """
+    if isinstance(config, PGMConfig | BSNConfig):
+        raise UserError(f"kinema submit trains one network: {config.recipe} is of several stages, submit each of them")
+    if init:
+        config = deepcopy(config)
+        config.training.init = str(init)
     if options.gpus_per_node and options.tasks != options.gpus_per_node:
         raise UserError(
             f"--tasks-per-node {options.tasks} beside --gpus-per-node {options.gpus_per_node}: every process trains on "
@@ -120,6 +131,7 @@ def check(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, resume: b
         task.first_model()
     batches = options.nodes * options.tasks * config.training.accumulate
     Timetable(task.num_train, config.data.batch_size, task.phases, batches=batches)
+    return config
 
 
 def batch_script(config: AnyConfig, options: SlurmOptions, *, work_dir: Path) -> str:
