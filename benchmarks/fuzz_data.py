@@ -145,6 +145,7 @@ def folder(path: Path, _rng: Rng) -> None:
 
 def link_loop(path: Path, _rng: Rng) -> None:
     other = path.with_name(path.name + ".loop")
+    other.unlink(missing_ok=True)  # an image may be damaged twice
     path.symlink_to(other)
     other.symlink_to(path)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kinema.data.batch import Batch, Fetched, Sample, collate
-from kinema.recognition import RecognitionMetrics, RecognitionOptions, as_clips, training_loss, video_scores
+from kinema.recognition import RecognitionOptions, as_clips, recognition_metrics, training_loss, video_scores
 
 
 class Means(nn.Module):
@@ -84,7 +84,7 @@ def test_metrics_equal_counting_by_hand(num_classes: int, videos: int, seed: int
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand((videos, num_classes), generator=generator)
     labels = torch.randint(0, num_classes, (videos,), generator=generator)
-    metrics = RecognitionMetrics(num_classes, torch.device("cpu"))
+    metrics = recognition_metrics("single", num_classes, torch.device("cpu"))
     for part in range(0, videos, 7):
         metrics.update(scores[part : part + 7], labels[part : part + 7])
     found, confusion = metrics.compute()
@@ -101,4 +101,5 @@ def test_metrics_equal_counting_by_hand(num_classes: int, videos: int, seed: int
     expected = [[0] * num_classes for _ in range(num_classes)]
     for order, label in zip(ranked, truth, strict=True):
         expected[label][order[0]] += 1
+    assert confusion is not None
     assert confusion.tolist() == expected

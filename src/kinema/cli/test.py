@@ -36,7 +36,8 @@ class Options:
     dump: Annotated[Path | None, tyro.conf.arg(metavar="NPZ")] = None
     """Write every video's path, label and scores, by a recognizer, to this file."""
     json: bool = False
-    """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
+    """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}, where videos have any number of labels
+    {"mAP", "top1", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
 
 
 def run(arguments: Sequence[str]) -> int:

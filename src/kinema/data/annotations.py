@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,11 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kinema.data.class_folders import natural_key, read_class_folders
 from kinema.data.columns import Bytes, Column, Mask, Rows
 from kinema.data.faults import LineFaults, shortened
-from kinema.data.index import Index, Kind
+from kinema.data.index import Index, Kind, Labels
 from kinema.data.layouts import Layout, layout_of
 from kinema.data.tables import UNIT_SEPARATOR, Table, open_table, read_text
 from kinema.errors import UserError, did_you_mean
@@ -25,6 +27,7 @@ def read_index(
     kind: Kind,
     root: str = "",
     classes: Sequence[str] | None = None,
+    labels: Labels = "single",
     delimiter: Literal[" ", ",", ";", "\t"] | None = None,
     where: str = "",
 ) -> Index:
@@ -39,6 +42,10 @@ def read_index(
        blanks; also a .csv or .tsv without column names. The last fields are the label and the number of frames, all
        before them is the path, which may hold blanks.
 
+    Where a video may have several labels (`labels` multi), they stand in the table's column `labels` (or `label`) with
+    semicolons between them, none in an empty field; a list, `path label label …` or `folder frames label label …`, has
+    paths without blanks there. A table with a column `labels` and none `label` is read so in any case.
+
     A label is an integer counted from 0, or a class name in a table, or in any file when `classes` are given. The
     first row decides which, for the whole file. Text is UTF-8; blank lines, blanks around fields, a byte order mark
     and Windows line ends do no harm.
@@ -50,6 +57,7 @@ def read_index(
             folders is its own root.
         classes: class names in the order of their indices, to give names (say, a validation set's) the same indices
             elsewhere; without them names get indices in natural order.
+        labels: whether each video has one label, or may have several.
         delimiter: what separates fields, where the rules above would guess wrongly; a blank stands for any run of
             spaces and tabs.
         where: which rows of a table to take: conditions `column=value` or `column!=value` separated by commas, all of
@@ -62,19 +70,21 @@ def read_index(
     if annotation.is_dir():
         if where:
             raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
-        return read_class_folders(annotation, kind=kind, classes=classes)
+        index = read_class_folders(annotation, kind=kind, classes=classes)
+        return replace(index, label_offsets=torch.arange(len(index) + 1)) if labels == "multi" else index
     table = open_table(annotation, delimiter)
-    layout = layout_of(table, kind, where)
+    layout = layout_of(table, kind, labels, where)
     rows, class_names = _read_table(table, layout, tuple(classes) if classes is not None else None)
     index = Index(
         path_bytes=torch.from_numpy(rows.path_bytes),
-        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(rows.path_lengths, dtype=np.int64)])),
+        offsets=_offsets(rows.path_lengths),
         labels=torch.from_numpy(rows.labels),
         frame_counts=torch.from_numpy(rows.frame_counts),
         lines=torch.from_numpy(rows.lines),
         source=str(annotation),
         root=root or str(annotation.parent),
         class_names=class_names,
+        label_offsets=_offsets(rows.label_counts) if layout.labels == "multi" else None,
     )
     if class_names is not None:
         check_labels(index, len(class_names))
@@ -107,24 +117,26 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
 
 
 def check_labels(index: Index, num_classes: int) -> None:
-    """Check that every video has a label of `num_classes` classes.
+    """Check that all labels are of `num_classes` classes, and that a video that is to have one has it.
 
     Raises:
         UserError: labels are negative or too big: which lines, how many.
     """
     bad = torch.nonzero((index.labels < 0) | (index.labels >= num_classes)).flatten().numpy()
     faults = LineFaults(index.source, f"labels 0 to {num_classes - 1}: there are {num_classes} classes, counted from 0")
-    faults.add(index.lines.numpy()[bad], lambda k: f"label {index.label(bad[k])} of '{index.path(bad[k])}'")
+    rows = bad if index.label_offsets is None else np.searchsorted(index.label_offsets.numpy(), bad, side="right") - 1
+    faults.add(index.lines.numpy()[rows], lambda k: f"label {index.labels[bad[k]]} of '{index.path(rows[k])}'")
     faults.check()
 
 
 class _Part(NamedTuple):
-    """Rows of a file as `Index` holds them, but lengths of paths instead of offsets."""
+    """Rows of a file as `Index` holds them, but lengths of paths and numbers of labels instead of offsets."""
 
     path_bytes: Bytes
     path_lengths: NDArray[np.int32]
     frame_counts: NDArray[np.int32]
     labels: NDArray[np.int32]
+    label_counts: NDArray[np.int32]
     lines: NDArray[np.int32]
 
 
@@ -138,8 +150,8 @@ def _read_table(table: Table, layout: Layout, classes: tuple[str, ...] | None) -
         fits = (block.count >= layout.least) & (block.count <= (layout.most or block.count))
         _report(block, ~fits, layout.misfit, faults)
         rows = block[fits]
-        if named is None and len(rows):
-            named = _is_name(rows.column(layout.label), classes, allowed=table.header is not None)
+        if named is None:
+            named = _is_name(layout.labels_of(rows)[0], classes, allowed=table.header is not None)
         for condition in layout.conditions:
             rows = condition.select(rows)
         parts.append(_read_rows(rows, layout, codes if named else None, faults))
@@ -155,8 +167,10 @@ def _read_table(table: Table, layout: Layout, classes: tuple[str, ...] | None) -
     return whole._replace(labels=_class_indices(whole, names, class_names, table.source)), class_names
 
 
-def _is_name(labels: Column, classes: tuple[str, ...] | None, *, allowed: bool) -> bool:
-    """Whether labels are class names, judged by the first one."""
+def _is_name(labels: Column, classes: tuple[str, ...] | None, *, allowed: bool) -> bool | None:
+    """Whether labels are class names, judged by the first one; None where there is none."""
+    if not len(labels.starts):
+        return None
     if classes is not None and labels.string(0) in classes:
         return True
     _, integers = labels.integers()
@@ -165,7 +179,7 @@ def _is_name(labels: Column, classes: tuple[str, ...] | None, *, allowed: bool) 
 
 def _read_rows(rows: Rows, layout: Layout, codes: defaultdict[bytes, int] | None, faults: LineFaults) -> _Part:
     """Read the fields of `rows`. Labels are integers, or names where `codes` are given to number them."""
-    path, label = rows.column(*layout.path), rows.column(layout.label)
+    path, (label, label_counts) = rows.column(*layout.path), layout.labels_of(rows)
     if layout.frames is None:
         frame_counts, counted = np.zeros(len(rows), np.int64), np.ones(len(rows), np.bool_)
     else:
@@ -175,6 +189,10 @@ def _read_rows(rows: Rows, layout: Layout, codes: defaultdict[bytes, int] | None
         labels, labelled = label.integers()
     else:
         labels, labelled = label.codes(codes), label.lengths > 0
+    if layout.labels == "multi":  # a row is labelled when all of its labels are some
+        unsound = np.repeat(np.arange(len(rows)), label_counts)[~labelled]
+        labelled = np.ones(len(rows), np.bool_)
+        labelled[unsound] = False
     faulty = np.zeros(len(rows), np.bool_)
     for sound, problem in (
         (path.lengths > 0, "no path"),
@@ -183,7 +201,8 @@ def _read_rows(rows: Rows, layout: Layout, codes: defaultdict[bytes, int] | None
     ):
         _report(rows, ~sound & ~faulty, problem, faults)
         faulty |= ~sound
-    narrow = (column.astype(np.int32) for column in (path.lengths, frame_counts, labels, rows.lines))
+    columns = (path.lengths, frame_counts, labels, label_counts, rows.lines)
+    narrow = (column.astype(np.int32) for column in columns)
     return _Part(path.packed(), *narrow)
 
 
@@ -192,8 +211,12 @@ def _report(rows: Rows, faulty: Mask, problem: str, faults: LineFaults) -> None:
     faults.add(bad.lines, lambda k: f"{problem}: {shortened(bad.column(0, -1).string(k).replace(UNIT_SEPARATOR, ','))}")
 
 
+def _offsets(lengths: NDArray[np.int32]) -> Tensor:
+    return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+
 def _class_indices(part: _Part, names: list[str], class_names: tuple[str, ...], source: Path) -> NDArray[np.int32]:
-    """(N,) indices into `class_names` for labels that are indices into `names`."""
+    """Indices into `class_names` for labels that are indices into `names`."""
     index_of = {name: i for i, name in enumerate(class_names)}
     labels = np.array([index_of.get(name, -1) for name in names], np.int32)[part.labels]
     unknown = np.flatnonzero(labels < 0)
@@ -203,6 +226,6 @@ def _class_indices(part: _Part, names: list[str], class_names: tuple[str, ...], 
         name = names[part.labels[unknown[k]]]
         return f"label '{name}' is not a known class{did_you_mean(name, class_names)}"
 
-    faults.add(part.lines[unknown], describe)
+    faults.add(np.repeat(part.lines, part.label_counts)[unknown], describe)
     faults.check()
     return labels

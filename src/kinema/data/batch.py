@@ -24,6 +24,10 @@ class SampleKey:
     clip: int = 0
 
 
+Label = int | tuple[int, ...]
+"""What a video shows: one class, or any number of classes."""
+
+
 @dataclass(slots=True)
 class Sample:
     """One video as the model sees it.
@@ -32,7 +36,7 @@ class Sample:
     """
 
     clips: Tensor
-    label: int
+    label: Label
     index: int
 
 
@@ -48,8 +52,10 @@ class Fetched:
 class Batch:
     """Samples side by side.
 
-    clips: (B, V, T, C, H, W) uint8 in channels-last memory; labels, indices: (B,) int64; B may be 0 in evaluation,
-    when no video of the batch could be read.
+    clips: (B, V, T, C, H, W) uint8 in channels-last memory; B may be 0 in evaluation, when no video of the batch could
+        be read.
+    labels: (B,) int64; or, where a video may have several, (B, L) int64, each row filled up with -1.
+    indices: (B,) int64.
     """
 
     clips: Tensor
@@ -76,10 +82,16 @@ def collate(fetched: Sequence[Fetched]) -> Batch:
     samples = [one.sample for one in fetched if one.sample is not None]
     return Batch(
         clips=_stack([sample.clips for sample in samples]),
-        labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        labels=_labels([sample.label for sample in samples]),
         indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
         bad=tuple(file for one in fetched for file in one.bad),
     )
+
+
+def _labels(labels: Sequence[Label]) -> Tensor:
+    most = max((len(one) for one in labels if isinstance(one, tuple)), default=0)
+    rows = [[*one, *[-1] * (most - len(one))] if isinstance(one, tuple) else one for one in labels]
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 def _stack(clips: list[Tensor]) -> Tensor:

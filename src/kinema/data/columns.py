@@ -78,6 +78,26 @@ class Column:
             codes[rows] = np.fromiter(map(table.__getitem__, names), np.int64, len(names))
         return codes
 
+    def split(self, separator: str) -> tuple["Column", Ints]:
+        """The parts of every field, which one ASCII character stands between, and how many each field has.
+
+        Blanks around parts are left out, and so are empty parts: an empty field has none.
+        """
+        places = np.flatnonzero(self.text == ord(separator))
+        low = np.searchsorted(places, self.starts)
+        cuts = np.searchsorted(places, self.ends) - low
+        cut_at = places[_ranges(low, cuts)]
+        border = np.cumsum(cuts + 1)  # number of the part after a field's last one
+        inner = np.ones(border[-1] if len(border) else 0, np.bool_)
+        inner[border - 1] = False
+        starts, ends = np.empty(len(inner), np.int64), np.empty(len(inner), np.int64)
+        starts[border - cuts - 1], starts[1:][inner[:-1]] = self.starts, cut_at + 1
+        ends[border - 1], ends[inner] = self.ends, cut_at
+        starts, ends = _strip(self.text, starts, ends)
+        solid = starts < ends
+        field = np.repeat(np.arange(len(cuts)), cuts + 1)
+        return Column(self.text, starts[solid], ends[solid]), np.bincount(field[solid], minlength=len(cuts))
+
     def _rows_by_width(self, *, longest: int) -> Iterator[tuple[int, Ints]]:
         lengths = self.lengths
         for width in np.unique(lengths).tolist():
@@ -118,6 +138,12 @@ class Rows:
         start, end = (self.first + (k if k >= 0 else self.count + k) for k in (first, first if last is None else last))
         return Column(self.text, self.starts[start], self.ends[end])
 
+    def columns_from(self, first: int) -> tuple[Column, Ints]:
+        """Field number `first` and all after it, of all rows one after another, and how many each row has of them."""
+        count = self.count - first
+        fields = _ranges(self.first + first, count)
+        return Column(self.text, self.starts[fields], self.ends[fields]), count
+
 
 def split_rows(text: Bytes, delimiter: str, first_line: int = 1) -> Rows:
     """Cut text into rows and fields.
@@ -155,6 +181,11 @@ def blocks(text: bytes, *, start: int = 0, line: int = 1) -> Iterator[tuple[Byte
         yield block, line
         line += int(np.count_nonzero(block == _NEWLINE))
         start = end
+
+
+def _ranges(starts: Ints, counts: Ints) -> Ints:
+    """start, start + 1, … (`count` of them) for every start, one after another."""
+    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
 def _strip(text: Bytes, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:

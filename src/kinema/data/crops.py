@@ -11,6 +11,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from kinema.data.batch import Label
+
 
 class Box(NamedTuple):
     """A rectangle of a frame, in pixels."""
@@ -85,8 +87,11 @@ class TrainCrop:
             if not re.fullmatch(r"\d+:\d+", pair):
                 raise ValueError(f"flip_pairs has '{pair}', which is not two labels such as 86:87")
 
-    def flipped_label(self, label: int) -> int:
-        """What `label` becomes in a mirror."""
+    def flipped_label(self, label: Label) -> Label:
+        """What `label`, or each of several, becomes in a mirror."""
+        return self._mirrored(label) if isinstance(label, int) else tuple(map(self._mirrored, label))
+
+    def _mirrored(self, label: int) -> int:
         for pair in self.flip_pairs:
             one, other = map(int, pair.split(":"))
             if label in (one, other):

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kinema.data.annotations import read_class_names, read_index
-from kinema.data.batch import BadFile, Fetched, Sample, SampleKey
-from kinema.data.index import Index, Kind
+from kinema.data.batch import BadFile, Fetched, Label, Sample, SampleKey
+from kinema.data.index import Index, Kind, Labels
 from kinema.data.listed_frames import check_counts
 from kinema.data.packed import check_spacing
 from kinema.data.sources import Opener, Source
@@ -31,7 +31,8 @@ class DataOptions:
 
     train: str = ""
     """Training videos: a folder of class folders, a CSV/TSV with columns path and label, or a list file
-    `path label` (videos, packed) or `folder frames label` (rawframes)."""
+    `path label` (videos, packed) or `folder frames label` (rawframes). With `task.labels` multi a list has any number of
+    labels on a line, and a CSV a column labels with semicolons between them."""
     train_where: str = ""
     """Rows of a CSV to train on: conditions such as `fold!=0`, separated by commas."""
     val: str = ""
@@ -119,9 +120,9 @@ class VideoDataset(Dataset[Fetched]):
                 return Fetched(Sample(clips, label, row), tuple(bad))
         return Fetched(None, tuple(bad))
 
-    def _read(self, row: int, clip: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+    def _read(self, row: int, clip: int, rng: np.random.Generator) -> tuple[Tensor, Label]:
         video = self._opener.open(self.index.path(row), self.index.num_frames(row) or None)
-        label = self.index.label(row)
+        label: Label = self.index.label(row) if self.index.label_offsets is None else self.index.label_set(row)
         if isinstance(self._views, Views):
             return read_views(video, self._views), label
         # torchvision's random transforms draw from the global generator, which is given back as it was.
@@ -152,8 +153,8 @@ def opener(options: DataOptions, example: str) -> Opener:
     return replace(made, first=made.find_first(example)) if options.start == "auto" else made
 
 
-def open_train_index(options: DataOptions) -> Index:
-    """The training videos of `options`.
+def open_train_index(options: DataOptions, *, labels: Labels = "single") -> Index:
+    """The training videos of `options`, of which each has one label, or any number of `labels`.
 
     Raises:
         UserError: none are named, or the annotations are faulty.
@@ -163,10 +164,12 @@ def open_train_index(options: DataOptions) -> Index:
             "no training videos: say where they are with --data.train (a folder of class folders, or a list)"
         )
     classes = read_class_names(options.classes) if options.classes else None
-    return _read_index(options.train, options, root=options.root, classes=classes, where=options.train_where)
+    return _read_index(
+        options.train, options, root=options.root, classes=classes, labels=labels, where=options.train_where
+    )
 
 
-def open_val_index(options: DataOptions, classes: tuple[str, ...] | None) -> Index:
+def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, labels: Labels = "single") -> Index:
     """The validation videos of `options`, labelled by the training data's `classes` where they have names.
 
     Raises:
@@ -177,14 +180,19 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None) -> Ind
             "no validation videos: say where they are with --data.val (a folder of class folders, or a list)"
         )
     root = options.val_root or options.root
-    return _read_index(options.val, options, root=root, classes=classes, where=options.val_where)
+    return _read_index(options.val, options, root=root, classes=classes, labels=labels, where=options.val_where)
 
 
 def _read_index(
-    annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, where: str
+    annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, labels: Labels, where: str
 ) -> Index:
     kind: Kind = "rawframes" if options.source == "flow" else options.source
-    index = read_index(annotation, kind=kind, root=root, classes=classes, where=where)
+    index = read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where)
+    if labels == "single" and index.label_offsets is not None:
+        raise UserError(
+            f"'{annotation}' has a column 'labels', any number of labels a video: that is --task.labels multi; "
+            "where each video has one the column is called 'label'"
+        )
     if kind == "rawframes":
         check_counts(index, opener(options, index.path(0)))
     return index

@@ -11,6 +11,9 @@ from torch import Tensor
 Kind = Literal["video", "rawframes", "packed"]
 """A video is a video file, a folder of images, or a packed file of images."""
 
+Labels = Literal["single", "multi"]
+"""A video has one label, or any number of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
@@ -22,12 +25,15 @@ class Index:
 
     path_bytes: (B,) uint8, the UTF-8 paths of all rows one after another.
     offsets: (N + 1,) int64; row i's path is `path_bytes[offsets[i]:offsets[i + 1]]`.
-    labels: (N,) int32 class indices; -1 where there is no label.
+    labels: (N,) int32 class indices, -1 where there is no label; where a video has any number of labels, those of all
+        rows one after another.
     frame_counts: (N,) int32; 0 where the number of frames is unknown.
     lines: (N,) int32, the line of `source` that a row stands on, counted from 1; 0 where `source` is a folder.
     source: the annotation file or folder, for messages.
     root: folder or URL that relative paths start from.
     class_names: name of each class index; None where the data only gives integers.
+    label_offsets: (N + 1,) int64 where a video has any number of labels: row i's are
+        `labels[label_offsets[i]:label_offsets[i + 1]]`. None where each has one.
     """
 
     path_bytes: Tensor
@@ -38,9 +44,10 @@ class Index:
     source: str
     root: str
     class_names: tuple[str, ...] | None
+    label_offsets: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.lines)
 
     def path(self, i: int) -> str:
         """Path or URL of row `i`: `root/relative`, or the row's own path where that is absolute or a URL."""
@@ -49,8 +56,15 @@ class Index:
         return path if path.startswith("/") or "://" in path else f"{self.root.rstrip('/')}/{path}"
 
     def label(self, i: int) -> int:
-        """Class index of row `i`; -1 where there is no label."""
+        """Class index of row `i`, where each has one; -1 where there is no label."""
         return int(self.labels[i])
+
+    def label_set(self, i: int) -> tuple[int, ...]:
+        """All class indices of row `i`."""
+        if self.label_offsets is None:
+            return (self.label(i),)
+        start, end = self.label_offsets[i : i + 2].tolist()
+        return tuple(self.labels[start:end].tolist())
 
     def num_frames(self, i: int) -> int:
         """Number of frames of row `i` as the annotation says; 0 where it does not."""

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinema.data.annotations import read_index
+from kinema.data.annotations import check_labels, read_index
 from kinema.data.class_folders import VIDEO_SUFFIXES
-from kinema.data.index import Kind
+from kinema.data.index import Index, Kind, Labels
 from kinema.errors import UserError
-from kinema.recognition import RecognitionMetrics
+from kinema.recognition import recognition_metrics
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Videos:
-    """Videos that a file names, with their labels (n,) int64 if it has them."""
+    """Videos that a file names, with labels if it has them: (n,) int64; (n, classes) of 0 and 1 for any number each."""
 
     origin: Path
     paths: list[str]
@@ -45,6 +45,7 @@ def evaluate_results(
     ground_truth: Path | None = None,
     kind: Kind = "video",
     root: str = "",
+    labels: Labels = "single",
     average: Literal["prob", "score"] = "prob",
     skip_missing: bool = False,
 ) -> dict[str, float]:
@@ -56,17 +57,20 @@ def evaluate_results(
 
     Args:
         results: npz files with `paths` (n,) text and `scores` (n, classes) probabilities; `labels` (n,) integers and
-            `classes` (classes,) text when known.
+            `classes` (classes,) text when known. `labels` (n, classes) of 0 and 1 say that videos have any number of
+            labels.
         weights: of each result; empty: all count the same.
         ground_truth: an npz with `paths` and `labels`, or annotations as `read_index` takes them; None: the labels in
             the results.
         kind: what annotations list.
         root: folder or URL that relative paths in annotations start from; empty: the file's own folder.
+        labels: whether annotations have one label a video, or any number.
         average: probabilities (prob), or their logarithms (score): logits, but for a constant that changes nothing.
         skip_missing: leave out videos that a result lacks, instead of refusing.
 
     Returns:
-        `top1`, `top5`, `mean_class` (fractions) and `videos` (a count).
+        `top1`, `top5`, `mean_class` (fractions) and `videos` (a count); `mAP`, `top1` and `videos` where videos have
+        any number of labels.
 
     Raises:
         UserError: a file cannot be read or holds something else; the results have other classes, labels or videos; the
@@ -75,21 +79,29 @@ def evaluate_results(
     shares = _shares(weights, len(results))
     streams = [_read_results(path) for path in results]
     classes = _same_classes(streams)
-    truth: _Videos = streams[0] if ground_truth is None else _read_truth(ground_truth, classes, kind=kind, root=root)
+    count = streams[0].scores.shape[1]
+    truth: _Videos = streams[0]
+    if ground_truth is not None:
+        truth = _read_truth(ground_truth, classes, count, kind=kind, root=root, labels=labels)
     if truth.labels is None:
         raise UserError(f"{truth.origin} has no labels: name the videos' labels with --ground-truth")
     order = _same_videos([truth, *streams], skip_missing=skip_missing)
-    labels = truth.labels[order[0]]
-    count = streams[0].scores.shape[1]
-    averaged = np.zeros((len(labels), count))
+    wanted = truth.labels[order[0]]
+    averaged = np.zeros((len(wanted), count))
     for stream, rows, share in zip(streams, order[1:], shares, strict=True):
-        _check_same_labels(truth, stream, labels, rows)
+        _check_same_labels(truth, stream, wanted, rows)
+        if wanted.ndim == 1:
+            _check_sums(stream)
         scores = stream.scores[rows]
         averaged += share * (scores if average == "prob" else np.log(np.maximum(scores, np.finfo(np.float32).tiny)))
-    if outside := labels[(labels < 0) | (labels >= count)].tolist():
+    if wanted.ndim == 2:
+        metrics = recognition_metrics("multi", count, torch.device("cpu"))
+        metrics.update(torch.from_numpy(averaged), torch.from_numpy(np.where(wanted, np.arange(count), -1)))
+        return metrics.compute()[0]
+    if outside := wanted[(wanted < 0) | (wanted >= count)].tolist():
         raise UserError(f"{truth.origin}: label {outside[0]}, but the results are of {count} classes, counted from 0")
-    metrics = RecognitionMetrics(count, torch.device("cpu"))
-    metrics.update(torch.from_numpy(averaged), torch.from_numpy(labels))
+    metrics = recognition_metrics("single", count, torch.device("cpu"))
+    metrics.update(torch.from_numpy(averaged), torch.from_numpy(wanted))
     return metrics.compute()[0]
 
 
@@ -111,11 +123,10 @@ def _read_results(path: Path) -> _Results:
     scores = np.asarray(arrays["scores"], np.float64)
     if scores.ndim != 2 or len(scores) != len(arrays["paths"]) or not len(scores):
         raise UserError(f"{path}: scores of shape {scores.shape} for {len(arrays['paths'])} paths; expected a row each")
-    sums = scores.sum(axis=1)
-    if not (scores.min() >= 0 and abs(sums - 1).max() < 0.01):  # false for NaN too
+    if not (scores.min() >= 0 and scores.max() < 1.01):  # false for NaN too
         raise UserError(
-            f"{path}: scores are not probabilities, which sum to 1 in each row: the smallest is {scores.min():g}, "
-            f"sums are {sums.min():g} to {sums.max():g}; `kinema test --dump` writes probabilities"
+            f"{path}: scores are not probabilities: they are {scores.min():g} to {scores.max():g}, their sums are "
+            f"{scores.sum(axis=1).min():g} to {scores.sum(axis=1).max():g}; `kinema test --dump` writes probabilities"
         )
     classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
     if classes is not None and len(classes) != scores.shape[1]:
@@ -129,13 +140,26 @@ def _read_results(path: Path) -> _Results:
     )
 
 
-def _read_truth(path: Path, classes: tuple[str, ...] | None, *, kind: Kind, root: str) -> _Videos:
+def _check_sums(stream: _Results) -> None:
+    sums = stream.scores.sum(axis=1)
+    if abs(sums - 1).max() >= 0.01:
+        raise UserError(
+            f"{stream.origin}: scores are not probabilities, which sum to 1 in each row: sums are {sums.min():g} to "
+            f"{sums.max():g}; `kinema test --dump` writes probabilities"
+        )
+
+
+def _read_truth(
+    path: Path, classes: tuple[str, ...] | None, num_classes: int, *, kind: Kind, root: str, labels: Labels
+) -> _Videos:
     if path.suffix == ".npz":
         arrays = _read_npz(path, ("paths", "labels"))
         return _Videos(origin=path, paths=[str(one) for one in arrays["paths"]], labels=_labels(path, arrays))
-    index = read_index(path, kind=kind, root=root, classes=classes)
+    index = read_index(path, kind=kind, root=root, classes=classes, labels=labels)
+    if index.label_offsets is not None:
+        check_labels(index, num_classes)
     paths = [index.path(row) for row in range(len(index))]
-    return _Videos(origin=path, paths=paths, labels=index.labels.numpy().astype(np.int64))
+    return _Videos(origin=path, paths=paths, labels=label_array(index, num_classes))
 
 
 def _read_npz(path: Path, needed: Sequence[str]) -> dict[str, NDArray[np.generic]]:
@@ -149,12 +173,28 @@ def _read_npz(path: Path, needed: Sequence[str]) -> dict[str, NDArray[np.generic
     return arrays
 
 
+def label_array(index: Index, num_classes: int) -> NDArray[np.int64]:
+    """Class indices (n,), or (n, num_classes) of 0 and 1 where videos have any number of labels."""
+    if index.label_offsets is None:
+        return index.labels.numpy().astype(np.int64)
+    hot = np.zeros((len(index), num_classes), np.int64)
+    hot[np.repeat(np.arange(len(index)), np.diff(index.label_offsets.numpy())), index.labels.numpy()] = 1
+    return hot
+
+
 def _labels(path: Path, arrays: dict[str, NDArray[np.generic]]) -> NDArray[np.int64] | None:
     if "labels" not in arrays:
         return None
     labels = arrays["labels"]
+    if labels.ndim == 2 and len(labels) == len(arrays["paths"]) and np.isin(labels, (0, 1)).all():
+        if "scores" in arrays and labels.shape != arrays["scores"].shape:
+            raise UserError(f"{path}: labels of shape {labels.shape} for scores of shape {arrays['scores'].shape}")
+        return labels.astype(np.int64)
     if labels.dtype.kind not in "iu" or labels.shape != (len(arrays["paths"]),):
-        raise UserError(f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected an integer for each path")
+        raise UserError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected an integer for each path, or "
+            "0 or 1 for each path and class"
+        )
     return labels.astype(np.int64)
 
 
@@ -211,10 +251,18 @@ def _name(path: str, depth: int) -> str:
 def _check_same_labels(truth: _Videos, stream: _Results, labels: NDArray[np.int64], rows: list[int]) -> None:
     if stream.labels is None:
         return
-    different = np.flatnonzero(stream.labels[rows] != labels)
+    if stream.labels.shape[1:] != labels.shape[1:]:
+        raise UserError(f"{truth.origin} and {stream.origin}: one has a label a video, the other any number of labels")
+    unequal = stream.labels[rows] != labels
+    different = np.flatnonzero(unequal if labels.ndim == 1 else unequal.any(axis=1))
     if len(different):
         row = rows[different[0]]
         raise UserError(
             f"{truth.origin} and {stream.origin} label {len(different)} videos differently: {stream.paths[row]} is "
-            f"{labels[different[0]]} in one and {stream.labels[row]} in the other"
+            f"{_said(labels[different[0]])} in one and {_said(stream.labels[row])} in the other"
         )
+
+
+def _said(label: NDArray[np.int64]) -> str:
+    """A label, or those that a row of 0 and 1 means."""
+    return str(label) if label.ndim == 0 else str(np.flatnonzero(label).tolist())

@@ -16,7 +16,7 @@ from kinema.data.index import Index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.views import Views
 from kinema.inference.runtime import RuntimeOptions, autocast
-from kinema.recognition import RecognitionMetrics, RecognitionOptions, video_scores
+from kinema.recognition import RecognitionOptions, recognition_metrics, video_scores
 
 _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 
@@ -25,14 +25,16 @@ _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 class Evaluation:
     """What an evaluation found.
 
-    metrics: `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over all processes.
-    confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes.
+    metrics: `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over all processes; where videos
+        have any number of labels `mAP` (mean average precision) instead of `top5` and `mean_class`.
+    confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes; None
+        where videos have any number of labels.
     rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes).
     bad: files that could not be read, over all processes.
     """
 
     metrics: dict[str, float]
-    confusion: Tensor
+    confusion: Tensor | None
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     bad: list[BadFile]
@@ -63,7 +65,7 @@ def evaluate(
 ) -> Evaluation:
     """Score every video of `batches` and measure the answers over all processes. Leaves `model` in eval mode."""
     model.eval()
-    metrics = RecognitionMetrics(num_classes, device)
+    metrics = recognition_metrics(task.labels, num_classes, device)
     rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
     with torch.inference_mode(), autocast(device, runtime), progress("testing", len(batches), show=show) as meter:
         for batch in batches:

@@ -33,9 +33,9 @@ _MOST_MARKERS = 40
 _MOST_CELLS_WITH_TEXT, _MOST_NAMES, _LONGEST_NAME, _LISTED_PAIRS = 20, 60, 26, 10  # of a confusion matrix
 
 
-_SHOWN = (("top1", "mean_class"), ("AUC", "AR@100"))
+_SHOWN = (("mAP", "top1"), ("top1", "mean_class"), ("AUC", "AR@100"))
 """By which metric the best model of a run is chosen, and what is drawn beside it: of recognizers, of localizers."""
-_NAMES = {"top1": "top-1", "mean_class": "mean class"}
+_NAMES = {"mAP": "mean average precision", "top1": "top-1", "mean_class": "mean class"}
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
@@ -127,8 +127,8 @@ def _plot_loss(axes: Axes, training: Rows) -> None:
 
 
 def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
-    main, second = next((pair for pair in _SHOWN if any(pair[0] in row for row in validation)), _SHOWN[0])
-    _title(axes, "Accuracy" if main == "top1" else "Recall of proposals")
+    main, second = next((pair for pair in _SHOWN if any(pair[0] in row for row in validation)), ("top1", "mean_class"))
+    _title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     epochs, best_of, beside = (_column(validation, name) for name in ("epoch", main, second))
     if validation:

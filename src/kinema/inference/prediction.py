@@ -10,4 +10,4 @@ class Prediction:
     label: str
     """The name of the class."""
     score: float
-    """Its probability."""
+    """Its probability; over all classes these sum to 1, unless a video may show any number of them."""

@@ -13,6 +13,7 @@ from kinema.data.index import Index
 from kinema.data.loader import num_workers
 from kinema.data.views import Views
 from kinema.errors import UserError
+from kinema.inference.ensemble import label_array
 from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches
 from kinema.inference.model_files import find_model, load_model, read_description
 from kinema.inference.plots import draw_confusion
@@ -49,9 +50,10 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
         options: where the videos are and how they are seen.
-        folder: receives `metrics.json`, `confusion.png` and, if there are any, `bad_files.csv`.
-        dump: an npz file for each video's result: `paths` (n,) text, `labels` (n,) int64, `scores` (n, classes)
-            float32, and `classes` (classes,) text.
+        folder: receives `metrics.json`, `confusion.png` where each video has one label and, if there are any,
+            `bad_files.csv`.
+        dump: an npz file for each video's result: `paths` (n,) text, `labels` (n,) int64, or (n, classes) int64 of 0
+            and 1 where videos have any number of labels, `scores` (n, classes) float32, and `classes` (classes,) text.
 
     Raises:
         UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
@@ -59,7 +61,7 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     """
     device = pick_device(options.runtime)
     module, described = load_model(model)
-    index = open_val_index(options.data, described.classes)
+    index = open_val_index(options.data, described.classes, labels=options.task.labels)
     check_labels(index, len(described.classes))
     batches = evaluation_batches(index, options.test_views, options.data, workers=num_workers(options.data.workers))
     evaluation = evaluate(
@@ -77,7 +79,8 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     bad_files.check()
     try:
         write_text(folder / "metrics.json", json.dumps(evaluation.metrics, indent=2) + "\n")
-        draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png")
+        if evaluation.confusion is not None:
+            draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png")
         if dump is not None:
             _dump(dump, evaluation, index, described.classes)
     except OSError as error:
@@ -90,7 +93,7 @@ def _dump(path: Path, evaluation: Evaluation, index: Index, classes: tuple[str, 
         np.savez_compressed(
             file,
             paths=np.array([index.path(row) for row in evaluation.rows]),
-            labels=index.labels.numpy()[evaluation.rows].astype(np.int64),
+            labels=label_array(index, len(classes))[evaluation.rows],
             scores=evaluation.scores,
             classes=np.array(classes),
         )

@@ -61,10 +61,10 @@ def open_kind(path: str, kind: Kind, *, template: str = "auto", first: int = 1) 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledUnits:
-    """Units with their labels: `labels` has one for each unit, or is empty; `class_names` may be empty, too."""
+    """Units with their labels: `labels` has those of each unit, or is empty; `class_names` may be empty, too."""
 
     units: list[Unit]
-    labels: list[int]
+    labels: list[tuple[int, ...]]
     class_names: tuple[str, ...]
 
 
@@ -89,7 +89,9 @@ def labelled_units(
         if any(len(place.parts) < 2 for place in places):
             return LabelledUnits(units=units, labels=[], class_names=())
         names = tuple(sorted({place.parts[0] for place in places}, key=natural_key))
-        return LabelledUnits(units=units, labels=[names.index(place.parts[0]) for place in places], class_names=names)
+        return LabelledUnits(
+            units=units, labels=[(names.index(place.parts[0]),) for place in places], class_names=names
+        )
     index = read_index(source, kind=kind, root=root)
     base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it takes .. out
     paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
@@ -97,11 +99,12 @@ def labelled_units(
         raise UserError(f"'{outside}' does not lie in '{base}': say with --root where the paths of the list start")
     units = [_unit(path, base, output.absolute(), suffix, kind) for path in paths]
     check_outputs(units)
-    return LabelledUnits(units=units, labels=index.labels.tolist(), class_names=index.class_names or ())
+    labels = [index.label_set(i) for i in range(len(index))]
+    return LabelledUnits(units=units, labels=labels, class_names=index.class_names or ())
 
 
 def write_frame_list(videos: LabelledUnits, output: Path, *, images_a_frame: int = 1) -> None:
-    """List the outputs that are there in `output/frames.txt`: `folder frames label`; names in `output/classes.txt`.
+    """List the outputs that are there in `output/frames.txt`: `folder frames label …`; names in `output/classes.txt`.
 
     Args:
         videos: Without labels, nothing is written.
@@ -109,21 +112,23 @@ def write_frame_list(videos: LabelledUnits, output: Path, *, images_a_frame: int
         images_a_frame: Images that count as one.
     """
     rows = []
-    for unit, label in zip(videos.units, videos.labels, strict=bool(videos.labels)):
+    for unit, labels in zip(videos.units, videos.labels, strict=bool(videos.labels)):
         if unit.output.is_dir():
             frames = sum(1 for _ in unit.output.iterdir()) // images_a_frame
-            rows.append(f"{unit.output.relative_to(output.absolute()).as_posix()} {frames} {label}\n")
+            rows.append(
+                f"{unit.output.relative_to(output.absolute()).as_posix()} {frames} {' '.join(map(str, labels))}\n"
+            )
     _write_list(output / "frames.txt", rows, videos.class_names)
 
 
 def write_file_list(videos: LabelledUnits, output: Path, name: str) -> None:
-    """List the output files that are there in `output/NAME`: `path label`; names in `output/classes.txt`.
+    """List the output files that are there in `output/NAME`: `path label …`; names in `output/classes.txt`.
 
     Without labels, nothing is written.
     """
     rows = [
-        f"{unit.output.relative_to(output.absolute()).as_posix()} {label}\n"
-        for unit, label in zip(videos.units, videos.labels, strict=bool(videos.labels))
+        f"{unit.output.relative_to(output.absolute()).as_posix()} {' '.join(map(str, labels))}\n"
+        for unit, labels in zip(videos.units, videos.labels, strict=bool(videos.labels))
         if unit.output.is_file()
     ]
     _write_list(output / name, rows, videos.class_names)

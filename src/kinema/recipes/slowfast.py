@@ -158,6 +158,28 @@ def slowfast_r50_16x8x1_22e_sthv1_rgb() -> Config:
     return config
 
 
+def slowfast_r50_16x8x1_57e_charades_rgb() -> Config:
+    """Fine-tunes an 8x8 model of Kinetics-400 (`--init`) on 64 frames of rawframes of Charades, any number of actions.
+
+    Loss, rates and epochs are PySlowFast's. Clips are cropped as for Kinetics-400, and have all labels of their video,
+    not only those of their seconds.
+    """
+    config = sampled(slowfast_r50_8x8x1_256e_kinetics400_rgb(), clip_len=64, frame_interval=2)
+    config.model.num_classes = 157
+    config.task.labels, config.task.average = "multi", "max"
+    config.data.batch_size = 2
+    config.optim = SGD(lr=0.0375, lr_batch=16)
+    config.schedule = StepSchedule(epochs=57, milestones=(41, 49), warmup_epochs=4, warmup_start=1 / 375)
+    config.training.precise_bn = 200
+    config.training.sync_bn = True
+    return config
+
+
+def slowfast_r50_video_16x8x1_57e_charades_rgb() -> Config:
+    """The same on video files."""
+    return on_videos(slowfast_r50_16x8x1_57e_charades_rgb())
+
+
 def slowfast_r18_video_4x4x1_small_rgb() -> Config:
     """Narrow ResNet-18s from scratch on 16 small pictures: hundreds of own videos, minutes on a few CPU cores."""
     config = small(sampled(slowfast_r50_video_4x16x1_256e_kinetics400_rgb(), clip_len=16, frame_interval=1))

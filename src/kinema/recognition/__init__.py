@@ -1,5 +1,16 @@
 """The task of telling what happens in a clip: its loss, its metrics, its views."""
 
-from kinema.recognition.task import RecognitionMetrics, RecognitionOptions, as_clips, training_loss, video_scores
+from kinema.recognition.metrics import RecognitionMetrics, main_metric, recognition_metrics
+from kinema.recognition.multi_label import multi_hot
+from kinema.recognition.task import RecognitionOptions, as_clips, training_loss, video_scores
 
-__all__ = ["RecognitionMetrics", "RecognitionOptions", "as_clips", "training_loss", "video_scores"]
+__all__ = [
+    "RecognitionMetrics",
+    "RecognitionOptions",
+    "as_clips",
+    "main_metric",
+    "multi_hot",
+    "recognition_metrics",
+    "training_loss",
+    "video_scores",
+]

@@ -11,13 +11,13 @@ def mixed(clips: Tensor, labels: Tensor, *, num_classes: int, mixup: float, cutm
 
     Args:
         clips: (N, C, T, H, W) normalised.
-        labels: (N,) int64.
+        labels: (N,) int64; or (N, num_classes) float32, 1 for each class that a clip shows.
         num_classes: length of a label's vector.
         mixup: alpha, of the Beta(alpha, alpha) that the proportion is drawn from; 0: no mixup.
         cutmix: the same for CutMix, which shows the neighbour in one box of all frames. With both, chance decides.
 
     Returns:
-        The clips, and labels as probabilities (N, num_classes) float32.
+        The clips, and the labels mixed in the same proportion, (N, num_classes) float32.
     """
     ways: list[v2.Transform] = []
     if mixup:

@@ -1,4 +1,4 @@
-"""What recognition asks of a model: a loss in training, averaged scores and their metrics in testing."""
+"""What recognition asks of a model: a loss in training, averaged scores in testing."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
@@ -8,51 +8,65 @@ import torch.nn.functional as F
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from kinema.data.batch import Batch
+from kinema.data.index import Labels
 from kinema.models import Recognizer
 from kinema.recognition.mixing import mixed
+from kinema.recognition.multi_label import binary_cross_entropy, multi_hot
 
 
 @dataclass(kw_only=True)
 class RecognitionOptions:
     """How a recognizer is trained and how its views are averaged."""
 
+    labels: Labels = "single"
+    """A video shows one class (single: softmax and cross-entropy, top-1), or any number of them (multi: sigmoid and
+    binary cross-entropy, mean average precision), and its list says so."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
-    """Probability mass that the loss takes from the true class and spreads over all (Szegedy et al. 2016)."""
+    """Share of the target that the loss takes from the true classes and spreads over all (Szegedy et al. 2016)."""
     mixup: Annotated[float, Ge(0)] = 0.0
     """Alpha of mixup, which overlays two clips and their labels (Zhang et al. 2018); 0.2–0.8 is usual, 0: none."""
     cutmix: Annotated[float, Ge(0)] = 0.0
     """Alpha of CutMix, which shows another clip in a box (Yun et al. 2019); 1 is usual, 0: none."""
-    average: Literal["score", "prob"] = "prob"
-    """What is averaged over a video's views: logits (score) or probabilities (prob)."""
+    average: Literal["score", "prob", "max"] = "prob"
+    """What a video's score is over its views: the mean of logits (score) or of probabilities (prob); or, where any
+    number of classes may occur, the highest probability (max), as an action fills a part of the video only."""
+
+    def __post_init__(self) -> None:
+        if self.average == "max" and self.labels == "single":
+            raise ValueError("average max, by which scores do not sum to 1, is for labels multi")
 
 
 def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over the clips of a batch, and how many of them have the right top-1 answer (both scalars).
+    """Mean loss over the clips of a batch, and how many of them have the right top-1 answer (both scalars).
 
-    Of a mixed clip the answer is right that names its larger part.
+    The loss is cross-entropy or, for any number of labels, binary cross-entropy, a mean over the classes too. The
+    answer is right that names the class, or one of several. Of a mixed clip it is right when it names its larger part.
     """
-    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1])
-    targets = labels
-    if options.mixup or options.cutmix:
+    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1], dim=0)
+    multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
+    if mixing:
         recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
+        num_classes = recognizer.fc.out_features
         clips, targets = mixed(
             recognizer.normalize(clips),
-            labels,
-            num_classes=recognizer.fc.out_features,
+            multi_hot(labels, num_classes) if multi else labels,
+            num_classes=num_classes,
             mixup=options.mixup,
             cutmix=options.cutmix,
         )
-        labels = targets.argmax(1)
     logits = model(clips).float()
-    loss = F.cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
-    return loss, (logits.argmax(1) == labels).sum()
+    if multi:
+        targets = targets if mixing else multi_hot(labels, logits.shape[1])
+        loss = binary_cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
+        return loss, (targets.gather(1, logits.argmax(1, keepdim=True)) >= 0.5).sum()
+    loss = F.cross_entropy(logits, targets if mixing else labels, label_smoothing=options.label_smoothing)
+    return loss, (logits.argmax(1) == (targets.argmax(1) if mixing else labels)).sum()
 
 
 def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *, frames_at_once: int = 512) -> Tensor:
-    """Class probabilities of videos, averaged over their views.
+    """Class probabilities of videos over all of their views.
 
     Args:
         model: a recognizer in eval mode.
@@ -61,47 +75,18 @@ def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *
         frames_at_once: frames in a forward pass, of one view at least, which bounds the memory of many views.
 
     Returns:
-        (B, classes) float32; each row sums to 1.
+        (B, classes) float32; each row sums to 1, but where any number of classes may occur.
     """
     views = as_clips(clips)
     together = max(1, frames_at_once // views.shape[2])
     logits = torch.cat([model(part) for part in views.split(together)]).float()
     logits = logits.unflatten(0, clips.shape[:2])
-    return logits.mean(1).softmax(-1) if options.average == "score" else logits.softmax(-1).mean(1)
+    if options.average == "score":
+        logits = logits.mean(1, keepdim=True)
+    probabilities = logits.softmax(-1) if options.labels == "single" else logits.sigmoid()
+    return probabilities.amax(1) if options.average == "max" else probabilities.mean(1)
 
 
 def as_clips(clips: Tensor) -> Tensor:
     """(B, V, T, C, H, W) → (B · V, C, T, H, W), what models take, without a copy."""
     return clips.flatten(0, 1).transpose(1, 2)
-
-
-class RecognitionMetrics:
-    """top-1, top-5, mean-class accuracy and the confusion matrix, over all processes of a distributed run."""
-
-    def __init__(self, num_classes: int, device: torch.device) -> None:
-        top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
-        self._top5 = top5.to(device)
-        self._confusion = MulticlassConfusionMatrix(num_classes).to(device)
-
-    def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Count videos by their scores (B, classes) and labels (B,)."""
-        self._top5.update(scores, labels)
-        self._confusion.update(scores, labels)
-
-    def compute(self) -> tuple[dict[str, float], Tensor]:
-        """Fractions `top1`, `top5`, `mean_class` and the count `videos`; and the confusion matrix.
-
-        mean_class is the mean over the classes that occur of the fraction of their videos that are recognised. The
-        matrix (classes, classes) int64 counts videos by true (row) and predicted class (column).
-        """
-        confusion = self._confusion.compute()
-        of_class = confusion.sum(1)
-        right = confusion.diagonal()
-        occurs = of_class > 0
-        metrics = {
-            "top1": (right.sum() / of_class.sum()).item(),
-            "top5": float(self._top5.compute()),
-            "mean_class": (right[occurs] / of_class[occurs]).mean().item(),
-            "videos": int(of_class.sum()),
-        }
-        return metrics, confusion.cpu()

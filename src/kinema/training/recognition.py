@@ -27,7 +27,7 @@ from kinema.inference.model_files import (
     read_weights,
 )
 from kinema.models import Recognizer, build, load_pretrained
-from kinema.recognition import as_clips, training_loss
+from kinema.recognition import as_clips, main_metric, training_loss
 from kinema.training import multigrid
 from kinema.training.config import Config
 from kinema.training.distributed import Process
@@ -154,10 +154,12 @@ class RecognitionTask:
 
     def score(self, metrics: Mapping[str, float]) -> float:
         """By which of its metrics a model is better than another: larger is better."""
-        return metrics["top1"]
+        return metrics[main_metric(self.config.task.labels)]
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """The metrics that people look for, in a few words."""
+        if self.config.task.labels == "multi":
+            return f"mAP {metrics['mAP']:.4f}, top-1 {metrics['top1']:.4f}"
         return f"top-1 {metrics['top1']:.4f}, mean class {metrics['mean_class']:.4f}"
 
 
@@ -171,7 +173,7 @@ def open_recognition(config: Config, process: Process) -> RecognitionTask:
         UserError: the annotations are faulty, or a label is out of range.
     """
     plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
-    train = open_train_index(config.data)
+    train = open_train_index(config.data, labels=config.task.labels)
     classes = train.class_names or tuple(map(str, range(config.model.num_classes)))
     if len(classes) != config.model.num_classes:
         log.info("%d classes, as the data name them (the recipe has %d)", len(classes), config.model.num_classes)
@@ -188,7 +190,7 @@ def open_recognition(config: Config, process: Process) -> RecognitionTask:
 
 
 def _open_val(config: Config, train: Index, num_classes: int) -> Index:
-    val = open_val_index(config.data, train.class_names)
+    val = open_val_index(config.data, train.class_names, labels=config.task.labels)
     if train.class_names is None and val.class_names is not None:
         raise UserError(
             "the validation videos have class names, the training videos bare numbers: which is which? "

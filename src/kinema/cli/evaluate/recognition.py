@@ -10,7 +10,7 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.data.index import Kind
+from kinema.data.index import Kind, Labels
 from kinema.inference.ensemble import evaluate_results
 
 
@@ -32,12 +32,14 @@ class Options:
     """What such a list names: video files, folders of images, or packed files of them."""
     root: str = ""
     """Folder that relative paths in the list start from; empty: the list's own folder."""
+    labels: Labels = "single"
+    """Whether such a list has one label a video, or any number. Results and npz files say it by their labels."""
     average: Literal["prob", "score"] = "prob"
     """What is averaged: probabilities (prob) or logits (score)."""
     skip_missing: bool = False
     """Leave out videos that a result lacks, instead of refusing."""
     json: bool = False
-    """Print JSON: {"top1", "top5", "mean_class", "videos"}."""
+    """Print JSON: {"top1", "top5", "mean_class", "videos"}, or {"mAP", "top1", "videos"} for any number of labels."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -49,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         ground_truth=options.ground_truth,
         kind=options.source,
         root=options.root,
+        labels=options.labels,
         average=options.average,
         skip_missing=options.skip_missing,
     )
