@@ -238,3 +238,18 @@ def test_results_of_unknown_videos_are_mistakes_and_said(tmp_path: Path, caplog:
     _, table = measured(tmp_path, truth, found, "activitynet", (0.5,))
     assert table.tolist() == [[0.5]]
     assert "1 of 2 videos are not in the ground truth, such as w" in caplog.text
+
+
+def test_odd_segments_are_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A segment that ends before it starts is a mistake of its rank; one that leaves the video is taken as it is."""
+    found: Found = {"v": [(2.0, 0.0, "Jump", 0.9), (-0.5, 2.0, "Jump", 0.5), (0.0, 2.0, "Jump", 0.4)]}
+    _, results = written(tmp_path, {}, found)
+    (tmp_path / "truth.json").write_text(
+        json.dumps({"database": {"v": {"duration": 2, "annotations": [{"segment": [0, 2], "label": "Jump"}]}}})
+    )
+    ground_truth = read_ground_truth(tmp_path / "truth.json")
+    detections = read_results(results, ground_truth, labelled=True)
+    assert "1 of 3 segments end before they start, and count as mistakes, such as [2.0, 0.0] of video v" in caplog.text
+    assert "1 of 3 segments reach outside their video, and count as they are, such as [-0.5, 2.0]" in caplog.text
+    table = average_precision(ground_truth, detections, protocol="activitynet", thresholds=(0.5, 0.9))
+    assert table.tolist() == [[1 / 2, 1 / 3]]

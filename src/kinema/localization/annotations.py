@@ -122,13 +122,29 @@ def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool) -> Re
             f"{path}: the ground truth has no label '{unknown[0]}'{did_you_mean(unknown[0], number)}"
             + (f" ({len(unknown)} labels are unknown)" if len(unknown) > 1 else "")
         )
-    return Results(
+    results = Results(
         video=np.array([place[video] for video, _ in instances], np.int64),
         label=np.array([number[name] for name in names], np.int64) if labelled else np.full(len(instances), -1),
         segments=_segments(path, instances),
         scores=_numbers(path, instances, "score"),
         others=tuple(others),
     )
+    _warn_of_odd_segments(path, results, ground_truth)
+    return results
+
+
+def _warn_of_odd_segments(path: Path, results: Results, ground_truth: GroundTruth) -> None:
+    """The protocols take every segment as it is: one that ends before it starts overlaps nothing."""
+    durations = np.append(ground_truth.durations, np.full(len(results.others), np.nan))[results.video]
+    start, end = results.segments.T
+    for odd, said in (
+        (end < start, "end before they start, and count as mistakes"),
+        ((start < 0) | (end > durations * (1 + 1e-6)), "reach outside their video, and count as they are"),
+    ):
+        if (places := np.flatnonzero(odd)).size:
+            names = (*ground_truth.videos, *results.others)
+            first = f"{results.segments[places[0]].tolist()} of video {names[results.video[places[0]]]}"
+            log.warning("%s: %d of %d segments %s, such as %s", path, len(places), len(odd), said, first)
 
 
 _Instances = Sequence[tuple[str, Mapping[str, Any]]]
