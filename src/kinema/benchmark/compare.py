@@ -44,7 +44,7 @@ class CompareOptions:
     block: Annotated[int, at.Ge(1)] = 3
     """Iterations of a turn that count; one before them does not."""
     batch_size: Annotated[int, at.Ge(0)] = 0
-    """Samples of a batch; 0: the row's, made for a CPU of few cores."""
+    """Samples of a batch; 0: the benchmark's own on a GPU, 2 or 16 on a CPU."""
     best: Literal["bf16", "fp16", "none"] = "bf16"
     """Precision of a second Kinema that is measured beside the fp32 one, which all peers run in."""
 
@@ -115,14 +115,16 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         options: how.
         keys: options of Kinema's recipe to change.
     """
-    batch = options.batch_size or row.batch_size
+    on_gpu = torch.cuda.is_available()
+    batch = options.batch_size or (int(row.spec_batch.partition("x")[0]) if on_gpu else row.batch_size)
     commands = _commands(name, row, options, keys, batch)
     found: dict[str, Result] = {}
     with ExitStack() as processes:
         running: dict[str, _Process] = {}
         with progress(f"{name}: starting", len(commands)) as meter:
-            for contender, command in commands.items():
-                process = processes.enter_context(_started(command))
+            started = {contender: processes.enter_context(_started(command)) for contender, command in commands.items()}
+            for contender, process in started.items():
+                process.await_introduction()
                 if process.fault:
                     found[contender] = Result(fault=process.fault)
                     log.warning("%s: %s does not run: %s", name, contender, process.fault)
@@ -188,12 +190,16 @@ class _Process:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, env=environment
         )
-        self._about = self._read()
-        self.fault = self._about.get("fault", "")
+
+    def await_introduction(self) -> None:
+        """Until it has taken its first step, or has said why it cannot."""
+        if not self.fault:
+            self._about = self._read()
+            self.fault = self._about.get("fault", "")
 
     def take_turn(self, count: int) -> None:
-        """Some training iterations, then as many forward passes; the first of each warms up the caches again."""
-        trained, passed = self._ordered("train", count + 1), self._ordered("infer", count + 1)
+        """Training iterations, then a forward pass; one more of each goes before, which warms up the caches again."""
+        trained, passed = self._ordered("train", count + 1), self._ordered("infer", 2)
         self._train.append(trained[1:])
         self._infer.append(passed[1:])
 

@@ -1,0 +1,114 @@
+"""Contenders in turn: ratios, the page, and real processes beside each other."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from kinema.benchmark.compare import BEST, OWN, CompareOptions, Comparison, Result, compare
+from kinema.benchmark.page import page
+from kinema.benchmark.rows import PEERS, ROWS, Row
+from kinema.benchmark.suite import INPUTS, Pieces, read_pieces
+from kinema.cli import main
+from kinema.models import build
+from kinema.recipes import config_of
+
+
+def result(*turns: list[float], memory: float = 2.0) -> Result:
+    return Result(train=list(turns), infer=[[0.1]], memory_gib=memory, parameters=24_300_000, notes=["a stand-in"])
+
+
+COMPARISON = Comparison(
+    row="tsn",
+    title="TSN",
+    recipe=ROWS["tsn"].recipe,
+    batch_size=2,
+    machine="a machine",
+    results={
+        # The machine slows down in the second turn, for all.
+        OWN: result([1.0, 1.0], [2.0, 2.0], [1.0, 1.0], memory=1.5),
+        BEST: result([0.5, 0.5], [1.0, 1.0], [0.5, 0.5], memory=1.0),
+        "MMAction2": result([1.5, 1.5], [3.0, 3.0], [1.4, 1.4]),
+        "torchvision": result([1.2, 1.2], [2.4, 2.4], [1.2, 1.2]),
+        "MMAction": Result(fault="ImportError: cannot import name 'constant_init'"),
+    },
+)
+
+
+def test_ratios_are_taken_turn_by_turn() -> None:
+    assert COMPARISON.ratio("MMAction2") == pytest.approx(1.5)
+    assert COMPARISON.ratio(BEST) == pytest.approx(0.5)
+    assert COMPARISON.ratio("MMAction") is None
+    assert COMPARISON.results["MMAction2"].s_per_iter == pytest.approx(1.5)
+
+
+def test_page_tells_figures_reasons_and_what_is_missing() -> None:
+    names = [one.name for one in INPUTS]
+    written = page(Pieces(trained={}, compared={"tsn": COMPARISON}, missing=tuple(names)), command="kinema …")
+    assert "| TSN | 2 | 1 | 1.50 | 0.5 (0.50) | 1.00 | 1.5 (1.50) | 2.00 | x | x | x | x |" in written
+    assert "- MMAction, x: ImportError: cannot import name 'constant_init' (TSN)." in written
+    assert "- MMAction2: a stand-in (TSN)." in written
+    # torchvision is the fastest peer: 1.2 times Kinema's time, 2.4 times that of the best precision.
+    assert "| TSN | torchvision | 1.20 | 2.40 | 0.75 | 0.50 |" in written
+    assert "| TSN | 256p rawframes | Memcached | – |" in written
+    assert all(name in written for name in names)
+
+
+def test_pieces_that_are_there_are_known(tmp_path: Path) -> None:
+    (tmp_path / "compare_tsn.json").write_text(json.dumps(COMPARISON.as_json()))
+    found = read_pieces(tmp_path)
+    assert found.compared == {"tsn": COMPARISON}
+    assert len(found.missing) == len(INPUTS) + len(ROWS) - 1
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_rows_are_the_models_that_recipes_train(row: Row) -> None:
+    config = config_of(row.recipe, row.keys)
+    pixels = len(row.shape) == 4
+    with torch.device("meta" if pixels else "cpu"), torch.no_grad():
+        model = build(config.model).eval()  # type: ignore[union-attr]
+        model(torch.empty(row.shape if row.title.endswith("PEM") else (1, *row.shape)))
+    if pixels:
+        assert config.train_clip.sampling.frames == row.shape[1]  # type: ignore[union-attr]
+        assert config.train_clip.crop.size == row.shape[2]  # type: ignore[union-attr]
+    assert str(config.data.batch_size) == row.spec_batch.partition("x")[0]  # type: ignore[union-attr]
+    assert set(row.peers) <= set(PEERS)
+
+
+@pytest.mark.slow
+def test_real_processes_take_turns(tmp_path: Path) -> None:
+    python = tmp_path / "torch/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    row = Row(
+        title="small",
+        recipe="tsm_r18_video_1x1x8_sample_rgb",
+        shape=(3, 3, 64, 64),
+        peers=("torchvision", "MMAction2", "BSN"),
+    )
+    options = CompareOptions(environments=tmp_path, rounds=2, block=1, batch_size=2, best="none")
+    found = compare("tsn", row, options, {}).results
+    assert list(found) == [OWN, "torchvision", "MMAction2", "BSN"]
+    assert "No module named 'mmcv'" in found["MMAction2"].fault
+    assert "compare --set-up" in found["BSN"].fault
+    peer = torchvision.models.resnet50(num_classes=400)
+    assert found["torchvision"].parameters == sum(each.numel() for each in peer.parameters())
+    for name in (OWN, "torchvision"):
+        assert [len(turn) for turn in found[name].train] == [1, 1]
+        assert min(found[name].s_per_iter, found[name].infer_s, found[name].memory_gib) > 0
+
+
+def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        (["compare", "tns"], "no model of the benchmark is called 'tns'; did you mean 'tsn'?"),
+        (["compare", "tsn", "--environments", str(tmp_path / "none")], "add --set-up"),
+        (["compare", "tsn", "--optim.lrr", "1"], "optim.lrr: no such option"),
+        (["model", "tns"], "no recipe is called 'tns'"),
+        (["trian"], "did you mean 'train'?"),
+    ):
+        assert main(["benchmark", *arguments]) == 2
+        assert said in capsys.readouterr().err
