@@ -83,6 +83,8 @@ RECOGNIZERS: dict[str, Callable[[], Config]] = {
         slowfast.slowfast_r18_video_4x16x1_256e_kinetics400_rgb,
         slowfast.slowfast_r101_video_4x16x1_256e_kinetics400_rgb,
         slowfast.slowfast_r50_16x8x1_22e_sthv1_rgb,
+        slowfast.slowfast_r50_16x8x1_57e_charades_rgb,
+        slowfast.slowfast_r50_video_16x8x1_57e_charades_rgb,
         slowfast.slowfast_r18_video_4x4x1_small_rgb,
         slowfast.slowfast_r18_4x4x1_small_rgb,
         r2plus1d.r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb,
