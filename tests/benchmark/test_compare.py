@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from kinema.recipes import config_of
 
 
 def result(*turns: list[float], memory: float = 2.0) -> Result:
-    return Result(train=list(turns), infer=[[0.1]], memory_gib=memory, parameters=24_300_000, notes=["a stand-in"])
+    cpu = [[1.8 * each for each in turn] for turn in turns]
+    return Result(
+        train=list(turns), cpu=cpu, infer=[[0.1]], memory_gib=memory, parameters=24_300_000, notes=["a stand-in"]
+    )
 
 
 COMPARISON = Comparison(
@@ -42,6 +46,8 @@ def test_ratios_are_taken_turn_by_turn() -> None:
     assert COMPARISON.ratio("MMAction2") == pytest.approx(1.5)
     assert COMPARISON.ratio(BEST) == pytest.approx(0.5)
     assert COMPARISON.ratio("MMAction") is None
+    assert COMPARISON.cpu_ratio("MMAction") is None
+    assert COMPARISON.cpu_ratio("torchvision") == pytest.approx(1.2)
     assert COMPARISON.results["MMAction2"].s_per_iter == pytest.approx(1.5)
 
 
@@ -55,6 +61,10 @@ def test_page_tells_figures_reasons_and_what_is_missing() -> None:
     assert "| TSN | torchvision | 1.20 | 2.40 | 0.75 | 0.50 |" in written
     assert "| TSN | 256p rawframes | Memcached | – |" in written
     assert all(name in written for name in names)
+    assert "CPU time" not in written
+    busy = replace(COMPARISON, load=7.0)
+    written = page(Pieces(trained={}, compared={"tsn": busy}, missing=()), command="kinema …")
+    assert "| TSN | 7.0 | 1.00 | 0.50 | 1.50 | x | 1.20 |" in written
 
 
 def test_pieces_that_are_there_are_known(tmp_path: Path) -> None:
@@ -99,6 +109,7 @@ def test_real_processes_take_turns(tmp_path: Path) -> None:
     assert found["torchvision"].parameters == sum(each.numel() for each in peer.parameters())
     for name in (OWN, "torchvision"):
         assert [len(turn) for turn in found[name].train] == [1, 1]
+        assert min(turn[0] for turn in found[name].cpu) > 0
         assert min(found[name].s_per_iter, found[name].infer_s, found[name].memory_gib) > 0
 
 

@@ -58,6 +58,8 @@ class Result:
     train: list[list[float]] = field(default_factory=list)
     """Each iteration of each round."""
     infer: list[list[float]] = field(default_factory=list)
+    cpu: list[list[float]] = field(default_factory=list)
+    """What all threads worked in each training iteration, which other programs on the machine hardly change."""
     memory_gib: float = 0.0
     parameters: int = 0
     notes: list[str] = field(default_factory=list)
@@ -85,6 +87,20 @@ class Comparison:
     batch_size: int
     machine: str
     results: dict[str, Result]
+    load: float = 0.0
+    """Programs that wanted to run on the machine before anything was started, on average over a minute."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others worked on the machine: times then say little, CPU times more."""
+        return self.load > 1
+
+    def cpu_ratio(self, contender: str) -> float | None:
+        """The same of CPU times."""
+        own, other = self.results[OWN], self.results[contender]
+        if not own.cpu or not other.cpu:
+            return None
+        return median(median(them) / median(us) for them, us in zip(other.cpu, own.cpu, strict=True))
 
     def ratio(self, contender: str) -> float | None:
         """How many times as long as Kinema in fp32 the contender takes: median over the rounds, each with its own."""
@@ -102,6 +118,7 @@ class Comparison:
                     "s_per_iter": result.s_per_iter,
                     "infer_s": result.infer_s,
                     "ratio": self.ratio(name),
+                    "cpu_ratio": self.cpu_ratio(name),
                 }
         return found
 
@@ -117,7 +134,7 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
     """
     on_gpu = torch.cuda.is_available()
     batch = options.batch_size or (int(row.spec_batch.partition("x")[0]) if on_gpu else row.batch_size)
-    commands = _commands(name, row, options, keys, batch)
+    commands, load = _commands(name, row, options, keys, batch), os.getloadavg()[0]
     found: dict[str, Result] = {}
     with ExitStack() as processes:
         running: dict[str, _Process] = {}
@@ -144,6 +161,7 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         batch_size=batch,
         machine=machine(pick_device(RuntimeOptions())),
         results={contender: found[contender] for contender in commands},
+        load=load,
     )
 
 
@@ -180,7 +198,7 @@ class _Process:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.fault, self._name = "", " ".join(command[:3])
-        self._train, self._infer = list[list[float]](), list[list[float]]()
+        self._train, self._infer, self._cpu = list[list[float]](), list[list[float]](), list[list[float]]()
         self._memory = 0.0
         if not Path(command[0]).exists():
             self.fault = f"there is no {command[0]}: `kinema benchmark compare --set-up` makes the environment"
@@ -200,14 +218,17 @@ class _Process:
     def take_turn(self, count: int) -> None:
         """Training iterations, then a forward pass; one more of each goes before, which warms up the caches again."""
         trained, passed = self._ordered("train", count + 1), self._ordered("infer", 2)
-        self._train.append(trained[1:])
-        self._infer.append(passed[1:])
+        self._train.append(trained["seconds"][1:])
+        self._cpu.append(trained["cpu_seconds"][1:])
+        self._infer.append(passed["seconds"][1:])
+        self._memory = trained["memory_gib"]
 
     def result(self) -> Result:
         """Of all turns."""
         return Result(
             train=self._train,
             infer=self._infer,
+            cpu=self._cpu,
             memory_gib=self._memory,
             parameters=self._about["parameters"],
             notes=self._about["notes"],
@@ -221,16 +242,14 @@ class _Process:
             self._process.communicate()
             self._said.close()
 
-    def _ordered(self, what: str, count: int) -> list[float]:
+    def _ordered(self, what: str, count: int) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{what} {count}\n")
         self._process.stdin.flush()
         answer = self._read()
         if "seconds" not in answer:
             raise UserError(f"{self._name} ended while it was measured: {answer.get('fault')}")
-        if what == "train":
-            self._memory = answer["memory_gib"]
-        return list(answer["seconds"])
+        return answer
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -43,6 +43,7 @@ def page(pieces: Pieces, *, command: str) -> str:
         "## Against its own limits",
         "The fastest peer's step over Kinema's: above 1.00 Kinema is faster.",
         markdown(_GOAL_HEADER, [_goal_row(compared[row]) for row in ROWS if row in compared]),
+        _disturbed(list(compared.values())),
         "## What does not run, and what was worked around",
         "".join(f"- {note}\n" for note in _reasons(list(compared.values()))),
         "## Measuring it anew",
@@ -158,6 +159,30 @@ def _goal_row(comparison: Comparison) -> list[str]:
         f"{comparison.results[OWN].memory_gib / memory:.2f}",
         "x" if best is None else f"{comparison.results[BEST].memory_gib / memory:.2f}",
     ]
+
+
+def _disturbed(compared: Sequence[Comparison]) -> str:
+    """Where others worked on the machine, CPU times are the better measure."""
+    busy = [each for each in compared if each.disturbed]
+    if not busy:
+        return ""
+    names = [OWN, BEST, *(name for name in PEERS if any(name in each.results for each in busy))]
+    rows = [
+        [
+            each.title,
+            f"{each.load:.1f}",
+            *(
+                "x" if name not in each.results or (ratio := each.cpu_ratio(name)) is None else f"{ratio:.2f}"
+                for name in names
+            ),
+        ]
+        for each in busy
+    ]
+    return (
+        "### CPU time\n\nOther programs ran on the machine when these rows were measured: their times above are too "
+        "long, and ratios vary. What all threads of a process worked in a step (times Kinema's fp32) depends on that "
+        "much less:\n\n" + markdown(["Model", "load before", *names], rows)
+    )
 
 
 def _reasons(compared: Sequence[Comparison]) -> list[str]:

@@ -61,9 +61,19 @@ def answer(build: Callable[[Request], Contender], request: Request | None = None
     print(json.dumps({**about, "versions": {"python": sys.version.split()[0], **contender.versions}}), file=said)
     for line in sys.stdin:
         what, count = line.split()
-        seconds = timed(contender.train if what == "train" else contender.infer, int(count), contender.wait)
+        seconds, cpu = clocked(contender.train if what == "train" else contender.infer, int(count), contender.wait)
         memory = contender.gpu_bytes() or held_bytes()
-        print(json.dumps({"seconds": seconds, "memory_gib": memory / 2**30}), file=said)
+        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "memory_gib": memory / 2**30}), file=said)
+
+
+def clocked(step: Callable[[], object], count: int, wait: Callable[[], object]) -> tuple[list[float], list[float]]:
+    """Seconds of each of `count` calls, and what all threads of the process worked in that time."""
+    seconds, cpu = [], []
+    for _ in range(count):
+        start = time.process_time()
+        seconds += timed(step, 1, wait)
+        cpu.append(time.process_time() - start)
+    return seconds, cpu
 
 
 def timed(step: Callable[[], object], count: int, wait: Callable[[], object] = lambda: None) -> list[float]:

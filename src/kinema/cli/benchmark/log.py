@@ -12,6 +12,7 @@ from annotated_types import Ge
 from kinema.benchmark.logs import read_log
 from kinema.cli.arguments import parse
 from kinema.console import print_table
+from kinema.errors import UserError
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,8 @@ class Log:
 def run(arguments: Sequence[str]) -> int:
     """Read the logs and print."""
     options = parse(Log, arguments, command="benchmark log")
+    if not options.files:
+        raise UserError("which logs? kinema benchmark log FILE…")
     found = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
     if options.json:
         print(json.dumps([asdict(figures) for figures in found], indent=1))
