@@ -119,6 +119,7 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "tsn", "--environments", str(tmp_path / "none")], "add --set-up"),
         (["compare", "tsn", "--optim.lrr", "1"], "optim.lrr: no such option"),
         (["model", "tns"], "no recipe is called 'tns'"),
+        (["suite", "spec", "--only", "compare_tns"], "no piece is called 'compare_tns'; did you mean 'compare_tsn'?"),
         (["trian"], "did you mean 'train'?"),
     ):
         assert main(["benchmark", *arguments]) == 2

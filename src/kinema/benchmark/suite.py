@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from kinema.benchmark.rows import ROWS
 from kinema.benchmark.sample_data import Form
 from kinema.benchmark.servers import Storage
 from kinema.benchmark.train import TrainFigures, TrainMeasure
+from kinema.errors import UserError, did_you_mean
 from kinema.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def run_suite(
     devices: int,
     videos: Path | None,
     minutes: float,
+    only: Sequence[str],
     keys: Mapping[str, object],
 ) -> Pieces:
     """Measure the pieces that `folder` lacks, until `minutes` are over, at least one.
@@ -89,17 +91,21 @@ def run_suite(
         devices: processes that train together.
         videos: videos to read, see `TrainMeasure`.
         minutes: no further piece is begun after.
+        only: names of pieces to measure, in this order; all when empty.
         keys: options of Kinema's recipes to change.
 
     Raises:
-        UserError: a measurement of Kinema failed.
+        UserError: a measurement of Kinema failed, or there is no piece of a name.
     """
     end = time.monotonic() + 60 * minutes
-    for name, measure in _plan(folder, how, iters, skip, devices, videos, keys).items():
+    plan = _plan(folder, how, iters, skip, devices, videos, keys)
+    if unknown := [name for name in only if name not in plan]:
+        raise UserError(f"no piece is called '{unknown[0]}'{did_you_mean(unknown[0], plan)}: {', '.join(plan)}")
+    for name in only or plan:
         if _file(folder, name).exists():
             continue
         log.info("measuring %s", name)
-        write_text(_file(folder, name), json.dumps(measure(), indent=1) + "\n")
+        write_text(_file(folder, name), json.dumps(plan[name](), indent=1) + "\n")
         if time.monotonic() > end:
             break
     return read_pieces(folder)

@@ -33,6 +33,8 @@ class Options(CompareOptions):
     """Processes that train together."""
     videos: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Videos to read; drawn ones when not given."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PIECE")] = ()
+    """Pieces to measure, such as compare_tsn or train_tsn_dense; all that are missing when not given."""
     minutes: Annotated[float, Gt(0)] = 100_000.0
     """No further row is begun after as many minutes: the next call goes on there."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
@@ -55,6 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         devices=options.devices,
         videos=options.videos,
         minutes=options.minutes,
+        only=options.only,
         keys=keys,
     )
     command = "kinema benchmark compare --set-up\nkinema benchmark suite spec --checkouts FOLDER --videos FOLDER"
