@@ -1,13 +1,13 @@
 # make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
 # make test    set up and run the tests
-# Further: make test-all (the slow ones too), make check (format, lint, types, layers), make clean
+# Further: make test-all (the slow ones too), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
 
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
 RUN := demo/tsm
 CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0000.mp4
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all test-slurm check format clean
 
 demo: .venv/ready
 	$(KINEMA) prepare sample $(SAMPLE)
@@ -22,6 +22,9 @@ test: .venv/ready
 
 test-all: .venv/ready
 	.venv/bin/python -m pytest -m ""
+
+test-slurm: .venv/ready
+	.venv/bin/python -m pytest -m "" tests/slurm
 
 check: .venv/ready
 	.venv/bin/ruff format --check .

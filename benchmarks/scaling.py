@@ -27,6 +27,7 @@ from index_memory import write_list
 from torch import Tensor
 
 from kinema.data.annotations import read_index
+from kinema.data.batch import collate
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
@@ -60,19 +61,18 @@ def index(_videos: Path) -> dict[str, Curve]:
 
 
 def workers(videos: Path) -> dict[str, Curve]:
-    config = config_of(LOADER_RECIPE, {"data.train": str(videos / "train"), "data.batch_size": "8"})
+    config = config_of(LOADER_RECIPE, {"data.train": str(videos / "train"), "data.batch_size": "4"})
     rows = open_train_index(config.data)
     dataset = VideoDataset(rows, [config.train_clip], config.data)
     numbers, clips_per_second = [0, 1, 2, 4, 8], []
     for number in numbers:
         timetable = Timetable(len(rows), config.data.batch_size, [Phase(epochs=1_000_000)])
-        batches = iter(
-            load(dataset, TrainBatches(len(rows), config.data.batch_size, timetable, seed=0), workers=number)
-        )
+        order = TrainBatches(len(rows), config.data.batch_size, timetable, seed=0)
+        batches = iter(load(dataset, order, collate=collate, workers=number))
         for _ in islice(batches, 4 * max(number, 1)):  # what was prepared ahead is not measured
             pass
         started = time.perf_counter()
-        count = sum(len(batch) for batch in islice(batches, 60))
+        count = sum(len(batch) for batch in islice(batches, 24))
         clips_per_second.append(count / (time.perf_counter() - started))
         del batches
     return {"loader: clips/s by workers": {"x": numbers, "y": clips_per_second}}
@@ -113,7 +113,7 @@ def processes(videos: Path) -> dict[str, Curve]:
             launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
             options = {
                 "work-dir": f"{folder}/run", "data.train": str(videos / "train"), "data.batch-size": "8",
-                "data.workers": "0", "schedule.epochs": "40", "training.log-every": "5",
+                "data.workers": "0", "schedule.epochs": "10", "training.log-every": "2",
             }  # fmt: skip
             command = [sys.executable, *launcher, "-m", "kinema", "train", LOADER_RECIPE]
             command += [f"--{name}={value}" for name, value in options.items()]

@@ -111,8 +111,10 @@ def test_two_machines_with_networks_of_their_own(undisturbed: Path, sample: Path
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_the_group_goes_on_from_its_checkpoint_when_a_process_is_killed(
-    rank: str, undisturbed: Path, sample: Path, tmp_path: Path
+    rank: str, undisturbed: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # torchrun keeps one store over restarts otherwise, and a new process may find the address of the killed one in it.
+    monkeypatch.setitem(ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     process = start([*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=1", *train(sample, tmp_path)])
     wait_for_step(process, tmp_path, 7)
     victims = [child for child in psutil.Process(process.pid).children() if child.environ().get("RANK") == rank]
