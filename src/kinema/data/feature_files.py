@@ -2,12 +2,14 @@
 
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from kinema.data.frame_names import why
 from kinema.errors import MediaError, UserError
-from kinema.storage import Storage
+from kinema.storage import Storage, replacing
 
 Array = NDArray[Any]
 
@@ -239,6 +241,28 @@ def _read_npz_member(data: bytes, span: Span) -> Array:
     return np.lib.format.read_array(
         io.BytesIO(zlib.decompress(stored, -zlib.MAX_WBITS) if span.deflated else stored), allow_pickle=False
     )
+
+
+def pack(files: Mapping[str, Path], packed: Path) -> None:
+    """Put the .npy files of videos into one .safetensors file, float32, one after the other.
+
+    safetensors' own function would hold all of them in memory.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable; `packed` is then as it was.
+    """
+    header: dict[str, Any] = {}
+    end = 0
+    for video, file in files.items():
+        shape = np.load(file, mmap_mode="r").shape
+        start, end = end, end + 4 * math.prod(shape)
+        header[video] = {"dtype": "F32", "shape": shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8 bytes
+    with replacing(packed) as temporary, temporary.open("wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for file in files.values():
+            out.write(np.load(file).astype("<f4").tobytes())
 
 
 class _Ranges(io.RawIOBase):

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -246,3 +247,9 @@ def check_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]
 
 def _first(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def digest(folder: Path) -> str:
+    """16 hexadecimal digits that change with the weights in `folder`."""
+    with (folder / _WEIGHTS).open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()

@@ -11,6 +11,7 @@ WHAT = {
     "frames": "take videos apart into JPEG files",
     "pack": "pack the frames of videos, or folders of images, into one file for each",
     "flow": "find the optical flow of videos: TV-L1 or RAFT",
+    "features": "extract features of whole videos with a trained recognizer",
     "check": "decode a dataset to its end: which videos are bad?",
 }
 """Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""

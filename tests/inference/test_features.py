@@ -1,0 +1,256 @@
+"""Features of whole videos: clips where they should be, the same answers as clip by clip, outputs that go on."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+from kinema.data.crops import ViewCrops, crop_views
+from kinema.data.features import FeatureSource
+from kinema.data.rawframes import open_rawframes
+from kinema.data.sampling import Sampling
+from kinema.data.video import open_video
+from kinema.data.views import Views
+from kinema.errors import UserError
+from kinema.inference import features as module
+from kinema.inference.features import FeatureExtractor, FeatureOptions, clip_frames, extract_features, penultimate
+from kinema.inference.model_files import find_model, load_model, read_description, save_model
+from kinema.models import MODELS, TSNOptions, build
+from kinema.prepare.frames import FramesOptions, prepare_frames
+from kinema.storage import Direct
+from tests.data.drawn_videos import FRAMES, write_video
+from tests.models.test_recognizers import small_model
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        write_video(tmp_path / "videos" / f"{name}.mp4", times=range(FRAMES if name != "c" else 5))
+    return tmp_path / "videos"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_head_makes_the_logits_of_the_features(name: str) -> None:
+    model = small_model(name).eval()
+    clips = torch.randint(256, (3, 3, 8, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        features = penultimate(model, clips)
+        assert features.shape == (3, model.fc.in_features)
+        torch.testing.assert_close(model.fc(features), model(clips), rtol=1e-4, atol=1e-4)
+    assert not model.fc._forward_pre_hooks
+
+
+@given(st.integers(1, 300), st.integers(1, 12), st.integers(1, 5), st.integers(1, 4), st.booleans(), st.integers(1, 80))
+def test_clips_lie_around_their_middles(
+    num_frames: int, clip_len: int, interval: int, segments: int, joined: bool, window: int
+) -> None:
+    sampling = Sampling(clip_len=clip_len, frame_interval=interval, num_clips=segments, joined=joined)
+    centres = np.array([0.5, num_frames / 3, num_frames - 0.5])
+    expected = []
+    for centre in centres:
+        frames = []
+        for segment in range(segments if joined else 1):
+            middle = centre - window / 2 + (segment + 0.5) * window / segments if joined else centre
+            for step in range(clip_len):
+                frame = math.floor(middle - clip_len * interval / 2 + step * interval + 1e-9)
+                frames.append(min(max(frame, 0), num_frames - 1))
+        expected.append(frames)
+    found = clip_frames(sampling, centres + 1e-9, window=window, num_frames=num_frames)
+    assert found.tolist() == expected
+
+
+def by_hand(run: Path, video: Path, centres: list[float], window: int) -> np.ndarray:
+    """Each clip decoded, cropped and judged alone: probabilities (clips, classes)."""
+    model, description = load_model(run)
+    reader, segments = open_video(str(video)), description.test_views.sampling.num_clips
+    crops = replace(description.test_views.crops, crops="center")
+    rows = []
+    for centre in centres:
+        middles = [centre - window / 2 + (k + 0.5) * window / segments for k in range(segments)]
+        frames = [min(max(math.floor(middle - 0.5), 0), len(reader) - 1) for middle in middles]
+        clip = crop_views(reader.frames(frames)[None], crops).transpose(1, 2)
+        with torch.inference_mode():
+            rows.append(model(clip)[0].softmax(0).numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("at_once", [8, 20, 10**6])
+def test_the_same_as_clip_by_clip_however_many_at_a_time(
+    tiny_run: Path, videos: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FRAMES_AT_ONCE", at_once)
+    by_stride = FeatureExtractor(tiny_run, FeatureOptions(layer="scores", stride=7, window=20))
+    found = by_stride.extract(str(videos / "a.mp4"))
+    assert (found.frames, found.fps, found.duration, found.stride) == (FRAMES, 25, FRAMES / 25, 7)
+    expected = by_hand(tiny_run, videos / "a.mp4", [7 * (t + 0.5) for t in range(9)], 20)
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+
+    in_parts = FeatureExtractor(tiny_run, FeatureOptions(layer="scores", parts=13))
+    found = in_parts.extract(str(videos / "c.mp4"))
+    assert found.stride == 5 / 13
+    expected = by_hand(tiny_run, videos / "c.mp4", [5 / 13 * (t + 0.5) for t in range(13)], 32)
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+
+
+def test_a_video_shorter_than_a_stride_has_one_row(tiny_run: Path, videos: Path) -> None:
+    found = FeatureExtractor(tiny_run, FeatureOptions(stride=100)).extract(str(videos / "c.mp4"))
+    assert len(found.values) == 1
+
+
+def test_few_decoded_frames_are_in_memory(tiny_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = FeatureOptions(stride=1)
+    expected = FeatureExtractor(tiny_run, options).extract(str(videos / "a.mp4")).values
+    monkeypatch.setattr(module, "_DECODED_BYTES", 20 * 64 * 48 * 3)
+    asked: list[int] = []
+    frames = type(open_video(str(videos / "a.mp4"))).frames
+    monkeypatch.setattr(
+        type(open_video(str(videos / "a.mp4"))),
+        "frames",
+        lambda reader, indices: asked.append(len(indices)) or frames(reader, indices),
+    )
+    np.testing.assert_allclose(
+        FeatureExtractor(tiny_run, options).extract(str(videos / "a.mp4")).values, expected, atol=1e-5
+    )
+    assert len(asked) == 1 + FRAMES / 2
+    assert max(asked) <= 20
+
+
+def test_every_format_holds_the_same(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    width = load_model(tiny_run)[0].fc.in_features
+    places = {"npy": tmp_path / "npy", "csv": tmp_path / "csv", "packed": tmp_path / "packed"}
+    for format_, place in places.items():
+        summary = extract_features(tiny_run, [videos], place, FeatureOptions(), format=format_, workers=1)  # type: ignore[arg-type]
+        assert (summary.done, summary.kept, summary.exit_code) == (3, 0, 0)
+    places["safetensors"] = places["packed"] / "features.safetensors"
+    read = {
+        name: FeatureSource(str(place), storage=Direct(), parts=None, channels=width) for name, place in places.items()
+    }
+    for name, source in read.items():
+        assert set(source.videos) == {"a", "b", "c"}, name
+        for video in "abc":
+            assert torch.equal(source.read(video), read["npy"].read(video)), name
+    assert load_file(places["safetensors"])["a"].shape == (4, width)
+    record = json.loads((places["csv"] / "a.json").read_text())
+    assert record == {"frames": 60, "fps": 25, "duration": 2.4, "stride": 16, "rows": 4, "channels": width}
+
+
+def test_it_goes_on_and_lists_what_failed(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (videos / "bad.mp4").write_bytes(b"no video")
+    summary = extract_features(tiny_run, [videos], output, FeatureOptions(), workers=2)
+    assert (summary.done, summary.exit_code) == (3, 1)
+    assert "bad.mp4" in (output / "failures.csv").read_text()
+    assert sorted(path.name for path in output.glob("*.npy")) == ["a.npy", "b.npy", "c.npy"]
+    times = {path: path.stat().st_mtime_ns for path in output.glob("*.npy")}
+    (output / "b.npy").unlink()
+    (videos / "bad.mp4").unlink()
+    summary = extract_features(tiny_run, [videos], output, FeatureOptions(), workers=1)
+    assert (summary.done, summary.kept) == (1, 2)
+    assert [path.name for path in times if path.stat().st_mtime_ns != times[path]] == ["b.npy"]
+    with pytest.raises(UserError, match=r"features.json: what is in this folder was made with stride 16 \(now 8\)"):
+        extract_features(tiny_run, [videos], output, FeatureOptions(stride=8), workers=1)
+
+
+def test_names_must_differ(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    (videos / "more").mkdir()
+    write_video(videos / "more" / "a.mp4", times=range(5))
+    with pytest.raises(UserError, match=r"would both become '.*a.npy'"):
+        extract_features(tiny_run, [videos], tmp_path / "out", FeatureOptions())
+
+
+def test_other_weights_are_not_taken_for_the_same(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    model, description = load_model(tiny_run)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_model(folder, model.state_dict(), description)
+    extract_features(folder, [videos / "c.mp4"], tmp_path / "out", FeatureOptions(), workers=1)
+    save_model(folder, {name: weight * 2 for name, weight in model.state_dict().items()}, description)
+    with pytest.raises(UserError, match="made with weights"):
+        extract_features(folder, [videos / "c.mp4"], tmp_path / "out", FeatureOptions(), workers=1)
+    extract_features(folder, [videos / "c.mp4"], tmp_path / "other", FeatureOptions(), workers=1)
+    assert not np.allclose(np.load(tmp_path / "out" / "c.npy"), np.load(tmp_path / "other" / "c.npy"))
+
+
+def test_folders_of_images_and_of_flow(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0, quality=100), workers=1)
+    options = FeatureOptions(layer="scores", source="rawframes", fps=25)
+    extract_features(tiny_run, [tmp_path / "frames"], tmp_path / "out", options, workers=1)
+    from_video = FeatureExtractor(tiny_run, FeatureOptions(layer="scores")).extract(str(videos / "a.mp4"))
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "a.npy"), from_video.values, atol=0.02)
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["duration"] == 2.4
+    assert len(open_rawframes(str(tmp_path / "frames" / "a"))) == FRAMES
+
+
+def test_a_flow_model_reads_flow(tiny_run: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    description = read_description(find_model(tiny_run))
+    views = Views(
+        sampling=Sampling(clip_len=5, num_clips=3, joined=True), crops=ViewCrops(short_side=32, size=32, crops="ten")
+    )
+    options = TSNOptions(num_classes=4, depth=18, width=8, flow_fields=5, pretrained="none")
+    described = replace(
+        description, model=options, test_views=views, classes=tuple("abcd"),
+        data=replace(description.data, source="flow"),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", build(options).state_dict(), described)
+    (tmp_path / "flow" / "v").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(1, 31):
+        for axis in "xy":
+            pixels = rng.integers(0, 256, (40, 48), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "flow" / "v" / f"flow_{axis}_{number:05}.png")
+    extract_features(
+        tmp_path / "model", [tmp_path / "flow"], tmp_path / "out", FeatureOptions(layer="logits", parts=10), workers=1
+    )
+    assert np.load(tmp_path / "out" / "v.npy").shape == (10, 4)
+    with pytest.raises(UserError, match="--source video: the model was trained on flow"):
+        FeatureExtractor(tmp_path / "model", FeatureOptions(source="video"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": 0}, "--stride: found 0, must be at least 1"),
+        ({"parts": -1}, "--parts: found -1, must be at least 0"),
+        ({"source": "flow"}, "--source flow: the model was trained on video"),
+    ],
+)
+def test_faulty_options(options: dict[str, object], message: str, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        extract_features(tiny_run, [tmp_path], tmp_path / "out", FeatureOptions(**options))  # type: ignore[arg-type]
+
+
+def test_the_command(tiny_run: Path, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from kinema.cli import main
+
+    output = tmp_path / "out"
+    command = ["prepare", "features", str(tiny_run), str(videos), "--output", str(output), "--parts", "10"]
+    assert main([*command, "--format", "csv", "--layer", "scores", "--workers", "1"]) == 0
+    rows = np.loadtxt(output / "a.csv", delimiter=",", skiprows=1)
+    assert rows.shape == (10, 8)
+    np.testing.assert_allclose(rows.sum(1), 1, atol=1e-5)
+    assert main(["prepare", "features", str(tmp_path / "none"), str(videos), "--output", str(output)]) == 2
+    assert main(["prepare", "features", str(tiny_run), str(tmp_path / "none"), "--output", str(output)]) == 2
+    assert f"no file or folder '{tmp_path / 'none'}'" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_on_a_cluster(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    extract_features(tiny_run, [videos], tmp_path / "here", FeatureOptions(), workers=1)
+    summary = extract_features(tiny_run, [videos], tmp_path / "there", FeatureOptions(), workers=2, cluster="local")
+    assert (summary.done, summary.exit_code) == (3, 0)
+    for name in "abc":
+        one, other = (np.load(tmp_path / place / f"{name}.npy") for place in ("here", "there"))
+        np.testing.assert_allclose(one, other, atol=1e-5)
