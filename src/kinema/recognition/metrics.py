@@ -1,5 +1,6 @@
 """How good scores of videos are: metrics over all processes of a distributed run."""
 
+import math
 import warnings
 from typing import Protocol
 
@@ -55,17 +56,19 @@ class SingleLabelMetrics:
         mean_class is the mean over the classes that occur of the fraction of their videos that are recognised. The
         matrix (classes, classes) int64 counts videos by true (row) and predicted class (column).
         """
-        confusion = self._confusion.compute()
+        confusion = self._confusion.compute().cpu()
         of_class = confusion.sum(1)
         right = confusion.diagonal()
         occurs = of_class > 0
+        videos = of_class.sum()
+        top5 = (self._top5.compute().cpu().double() * videos).round()  # a count: torchmetrics divides in float32
         metrics = {
-            "top1": (right.sum() / of_class.sum()).item(),
-            "top5": float(self._top5.compute()),
-            "mean_class": (right[occurs] / of_class[occurs]).mean().item(),
-            "videos": int(of_class.sum()),
+            "top1": (right.sum().double() / videos).item(),
+            "top5": (top5 / videos).item(),
+            "mean_class": (right[occurs].double() / of_class[occurs]).mean().item(),
+            "videos": int(videos),
         }
-        return metrics, confusion.cpu()
+        return metrics, confusion
 
 
 class MultiLabelMetrics:
@@ -91,12 +94,14 @@ class MultiLabelMetrics:
         where no class occurs. top1 is the fraction of videos whose highest score is that of one of their classes.
         """
         right, videos, of_class = self._counts.compute()
+        if not videos:  # which torchmetrics does not take
+            return {"mAP": math.nan, "top1": math.nan, "videos": 0}, None
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No positive samples")  # such classes are left out below
             precision = self._precision.compute()
         return {
             "mAP": float(precision[of_class > 0].mean()),
-            "top1": float(right / videos),
+            "top1": float(right.double() / videos),
             "videos": int(videos),
         }, None
 
