@@ -2,8 +2,9 @@
 
     python benchmarks/step_times.py [RECIPE …] [--batch-size 2] [--precisions fp32 bf16] [--threads 2]
 
-By default the recipes of the benchmark and what they are derived from, one for each network and clip. `kinema benchmark
-train` measures the same in a whole run, with its data.
+Seconds of CPU are those of all threads together: they say on a busy machine what a step costs, where OMP_WAIT_POLICY is
+passive. By default the recipes of the benchmark and what they are derived from, one for each network and clip.
+`kinema benchmark train` measures the same in a whole run, with its data.
 """
 
 import argparse
@@ -41,36 +42,36 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps of which the median is taken")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| recipe | clip |", *(f"{precision}, s |" for precision in options.precisions))
-    print("|---|---|" + "---|" * len(options.precisions))
+    print("| recipe | clip |", *(f"{precision}, s | of CPU |" for precision in options.precisions))
+    print("|---|---|" + "---|---|" * len(options.precisions))
     for name in options.recipes:
         config = config_of(name)
         frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
-        seconds = [
-            statistics.median(step_times(config, precision, options)[options.skip :])
-            for precision in options.precisions
-        ]
-        print(f"| {name} | {frames}×{size}² |", *(f"{each:.2f} |" for each in seconds), flush=True)
+        print(f"| {name} | {frames}×{size}² |", end="")
+        for precision in options.precisions:
+            seconds, cpu = map(statistics.median, zip(*step_times(config, precision, options), strict=True))
+            print(f" {seconds:.2f} | {cpu:.2f} |", end="", flush=True)
+        print()
 
 
-def step_times(config: Config, precision: str, options: argparse.Namespace) -> list[float]:
-    """Seconds of each of the first steps."""
+def step_times(config: Config, precision: str, options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Seconds of each step that counts, and seconds of CPU of all threads together."""
     runtime, device = RuntimeOptions(device="cpu", precision=precision), torch.device("cpu")  # type: ignore[arg-type]
     model = place(build_model(config.recipe), device, runtime).train()
     optimizer = make_optimizer(model, config.optim, total_batch=options.batch_size)
     frames, size, count = config.train_clip.sampling.frames, config.train_clip.crop.size, options.batch_size
     clips = torch.randint(0, 256, (count, 1, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 3)
     batch = Batch(clips=clips, labels=torch.arange(count), indices=torch.arange(count), bad=())
-    seconds = []
+    times = []
     for _ in range(options.skip + options.steps):
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         with autocast(device, runtime):
             loss, _ = training_loss(model, batch, config.task)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        seconds.append(time.perf_counter() - started)
-    return seconds
+        times.append((time.perf_counter() - started, time.process_time() - cpu))
+    return times[options.skip :]
 
 
 if __name__ == "__main__":
