@@ -15,6 +15,7 @@ COMMANDS = {
     "submit": "train a model on a Slurm cluster",
     "test": "test a model on labelled videos",
     "predict": "say what happens in videos",
+    "localize": "say what happens when in long videos",
     "evaluate": "measure results of any tool: recognition, proposals, detection",
     "convert": "take over another tool's weights, or give it Kinema's",
     "prepare": "make datasets ready",

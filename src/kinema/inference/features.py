@@ -133,6 +133,14 @@ class FeatureExtractor:
         fps = reader.fps or options.fps or None
         return VideoFeatures(values=values.numpy(), frames=frames, fps=fps, stride=stride)
 
+    @torch.inference_mode()
+    def scores_of(self, features: Singles) -> Singles:
+        """Class probabilities (T, classes) that the model's last layer makes of features (T, C)."""
+        with autocast(self._device, self._runtime):
+            logits = self._model.fc(torch.from_numpy(features).to(self._device)).float()
+        scores: Singles = logits.softmax(-1).cpu().numpy()
+        return scores
+
     def _clips(self, reader: FrameReader, places: NDArray[np.int64]) -> Iterator[Tensor]:
         """Clips (n, T, C, H, W) uint8 at frames (N, T), cropped, as many at a time as memory allows."""
         of_one = reader.frames([int(places[0, 0])]).nbytes * places.shape[1]

@@ -209,9 +209,10 @@ _KINDS: dict[str, dict[str, Any]] = {
 """What stands in `model.json`, by architecture; recognizers have the first."""
 
 
-def weights_file(folder: Path) -> Path:
-    """Where the weights of a model's folder are."""
-    return folder / _WEIGHTS
+def digest(folder: Path) -> str:
+    """16 hexadecimal digits that change with the weights in `folder`."""
+    with (folder / _WEIGHTS).open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -247,9 +248,3 @@ def check_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]
 
 def _first(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def digest(folder: Path) -> str:
-    """16 hexadecimal digits that change with the weights in `folder`."""
-    with (folder / _WEIGHTS).open("rb") as file:
-        return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()

@@ -35,7 +35,7 @@ class Described:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What candidates were made from: the SHA-256 of TEM's weights, and the options."""
+    """What candidates were made from: a digest of TEM's weights, and the options."""
 
     tem: str
     options: CandidateOptions

@@ -1,6 +1,5 @@
 """BSN in its stages: TEM learns where actions start and end, candidates are generated, PEM learns to judge them."""
 
-import hashlib
 import logging
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
 from kinema.inference.localizing import feature_batches
-from kinema.inference.model_files import find_model, load_localizer, weights_file
+from kinema.inference.model_files import digest, find_model, load_localizer
 from kinema.inference.runtime import autocast, place
 from kinema.localization.data import FeatureData, ProposalData, open_source
 from kinema.localization.pgm import CandidateOptions, describe, generate, match
@@ -105,7 +104,7 @@ def generate_candidates(config: PGMConfig, *, work_dir: Path, resume: bool) -> d
         data = described.data
         if not isinstance(tem, TEM) or not isinstance(data, FeatureData):
             raise UserError(f"{config.tem} is no TEM, but a {type(tem).__name__}")
-        origin = Origin(tem=_digest(weights_file(find_model(Path(config.tem)))), options=config.candidates)
+        origin = Origin(tem=digest(find_model(Path(config.tem))), options=config.candidates)
         process.first_does(lambda: _claim(work_dir, origin, config, resume=resume))
         place(tem, process.device, config.runtime)
         subsets = [subset for subset in (data.train_subset, data.val_subset) if subset]
@@ -125,11 +124,6 @@ def _claim(work_dir: Path, origin: Origin, config: PGMConfig, *, resume: bool) -
         raise UserError(f"the candidates in {work_dir} are of another TEM or other options: choose another --work-dir")
     write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
     write_origin(work_dir, origin)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _generate(tem: TEM, videos: Videos, data: FeatureData, config: PGMConfig, folder: Path, process: Process) -> int:

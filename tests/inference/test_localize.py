@@ -1,0 +1,149 @@
+"""From raw videos to segments with labels, in one command."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from kinema.cli import main
+from kinema.data.video import open_video
+from kinema.inference.features import FeatureExtractor, FeatureOptions, extract_features
+from kinema.inference.localize import LocalizeOptions, VideoLocalizer
+from kinema.inference.model_files import find_model
+from kinema.localization.labelling import Detections
+from kinema.recipes import config_of
+from kinema.training import train
+
+SMALL = {
+    "data.workers": "0",
+    "data.batch_size": "2",
+    "data.parts": "20",
+    "training.log_every": "1",
+}
+BMN = {
+    "model.parts": "20",
+    "model.samples": "4",
+    "model.hidden_1d": "16",
+    "model.hidden_3d": "16",
+    "schedule.epochs": "2",
+}
+
+
+@pytest.fixture(scope="module")
+def long_videos(sample: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four videos of three clips each, their features and a ground truth."""
+    folder = tmp_path_factory.mktemp("long")
+    clips = sorted((sample / "train").glob("*/*.mp4"))
+    database = {}
+    for number in range(4):
+        name, parts = f"long_{number}", clips[number :: len(clips) // 3][:3]
+        lengths = write_joined(folder / "videos" / f"{name}.mp4", parts)
+        start, end = lengths[0] / 10, (lengths[0] + lengths[1]) / 10
+        database[name] = {
+            "subset": "validation" if number == 3 else "training",
+            "duration": sum(lengths) / 10,
+            "annotations": [{"label": parts[1].parent.name, "segment": [start, end]}],
+        }
+    (folder / "truth.json").write_text(json.dumps({"database": database}))
+    extract_features(tiny_run, [folder / "videos"], folder / "features", FeatureOptions(stride=2), workers=1)
+    return folder
+
+
+def write_joined(path: Path, clips: list[Path]) -> list[int]:
+    """Write clips one after the other at 10 frames/s; returns their numbers of frames."""
+    path.parent.mkdir(exist_ok=True)
+    parts = [(video := open_video(str(clip))).frames(range(len(video))).numpy() for clip in clips]
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", 10)
+        stream.height, stream.width = parts[0].shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in np.concatenate(parts):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        file.mux(stream.encode(None))
+    return [len(part) for part in parts]
+
+
+@pytest.fixture(scope="module", params=["bmn", "bsn"])
+def localizer(request: pytest.FixtureRequest, long_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    channels = str(np.load(next((long_videos / "features").glob("*.npy"))).shape[1])
+    places = {"data.ground_truth": str(long_videos / "truth.json"), "data.features": str(long_videos / "features")}
+    if request.param == "bmn":
+        own = {**BMN, "model.feature_channels": channels, "schedule.milestones": "1"}
+    else:
+        own = {"tem.model.feature_channels": channels}
+        for stage in ("tem", "pem"):
+            own |= {f"{stage}.schedule.epochs": "2", f"{stage}.schedule.milestones": "1"}
+    work_dir = tmp_path_factory.mktemp(request.param)
+    own = {key: value for key, value in own.items() if request.param == "bmn" or key != "training.log_every"}
+    values = {
+        **{k: v for k, v in SMALL.items() if request.param == "bmn" or not k.startswith("training")},
+        **places,
+        **own,
+    }
+    train(config_of(f"{request.param}_64x50_small_feature", values), work_dir=work_dir)
+    return work_dir
+
+
+def test_one_command_from_a_video_to_segments(
+    localizer: Path, long_videos: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = long_videos / "videos" / "long_3.mp4"
+    plot, output = tmp_path / "timeline.png", tmp_path / "results.json"
+    arguments = [str(localizer), str(video), "--plot", str(plot), "--output", str(output), "--most", "5", "--json"]
+    assert main(["localize", *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(output.read_text())
+    (instances,) = found["results"].values()
+    assert list(found["results"]) == ["long_3"]
+    assert 0 < len(instances) <= 5
+    seconds = json.loads((long_videos / "truth.json").read_text())["database"]["long_3"]["duration"]
+    classes = json.loads((find_model(tiny_run) / "model.json").read_text())["classes"]
+    for instance in instances:
+        start, end = instance["segment"]
+        assert 0 <= start < end <= seconds + 1e-6
+        assert instance["label"] in classes
+    scores = [instance["score"] for instance in instances]
+    assert scores == sorted(scores, reverse=True)
+    with Image.open(plot) as picture:
+        assert picture.width > 1000
+    evaluated = ["evaluate", "proposals", "--ground-truth", str(long_videos / "truth.json"), "--results", str(output)]
+    assert main([*evaluated, "--json"]) == 0
+    assert 0 <= json.loads(capsys.readouterr().out)["AUC"] <= 1
+
+
+def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_videos: Path, tiny_run: Path) -> None:
+    video = str(long_videos / "videos" / "long_0.mp4")
+    options = LocalizeOptions(top_classes=3, most=30)
+    found = VideoLocalizer(localizer, options).localize(video)
+    assert isinstance(found.found, Detections)
+    plain = VideoLocalizer(localizer, LocalizeOptions(labels="none", most=1000)).localize(video).found
+    rows = FeatureExtractor(tiny_run, FeatureOptions(stride=2, layer="scores")).extract(video).values.astype(float)
+    for segment, score, label in zip(found.found.segments, found.found.scores, found.found.labels, strict=True):
+        first, last = segment / found.seconds * len(rows)
+        seen = [row for number, row in enumerate(rows) if number + 1 > first + 1e-9 and number < last - 1e-9]
+        mean = np.mean(seen, axis=0)
+        assert label in np.argsort(-mean)[:3]
+        own = plain.scores[np.argmin(np.abs(plain.segments - segment).sum(axis=1))]
+        assert score == pytest.approx(own * mean[label], rel=1e-4)
+
+
+def test_faults(
+    localizer: Path, long_videos: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = str(long_videos / "videos" / "long_0.mp4")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    for arguments, said in (
+        ([str(localizer)], "which videos?"),
+        ([str(tiny_run), video], "tells what happens in a clip"),
+        ([str(localizer), video, "--features", str(tmp_path)], "would say how the localizer's features are made"),
+        ([str(localizer), str(tmp_path / "none.mp4")], "no such video"),
+        ([str(localizer), str(broken)], "broken.mp4"),
+        ([str(localizer), video, "--most", "0"], "at least 1"),
+        ([str(localizer), video, video.replace("_0", "_1"), "--plot", str(tmp_path / "a.png")], "name a folder"),
+    ):
+        assert main(["localize", *arguments]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
