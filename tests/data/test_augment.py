@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from kinema.data.augment import Augment, augment
-from kinema.data.crops import MultiScaleCrop, TrainCrop, crop_train
+from kinema.data.crops import MultiScaleCrop, TrainCrop
+from tests.data.test_crops import clip_of
 
 CHANGES = [
     Augment(rand_augment=2),
@@ -74,7 +75,7 @@ def test_mirrored_flow_points_the_other_way() -> None:
     flow = torch.randint(0, 256, (1, 3, 40, 40, 2), dtype=torch.uint8)
     draws = np.random.default_rng(0)
     whole = TrainCrop(box=MultiScaleCrop(scales=(1.0,)), size=40, flip=1.0)
-    clip, flipped = crop_train(flow, whole, draws)
+    clip, flipped = clip_of(flow[0], whole, draws)
     assert flipped
     assert torch.equal(clip[0, :, 0], 255 - flow[0, ..., 0].flip(-1))
     assert torch.equal(clip[0, :, 1], flow[0, ..., 1].flip(-1))

@@ -1,20 +1,25 @@
 """Crops against plain slicing and resizing."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as F
 
 from kinema.data.crops import (
     MultiScaleCrop,
     RandomResizedCrop,
     TrainCrop,
     ViewCrops,
-    crop_train,
     crop_views,
     view_boxes,
 )
+from kinema.data.sampling import Sampling, sample_train
+from kinema.data.views import TrainClip, read_train_clip
+from kinema.errors import MediaError
 
 sizes = st.integers(16, 400)
 boxes = st.sampled_from(
@@ -99,6 +104,69 @@ def test_views_show_the_pixels_of_their_boxes() -> None:
         assert torch.equal(pixels[10 + 2 * number : 12 + 2 * number], part.flip(-2))
 
 
+class Still:
+    """Frames at hand, as a video."""
+
+    path, fps = "still", None
+
+    def __init__(self, frames: torch.Tensor) -> None:
+        self.pixels, self.calls = frames, list[list[int]]()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+        self.calls.append([*indices])
+        return self.pixels[[*indices]]
+
+
+def clip_of(frames: torch.Tensor, crop: TrainCrop, rng: np.random.Generator) -> tuple[torch.Tensor, bool]:
+    return read_train_clip(Still(frames), TrainClip(sampling=Sampling(clip_len=len(frames)), crop=crop), rng)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    length=st.integers(1, 60),
+    clip_len=st.integers(1, 20),
+    interval=st.integers(1, 4),
+    num_clips=st.integers(1, 3),
+    joined=st.booleans(),
+    repeats=st.integers(1, 3),
+    seed=st.integers(0, 2**32),
+)
+def test_a_clip_read_in_parts_is_that_cut_from_all_its_frames(
+    length: int, clip_len: int, interval: int, num_clips: int, joined: bool, repeats: int, seed: int
+) -> None:
+    """Also where it goes round the end of the video, and frames come twice; each frame is read once, in order."""
+    video = Still(torch.randint(256, (length, 30, 44, 3), dtype=torch.uint8))
+    sampling = Sampling(clip_len=clip_len, frame_interval=interval, num_clips=num_clips, joined=joined)
+    crop = TrainCrop(box=MultiScaleCrop(), size=20)
+    clips, flipped = read_train_clip(
+        video, TrainClip(sampling=sampling, crop=crop, repeats=repeats), np.random.default_rng(seed)
+    )
+    rng = np.random.default_rng(seed)
+    places = [sample_train(sampling, length, rng) for _ in range(repeats)]
+    for place, part in zip(places, clips.split(len(places[0])), strict=True):
+        box, mirror = crop.box.draw(30, 44, rng), rng.random() < 0.5
+        images = video.pixels[torch.from_numpy(place)].movedim(-1, -3).flatten(0, 1)
+        expected = F.resized_crop(images, *box, size=[20, 20], antialias=True).unflatten(0, place.shape)
+        assert torch.equal(part, expected.flip(-1) if mirror else expected)
+    assert flipped == mirror
+    assert clips.movedim(2, -1).is_contiguous()
+    read = [index for call in video.calls for index in call]
+    assert read == sorted({int(index) for place in places for index in place.ravel()})
+
+
+def test_frames_of_another_size_are_no_clip() -> None:
+    class Growing(Still):
+        def frames(self, indices: Sequence[int]) -> torch.Tensor:
+            return torch.zeros((len(indices), 30, 44 if indices[0] < 10 else 46, 3), dtype=torch.uint8)
+
+    clip = TrainClip(sampling=Sampling(clip_len=30), crop=TrainCrop(box=MultiScaleCrop(), size=20))
+    with pytest.raises(MediaError, match=r"frame \d+ is of another size than frame 0"):
+        read_train_clip(Growing(torch.zeros(30, 1)), clip, np.random.default_rng(0))
+
+
 def test_a_training_crop_is_one_box_for_all_frames_flipped_as_often_as_asked() -> None:
     frame = torch.arange(40 * 60 * 3, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 40, 60, 3)
     frames = frame.expand(1, 4, 40, 60, 3)
@@ -106,7 +174,7 @@ def test_a_training_crop_is_one_box_for_all_frames_flipped_as_often_as_asked() -
     rng = np.random.default_rng(0)
     flipped = 0
     for _ in range(400):
-        clip = crop_train(frames, crop, rng)[0].movedim(-3, -1)
+        clip = clip_of(frames[0], crop, rng)[0].movedim(-3, -1)
         assert torch.equal(clip, clip[:, :1].expand_as(clip))
         lefts = [left for left in (0, 10, 20) if torch.equal(clip[0, 0], frame[0, 0, :, left : left + 40])]
         mirrored = [left for left in (0, 10, 20) if torch.equal(clip[0, 0], frame[0, 0, :, left : left + 40].flip(1))]

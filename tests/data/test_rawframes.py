@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(indices=st.lists(st.integers(0, 11), min_size=1, max_size=20))
 @pytest.mark.parametrize("options", [{}, {"template": "img_{:05}.jpg"}, {"template": "img_{:05}.jpg", "count": 12}])
 def test_any_order_with_repeats(folder: Path, options: dict[str, str | int], indices: list[int]) -> None:

@@ -140,12 +140,12 @@ def test_readers_close_their_files(reader: Reader, name: str, tmp_path: Path) ->
 
 def test_name_of_the_reader() -> None:
     assert reader_in_use("pyav").startswith(f"PyAV {version('av')} (FFmpeg ")
-    assert reader_in_use("auto").startswith(("torchcodec ", "PyAV "))
+    assert reader_in_use("auto") == reader_in_use("pyav")
 
 
 @NEEDS_TORCHCODEC
-def test_torchcodec_is_preferred() -> None:
-    assert reader_in_use("auto").startswith(f"torchcodec {version('torchcodec')} (FFmpeg ")
+def test_name_of_torchcodec() -> None:
+    assert reader_in_use("torchcodec").startswith(f"torchcodec {version('torchcodec')} (FFmpeg ")
 
 
 NO_LIBRARIES = """
@@ -189,7 +189,6 @@ def test_without_the_libraries_of_torchcodec(library: str, reason: str, tmp_path
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     in_use, shape, *refusals = done.stdout.splitlines()
     assert in_use.startswith(f"PyAV {version('av')}")
-    assert reason in in_use
     assert shape == "(1, 48, 64, 3)"
     assert len(refusals) == 2
     for refusal in refusals:

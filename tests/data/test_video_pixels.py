@@ -117,8 +117,9 @@ def decoded_near(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
     return {index: images[min(index, last)] for index in {*images, *wanted}}
 
 
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("clip", CLIPS)
-def test_real_clips(shared: Path, clip: str) -> None:
+def test_real_clips(shared: Path, clip: str, reader: Reader) -> None:
     path = shared / "data" / "clips" / clip
     by_pyav = open_video(str(path), reader="pyav")
     length = len(by_pyav)
@@ -129,7 +130,7 @@ def test_real_clips(shared: Path, clip: str) -> None:
         distances = {near: np.abs(frame - image).mean() for near, image in sequential.items()}
         assert distances[index] == min(distances.values())
         assert distances[index] <= (4 if "10bits" in clip else 0.5)  # plain conversion places chroma otherwise
-    by_default = open_video(str(path))
-    assert len(by_default) == length
-    assert by_default.fps == pytest.approx(by_pyav.fps)
-    assert_alike(by_default.frames(wanted), frames)
+    other = open_video(str(path), reader=reader)
+    assert len(other) == length
+    assert other.fps == pytest.approx(by_pyav.fps)
+    assert_alike(other.frames(wanted), frames)

@@ -115,23 +115,17 @@ class ViewCrops:
             raise ValueError(f"size {self.size} must not be larger than short_side {self.short_side}")
 
 
-def crop_train(frames: Tensor, crop: TrainCrop, rng: np.random.Generator) -> tuple[Tensor, bool]:
-    """One random box of all frames, and whether it is flipped.
-
-    Frames (…, H, W, C) uint8 → (…, C, size, size) uint8 in channels-last memory; C is 3 for RGB, 2 for optical flow.
-    """
-    height, width = frames.shape[-3:-1]
-    clip = _cut(frames, crop.box.draw(height, width, rng), crop.size)
-    flipped = bool(rng.random() < crop.flip)
-    return (_mirror(clip) if flipped else clip).movedim(-1, -3), flipped
+def draw_train(crop: TrainCrop, height: int, width: int, rng: np.random.Generator) -> tuple[Box, bool]:
+    """A random box of frames of `height` × `width` pixels, and whether it is flipped."""
+    return crop.box.draw(height, width, rng), bool(rng.random() < crop.flip)
 
 
 def crop_views(frames: Tensor, crops: ViewCrops) -> Tensor:
     """Frames (V, T, H, W, C) uint8 → (crops · V, T, C, size, size) uint8 in channels-last memory."""
     height, width = frames.shape[-3:-1]
-    views = torch.cat([_cut(frames, box, crops.size) for box in view_boxes(height, width, crops)])
+    views = torch.cat([cut(frames, box, crops.size) for box in view_boxes(height, width, crops)])
     if crops.crops == "ten":
-        views = torch.cat([views, _mirror(views)])
+        views = torch.cat([views, mirrored(views)])
     return views.movedim(-1, -3)
 
 
@@ -152,16 +146,16 @@ def view_boxes(height: int, width: int, crops: ViewCrops) -> list[Box]:
             return [*corners, centre]
 
 
-def _cut(frames: Tensor, box: Box, size: int) -> Tensor:
+def cut(frames: Tensor, box: Box, size: int) -> Tensor:
     """(…, H, W, C) → (…, size, size, C): crop and resize in one step, channels staying where the decoder put them."""
     images = frames.flatten(0, -4).movedim(-1, -3)
-    cut = F.resized_crop(images, *box, size=[size, size], antialias=True)
-    return cut.movedim(-3, -1).contiguous().unflatten(0, frames.shape[:-3])
+    resized = F.resized_crop(images, *box, size=[size, size], antialias=True)
+    return resized.movedim(-3, -1).contiguous().unflatten(0, frames.shape[:-3])
 
 
-def _mirror(clip: Tensor) -> Tensor:
+def mirrored(clip: Tensor) -> Tensor:
     """Left becomes right in (…, H, W, C); what moved to the right, in flow's first channel, moves to the left."""
-    mirrored = clip.flip(-2)
+    flipped = clip.flip(-2)
     if clip.shape[-1] == 2:
-        mirrored[..., 0] = 255 - mirrored[..., 0]
-    return mirrored
+        flipped[..., 0] = 255 - flipped[..., 0]
+    return flipped

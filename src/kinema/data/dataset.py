@@ -54,7 +54,7 @@ class DataOptions:
     start: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
     """Number of the first frame in its name, for a template; auto: 0 where the first video has a frame 0, else 1."""
     reader: Literal["auto", "torchcodec", "pyav"] = "auto"
-    """Video decoder; auto: torchcodec where its FFmpeg libraries are found, else PyAV."""
+    """Video decoder; auto: PyAV, the quicker one on CPUs. Both give the same pixels."""
     batch_size: Annotated[int, Ge(1)] = 8
     """Training videos in a batch of one process."""
     val_batch_size: Annotated[int, Ge(1)] = 8
@@ -125,10 +125,15 @@ class VideoDataset(Dataset[Fetched]):
         label: Label = self.index.label(row) if self.index.label_offsets is None else self.index.label_set(row)
         if isinstance(self._views, Views):
             return read_views(video, self._views), label
-        # torchvision's random transforms draw from the global generator, which is given back as it was.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
+        # torchvision's random transforms draw from the global generator, which is given back as it was. Not by
+        # torch.manual_seed: that also asks for CUDA's seed, and keeps a stack trace of each call until CUDA is used.
+        generator = torch.default_generator
+        before = generator.get_state()
+        generator.manual_seed(int(rng.integers(2**63)))
+        try:
             clips, flipped = read_train_clip(video, self._views[clip], rng)
+        finally:
+            generator.set_state(before)
         return clips, self._views[clip].crop.flipped_label(label) if flipped else label
 
 

@@ -70,7 +70,7 @@ class FlowReader:
         check_indices(indices, len(self))
         return gather(indices, self._image, path=self.path, name=self._pairs[0].__getitem__)
 
-    def _image(self, index: int) -> Image:
+    def _image(self, index: int, _out: Image | None) -> Image:
         x, y = (read_image(self.path, index, names, self._storage, "GRAY") for names in self._pairs)
         if x.shape != y.shape:
             x_name, y_name = (names[index] for names in self._pairs)

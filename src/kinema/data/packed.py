@@ -138,7 +138,18 @@ class PackedReader:
         check_indices(indices, len(self))
         places = [index // self.header.every for index in indices]
         images = self._read(sorted(set(places)))
-        return gather(places, lambda place: self._image(place, images[place]), path=self.path, name=self._name)
+        return gather(
+            places, lambda place, out: self._image(place, images[place], out), path=self.path, name=self._name
+        )
+
+    def file(self, index: int) -> bytes:
+        """The image file of frame `index`.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        place = index // self.header.every
+        return self._read([place])[place]
 
     def _read(self, places: Sequence[int]) -> dict[int, bytes]:
         ranges = [(int(self._bounds[place]), int(self._bounds[place + 1])) for place in places]
@@ -147,10 +158,10 @@ class PackedReader:
         except OSError as error:
             raise MediaError(self.path, f"it cannot be read ({why(error)})") from None
 
-    def _image(self, place: int, data: bytes) -> Image:
+    def _image(self, place: int, data: bytes, out: Image | None) -> Image:
         if len(data) < self._bounds[place + 1] - self._bounds[place]:
             raise MediaError(self.path, f"it is cut off: {self._name(place)} is missing")
-        image = decode_image(data, "RGB", path=self.path, name=self._name(place))
+        image = decode_image(data, "RGB", path=self.path, name=self._name(place), out=out)
         expected = (self.header.height, self.header.width)
         if image.shape[:2] != expected:
             found = f"{image.shape[1]}x{image.shape[0]}"

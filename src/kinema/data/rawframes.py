@@ -64,8 +64,8 @@ class RawFramesReader:
         check_indices(indices, len(self))
         return gather(indices, self._image, path=self.path, name=self._names.__getitem__)
 
-    def _image(self, index: int) -> Image:
-        return read_image(self.path, index, self._names, self._storage, "RGB")
+    def _image(self, index: int, out: Image | None) -> Image:
+        return read_image(self.path, index, self._names, self._storage, "RGB", out=out)
 
     def file(self, index: int) -> bytes:
         """The file of frame `index`.
@@ -77,15 +77,16 @@ class RawFramesReader:
 
 
 def read_image(
-    folder: str, index: int, names: Sequence[str], storage: Storage, colours: Literal["RGB", "GRAY"]
-) -> Image:
+    folder: str, index: int, names: Sequence[str], storage: Storage, colours: Literal["RGB", "GRAY"],
+    out: Image | None = None,
+) -> Image:  # fmt: skip
     """Image `names[index]` of `folder`: (H, W, 3), or (H, W, 1) gray.
 
     Raises:
         MediaError: it is missing or damaged.
     """
     data = _read_file(folder, index, names, storage)
-    return decode_image(data, colours, path=folder, name=names[index])
+    return decode_image(data, colours, path=folder, name=names[index], out=out)
 
 
 def _read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
@@ -98,14 +99,16 @@ def _read_file(folder: str, index: int, names: Sequence[str], storage: Storage) 
         raise MediaError(folder, f"{name} cannot be read ({why(error)})") from None
 
 
-def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], *, path: str, name: str) -> Image:
-    """The image that a JPEG or PNG file holds: (H, W, 3), or (H, W, 1) gray.
+def decode_image(
+    data: bytes, colours: Literal["RGB", "GRAY"], *, path: str, name: str, out: Image | None = None
+) -> Image:
+    """The image that a JPEG or PNG file holds: (H, W, 3), or (H, W, 1) gray; in `out`, where that fits.
 
     Raises:
         MediaError: it is damaged; `path` is the video that it belongs to, `name` its own in the message.
     """
     try:
-        return _decode(data, colours)
+        return _decode(data, colours, out)
     except PIL.UnidentifiedImageError:
         raise MediaError(path, f"{name} is no image, or is damaged") from None
     except PIL.Image.DecompressionBombError:
@@ -114,12 +117,15 @@ def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], *, path: str, nam
         raise MediaError(path, f"{name} cannot be decoded ({error})") from None
 
 
-def _decode(data: bytes, colours: Literal["RGB", "GRAY"]) -> Image:
+def _decode(data: bytes, colours: Literal["RGB", "GRAY"], out: Image | None) -> Image:
     if data.startswith(b"\xff\xd8"):
-        jpeg: Image = simplejpeg.decode_jpeg(data, colours)
-        return jpeg
+        if out is None or simplejpeg.decode_jpeg_header(data)[:2] != out.shape[:2]:
+            image: Image = simplejpeg.decode_jpeg(data, colours)
+            return image
+        simplejpeg.decode_jpeg(data, colours, buffer=out)
+        return out
     with PIL.Image.open(io.BytesIO(data)) as other:
-        return np.atleast_3d(np.asarray(other.convert("RGB" if colours == "RGB" else "L")))
+        return np.atleast_3d(np.array(other.convert("RGB" if colours == "RGB" else "L")))
 
 
 def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> list[str]:

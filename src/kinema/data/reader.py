@@ -49,23 +49,29 @@ def check_indices(indices: Sequence[int], length: int) -> None:
 
 
 def gather(
-    indices: Sequence[int], image: Callable[[int], Image], *, path: str, name: Callable[[int], str]
+    indices: Sequence[int], image: Callable[[int, Image | None], Image], *, path: str, name: Callable[[int], str]
 ) -> torch.Tensor:
     """Frames `indices` as `(T, H, W, C) uint8`, from a function that is called once for each, in ascending order.
+
+    It is also given an array of the size of the first image, which it may fill and return instead of a new one.
 
     Raises:
         MediaError: One frame of the video `path` is of another size than the first; it is named by `name`.
     """
     distinct = sorted(set(indices))
-    first = image(distinct[0])
+    first = image(distinct[0], None)
+    if len(distinct) == 1:
+        frames = torch.from_numpy(np.ascontiguousarray(first))[None]
+        return frames if len(indices) == 1 else frames.expand(len(indices), -1, -1, -1).contiguous()
     images = np.empty((len(distinct), *first.shape), np.uint8)
     images[0] = first
     for place, index in enumerate(distinct[1:], start=1):
-        another = image(index)
+        another = image(index, images[place])
         if another.shape != first.shape:
             sizes = [f"{name(i)} is {a.shape[1]}x{a.shape[0]}" for i, a in ((index, another), (distinct[0], first))]
             raise MediaError(path, f"its frames differ in size: {' and '.join(sizes)}")
-        images[place] = another
+        if another.base is not images:
+            images[place] = another
     frames = torch.from_numpy(images)
     if list(indices) == distinct:
         return frames

@@ -95,7 +95,7 @@ class PyAVReader:
         self._frame: VideoFrame | None = None
         self._last = -1  # the index that self._frame answers
 
-    def _image(self, index: int) -> Image:
+    def _image(self, index: int, _out: Image | None) -> Image:
         """Frame `index` as (H, W, 3): decoded from where the decoder stands, unless a keyframe after that is nearer."""
         try:
             nearest = max(self.packets.keyframes_to(index), default=0)

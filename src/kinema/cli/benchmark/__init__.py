@@ -9,6 +9,7 @@ WHAT = {
     "model": "forward passes and training steps of a model alone: latency, throughput, memory",
     "compare": "training steps of the benchmark's models, beside other toolboxes in the same run",
     "suite": "all rows of the training-speed benchmark, and the page docs/benchmark.md",
+    "data": "the reading of training samples: samples/s of one core, beside the least that it could take",
     "log": "seconds per iteration out of training logs, of Kinema and of six other tools",
 }
 """Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
