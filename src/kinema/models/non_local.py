@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinema.models.convolution import Conv3d
+
 NonLocalKind = Literal["gaussian", "embedded_gaussian", "dot_product"]
 NonLocalForm = Literal["mmaction2", "pyslowfast"]
 
@@ -32,7 +34,7 @@ class NonLocal(nn.Module):
             self.phi = _projection(channels, channels // 2)
         self.g = _projection(channels, channels // 2)
         self.pool = nn.MaxPool3d((1, 2, 2))
-        self.out = nn.Conv3d(channels // 2, channels, 1, bias=form == "pyslowfast")
+        self.out = Conv3d(channels // 2, channels, 1, bias=form == "pyslowfast")
         self.norm = nn.BatchNorm3d(channels)
         nn.init.kaiming_normal_(self.out.weight, mode="fan_out", nonlinearity="relu")
         nn.init.constant_(self.norm.weight, 0)
@@ -56,7 +58,7 @@ class NonLocal(nn.Module):
 
 
 def _projection(channels: int, out_channels: int) -> nn.Conv3d:
-    conv = nn.Conv3d(channels, out_channels, 1)
+    conv = Conv3d(channels, out_channels, 1)
     nn.init.normal_(conv.weight, std=0.01)
     conv.bias = nn.Parameter(torch.zeros(out_channels))
     return conv

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Depth, FrozenStages
+from kinema.models.convolution import convolution
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet3d import ResNet3d, ResNet3dOptions, convolution
+from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 Convolutions = Literal["2+1d", "3d", "mixed"]
 Form = Literal["mmaction2", "torchvision"]

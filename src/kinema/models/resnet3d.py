@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.convolution import Size, convolution
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
 
-Size = tuple[int, int, int]
-"""Of a kernel or a stride: time, height, width."""
 Four = tuple[int, int, int, int]
 """One number for each stage."""
 Inflate = Literal["all", "alternate", "late", "early"]
@@ -229,14 +228,6 @@ _LAYOUTS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], Four]] = {
     101: (Bottleneck3d, (3, 4, 23, 3)),
     152: (Bottleneck3d, (3, 8, 36, 3)),
 }
-
-
-def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1)) -> nn.Conv3d:
-    """A 3D convolution without bias that keeps the size but for its stride, with Kaiming-normal weights."""
-    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
 
 
 def _projection(in_channels: int, out_channels: int, stride: Size) -> nn.Sequential | None:

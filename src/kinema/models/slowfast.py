@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.convolution import convolution
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet3d import ResNet3d, ResNet3dOptions, convolution
+from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 SlowFrames = Literal["every", "spread"]
 

@@ -1,0 +1,75 @@
+"""The short ways of 3D convolutions lead where `nn.Conv3d` does."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from kinema.models.convolution import Conv3d
+
+
+def clips(channels: int, frames: int, *, channels_last: bool, dtype: torch.dtype = torch.float64) -> Tensor:
+    values = torch.randn(2, channels, frames, 6, 5, dtype=dtype)
+    memory = torch.channels_last_3d if channels_last else torch.contiguous_format
+    return values.contiguous(memory_format=memory).requires_grad_()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    kernel=st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3]), st.sampled_from([1, 3])),
+    stride=st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2]), st.sampled_from([1, 2])),
+    frames=st.integers(1, 20),
+    channels_last=st.booleans(),
+    bias=st.booleans(),
+)
+def test_values_and_gradients_are_those_of_torch(
+    kernel: tuple[int, int, int], stride: tuple[int, int, int], frames: int, channels_last: bool, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    padding = tuple(size // 2 for size in kernel)
+    conv = Conv3d(3, 4, kernel, stride=stride, padding=padding, bias=bias).double()
+    mine, plain = (clips(3, frames, channels_last=channels_last) for _ in range(2))
+    plain.data.copy_(mine.data)
+
+    found = conv(mine)
+    expected = F.conv3d(plain, conv.weight, conv.bias, stride, padding)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    gradients = torch.autograd.grad((found * weights).sum(), [mine, *conv.parameters()])
+    torch.testing.assert_close(
+        gradients, torch.autograd.grad((expected * weights).sum(), [plain, *conv.parameters()])
+    )
+
+
+def test_its_weights_are_those_of_torch() -> None:
+    theirs, mine = nn.Conv3d(3, 4, (1, 3, 3)), Conv3d(3, 4, (1, 3, 3))
+    mine.load_state_dict(theirs.state_dict())
+    x = clips(3, 2, channels_last=True, dtype=torch.float32)
+    torch.testing.assert_close(mine(x), theirs(x))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(("kernel", "stride"), [((1, 3, 3), (1, 2, 2)), ((1, 1, 1), (1, 1, 1)), ((3, 1, 1), (8, 1, 1))])
+def test_the_memory_layout_stays(kernel: tuple[int, ...], stride: tuple[int, ...], channels_last: bool) -> None:
+    conv = Conv3d(8, 16, kernel, stride=stride, padding=tuple(size // 2 for size in kernel))
+    if channels_last:
+        conv = conv.to(memory_format=torch.channels_last_3d)
+    found = conv(clips(8, 16, channels_last=channels_last, dtype=torch.float32))
+    if channels_last:
+        assert found.movedim(1, -1).is_contiguous()
+    found.sum().backward()
+    assert conv.weight.grad is not None
+    assert conv.weight.grad.stride() == conv.weight.stride()  # fused optimizers walk through both side by side
+
+
+def test_frames_that_a_stride_skips_harm_no_memory_in_bfloat16() -> None:
+    """oneDNN 3.12 ends the process, sooner or later, when it is to skip them by itself."""
+    conv = Conv3d(128, 256, (5, 1, 1), stride=(8, 1, 1), padding=(2, 0, 0), bias=False)
+    conv = conv.to(torch.bfloat16, memory_format=torch.channels_last_3d)
+    x = torch.randn(2, 32, 14, 14, 128, dtype=torch.bfloat16).movedim(-1, 1).requires_grad_()
+    for _ in range(5):
+        conv(x).sum().backward()
+    exact = F.conv3d(x.detach().double(), conv.weight.double(), None, (8, 1, 1), (2, 0, 0))
+    torch.testing.assert_close(conv(x).double(), exact, rtol=0.02, atol=0.02)
