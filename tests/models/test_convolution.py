@@ -38,9 +38,7 @@ def test_values_and_gradients_are_those_of_torch(
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
     gradients = torch.autograd.grad((found * weights).sum(), [mine, *conv.parameters()])
-    torch.testing.assert_close(
-        gradients, torch.autograd.grad((expected * weights).sum(), [plain, *conv.parameters()])
-    )
+    torch.testing.assert_close(gradients, torch.autograd.grad((expected * weights).sum(), [plain, *conv.parameters()]))
 
 
 def test_its_weights_are_those_of_torch() -> None:

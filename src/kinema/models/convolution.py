@@ -22,12 +22,11 @@ class Conv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
         """`(N, in_channels, T, H, W)` → `(N, out_channels, T', H', W')`."""
         time, step, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        if step > time:
+            input, step = _frames_read(input, time, step, padding), time  # noqa: A001
         if time == step == 1 and padding == 0 and input.stride(1) == 1:  # channels-last
             return self._frame_by_frame(input)
-        if step > time:
-            strides = (time, *self.stride[1:])
-            return F.conv3d(_frames_read(input, time, step, padding), self.weight, self.bias, strides, self.padding)
-        return super().forward(input)
+        return F.conv3d(input, self.weight, self.bias, (step, *self.stride[1:]), self.padding)
 
     def _frame_by_frame(self, clips: Tensor) -> Tensor:
         frames = fold_time(clips)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
 
 def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) -> dict[str, float]:
     """Train one network; see `kinema.training.train`."""
+    config = deepcopy(config)  # what is `auto` in it gets decided
     with joined(config.runtime) as process, StopRequest().listening() as stop:
         process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
         run = set_up(config, open_task(config, process), process, work_dir=work_dir, resume=resume)
@@ -178,7 +180,8 @@ def _validate(run: Run) -> dict[str, float]:
     assert run.val_batches is not None
     _renew_batch_norm(run)
     share_buffers(run.trained.shown)
-    found = run.task.validate(run.trained.shown, run.val_batches)
+    with torch.compiler.set_stance("force_eager"):  # batches of other shapes, seldom: not worth compiling again
+        found = run.task.validate(run.trained.shown, run.val_batches)
     run.trained.shown.train()
     run.account(found.bad)
     epoch = run.timetable.place(run.position.step)[0]

@@ -16,7 +16,8 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.inference.runtime import place
+from kinema.inference.runtime import RuntimeOptions, compile_stages, place
+from kinema.training import tuning
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint
 from kinema.training.config import AnyConfig
 from kinema.training.distributed import Process
@@ -104,13 +105,16 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
     """
     checkpoints, listing = work_dir / "checkpoints", work_dir / "bad_files.csv"
     resuming = resume and (checkpoints / "last").exists()
-    model = task.empty_model() if resuming else task.first_model()
-    trained = _trained(place(model, process.device, config.runtime), config, process)
-    position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
     timetable_of = partial(
         Timetable, task.num_train, config.data.batch_size, batches=process.world * config.training.accumulate
     )
     timetable = timetable_of(task.phases)
+    if resuming:
+        tuning.keep(config.runtime, work_dir / "config.yaml")
+    tuning.settle(config.runtime, task, process, lambda: next(iter(task.train_batches(timetable, first_step=0))))
+    model = task.empty_model() if resuming else task.first_model()
+    trained = _trained(place(model, process.device, config.runtime), config, process)
+    position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
     steps_per_epoch = timetable.steps_at(0)
     if position.steps_per_epoch not in (0, steps_per_epoch):
         raise UserError(
@@ -135,7 +139,7 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
         task=task,
         checkpoints=checkpoints,
         trained=trained,
-        network=_network(trained.model, process),
+        network=_network(trained.model, process, config.runtime),
         batches=task.train_batches(timetable, first_step=position.step),
         statistics_batches=task.statistics_batches(usual),
         val_batches=task.val_batches() if task.num_val else None,
@@ -166,7 +170,9 @@ def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
     )
 
 
-def _network(model: nn.Module, process: Process) -> nn.Module:
+def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.Module:
+    if runtime.compile:
+        compile_stages(model)
     if process.world == 1:
         return model
     if process.device.type == "cuda":

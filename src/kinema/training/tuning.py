@@ -1,0 +1,104 @@
+"""Choices of the engine that a short measurement makes, once in a run."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from kinema.config import read
+from kinema.inference.runtime import RuntimeOptions, autocast, compile_stages, place
+from kinema.training.distributed import Process
+from kinema.training.task import Task
+
+log = logging.getLogger(__name__)
+
+CANDIDATES: dict[str, tuple[Any, ...]] = {
+    "channels_last": (True, False),
+    "precision": ("fp32", "bf16"),
+    "compile": (False, True),
+}
+"""Of each option that may be `auto`, in the order in which they are decided; the first is what the rest assumes."""
+STEPS = 3
+"""Measured for a candidate, after one that is not; the fastest counts."""
+GAIN = 0.97
+"""A later candidate is taken only if its step takes less than this much of the time: choices shall not be chance."""
+
+
+def settle(options: RuntimeOptions, task: Task, process: Process, batch: Callable[[], Any]) -> None:
+    """Put the fastest candidate in the place of every `auto`, the same in all processes.
+
+    Args:
+        options: as the user gave them; changed.
+        task: whose model takes the steps.
+        process: the first one of the run decides for all.
+        batch: gives the training batch that is measured; not called if nothing is `auto`.
+    """
+    names = undecided(options)
+    if not names:
+        return
+    measured = batch().to(process.device)
+    chosen = choose(options, lambda candidate: _step_time(candidate, task, process.device, measured))
+    values = [[getattr(chosen, name) for name in names]]
+    if process.world > 1:
+        dist.broadcast_object_list(values, src=0)
+    for name, value in zip(names, values[0], strict=True):
+        setattr(options, name, value)
+
+
+def keep(options: RuntimeOptions, file: Path) -> None:
+    """Put what the run of the config in `file` began with in the place of every `auto`: resumed, it goes on so.
+
+    Raises:
+        UserError: the config is damaged.
+    """
+    began = read(file)[1] if file.exists() else {}
+    for name in undecided(options):
+        text = str(began.get(f"runtime.{name}")).lower()
+        for value in CANDIDATES[name]:
+            if str(value).lower() == text:
+                setattr(options, name, value)
+
+
+def undecided(options: RuntimeOptions) -> list[str]:
+    """The options that are `auto`, in the order in which they are decided."""
+    return [name for name in CANDIDATES if getattr(options, name) == "auto"]
+
+
+def choose(options: RuntimeOptions, step_time: Callable[[RuntimeOptions], float]) -> RuntimeOptions:
+    """Decide one option after the other by the seconds that a step takes, and log them."""
+    names = undecided(options)
+    chosen = replace(options, **{name: CANDIDATES[name][0] for name in names})
+    for name in names:
+        times = {value: step_time(replace(chosen, **{name: value})) for value in CANDIDATES[name]}
+        first, other = CANDIDATES[name]
+        value = other if times[other] < GAIN * times[first] else first
+        chosen = replace(chosen, **{name: value})
+        figures = ", ".join(f"{candidate} {seconds:.3f} s" for candidate, seconds in times.items())
+        log.info("runtime.%s: %s a step; taking %s", name, figures, value)
+    return chosen
+
+
+def _step_time(options: RuntimeOptions, task: Task, device: torch.device, batch: Any) -> float:
+    """Seconds of a forward and a backward pass of a model of its own."""
+    model = place(task.empty_model(), device, options).train()
+    if options.compile:
+        compile_stages(model)
+    return min(list(_times(model, options, task, device, batch))[1:])
+
+
+def _times(model: Any, options: RuntimeOptions, task: Task, device: torch.device, batch: Any) -> Iterator[float]:
+    batch = deepcopy(batch)
+    for _ in range(STEPS + 1):
+        started = time.perf_counter()
+        with autocast(device, options):
+            loss = task.loss(model, batch).total
+        loss.backward()
+        loss.item()  # waits for the device
+        model.zero_grad()
+        yield time.perf_counter() - started

@@ -1,0 +1,57 @@
+"""Options that a measurement decides: which candidate is taken, and that a resumed run keeps it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kinema.cli import main
+from kinema.config import read
+from kinema.inference.runtime import RuntimeOptions
+from kinema.training.tuning import choose, keep, undecided
+from tests.conftest import tiny_arguments
+
+AUTO = RuntimeOptions(precision="auto", channels_last="auto", compile="auto")
+
+
+def test_each_option_is_decided_with_those_before_it() -> None:
+    seconds = {(True, "fp32"): 1.0, (False, "fp32"): 0.8, (False, "bf16"): 0.4, (True, "bf16"): 0.1}
+    asked: list[RuntimeOptions] = []
+
+    def step_time(options: RuntimeOptions) -> float:
+        asked.append(options)
+        return seconds[options.channels_last is True, options.precision] * (0.99 if options.compile else 1.0)
+
+    chosen = choose(AUTO, step_time)
+    assert (chosen.channels_last, chosen.precision) == (False, "bf16")
+    assert chosen.compile is False  # 1 % may be chance
+    assert len(asked) == 6
+    assert not any(undecided(options) for options in asked)
+
+
+def test_what_the_user_decided_is_not_measured() -> None:
+    options = RuntimeOptions(precision="bf16", channels_last=False, compile=True)
+    assert choose(options, lambda _: pytest.fail("measured")) == options
+
+
+def test_a_resumed_run_keeps_the_choices_it_began_with(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("recipe: x\nruntime:\n  precision: bf16\n  channels_last: false\n  compile: true\n")
+    options = RuntimeOptions(precision="auto", channels_last="auto", compile=False)
+    keep(options, file)
+    assert options == RuntimeOptions(precision="bf16", channels_last=False, compile=False)
+
+
+def test_a_run_writes_what_it_took_and_resumes_with_it(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = tiny_arguments(sample, runtime__precision="auto", runtime__channels_last="auto")
+    command = ["train", "tsm_r18_video_1x1x8_sample_rgb", "--work-dir", str(tmp_path / "run"), *options]
+    assert main(command) == 0
+    assert "runtime.precision: fp32 0." in capsys.readouterr().err
+    began = read(tmp_path / "run" / "config.yaml")[1]
+    assert began["runtime.precision"] in ("fp32", "bf16")
+    assert main([*command, "--resume"]) == 0
+    assert "runtime.precision: fp32 0." not in capsys.readouterr().err
+    assert read(tmp_path / "run" / "config.yaml")[1] == began
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] > 0
