@@ -3,9 +3,9 @@
     python benchmarks/engine.py RECIPE … --variant NAME [SOURCE] [OPTION=VALUE …] [--variant …] [--rounds 5] [--limit]
 
 SOURCE is the `src` folder of another checkout (default: this one), an OPTION one of the recipe's, such as
-runtime.precision=bf16 or model.gradient_checkpointing=true. Every variant has a process of its own, so that its peak memory is its own, and a step is taken
-in each before the next one in any: the machine's moods hit all alike. A step is forward, loss, backward and SGD on
-random pixels of the recipe's clip, in memory.
+runtime.precision=bf16 or model.gradient_checkpointing=true. Every variant has a process of its own, so that its peak
+memory is its own, and a step is taken in each before the next one in any: the machine's moods hit all alike. A step is
+forward, loss, backward and SGD on random pixels of the recipe's clip, in memory.
 
 `--limit` adds the row's own limit: each convolution's forward and backward passes by themselves, in the better of the
 two memory layouts, and the bytes that batch norm and ReLU cannot avoid (three passes over their input forward, seven
