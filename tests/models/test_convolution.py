@@ -55,8 +55,7 @@ def test_the_memory_layout_stays(kernel: tuple[int, ...], stride: tuple[int, ...
     if channels_last:
         conv = conv.to(memory_format=torch.channels_last_3d)
     found = conv(clips(8, 16, channels_last=channels_last, dtype=torch.float32))
-    if channels_last:
-        assert found.movedim(1, -1).is_contiguous()
+    assert (found.movedim(1, -1) if channels_last else found).is_contiguous()
     found.sum().backward()
     assert conv.weight.grad is not None
     assert conv.weight.grad.stride() == conv.weight.stride()  # fused optimizers walk through both side by side

@@ -35,7 +35,7 @@ class Conv3d(nn.Conv3d):
 
 
 def _frames_read(clips: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """Those frames of `(N, C, T, H, W)` that a convolution reads, in channels-last memory.
+    """Those frames of `(N, C, T, H, W)` that a convolution reads, in the memory layout that they have.
 
     A convolution with as much padding and a stride as large as its kernel has the same result.
     """
@@ -44,7 +44,9 @@ def _frames_read(clips: Tensor, kernel: int, stride: int, padding: int) -> Tenso
     stop = last * kernel + min(kernel, frames + padding - last * stride)
     place = torch.arange(padding, stop, device=clips.device)  # the first ones are padding
     read = place // kernel * stride + place % kernel - padding
-    return clips.movedim(1, -1).index_select(1, read).movedim(-1, 1)
+    if clips.stride(1) == 1:  # channels-last
+        return clips.movedim(1, -1).index_select(1, read).movedim(-1, 1)
+    return clips.index_select(2, read)
 
 
 def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1)) -> Conv3d:
