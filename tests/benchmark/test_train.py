@@ -136,7 +136,7 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([RECIPE, "--optim.lrr", "1"], "optim.lrr: no such option"),
         ([RECIPE, "--data.train", str(tmp_path / "none")], "none"),
         ([RECIPE, "--videos", str(tmp_path / "none")], "no file or folder"),
-        (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads optical flow"),
+        (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads flow, of which no sample is drawn"),
         (["bsn_64x50_small_feature"], "is more than one training"),
         (["bmn_64x50_small_feature", "--source", "dense"], "is for recognizers"),
     ):
