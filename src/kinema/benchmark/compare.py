@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -213,7 +214,7 @@ class _Process:
         """Until it has taken its first step, or has said why it cannot."""
         if not self.fault:
             self._about = self._read()
-            self.fault = self._about.get("fault", "")
+            self.fault = re.sub(r" \(/[^)]*\)", "", self._about.get("fault", ""))  # where a module lies on this machine
 
     def take_turn(self, count: int) -> None:
         """Training iterations, then a forward pass; one more of each goes before, which warms up the caches again."""

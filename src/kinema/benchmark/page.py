@@ -77,6 +77,11 @@ def _introduction(pieces: Pieces) -> str:
         counts = dict.fromkeys(f"{each.iters} after {each.skipped}" for each in trained)
         made = dict.fromkeys(each.data for each in trained if each.data)
         lines.append(f"- Iterations that count: {', '.join(counts)} that do not. Read were {', '.join(made)}.")
+    if any(each.disturbed for each in compared):
+        lines.append(
+            "- Other programs worked on the machine meanwhile: seconds are too long, most of all of trainings that read "
+            "data. Contenders that took turns can be compared; see CPU time below."
+        )
     if pieces.missing:
         lines.append(f"- Not measured yet (–): {', '.join(pieces.missing)}.")
     return "\n".join(lines)

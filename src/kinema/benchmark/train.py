@@ -181,7 +181,7 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
             workers=1 if measure.videos is None and measure.sample_videos * measure.sample_frames < 1000 else 0,
         )
     )
-    made = f"videos of {measure.videos}" if measure.videos else f"{measure.sample_videos} drawn videos"
+    made = f"videos of {measure.videos.name}" if measure.videos else f"{measure.sample_videos} drawn videos"
     if process.is_main:
         log.info("no --data.train: measured on %s, again and again", made)
     recipe, config = config.recipe, apply(config, {"data.train": str(listing), "data.val": ""})
