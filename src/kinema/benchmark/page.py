@@ -70,6 +70,7 @@ def _introduction(pieces: Pieces) -> str:
     lines = [
         "Written by `kinema benchmark suite spec`, after the [training-speed benchmark of MMAction2]"
         "(https://github.com/open-mmlab/mmaction2/blob/0.x/docs/en/benchmark.md).",
+        "",
         f"- Machine: {'; '.join(machines)}. The benchmark's had 8 V100: batches are scaled to this one, as rows say.",
         f"- Versions: {', '.join(versions)}. fp32 unless said otherwise.",
     ]
@@ -79,8 +80,8 @@ def _introduction(pieces: Pieces) -> str:
         lines.append(f"- Iterations that count: {', '.join(counts)} that do not. Read were {', '.join(made)}.")
     if any(each.disturbed for each in compared):
         lines.append(
-            "- Other programs worked on the machine meanwhile: seconds are too long, most of all of trainings that read "
-            "data. Contenders that took turns can be compared; see CPU time below."
+            "- Other programs worked on the machine meanwhile: seconds are too long, most of all of trainings that "
+            "read data. Contenders that took turns can be compared; see CPU time below."
         )
     if pieces.missing:
         lines.append(f"- Not measured yet (–): {', '.join(pieces.missing)}.")
