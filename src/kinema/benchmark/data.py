@@ -32,6 +32,7 @@ from kinema.data.sources import Opener
 from kinema.data.video_pyav import Packets, PyAVReader
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
+from kinema.inference.runtime import pick_device
 from kinema.recipes import config_of
 from kinema.training import Config
 
@@ -125,6 +126,7 @@ def measured_batches(
         raise UserError(f"{recipe} reads features of videos; `kinema benchmark data` measures how frames are read")
     if config.data.source == "flow":
         raise UserError(f"{recipe} reads optical flow; `kinema benchmark data` measures how RGB is read")
+    pick_device(config.runtime)  # as before a training, whose loaders inherit how memory is kept
     index = open_train_index(config.data)
     dataset = VideoDataset(index, [config.train_clip], config.data)
     made_by, threads = opener(config.data, index.path(0)), torch.get_num_threads()
