@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import VideoDataset, open_train_index
-from kinema.data.loader import EvalBatches, TrainBatches
+from kinema.data.loader import EvalBatches, TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from tests.conftest import tiny_config
@@ -112,6 +113,27 @@ def test_evaluation_takes_every_video_exactly_once(num_videos: int, batch_size: 
     parts = [EvalBatches(num_videos, batch_size, rank=rank, world=world) for rank in range(world)]
     assert sorted(key.index for part in parts for batch in part for key in batch) == list(range(num_videos))
     assert all(len(part) == len(list(part)) for part in parts)
+
+
+class Faulty(Dataset[int]):
+    """Its item `at` is a user's fault, of more than one line."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def __getitem__(self, key: SampleKey) -> int:
+        if key.index == self._at:
+            raise UserError("the cache is full: 3 GB\nkinema.errors: free some, or raise --data.storage.cache-gb")
+        return key.index
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("at", [0, 7])
+def test_a_fault_of_the_user_that_a_worker_meets_is_told_in_its_own_words(workers: int, at: int) -> None:
+    loader = load(Faulty(at), EvalBatches(12, 2), collate=list, workers=workers)
+    with pytest.raises(UserError) as raised:
+        list(loader)
+    assert str(raised.value) == "the cache is full: 3 GB\nkinema.errors: free some, or raise --data.storage.cache-gb"
 
 
 def test_a_dataset_crosses_to_spawned_workers(sample: Path) -> None:

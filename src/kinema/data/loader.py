@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinema.data.batch import SampleKey
 from kinema.data.timetable import Timetable
+from kinema.errors import UserError
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -75,9 +76,12 @@ def load(
     workers: int,
     pin: bool = False,
 ) -> DataLoader[B]:
-    """Make `batches` of `dataset` in `workers` processes (0: in this one); `pin` for copies to a GPU."""
+    """Make `batches` of `dataset` in `workers` processes (0: in this one); `pin` for copies to a GPU.
+
+    A UserError that `dataset` raises is raised by the loader, in the same words.
+    """
     # torch types a loader by its samples; this one's batches are another type, made by `collate`.
-    return DataLoader(
+    return _Loader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=workers,
@@ -86,6 +90,17 @@ def load(
         prefetch_factor=2 if workers else None,
         worker_init_fn=_leave_signals_to_the_parent,
     )
+
+
+class _Loader(DataLoader[B]):
+    """Raises the UserError of a worker as it was there: torch puts the worker's traceback into its message."""
+
+    def __iter__(self) -> Iterator[B]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            before_message = f"{UserError.__module__}.{UserError.__qualname__}: "
+            raise UserError(str(error).rpartition(before_message)[2].rstrip()) from None
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

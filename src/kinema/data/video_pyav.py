@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain
 
 import av
 import av.filter
@@ -45,6 +44,7 @@ class PyAVReader:
         self._source = source
         self._threads = threads
         self._file = ExitStack()
+        self._to_decode: Iterator[Packet[VideoStream] | None] = iter(())
         self._to_rgb = _RGBConverter()
         try:
             self._open()
@@ -72,6 +72,7 @@ class PyAVReader:
 
     def close(self) -> None:
         """Close the file; done by itself when the reader goes out of scope."""
+        self._to_decode = iter(())
         self._file.close()
 
     def __del__(self) -> None:
@@ -128,9 +129,7 @@ class PyAVReader:
         """Begin with the packets that come next in the file, of which frame `index` is the first."""
         self._lose_place()
         self._last = index - 1
-        # An empty packet would tell the decoder that the stream is over, as None does in the end.
-        packets = (packet for packet in self._container.demux(self._stream) if packet.size)
-        self._to_decode: Iterator[Packet[VideoStream] | None] = chain(packets, [None])
+        self._to_decode = _packets(self._container, self._stream)
         self._decoded: deque[VideoFrame] = deque()
 
     def _advance(self, index: int) -> bool:
@@ -144,6 +143,8 @@ class PyAVReader:
             except StopIteration:
                 self._last = len(self) - 1
                 return False
+            if packet is not None and not packet.size:
+                continue  # it would tell the decoder that the stream is over, as None does in the end
             decoder = self._stream.codec_context
             decoder.skip_frame = "NONREF" if packet and self._needless(packet.pts, index) else "DEFAULT"
             self._decoded.extend(decoder.decode(packet))
@@ -185,6 +186,14 @@ class Packets:
         if self.times and frame.pts is not None:
             index = bisect_left(self.times, frame.pts)
         return min(index, self.count - 1)
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream] | None]":
+    """The packets from where `container` stands, and None."""
+    # Delegated to, demux is closed when this generator goes out of scope. Dropped halfway without that, it would never
+    # free its packet: 150 bytes for each video read.
+    yield from container.demux(stream)
+    yield None
 
 
 def _scan(container: InputContainer, stream: VideoStream) -> Packets:
