@@ -67,6 +67,30 @@ def test_listed_numbers_of_frames_are_checked(tmp_path: Path, fix: bool) -> None
     assert (tmp_path / "clean.txt").read_text() == ("x 5 0\ny 6 1\n" if fix else "x 5 0\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("list.txt", " x 5 0 3\ny   7 1 2 0\n", " x 5 0 3\ny   6 1 2 0\n"),
+        ("table.tsv", "path\tframes\tlabels\nx\t5\t0;3\ny\t7\t\n", "path\tframes\tlabels\nx\t5\t0;3\ny\t6\t\n"),
+    ],
+)
+def test_numbers_of_frames_are_mended_beside_several_labels(
+    name: str, text: str, expected: str, tmp_path: Path
+) -> None:
+    for folder, frames in (("x", 5), ("y", 6)):
+        (tmp_path / folder).mkdir()
+        for number in range(1, frames + 1):
+            write_frame(tmp_path / folder / f"img_{number:05}.jpg", number)
+    (tmp_path / name).write_text(text)
+    clean = tmp_path / f"clean_{name}"
+    options = CheckOptions(kind="rawframes", labels="multi")
+    summary = prepare_check(
+        tmp_path / name, options, report=tmp_path / "r.csv", clean=clean, fix_counts=True, workers=1
+    )
+    assert (summary.bad, summary.miscounted) == (0, 1)
+    assert clean.read_text() == expected
+
+
 def test_a_folder_gives_a_table_of_its_sound_videos(videos: Path, tmp_path: Path) -> None:
     for name in "abcd":
         (videos / "set" / f"class {name}").mkdir(parents=True)

@@ -111,3 +111,15 @@ def test_frames_of_a_list_go_where_the_list_says(videos: Path, tmp_path: Path) -
     prepare_frames(tmp_path / "list.txt", tmp_path / "out", FramesOptions(short_side=0), root=str(videos), workers=1)
     assert (tmp_path / "out/frames.txt").read_text() == "jump/a 60 4\nrun/c 60 7\n"
     assert len(open_video(str(videos / "jump/a.mp4"))) == FRAMES
+
+
+def test_a_video_of_a_list_may_have_several_labels(videos: Path, tmp_path: Path) -> None:
+    (videos / "list.txt").write_text("jump/a.mp4 3 0\nrun/c.mp4 1\n")
+    output = tmp_path / "out"
+    options = FramesOptions(short_side=16)
+    assert prepare_frames(videos / "list.txt", output, options, labels="multi", workers=1).exit_code == 0
+    index = read_index(output / "frames.txt", kind="rawframes", labels="multi")
+    assert [(index.path(i), index.num_frames(i), index.label_set(i)) for i in range(2)] == [
+        (f"{output}/jump/a", FRAMES, (3, 0)),
+        (f"{output}/run/c", FRAMES, (1,)),
+    ]

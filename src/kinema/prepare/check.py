@@ -11,7 +11,7 @@ from typing import TextIO
 
 from kinema.console import progress
 from kinema.data.annotations import read_index
-from kinema.data.index import Index, Kind
+from kinema.data.index import Index, Kind, Labels
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
@@ -31,6 +31,8 @@ class CheckOptions:
     """Videos are files, folders of images (rawframes), or packed files of images."""
     root: str = ""
     """Where the paths of a list start; empty: the list's own folder."""
+    labels: Labels = "single"
+    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
     template: str = "auto"
     """Names of rawframes, such as img_{:05}.jpg; auto: all images of a folder."""
     first: int = 1
@@ -99,7 +101,7 @@ def prepare_check(
         raise UserError(f"--workers: found {workers}, must be at least 0 (one a core)")
     if clean is not None:
         check_clean(source, clean)
-    index = read_index(source, kind=options.kind, root=options.root)
+    index = read_index(source, kind=options.kind, root=options.root, labels=options.labels)
     # The path of a row may hold no root: other machines need all of it.
     rows = [(i, str(Path(index.path(i)).absolute())) for i in range(len(index))]
     report.parent.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def write_clean_list(
         if i not in frames or (index.num_frames(i) not in (0, frames[i]) and not fix_counts):
             lines[number] = ""
         elif index.num_frames(i) not in (0, frames[i]):
-            lines[number] = _with_count(table, lines[number], frames[i])
+            lines[number] = _with_count(table, index, lines[number], frames[i])
     write_text(clean, "".join(f"{line}\n" for line in lines if line.strip()))
 
 
@@ -64,13 +64,19 @@ def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int
     write_text(clean, text.getvalue())
 
 
-def _with_count(table: Table, line: str, count: int) -> str:
+def _with_count(table: Table, index: Index, line: str, count: int) -> str:
     """A row of the table with another number of frames."""
     if table.delimiter == UNIT_SEPARATOR:
         raise UserError(f"--fix-counts: '{table.source}' has fields in quotes; save it without, or leave --fix-counts")
-    names = table.header or ("frames", "label")
-    place = next(k for k, name in enumerate(names) if name in ("frames", "num_frames")) - len(names)
-    fields = re.split(r"(\s+)" if table.delimiter == " " else f"({re.escape(table.delimiter)})", line.rstrip())
+    if table.header:
+        place = next(k for k, name in enumerate(table.header) if name in ("frames", "num_frames"))
+    else:  # a list: `folder frames label`, where a folder may hold blanks, or `folder frames label label …`
+        place = -2 if index.label_offsets is None else 1
+    if table.delimiter == " ":
+        fields = re.split(r"(\s+)", line.strip())
+    else:
+        fields = re.split(f"({re.escape(table.delimiter)})", line.rstrip("\r"))
     # Every second part is a delimiter.
-    fields[2 * place + 1] = re.sub(r"\d+", str(count), fields[2 * place + 1])
+    place = 2 * place + (place < 0)
+    fields[place] = re.sub(r"\d+", str(count), fields[place])
     return "".join(fields)

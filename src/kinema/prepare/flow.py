@@ -12,7 +12,7 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 
-from kinema.data.index import Kind
+from kinema.data.index import Kind, Labels
 from kinema.errors import UserError
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
@@ -44,7 +44,14 @@ class FlowOptions:
 
 
 def prepare_flow(
-    source: Path, output: Path, options: FlowOptions, *, root: str = "", workers: int = 0, cluster: str = ""
+    source: Path,
+    output: Path,
+    options: FlowOptions,
+    *,
+    root: str = "",
+    labels: Labels = "single",
+    workers: int = 0,
+    cluster: str = "",
 ) -> Summary:
     """Write the flow of every video of `source` into a folder of its own in `output`, with the video's name.
 
@@ -57,6 +64,7 @@ def prepare_flow(
         output: A new folder, or that of an earlier call with the same options.
         options: Method, size and range.
         root: Where the paths of a list start; empty: the list's own folder.
+        labels: Whether each video of a list has one label, or any number of them.
         workers: Processes; 0: one a core, of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
@@ -64,7 +72,7 @@ def prepare_flow(
         UserError: as `prepare_frames`; or the method's library or weights are not at hand.
     """
     _check(options)
-    videos = labelled_units(source, output, root=root, kind=options.kind)
+    videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind)
     flow_method(options.method, weights=options.weights, device=options.device)
     claim_folder(output, "flow.json", {name: value for name, value in asdict(options).items() if name != "device"})
     summary = run_jobs(

@@ -12,6 +12,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from kinema.data.index import Labels
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
 from kinema.data.video import open_video
@@ -37,7 +38,14 @@ class FramesOptions:
 
 
 def prepare_frames(
-    source: Path, output: Path, options: FramesOptions, *, root: str = "", workers: int = 0, cluster: str = ""
+    source: Path,
+    output: Path,
+    options: FramesOptions,
+    *,
+    root: str = "",
+    labels: Labels = "single",
+    workers: int = 0,
+    cluster: str = "",
 ) -> Summary:
     """Write the frames of every video of `source` into a folder of its own in `output`, with the video's name.
 
@@ -52,6 +60,7 @@ def prepare_frames(
         output: A new folder, or that of an earlier call with the same options.
         options: Size and quality.
         root: Where the paths of a list start; empty: the list's own folder.
+        labels: Whether each video of a list has one label, or any number of them.
         workers: Processes; 0: one a core, of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
@@ -64,7 +73,7 @@ def prepare_frames(
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
     open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
-    videos = labelled_units(source, output, root=root)
+    videos = labelled_units(source, output, root=root, labels=labels)
     claim_folder(output, "frames.json", asdict(options))
     summary = run_jobs(
         partial(extract, options),

@@ -11,6 +11,7 @@ import annotated_types as at
 import simplejpeg
 
 from kinema.data.class_folders import PACK_SUFFIX
+from kinema.data.index import Labels
 from kinema.data.packed import PackHeader, open_packed, write_packed
 from kinema.data.rawframes import RawFramesReader, open_rawframes
 from kinema.data.reader import FrameReader
@@ -44,7 +45,14 @@ class PackOptions:
 
 
 def prepare_pack(
-    source: Path, output: Path, options: PackOptions, *, root: str = "", workers: int = 0, cluster: str = ""
+    source: Path,
+    output: Path,
+    options: PackOptions,
+    *,
+    root: str = "",
+    labels: Labels = "single",
+    workers: int = 0,
+    cluster: str = "",
 ) -> Summary:
     """Pack every video of `source` into a file of its own in `output`, with the video's name and the suffix `.pack`.
 
@@ -59,6 +67,7 @@ def prepare_pack(
         output: A new folder, or that of an earlier call with the same options.
         options: What is packed.
         root: Where the paths of a list start; empty: the list's own folder.
+        labels: Whether each video of a list has one label, or any number of them.
         workers: Processes; 0: one a core, of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
@@ -74,7 +83,7 @@ def prepare_pack(
         raise UserError(f"--every: found {options.every}, must be at least 1 (all frames)")
     if options.kind == "rawframes" and options.template != "auto":
         open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
-    videos = labelled_units(source, output, root=root, kind=options.kind, suffix=PACK_SUFFIX)
+    videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind, suffix=PACK_SUFFIX)
     claim_folder(output, "pack.json", asdict(options))
     summary = run_jobs(
         partial(pack, options),

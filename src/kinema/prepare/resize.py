@@ -4,10 +4,12 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from kinema.errors import UserError
 from kinema.prepare.encoding import EncodingOptions, check_encoding, reencode
 from kinema.prepare.jobs import Summary, claim_folder, run_jobs
 from kinema.prepare.sources import video_units
 
+_LISTS = (".txt", ".csv", ".tsv", ".list")
 REPORT = "failures.csv"
 """In the output folder: which videos failed, and why."""
 
@@ -28,10 +30,12 @@ def prepare_resize(
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: an option is out of range, there are no videos, two videos would have the same output, or the
-            output folder was made with other options.
+        UserError: an option is out of range, `source` is a list, there are no videos, two videos would have the same
+            output, or the output folder was made with other options.
     """
     check_encoding(options)
+    if source.suffix.lower() in _LISTS and source.is_file():
+        raise UserError(f"'{source}' is a list: give the folder of its videos, whose names and places are kept")
     units = video_units(source, output, suffix=".mp4")
     settings = asdict(options) | {"keyframes": options.spacing}
     claim_folder(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kinema.data.annotations import read_index
 from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, natural_key
-from kinema.data.index import Kind
+from kinema.data.index import Kind, Labels
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
@@ -69,7 +69,7 @@ class LabelledUnits:
 
 
 def labelled_units(
-    source: Path, output: Path, *, root: str = "", kind: Kind = "video", suffix: str = ""
+    source: Path, output: Path, *, root: str = "", labels: Labels = "single", kind: Kind = "video", suffix: str = ""
 ) -> LabelledUnits:
     """A unit for each video of a tree or of a list, whose output has the video's place and name, and `suffix`.
 
@@ -78,6 +78,7 @@ def labelled_units(
             folders, the first of these are their classes.
         output: The folder of the outputs.
         root: Where the paths of a list start; empty: the list's own folder.
+        labels: Whether each video of a list has one label, or any number of them.
         kind: Whether videos are files or folders of images.
 
     Raises:
@@ -92,15 +93,15 @@ def labelled_units(
         return LabelledUnits(
             units=units, labels=[(names.index(place.parts[0]),) for place in places], class_names=names
         )
-    index = read_index(source, kind=kind, root=root)
+    index = read_index(source, kind=kind, root=root, labels=labels)
     base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it takes .. out
     paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
     if outside := next((path for path in paths if not path.is_relative_to(base)), None):
         raise UserError(f"'{outside}' does not lie in '{base}': say with --root where the paths of the list start")
     units = [_unit(path, base, output.absolute(), suffix, kind) for path in paths]
     check_outputs(units)
-    labels = [index.label_set(i) for i in range(len(index))]
-    return LabelledUnits(units=units, labels=labels, class_names=index.class_names or ())
+    label_sets = [index.label_set(i) for i in range(len(index))]
+    return LabelledUnits(units=units, labels=label_sets, class_names=index.class_names or ())
 
 
 def write_frame_list(videos: LabelledUnits, output: Path, *, images_a_frame: int = 1) -> None:

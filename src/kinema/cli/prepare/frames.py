@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
+from kinema.data.index import Labels
 from kinema.prepare.frames import FramesOptions, prepare_frames
 
 
@@ -29,6 +30,8 @@ class Frames:
     """How they are written."""
     root: str = ""
     """Where the paths of a list start; empty: the list's own folder."""
+    labels: Labels = "single"
+    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
     workers: int = 0
     """Processes that work at the same time; 0: one a core, of this machine or of the cluster."""
     cluster: str = ""
@@ -43,6 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         options.output,
         options.images,
         root=options.root,
+        labels=options.labels,
         workers=options.workers,
         cluster=options.cluster,
     ).exit_code
