@@ -130,6 +130,17 @@ def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_video
         assert score == pytest.approx(own * mean[label], rel=1e-4)
 
 
+def test_background_is_no_answer(localizer: Path, long_videos: Path) -> None:
+    video = str(long_videos / "videos" / "long_1.mp4")
+    found = VideoLocalizer(localizer, LocalizeOptions(top_classes=3, most=50)).localize(video)
+    assert isinstance(found.found, Detections)
+    name = found.classes[found.found.labels[0]]
+    other = VideoLocalizer(localizer, LocalizeOptions(top_classes=3, most=50, background=name)).localize(video).found
+    assert isinstance(other, Detections)
+    assert name in {found.classes[label] for label in found.found.labels}
+    assert name not in {found.classes[label] for label in other.labels}
+
+
 def test_faults(
     localizer: Path, long_videos: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +154,7 @@ def test_faults(
         ([str(localizer), str(tmp_path / "none.mp4")], "no such video"),
         ([str(localizer), str(broken)], "broken.mp4"),
         ([str(localizer), video, "--most", "0"], "at least 1"),
+        ([str(localizer), video, "--background", "moving_upp"], "did you mean 'moving_up'"),
         ([str(localizer), video, video.replace("_0", "_1"), "--plot", str(tmp_path / "a.png")], "name a folder"),
     ):
         assert main(["localize", *arguments]) == 2

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kinema.data.reader import FrameReader
 from kinema.data.rescaling import rescale
-from kinema.errors import MediaError, UserError
+from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.inference.features import FeatureExtractor, FeatureOptions, Singles
 from kinema.inference.model_files import digest, find_model, read_description
 from kinema.inference.predictor import open_frames
@@ -35,6 +35,8 @@ class LocalizeOptions:
     labels: Literal["segment", "video", "none"] = "segment"
     """segment: each segment is labelled by what the classifier sees in it; video: by what it sees in the whole video,
     as papers on ActivityNet do; none: segments stay without labels."""
+    background: str = ""
+    """A class of the classifier that stands for nothing of interest, and is never a label."""
     top_classes: Annotated[int, at.Ge(1)] = 1
     """Labels that a segment gets, each as an answer of its own."""
     most: Annotated[int, at.Ge(1)] = 20
@@ -80,6 +82,11 @@ class VideoLocalizer:
             self._classifier = FeatureExtractor(made_by, replace(extraction, layer="scores"))
         self.classes = described.classes if options.labels != "none" else ()
         self._data = described.data
+        if options.background and options.background not in self.classes:
+            raise UserError(
+                f"--background {options.background} is no class of the classifier"
+                f"{did_you_mean(options.background, self.classes)}; it has {', '.join(self.classes)}"
+            )
 
     def localize(self, video: str | Path) -> Localization:
         """Find segments in a video file, or in a folder of images; in seconds, best first.
@@ -116,8 +123,12 @@ class VideoLocalizer:
     def _class_scores(self, video: str | Path, features: Singles) -> Floats:
         """Probabilities (T, classes) of clips all along the video; from their features, where these are the model's."""
         if self._classifier is not None:
-            return self._classifier.extract(str(video)).values.astype(np.float64)
-        return self._features.scores_of(features).astype(np.float64)
+            found = self._classifier.extract(str(video)).values.astype(np.float64)
+        else:
+            found = self._features.scores_of(features).astype(np.float64)
+        if self._options.background:
+            found[:, self.classes.index(self._options.background)] = 0
+        return found
 
     def _labelled(self, proposals: Proposals, scores: Floats, seconds: float) -> Detections:
         """Give segments their labels by class scores (T, classes) of clips all along the video."""
