@@ -12,7 +12,7 @@ from PIL import Image
 
 from kinema.cli import main
 from kinema.models import TSMOptions, build, foreign_state_dict
-from kinema.recipes import RECIPES
+from kinema.recipes import RECIPES, build_model
 
 RECIPE = '''
 """A small network of my own."""
@@ -103,3 +103,26 @@ def test_the_table_of_checkpoints_names_recipes_that_there_are() -> None:
     for name, address in re.findall(r"\[(\S+)\]\((\S+)\)", text):
         assert address.startswith("https://")
         assert address.endswith(f"/{name}")
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "bmn_400x100_2x8_9e_activitynet_feature",
+        "bsn_tem_400x100_1x16_20e_activitynet_feature",
+        "bsn_pem_400x100_1x16_20e_activitynet_feature",
+    ],
+)
+def test_localizers_there_and_back(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = foreign_state_dict(build_model(recipe), source="mmaction2")
+    torch.save({"meta": {}, "state_dict": weights}, tmp_path / "theirs.pth")
+    convert = ["convert", str(tmp_path / "theirs.pth"), "--from", "mmaction2", "--output", str(tmp_path / "model")]
+    assert main(convert) == 0
+    assert f"recipe: {recipe}" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "model"), "--to", "mmaction2", "--output", str(tmp_path / "back.pth")]) == 0
+    back = torch.load(tmp_path / "back.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(back[name], value) for name, value in weights.items())
+    del weights[next(iter(weights))]
+    torch.save({"state_dict": weights}, tmp_path / "theirs.pth")
+    assert main([*convert, "--recipe", recipe]) == 2
+    assert "--allow-missing" in capsys.readouterr().err

@@ -10,9 +10,10 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.errors import UserError
-from kinema.inference.convert import convert, convert_to_mmaction2
+from kinema.inference.convert import convert, convert_localizer, convert_to_mmaction2
 from kinema.models.foreign import Source
-from kinema.recipes import RECOGNIZERS, recognizer_config_of
+from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of, recognizer_config_of
+from kinema.training import LocalizationConfig
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ def run(arguments: Sequence[str]) -> int:
         convert_to_mmaction2(options.checkpoint, options.output)
         log.info("checkpoint for MMAction2: %s", options.output)
         return 0
+    if options.source == "mmaction2" and _convert_localizer(options):
+        log.info("model: %s", options.output)
+        return 0
     recipes = [options.recipe] if options.recipe else [*RECOGNIZERS]
     convert(
         options.checkpoint,
@@ -64,3 +68,10 @@ def run(arguments: Sequence[str]) -> int:
     )
     log.info("model: %s", options.output)
     return 0
+
+
+def _convert_localizer(options: Options) -> bool:
+    """Convert a BMN, TEM or PEM; False where the checkpoint, or the recipe that is named, is a recognizer's."""
+    configs = {name: config_of(name) for name in ([options.recipe] if options.recipe else LOCALIZERS)}
+    candidates = {name: each.describe() for name, each in configs.items() if isinstance(each, LocalizationConfig)}
+    return convert_localizer(options.checkpoint, options.output, candidates, allow_missing=options.allow_missing)

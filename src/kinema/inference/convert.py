@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 from torchvision.models.video import R2Plus1D_18_Weights
 
@@ -14,7 +15,15 @@ from kinema.data.annotations import read_class_names
 from kinema.errors import UserError
 from kinema.inference.fitting import as_trained, check_source, find_recipe, is_of_pictures, misfit_table, weights_for
 from kinema.inference.foreign_files import read_foreign_weights
-from kinema.inference.model_files import ModelDescription, load_model, save_model
+from kinema.inference.model_files import (
+    Description,
+    LocalizerDescription,
+    ModelDescription,
+    is_localizer,
+    load_localizer,
+    load_model,
+    save_model,
+)
 from kinema.models import (
     I3DOptions,
     Options,
@@ -82,12 +91,47 @@ def convert(
     fitted = weights_for(model, weights, source)
     _check_fit(foreign_misfits(model, fitted, source=source), allow_missing, f"{checkpoint} and the model of {recipe}")
     load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
+    _write(folder, model, described)
+    return described
+
+
+def convert_localizer(
+    checkpoint: Path, folder: Path, candidates: Mapping[str, LocalizerDescription], *, allow_missing: Sequence[str] = ()
+) -> bool:
+    """Make a model folder out of MMAction2's checkpoint of a BMN, TEM or PEM.
+
+    Args:
+        checkpoint, folder, allow_missing: see `convert`.
+        candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
+            fits is taken.
+
+    Returns:
+        Whether the weights are a localizer's: out of several candidates none may fit, and nothing is written then.
+
+    Raises:
+        UserError: see `convert`.
+    """
+    weights = read_foreign_weights(checkpoint)
+    for recipe, described in candidates.items():
+        model = build(described.model)
+        misfits = foreign_misfits(model, weights, source="mmaction2")
+        if misfits and len(candidates) > 1:
+            continue
+        _check_free(folder)
+        _check_fit(misfits, allow_missing, f"{checkpoint} and the model of {recipe}")
+        load_foreign_state_dict(model, weights, source="mmaction2", allow_missing=allow_missing)
+        log.info("recipe: %s", recipe)
+        _write(folder, model, described)
+        return True
+    return False
+
+
+def _write(folder: Path, model: nn.Module, described: Description) -> None:
     try:
         with replacing_folder(folder) as new:
             save_model(new, model.state_dict(), described)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error}") from error
-    return described
 
 
 def _check_fit(misfits: Sequence[Misfit], allowed: Sequence[str], where: str) -> None:
@@ -107,6 +151,10 @@ def convert_to_mmaction2(model: Path, file: Path) -> None:
     Raises:
         UserError: there is no model, MMAction2 has no such network, or the file cannot be written.
     """
+    if is_localizer(model):
+        localizer, _ = load_localizer(model)
+        _write_checkpoint(file, foreign_state_dict(localizer, source="mmaction2"))
+        return
     module, described = load_model(model)
     if reason := _not_of_mmaction2(described.model):
         raise UserError(f"{model} cannot be a checkpoint of MMAction2, {reason}")
@@ -116,7 +164,11 @@ def convert_to_mmaction2(model: Path, file: Path) -> None:
             list(described.model.mean),
             list(described.model.std),
         )
-    content: dict[str, object] = {"state_dict": foreign_state_dict(module, source="mmaction2"), "meta": {}}
+    _write_checkpoint(file, foreign_state_dict(module, source="mmaction2"))
+
+
+def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
+    content: dict[str, object] = {"state_dict": dict(weights), "meta": {}}
     try:
         with replacing(file) as temporary:
             torch.save(content, temporary)
