@@ -1,12 +1,13 @@
 """Damaged videos and frames through the readers and the loader: what becomes of them.
 
     python benchmarks/fuzz_data.py --sources FOLDER [--files 2000] [--seed 0] [--reader pyav torchcodec] [--json]
+        [--form video rawframes packed]
 
-Short cuts of the videos in FOLDER, and folders of frames made of them, are damaged in one of many ways each. Every
-case is read by each reader, and by a VideoDataset and a DataLoader with a worker process. It must end as a sample of
-the right shape or as exactly one bad file: anything else is a defect, listed with the case's number, which together
-with the seed makes the case again (--only NUMBER). Cases run in a child process, so that a crash, or a hang beyond
---limit seconds, is known by its case; the child's memory is limited and its growth is reported.
+Short cuts of the videos in FOLDER, folders of frames and packed files made of them, are damaged in one of many ways
+each. Every case is read by each reader, and by a VideoDataset and a DataLoader with a worker process. It must end as a
+sample of the right shape or as exactly one bad file: anything else is a defect, listed with the case's number, which
+together with the seed makes the case again (--only NUMBER). Cases run in a child process, so that a crash, or a hang
+beyond --limit seconds, is known by its case; the child's memory is limited and its growth is reported.
 """
 
 import argparse
@@ -18,9 +19,11 @@ import os
 import re
 import resource
 import shutil
+import struct
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,8 +43,11 @@ from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import index_paths
 from kinema.data.loader import EvalBatches, load
+from kinema.data.packed import PackHeader, open_packed, write_packed
 from kinema.data.rawframes import open_rawframes
+from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
+from kinema.data.sources import Source
 from kinema.data.timeout import within
 from kinema.data.video import Reader, open_video
 from kinema.data.views import Views
@@ -49,8 +55,9 @@ from kinema.errors import MediaError
 
 PACKETS = 16  # of each video that is cut
 FRAMES = 8  # of each folder
-VIEWS = Views(sampling=Sampling(clip_len=4, num_clips=2), crops=ViewCrops(short_side=32, size=32))
+VIEWS = Views(sampling=Sampling(clip_len=4, frame_interval=2, num_clips=2), crops=ViewCrops(short_side=32, size=32))
 CLIPS = (2, 4, 3, 32, 32)  # what VIEWS make of a video
+FORMS: tuple[Source, ...] = ("video", "rawframes", "packed")
 CHUNK = 25  # cases that one loader reads
 MEMORY = 6 << 30  # bytes that a child may map beyond what it starts with
 SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".ts", ".flv")
@@ -127,6 +134,28 @@ def lie(data: bytearray, rng: Rng) -> bytearray:
     return data
 
 
+def lie_packed(data: bytearray, rng: Rng) -> bytearray:
+    """Other numbers in the header of a packed file, or in its table of sizes, with checksums that are right again."""
+    images = int.from_bytes(data[24:28], "little")
+    numbers = [0, 1, 2, 1000, 0x7FFF, 0xFFFF, 0xFFFFFF, 0x7FFFFFFF, 0xFFFFFFFF]
+    for _ in range(int(rng.integers(1, 4))):
+        chance, number = rng.random(), int(rng.choice(numbers))
+        if chance < 0.2:  # the version, the height, or the width
+            struct.pack_into("<H", data, int(rng.choice([8, 10, 12])), number & 0xFFFF)
+        elif chance < 0.45:  # frames, images, or frames per second
+            struct.pack_into("<I", data, int(rng.choice([16, 24, 28, 32])), number)
+        elif chance < 0.5:  # every; with other numbers than these the dataset says that its clips need more frames
+            struct.pack_into("<I", data, 20, int(rng.integers(3)))
+        elif chance < 0.6:  # more frames, of a table that does not end
+            struct.pack_into("<III", data, 16, number, 1, number)
+        else:
+            struct.pack_into("<I", data, 44 + 4 * int(rng.integers(images)), number)
+    end = 44 + 4 * int.from_bytes(data[24:28], "little")
+    struct.pack_into("<I", data, 36, zlib.crc32(data[44:end]))
+    struct.pack_into("<I", data, 40, zlib.crc32(data[:40]))
+    return data
+
+
 BYTES: list[Callable[[bytearray, Rng], bytearray]] = [
     flip, flip, flip_head, flip_tables, truncate, behead, blank, repeat_part, wrong_header, lie, lie,
 ]  # fmt: skip
@@ -192,7 +221,7 @@ class Case:
     number: int
     kind: str
     path: str
-    frames: bool
+    form: Source
     count: int | None = None
 
 
@@ -225,9 +254,9 @@ def cut(video: Path, to: Path) -> None:
         shutil.copyfile(video, to)
 
 
-def make_sources(folder: Path, work: Path) -> tuple[list[Path], list[Path]]:
-    """Short videos, and folders of frames: JPEG, and PNG for every third."""
-    videos, folders = list[Path](), list[Path]()
+def make_sources(folder: Path, work: Path) -> dict[Source, list[Path]]:
+    """Short videos, and folders of frames: JPEG, and PNG for every third; packed, with half of the frames or all."""
+    videos, folders, packed = list[Path](), list[Path](), list[Path]()
     for number, video in enumerate(sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)):
         short = work / f"source{number}{video.suffix}"
         cut(video, short)
@@ -240,32 +269,42 @@ def make_sources(folder: Path, work: Path) -> tuple[list[Path], list[Path]]:
                 size = (128, max(2, round(128 * frame.height / frame.width)))
                 frame.to_image().resize(size).save(frames / f"img_{place:05}.{suffix}")
         folders.append(frames)
-    return videos, folders
+        images = sorted(frames.iterdir())
+        width, height = PIL.Image.open(images[0]).size
+        every = 1 + number % 2
+        header = PackHeader(height=height, width=width, frames=len(images), every=every, fps=None)
+        packed.append(work / f"source{number}.pack")
+        write_packed(packed[-1], header, (image.read_bytes() for image in images[::every]))
+    return {"video": videos, "rawframes": folders, "packed": packed}
 
 
-def make_case(number: int, seed: int, videos: Sequence[Path], folders: Sequence[Path], work: Path) -> Case:
-    """Case `number` of `seed`, which depends on nothing else but the sources."""
+def make_case(number: int, seed: int, sources: dict[Source, list[Path]], work: Path) -> Case:
+    """Case `number` of `seed`, which depends on nothing else but the sources: videos are as many as all others."""
     rng = np.random.default_rng([seed, number])
+    shares = np.array([{"video": 2, "rawframes": 1, "packed": 1}[form] for form in sources])
+    form: Source = list(sources)[int(rng.choice(len(sources), p=shares / shares.sum()))]
+    source = sources[form][int(rng.integers(len(sources[form])))]
+    path = work / f"case{number}{source.suffix}"
     chance = rng.random()
-    if chance < 0.6:
-        source = videos[int(rng.integers(len(videos)))]
-        path = work / f"case{number}{source.suffix}"
-        if chance < 0.003:
-            return _made(number, pipe, path, rng)
-        if chance < 0.05:
-            return _made(number, PLACES[int(rng.integers(len(PLACES)))], path, rng)
-        mutate = BYTES[int(rng.integers(len(BYTES)))]
-        path.write_bytes(mutate(bytearray(source.read_bytes()), rng))
-        return Case(number, f"video {mutate.__name__}", str(path), frames=False)
-    source = folders[int(rng.integers(len(folders)))]
-    path = work / f"case{number}"
-    if chance < 0.62:
-        return dataclasses.replace(_made(number, PLACES[int(rng.integers(len(PLACES)))], path, rng), frames=True)
+    if chance < 0.005 and form != "rawframes":
+        return _made(number, pipe, path, form, rng)
+    if chance < 0.06:
+        return _made(number, PLACES[int(rng.integers(len(PLACES)))], path, form, rng)
+    if form == "rawframes":
+        return _damaged_frames(number, source, path, rng)
+    mutate = BYTES[int(rng.integers(len(BYTES)))]
+    if form == "packed" and rng.random() < 0.4:
+        mutate = lie_packed
+    path.write_bytes(mutate(bytearray(source.read_bytes()), rng))
+    return Case(number, f"{form} {mutate.__name__}", str(path), form)
+
+
+def _damaged_frames(number: int, source: Path, path: Path, rng: Rng) -> Case:
     shutil.copytree(source, path)
     images = sorted(path.iterdir())
-    if chance < 0.7:
+    if rng.random() < 0.2:
         count = int(rng.choice([0, 1, len(images) - 1, len(images) + 1, 1000, 2**31 - 1]))
-        return Case(number, "frames lying count", str(path), frames=True, count=count or None)
+        return Case(number, "frames lying count", str(path), "rawframes", count=count or None)
     for _ in range(int(rng.integers(1, 4))):
         image = images[int(rng.integers(len(images)))]
         data = bytearray(image.read_bytes()) if image.is_file() else bytearray()
@@ -280,12 +319,12 @@ def make_case(number: int, seed: int, videos: Sequence[Path], folders: Sequence[
             change = IMAGES[int(rng.integers(len(IMAGES)))]
             change(image, rng)
             kind = change.__name__
-    return Case(number, f"frames {kind}", str(path), frames=True)
+    return Case(number, f"frames {kind}", str(path), "rawframes")
 
 
-def _made(number: int, change: Callable[[Path, Rng], None], path: Path, rng: Rng) -> Case:
+def _made(number: int, change: Callable[[Path, Rng], None], path: Path, form: Source, rng: Rng) -> Case:
     change(path, rng)
-    return Case(number, change.__name__, str(path), frames=False)
+    return Case(number, change.__name__, str(path), form)
 
 
 def remove(case: Case) -> None:
@@ -299,9 +338,19 @@ def remove(case: Case) -> None:
 # What the child does. It sends (way, case number, outcome) for each case and way of reading it.
 
 
+def open_case(case: Case, reader: Reader) -> FrameReader:
+    if case.form == "packed":
+        return open_packed(case.path)
+    return (
+        open_rawframes(case.path, count=case.count)
+        if case.form == "rawframes"
+        else open_video(case.path, reader=reader)
+    )
+
+
 def read_directly(case: Case, reader: Reader, timeout: float) -> str:
     def read() -> torch.Tensor:
-        video = open_rawframes(case.path, count=case.count) if case.frames else open_video(case.path, reader=reader)
+        video = open_case(case, reader)
         count = len(video)
         return video.frames([count - 1, 0, count // 2, 0, count // 3])
 
@@ -324,8 +373,7 @@ def read_by_loader(cases: Sequence[Case], reader: Reader, timeout: float, worker
     index = index_paths([case.path for case in cases], source="", root="/")
     index.frame_counts[:] = torch.tensor([case.count or 0 for case in cases])
     index.labels[:] = torch.arange(len(cases))
-    kind = "rawframes" if cases[0].frames else "video"
-    options = DataOptions(source=kind, reader=reader, decode_timeout=timeout)
+    options = DataOptions(source=cases[0].form, reader=reader, decode_timeout=timeout)
     account = BadFiles(num_videos=len(cases), max_fraction=1)
     bad = 0
     loader = load(VideoDataset(index, VIEWS, options), EvalBatches(len(cases), 1), collate=collate, workers=workers)
@@ -351,10 +399,10 @@ def child(pipe: Connection, chunks: list[list[Case]], readers: list[Reader], tim
     space = psutil.Process().memory_info().vms + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     for chunk in chunks:
-        for frames in (False, True):
-            cases = [case for case in chunk if case.frames == frames]
-            for reader in readers if not frames else readers[:1]:
-                way = "rawframes" if frames else reader
+        for form in FORMS:
+            cases = [case for case in chunk if case.form == form]
+            for reader in readers if form == "video" else readers[:1]:
+                way = reader if form == "video" else form
                 for case in cases:
                     pipe.send((way, case.number, "started"))
                     pipe.send((way, case.number, read_directly(case, reader, timeout)))
@@ -385,16 +433,17 @@ def _send_loaded(pipe: Connection, cases: list[Case], reader: Reader, timeout: f
 
 def run(
     sources: Path, *, files: int, seed: int, readers: list[Reader], limit: float = 30, timeout: float = 2,
-    only: int | None = None, tell: Callable[[str], None] = lambda _line: None,
+    only: int | None = None, forms: Sequence[Source] = FORMS, tell: Callable[[str], None] = lambda _line: None,
 ) -> Report:  # fmt: skip
     """Try `files` cases, each of which may take `limit` seconds where it is read; `timeout` is the dataset's own."""
     report = Report(files=files)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        videos, folders = make_sources(sources, work)
+        made = make_sources(sources, work)
+        chosen = {form: made[form] for form in forms}
         numbers = range(files) if only is None else [only]
         for first in range(0, len(numbers), 20 * CHUNK):
-            part = [make_case(number, seed, videos, folders, work) for number in numbers[first : first + 20 * CHUNK]]
+            part = [make_case(number, seed, chosen, work) for number in numbers[first : first + 20 * CHUNK]]
             _try(part, readers, limit, timeout, report)
             for case in part:
                 remove(case)
@@ -474,6 +523,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000, help="mutated files and folders")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", nargs="+", choices=["pyav", "torchcodec"], default=["pyav", "torchcodec"])
+    parser.add_argument("--form", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--limit", type=float, default=30, help="seconds after which a case counts as hanging")
     parser.add_argument("--timeout", type=float, default=2, help="--data.decode-timeout of the dataset, in seconds")
     parser.add_argument("--only", type=int, help="number of one case to try")
@@ -481,7 +531,8 @@ def main() -> None:
     options = parser.parse_args()
     report = run(
         options.sources, files=options.files, seed=options.seed, readers=options.reader, limit=options.limit,
-        timeout=options.timeout, only=options.only, tell=str if options.json else partial(print, flush=True),
+        timeout=options.timeout, only=options.only, forms=options.form,
+        tell=str if options.json else partial(print, flush=True),
     )  # fmt: skip
     if options.json:
         print(json.dumps(dataclasses.asdict(report)))

@@ -1,4 +1,4 @@
-"""Damaged videos and frames end as samples or as bad files, in every reader and in the loader."""
+"""Damaged videos, frames and packed files end as samples or as bad files, in every reader and in the loader."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def holds(report: Report, files: int) -> None:
     assert report.defects == []
     # Each case is read directly and by a loader, and both ways lead to samples and to bad files.
     assert sum(report.outcomes.values()) >= 2 * files
-    for way in (*readers(), "rawframes"):
+    for way in (*readers(), "rawframes", "packed"):
         for loader in ("", " loader"):
             for outcome in ("sample", "bad"):
                 assert any(key.endswith(f", {way}{loader}: {outcome}") for key in report.outcomes), (way, outcome)

@@ -1,5 +1,6 @@
 """Packed files against the images that went into them."""
 
+import resource
 import struct
 import zlib
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import psutil
 import pytest
 import simplejpeg
 import torch
@@ -109,6 +111,21 @@ def test_a_file_that_is_cut_off(tmp_path: Path, length: int) -> None:
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(MediaError, match=r"no packed file|ends within|cut off"):
         open_packed(str(path)).frames([FRAMES - 1])
+
+
+def test_a_table_longer_than_memory(tmp_path: Path) -> None:
+    """Its checksums are right, the file ends before it: 16 GiB are not taken for it."""
+    path = tmp_path / "a.pack"
+    numbers = (2**32 - 1, 1, 2**32 - 1, 0, 0, 0)  # frames, every, images, frames per second, checksum of the table
+    header = struct.pack("<8sHHHxxIIIIII", b"\x8bkinemap", 1, 8, 8, *numbers)
+    path.write_bytes(header + struct.pack("<I", zlib.crc32(header)) + bytes(5000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**32, hard))
+    try:
+        with pytest.raises(MediaError, match="its table of images is damaged or cut off"):
+            open_packed(str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_a_damaged_image_and_one_of_another_size(tmp_path: Path) -> None:

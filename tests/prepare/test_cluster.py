@@ -1,6 +1,7 @@
 """The same work on a real Ray cluster of this machine."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -64,6 +65,16 @@ def test_many_items_pass_through_few_tasks(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match="no address of a Ray cluster; allowed are local"):
         list(in_parallel(square, [1], workers=1, cluster="nowhere"))
+
+
+@HAS_RAY
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_where_no_cluster_listens_the_message_comes_at_once(scheme: str) -> None:
+    with socket.socket() as bound:  # but not listening
+        bound.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(UserError, match="no cluster answers there"):
+            list(in_parallel(square, [1], workers=1, cluster=address))
 
 
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,8 @@ def open_packed(path: str, *, storage: Storage = _HERE) -> "PackedReader":
             data += storage.read_range(path, len(data), end)
     except OSError as error:
         raise MediaError(path, why(error)) from None
+    except MemoryError:  # of a length that the file does not have
+        raise MediaError(path, "its table of images is damaged or cut off") from None
     table = data[_HEADER.size : end]
     if len(table) < end - _HEADER.size or zlib.crc32(table) != checksum:
         raise MediaError(path, "its table of images is damaged or cut off")
@@ -157,6 +159,8 @@ class PackedReader:
             return dict(zip(places, self._storage.read_ranges(self.path, ranges), strict=True))
         except OSError as error:
             raise MediaError(self.path, f"it cannot be read ({why(error)})") from None
+        except MemoryError:
+            raise MediaError(self.path, "its images are larger than the memory") from None
 
     def _image(self, place: int, data: bytes, out: Image | None) -> Image:
         if len(data) < self._bounds[place + 1] - self._bounds[place]:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -81,6 +82,7 @@ def _connected(ray: Any, address: str, workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _check_that_it_answers(address)
     size = {"num_cpus": workers or None, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)
@@ -91,6 +93,17 @@ def _connected(ray: Any, address: str, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_that_it_answers(address: str) -> None:
+    """Ray itself tries for minutes where nobody listens."""
+    place = re.fullmatch(r"(?:ray://)?([^/\s:]+):(\d+)", address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--cluster {address}: no cluster answers there ({error})") from None
 
 
 def _import_ray() -> Any:
