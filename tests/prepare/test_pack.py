@@ -94,7 +94,7 @@ def test_the_command_and_its_faults(videos: Path, tmp_path: Path, capsys: pytest
     capsys.readouterr()
     for arguments, message in (
         ([str(tmp_path / "none"), str(tmp_path / "new")], "no file or folder"),
-        ([str(videos), str(tmp_path / "out"), "--quality", "101"], "from 1 to 100"),
+        ([str(videos), str(tmp_path / "out"), "--quality", "101"], "at most 100"),
         ([str(videos), str(tmp_path / "out"), "--kind", "rawframes"], "folders of images"),
     ):
         assert main(["prepare", "pack", *arguments]) == 2

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     # An exception that leaves the program keeps its frames, and the loader workers in them: these would be waited for.
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            terminal.print(end.code, markup=False, highlight=False)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception:
         sys.excepthook(*sys.exc_info())
         return 1
