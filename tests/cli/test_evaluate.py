@@ -157,7 +157,7 @@ def test_errors_as_table_json_and_picture(tmp_path: Path, capsys: pytest.Capture
     ("extra", "message"),
     [
         (["--thresholds", "1.5"], "threshold of tIoU is above 0 and at most 1, not 1.5"),
-        (["--top-classes", "0"], "at least 1 class, not 0"),
+        (["--top-classes", "0"], "--top-classes: found 0; allowed: an integer at least 1"),
         (["--subset", "validaton"], "did you mean 'validation'"),
         (["--video-classes", "nowhere.json"], "nowhere.json: No such file"),
     ],

@@ -96,11 +96,16 @@ class _Loader(DataLoader[B]):
     """Raises the UserError of a worker as it was there: torch puts the worker's traceback into its message."""
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-        except UserError as error:
-            before_message = f"{UserError.__module__}.{UserError.__qualname__}: "
-            raise UserError(str(error).rpartition(before_message)[2].rstrip()) from None
+        # At once, not at the first batch: torch draws a seed from the global generator here, which a step seeds anew.
+        return _in_own_words(super().__iter__())
+
+
+def _in_own_words(batches: Iterator[B]) -> Iterator[B]:
+    try:
+        yield from batches
+    except UserError as error:
+        before_message = f"{UserError.__module__}.{UserError.__qualname__}: "
+        raise UserError(str(error).rpartition(before_message)[2].rstrip()) from None
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
