@@ -62,13 +62,14 @@ def test_a_fault_of_the_options_stops_everything(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from functools import partial
 from pathlib import Path
 from kinema.prepare.jobs import run_jobs
 from tests.prepare.working import copy, make_units
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     units = make_units(folder, [f"text {k}" for k in range(12)])
     work = partial(copy, seconds=0.15, log=folder / "log")
