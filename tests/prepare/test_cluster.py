@@ -1,5 +1,6 @@
 """The same work on a real Ray cluster of this machine."""
 
+import importlib
 import os
 import socket
 import sys
@@ -69,7 +70,9 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 @HAS_RAY
 @pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_where_no_cluster_listens_the_message_comes_at_once(scheme: str) -> None:
+def test_where_no_cluster_listens_the_message_comes_at_once(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The other tests' cluster is left connected; a caller's own connection would be used.
+    monkeypatch.setattr(importlib.import_module("ray"), "is_initialized", lambda: False)
     with socket.socket() as bound:  # but not listening
         bound.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{bound.getsockname()[1]}"
