@@ -67,9 +67,8 @@ class VideoLocalizer:
         """Load the models.
 
         Raises:
-            UserError: one is missing, or they do not fit each other, or an option is out of range.
+            UserError: one is missing, or they do not fit each other.
         """
-        _check(options)
         self._options = options
         self._proposer = Proposer(model, RuntimeOptions(device=options.device, precision=options.precision))
         made_by, extraction = _extraction(self._proposer, options)
@@ -155,14 +154,6 @@ def _best(found: Proposals | Detections, options: LocalizeOptions) -> Proposals 
     if isinstance(found, Detections):
         return Detections(segments=found.segments[kept], scores=found.scores[kept], labels=found.labels[kept])
     return Proposals(segments=found.segments[kept], scores=found.scores[kept])
-
-
-def _check(options: LocalizeOptions) -> None:
-    bounds = {"top_classes": (1, np.inf), "most": (1, np.inf), "least_score": (0, 1), "fps": (0, np.inf)}
-    for name, (low, high) in bounds.items():
-        if not low <= (value := getattr(options, name)) <= high:
-            allowed = f"at least {low}" if high == np.inf else f"from {low} to {high}"
-            raise UserError(f"--{name.replace('_', '-')} {value}: allowed is a number {allowed}")
 
 
 def _extraction(proposer: Proposer, options: LocalizeOptions) -> tuple[Path, FeatureOptions]:
