@@ -32,8 +32,17 @@ VARIANTS = {
         "data__workers": "1",
     },
     "2 processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},
+    "2 processes, sharded": {
+        "data__workers": "1",
+        "data__batch_size": "2",
+        "data__reader": "pyav",
+        "training__fully_shard": "true",
+        "training__ema_decay": "0.9",
+        "optim__clip_norm": "1",
+    },
     "3 processes": {"data__workers": "1", "data__batch_size": "1", "data__reader": "pyav"},
 }
+SLOW = ("2 processes, sharded", "3 processes")
 
 
 def command(sample: Path, work_dir: Path, variant: str) -> list[str]:
@@ -64,7 +73,7 @@ def wait_for_step(process: subprocess.Popen[str], work_dir: Path, step: int) -> 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow) if name[0] == "3" else name for name in VARIANTS],
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in VARIANTS],
 )
 def undisturbed(
     request: pytest.FixtureRequest, sample: Path, tmp_path_factory: pytest.TempPathFactory

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from kinema.errors import UserError
 from kinema.inference.model_files import Description, check_same_weights, read_weights, save_model
 from kinema.storage import replacing_folder
+from kinema.training.sharding import part, whole
 
 _TENSORS, _VALUES = "training.safetensors", "training.json"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
@@ -52,31 +53,51 @@ class Trained:
         return self.model if self.ema is None else self.ema.module
 
 
-def save_checkpoint(folder: Path, trained: Trained, position: Position, description: Description) -> None:
+@dataclass(kw_only=True)
+class Snapshot:
+    """What a checkpoint holds. Its tensors are in the first process, in the others only what is not sharded."""
+
+    weights: dict[str, Tensor]
+    """Of the model that is given to users."""
+    training: dict[str, Tensor]
+    """What training continues from beside these."""
+    values: dict[str, Any]
+    """Numbers and names that belong to it."""
+
+
+def snapshot(trained: Trained) -> Snapshot:
+    """What there is to save; called by all processes."""
+    tensors = _optimizer_tensors(trained.optimizer)
+    if trained.ema is not None:  # model.safetensors then holds the average, which training does not continue from
+        tensors |= {_MODEL + name: tensor for name, tensor in trained.model.state_dict().items()}
+    return Snapshot(
+        weights=whole(trained.shown.state_dict()),
+        training=whole(tensors),
+        values={"scaler": trained.scaler.state_dict(), "parameters": parameter_names(trained)},
+    )
+
+
+def save_checkpoint(folder: Path, found: Snapshot, position: Position, description: Description) -> None:
     """Write a complete checkpoint, which takes the place of the one at `folder` when all of it is on the disk.
 
     Raises:
         UserError: it could not be written (a full disk); the earlier checkpoint is as it was.
     """
-    tensors = _optimizer_tensors(trained.optimizer)
-    if trained.ema is not None:  # model.safetensors then holds the average, which training does not continue from
-        tensors |= {_MODEL + name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
-    names = parameter_names(trained)
-    values = {"position": asdict(position), "scaler": trained.scaler.state_dict(), "parameters": names}
+    values = {"position": asdict(position), **found.values}
     with _saving(folder, position) as new:
-        save_model(new, trained.shown.state_dict(), description)
-        save_file(tensors, new / _TENSORS)
+        save_model(new, found.weights, description)
+        save_file({name: tensor.contiguous() for name, tensor in found.training.items()}, new / _TENSORS)
         (new / _VALUES).write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def save_best(folder: Path, trained: Trained, position: Position, description: Description) -> None:
+def save_best(folder: Path, weights: dict[str, Tensor], position: Position, description: Description) -> None:
     """Write the model alone, in the place of the one at `folder`.
 
     Raises:
         UserError: it could not be written; the earlier one is as it was.
     """
     with _saving(folder, position) as new:
-        save_model(new, trained.shown.state_dict(), description)
+        save_model(new, weights, description)
 
 
 def load_checkpoint(folder: Path, trained: Trained) -> Position:
@@ -97,8 +118,8 @@ def load_checkpoint(folder: Path, trained: Trained) -> Position:
             f"{folder} was saved {'with' if weights else 'without'} --training.ema-decay: resume it likewise"
         )
     check_same_weights(trained.model.state_dict(), shown, origin=str(folder))
-    trained.model.load_state_dict(weights or shown)
-    trained.shown.load_state_dict(shown)
+    _load(trained.model, weights or shown)
+    _load(trained.shown, shown)
     # The scaler's state is empty where gradients are not scaled.
     if values["parameters"] != parameter_names(trained) or bool(values["scaler"]) != trained.scaler.is_enabled():
         raise UserError(
@@ -128,11 +149,15 @@ def _saving(folder: Path, position: Position) -> Iterator[Path]:
         raise UserError(f"could not save the checkpoint of step {position.step}: {error}{kept}") from error
 
 
+def _load(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    model.load_state_dict({name: part(weights[name], like) for name, like in model.state_dict().items()})
+
+
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state by parameter number and name; rates and the like follow from the config and the step."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{_OPTIMIZER}{number}.{name}": value.contiguous()
+        f"{_OPTIMIZER}{number}.{name}": value
         for number, values in state.items()
         for name, value in values.items()
         if isinstance(value, Tensor)
@@ -153,4 +178,4 @@ def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
     """Fused optimizers walk through a weight and its state side by side in memory: both must be laid out alike."""
     if tensor.shape != parameter.shape:
         return tensor  # a count of steps
-    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(part(tensor, parameter))

@@ -36,6 +36,9 @@ class TrainingOptions:
     section 3), 200 is usual; 0: their moving averages as they are."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs."""
+    fully_shard: bool = False
+    """Divide weights, gradients and the optimizer's state over the processes (FSDP) instead of keeping all in each:
+    less memory, more communication. Checkpoints are the same; with one process nothing is divided."""
     log_every: Annotated[int, Ge(1)] = 20
     """Steps between two lines of metrics.jsonl."""
     val_every: Annotated[int, Ge(1)] = 1

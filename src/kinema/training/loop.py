@@ -181,7 +181,7 @@ def _validate(run: Run) -> dict[str, float]:
     _renew_batch_norm(run)
     share_buffers(run.trained.shown)
     with torch.compiler.set_stance("force_eager"):  # batches of other shapes, seldom: not worth compiling again
-        found = run.task.validate(run.trained.shown, run.val_batches)
+        found = run.task.validate(run.model_to_validate(), run.val_batches)
     run.trained.shown.train()
     run.account(found.bad)
     epoch = run.timetable.place(run.position.step)[0]

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import nn
 
 from kinema.models import Recognizer
+from kinema.training.sharding import is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,10 @@ def make_optimizer(model: nn.Module, options: SGD | Adam | AdamW, *, total_batch
         log.info("learning rate %g × %d / %d = %g", options.lr, total_batch, options.lr_batch, lr)
     groups = parameter_groups(model, options, lr)
     if isinstance(options, SGD):
-        return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, fused=True)
+        fused = not is_sharded(model)  # torch has a fused Adam for sharded parameters, but no SGD
+        return torch.optim.SGD(
+            groups, momentum=options.momentum, nesterov=options.nesterov, fused=fused, foreach=not fused
+        )
     kind = torch.optim.Adam if isinstance(options, Adam) else torch.optim.AdamW
     return kind(groups, betas=options.betas, fused=True)
 

@@ -8,22 +8,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.inference.runtime import RuntimeOptions, compile_stages, place
+from kinema.inference.runtime import RuntimeOptions, compile_stages, place, return_memory
 from kinema.training import tuning
-from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint
+from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
 from kinema.training.config import AnyConfig
 from kinema.training.distributed import Process
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
 from kinema.training.setup import write_config
+from kinema.training.sharding import fill, is_sharded, shard, whole
 from kinema.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class Run:
     checkpoints: Path
     trained: Trained
     network: nn.Module
-    """What is called in training: the model, or DDP around it."""
+    """What is called in training: the model, which may be sharded, or DDP around it."""
     batches: DataLoader[Any]
     """Training batches from `position` on."""
     statistics_batches: DataLoader[Any]
@@ -70,8 +72,8 @@ class Run:
         Raises:
             UserError: it could not be written; the earlier one is kept.
         """
-        folder = self.checkpoints / "last"
-        self.process.first_does(lambda: save_checkpoint(folder, self.trained, self.position, self.task.description))
+        folder, found = self.checkpoints / "last", snapshot(self.trained)
+        self.process.first_does(lambda: save_checkpoint(folder, found, self.position, self.task.description))
 
     def save_best(self) -> None:
         """Write the model as the best so far.
@@ -79,8 +81,19 @@ class Run:
         Raises:
             UserError: it could not be written; the earlier one is kept.
         """
-        folder = self.checkpoints / "best"
-        self.process.first_does(lambda: save_best(folder, self.trained, self.position, self.task.description))
+        folder, weights = self.checkpoints / "best", whole(self.trained.shown.state_dict())
+        self.process.first_does(lambda: save_best(folder, weights, self.position, self.task.description))
+
+    def model_to_validate(self) -> nn.Module:
+        """The model that is given to users; a whole copy where it is sharded. Called by all processes.
+
+        Processes have different numbers of validation batches, and a sharded model must be called by all alike.
+        """
+        if not is_sharded(self.trained.shown):
+            return self.trained.shown
+        model = place(self.task.empty_model(), self.process.device, self.config.runtime)
+        fill(model, self.trained.shown)
+        return model
 
     def account(self, bad: list[BadFile]) -> None:
         """Take note of bad files, and stop the run when they are too many.
@@ -160,20 +173,34 @@ def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
         if process.device.type != "cuda":
             raise UserError("--training.sync-bn needs GPUs: torch has no synchronised batch norm for the CPU")
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    ema = _average(model, options.ema_decay, sharded=options.fully_shard) if options.ema_decay else None
+    if options.fully_shard and process.world > 1:
+        if config.runtime.precision == "fp16":
+            raise UserError("--training.fully-shard with --runtime.precision fp16 is not supported; bf16 and fp32 are")
+        if process.device.type == "cpu":
+            return_memory()
+        mesh = init_device_mesh(process.device.type, (process.world,))
+        for each in (model, ema.module) if ema is not None else (model,):
+            shard(each, mesh)
     total_batch = config.data.batch_size * process.world * options.accumulate
-    average = get_ema_multi_avg_fn(options.ema_decay)
     return Trained(
         model=model,
         optimizer=make_optimizer(model, config.optim, total_batch=total_batch),
         scaler=torch.amp.GradScaler(process.device.type, enabled=config.runtime.precision == "fp16"),
-        ema=AveragedModel(model, multi_avg_fn=average, use_buffers=True) if options.ema_decay else None,
+        ema=ema,
     )
+
+
+def _average(model: nn.Module, decay: float, *, sharded: bool) -> AveragedModel:
+    if sharded:  # one tensor after the other: torch averages no list in which only some are sharded
+        return AveragedModel(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.Module:
     if runtime.compile:
         compile_stages(model)
-    if process.world == 1:
+    if process.world == 1 or is_sharded(model):
         return model
     if process.device.type == "cuda":
         return DistributedDataParallel(model, device_ids=[process.device], gradient_as_bucket_view=True)
