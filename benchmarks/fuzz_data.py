@@ -38,7 +38,6 @@ import psutil
 import torch
 
 from kinema.data.bad_files import BadFiles
-from kinema.data.batch import collate
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import index_paths
@@ -381,7 +380,7 @@ def read_by_loader(cases: Sequence[Case], reader: Reader, timeout: float, worker
     options = DataOptions(source=cases[0].form, reader=reader, decode_timeout=timeout)
     account = BadFiles(num_videos=len(cases), max_fraction=1)
     bad = 0
-    loader = load(VideoDataset(index, VIEWS, options), EvalBatches(len(cases), 1), collate=collate, workers=workers)
+    loader = load(VideoDataset(index, VIEWS, options), EvalBatches(len(cases), 1), workers=workers)
     for case, batch in zip(cases, loader, strict=True):
         account.add(batch.bad)
         bad += len(batch.bad)

@@ -8,7 +8,6 @@ import time
 from itertools import islice
 
 from kinema.config import parse_arguments
-from kinema.data.batch import collate
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
@@ -26,7 +25,7 @@ def main() -> None:
     timetable = Timetable(len(index), config.data.batch_size, [Phase(epochs=1_000_000)])
     order = TrainBatches(len(index), config.data.batch_size, timetable, seed=0)
     dataset = VideoDataset(index, [config.train_clip], config.data)
-    batches = iter(load(dataset, order, collate=collate, workers=arguments.workers))
+    batches = iter(load(dataset, order, workers=arguments.workers))
     for _ in islice(batches, 2):
         pass
     started, clips = time.perf_counter(), 0

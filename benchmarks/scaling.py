@@ -26,7 +26,6 @@ from index_memory import write_list
 from torch import Tensor
 
 from kinema.data.annotations import read_index
-from kinema.data.batch import collate
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
@@ -67,7 +66,7 @@ def workers(videos: Path) -> dict[str, Curve]:
     for number in numbers:
         timetable = Timetable(len(rows), config.data.batch_size, [Phase(epochs=1_000_000)])
         order = TrainBatches(len(rows), config.data.batch_size, timetable, seed=0)
-        batches = iter(load(dataset, order, collate=collate, workers=number))
+        batches = iter(load(dataset, order, workers=number))
         for _ in islice(batches, 4 * max(number, 1)):  # what was prepared ahead is not measured
             pass
         started = time.perf_counter()

@@ -129,7 +129,7 @@ def test_labels_reach_the_batch(tmp_path: Path) -> None:
     path = write(tmp_path, "a.mp4 3 1\na.mp4 2\na.mp4 0 1 2\n", "list.txt")
     index = read_index(path, kind="video", labels="multi")
     views = Views(sampling=Sampling(clip_len=2), crops=ViewCrops(short_side=16, size=16))
-    batch = next(iter(load(VideoDataset(index, views, DataOptions()), EvalBatches(3, 3), collate=collate, workers=0)))
+    batch = next(iter(load(VideoDataset(index, views, DataOptions()), EvalBatches(3, 3), workers=0)))
     assert batch.labels.tolist() == [[3, 1, -1], [2, -1, -1], [0, 1, 2]]
     assert len(batch) == 3
     assert collate([Fetched(Sample(batch.clips[0], (), 0))]).labels.shape == (1, 0)

@@ -1,5 +1,7 @@
 """Rawframes against Pillow's decoding of the same files."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.data.dataset import DataOptions, open_train_index, opener
+from kinema.data.frame_names import Numbered, numbering
+from kinema.data.listed_frames import with_usual_names
 from kinema.data.rawframes import open_rawframes
 from kinema.errors import MediaError, UserError
+from kinema.storage import Direct
 
 
 def write_frame(path: Path, number: int, *, size: tuple[int, int] = (36, 24), mode: str = "RGB") -> None:
@@ -241,3 +246,54 @@ def test_a_faulty_template_is_said_at_once(tmp_path: Path) -> None:
     path = write_dataset(tmp_path, first=1, found=2, listed=2, folders=2)
     with pytest.raises(UserError, match="no place for the number of a frame"):
         open_train_index(DataOptions(train=str(path), source="rawframes", template="img.jpg"))
+
+
+class Counting(Direct):
+    """Counts the listings of folders."""
+
+    listed = 0
+
+    def list(self, folder: str) -> Sequence[str]:
+        self.listed += 1
+        return super().list(folder)
+
+
+def test_folders_that_are_named_alike_are_not_listed_for_each_sample(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path, first=0, found=6, listed=6)
+    options = DataOptions(train=str(path), source="rawframes")
+    storage = Counting()
+    made = with_usual_names(replace(opener(options, str(tmp_path / "v0")), storage=storage), open_train_index(options))
+    before = storage.listed
+    video = made.open(str(tmp_path / "v3"), 6)
+    expected = by_pillow(tmp_path / "v3" / "img_00004.jpg")
+    assert (video.frames([4]).int() - expected.int()).abs().max() <= 2
+    assert storage.listed == before
+
+
+@pytest.mark.parametrize("names", [["a1.jpg", "a2.jpg", "a3.jpg"], ["img_1.jpg", "img_2.jpg", "img_4.jpg"]])
+def test_a_folder_that_is_named_otherwise_is_listed(tmp_path: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        write_frame(tmp_path / name, number)
+    video = open_rawframes(str(tmp_path), count=3, usual=Numbered("img_{}.jpg", 1, 0))
+    frames = video.frames([2, 0])
+    assert (frames.int() - by_pillow(tmp_path / names[2], tmp_path / names[0]).int()).abs().max() <= 2
+
+
+def test_a_missing_frame_of_a_folder_named_as_usual_is_named(tmp_path: Path) -> None:
+    write_frame(tmp_path / "img_1.jpg", 1)
+    video = open_rawframes(str(tmp_path), count=2, usual=Numbered("img_{}.jpg", 1, 0))
+    with pytest.raises(MediaError, match=r"holds 1 of the 2 frames listed: img_2\.jpg is missing"):
+        video.frames([0, 1])
+
+
+@given(st.integers(1, 12), st.integers(0, 120), st.integers(1, 6), st.sampled_from(["", "img_", "v1_", "{x}"]))
+def test_a_numbering_is_found_where_one_gives_the_names(count: int, first: int, width: int, head: str) -> None:
+    names = [f"{head}{number:0{width}}.jpg" for number in range(first, first + count)]
+    found = numbering(names)
+    if head == "{x}":
+        assert found is None
+    else:
+        assert found is not None
+        assert [*found] == names
+        assert found[0:2] == names[0:2]
+        assert numbering([*names, f"{head}{first + count + 1:0{width}}.jpg"]) is None

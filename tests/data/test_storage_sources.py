@@ -12,7 +12,7 @@ import simplejpeg
 import torch
 
 from kinema.data.annotations import read_index
-from kinema.data.batch import Batch, collate
+from kinema.data.batch import Batch
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset, opener
 from kinema.data.loader import EvalBatches, load
@@ -53,7 +53,7 @@ def samples(
 ) -> Iterator[Batch]:
     options = DataOptions(source="rawframes", template=template, storage=storage)
     index = read_index(frames / "list.txt", kind="rawframes", root=root or str(frames))
-    yield from load(VideoDataset(index, VIEWS, options), EvalBatches(len(index), 2), collate=collate, workers=workers)
+    yield from load(VideoDataset(index, VIEWS, options), EvalBatches(len(index), 2), workers=workers)
 
 
 def assert_same(batches: list[Batch], expected: list[Batch]) -> None:

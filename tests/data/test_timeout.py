@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.batch import collate
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import index_paths
@@ -49,7 +48,7 @@ def test_a_stalled_video_is_a_bad_file(reader: str, workers: int, tmp_path: Path
     # The sound video must not take longer; a machine that does nothing else for seconds would fail here.
     options = DataOptions(reader=reader, decode_timeout=3)  # type: ignore[arg-type]
     dataset = VideoDataset(index_paths(paths, source="", root=""), views, options)
-    stalled, sound = list(load(dataset, EvalBatches(2, 1), collate=collate, workers=workers))
+    stalled, sound = list(load(dataset, EvalBatches(2, 1), workers=workers))
     assert [(file.path, file.reason) for file in stalled.bad] == [
         (paths[0], "reading it took longer than 3 s (--data.decode-timeout)")
     ]

@@ -21,7 +21,7 @@ from annotated_types import Ge
 from av.video.stream import VideoStream
 
 from kinema.console import progress
-from kinema.data.batch import SampleKey, collate
+from kinema.data.batch import SampleKey
 from kinema.data.crops import Box, cut
 from kinema.data.dataset import VideoDataset, open_train_index, opener
 from kinema.data.packed import PackedReader
@@ -156,7 +156,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _collated(dataset: VideoDataset, keys: Sequence[SampleKey]) -> None:
-    batch = collate([dataset[key] for key in keys])
+    batch = dataset.__getitems__(keys)
     if len(batch) < len(keys):
         raise UserError(f"videos could not be read: {batch.bad[0].path}: {batch.bad[0].reason}")
 

@@ -26,6 +26,11 @@ class Augment:
     """Probability that a box of the clip turns grey (Zhong et al. 2020), a third of the picture at most."""
 
     @property
+    def changes_pixels(self) -> bool:
+        """Whether any of them is on."""
+        return self.needs_rgb or bool(self.random_erasing)
+
+    @property
     def needs_rgb(self) -> bool:
         """Whether a change is one of colours, which optical flow has not."""
         return bool(self.rand_augment or self.color_jitter)

@@ -1,5 +1,6 @@
 """What travels from a video to the device: a sample, then a batch of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,11 +78,26 @@ class Batch:
         )
 
 
-def collate(fetched: Sequence[Fetched]) -> Batch:
-    """Stack samples of equal shape into a batch, keeping channels-last memory."""
+def room_for(samples: int, shape: Sequence[int]) -> Tensor:
+    """Memory for the clips of a batch, (B, V, T, C, H, W) uint8 channels-last, of samples of `shape` (V, T, H, W, C).
+
+    In a loader's worker it is shared with the process that trains: what is written there need not be copied to it.
+    """
+    bytes_ = samples * math.prod(shape)
+    shared = torch.utils.data.get_worker_info() is not None
+    memory = torch.UntypedStorage._new_shared(bytes_) if shared else torch.UntypedStorage(bytes_)
+    return torch.empty(0, dtype=torch.uint8).set_(memory).view(samples, *shape).movedim(-1, 3)
+
+
+def collate(fetched: Sequence[Fetched], room: Tensor | None = None) -> Batch:
+    """Samples of equal shape as a batch, in channels-last memory.
+
+    `room` (see `room_for`) holds the clips already, those of good samples first, one after the other; None: they are
+    copied together.
+    """
     samples = [one.sample for one in fetched if one.sample is not None]
     return Batch(
-        clips=_stack([sample.clips for sample in samples]),
+        clips=_stack([sample.clips for sample in samples]) if room is None else room[: len(samples)],
         labels=_labels([sample.label for sample in samples]),
         indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
         bad=tuple(file for one in fetched for file in one.bad),

@@ -1,5 +1,6 @@
 """From decoded frames to what the model sees: one crop box per clip, one resize of that box, perhaps a flip."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
@@ -9,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Interval
 from torch import Tensor
-from torchvision.transforms import v2
 
 from kinema.data.batch import Label
 
@@ -63,11 +63,21 @@ class RandomResizedCrop:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest width / height of the box."""
 
-    def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:  # noqa: ARG002
-        """A random box in a frame of `height` × `width` pixels; drawn by torchvision, from torch's generator."""
-        crop = v2.RandomResizedCrop(size=1, scale=self.area, ratio=self.aspect)
-        box = crop.make_params([torch.empty((3, height, width), device="meta")])
-        return Box(box["top"], box["left"], box["height"], box["width"])
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """A random box in a frame of `height` × `width` pixels.
+
+        The aspect ratio is uniform in its logarithm. If ten boxes do not fit, it is the largest centred one of an
+        allowed aspect ratio, as torchvision and the reference implementations have it.
+        """
+        low, high = self.aspect
+        for _ in range(10):
+            area = height * width * rng.uniform(*self.area)
+            aspect = math.exp(rng.uniform(math.log(low), math.log(high)))
+            wide, tall = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < wide <= width and 0 < tall <= height:
+                return Box(int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1)), tall, wide)
+        wide, tall = min(width, round(height * high)), min(height, round(width / low))
+        return Box((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
 @dataclass(kw_only=True)
@@ -152,7 +162,7 @@ def cut(frames: Tensor, box: Box, size: int) -> Tensor:
     images = frames.flatten(0, -4)[:, top : top + height, left : left + width].movedim(-1, -3)
     # torch's own kernel for bytes, which torchvision's resize calls after some 50 µs of its own.
     resized = F.interpolate(images, size=[size, size], mode="bilinear", antialias=True)
-    return resized.movedim(-3, -1).contiguous().unflatten(0, frames.shape[:-3])
+    return resized.movedim(-3, -1).contiguous().view(*frames.shape[:-3], size, size, frames.shape[-1])
 
 
 def mirrored(clip: Tensor) -> Tensor:

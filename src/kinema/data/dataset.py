@@ -1,6 +1,7 @@
 """Rows of the index made into samples, the same ones wherever and whenever they are made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Literal
@@ -12,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kinema.data.annotations import read_class_names, read_index
-from kinema.data.batch import BadFile, Fetched, Label, Sample, SampleKey
+from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey, collate, room_for
 from kinema.data.index import Index, Kind, Labels
-from kinema.data.listed_frames import check_counts
+from kinema.data.listed_frames import check_counts, with_usual_names
 from kinema.data.packed import check_spacing
 from kinema.data.sources import Opener, Source
 from kinema.data.timeout import within
@@ -93,23 +94,37 @@ class VideoDataset(Dataset[Fetched]):
                 "train_clip.augment.color_jitter must be 0 with --data.source flow"
             )
         self.index = index
-        self._opener = opener(options, index.path(0))
+        self._opener = with_usual_names(opener(options, index.path(0)), index)
         if options.source == "packed":
             clips = [views] if isinstance(views, Views) else views
             check_spacing([clip.sampling for clip in clips], index.path(0), self._opener.storage)
         self._views = views
         self._seed = seed
+        self._source = options.source
         self._timeout = options.decode_timeout
 
     def __len__(self) -> int:
         return len(self.index)
 
+    def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
+        """The samples of `keys`, each made in its place of the batch's memory. Called by torch's DataLoader."""
+        channels = 2 if self._source == "flow" else 3
+        views = self._views if isinstance(self._views, Views) else self._views[keys[0].clip]
+        room, fetched, good = room_for(len(keys), (*views.shape, channels)), list[Fetched](), 0
+        for key in keys:
+            fetched.append(self._fetch(key, room[good]))
+            good += fetched[-1].sample is not None
+        return collate(fetched, room)
+
     def __getitem__(self, key: SampleKey) -> Fetched:
+        return self._fetch(key, None)
+
+    def _fetch(self, key: SampleKey, room: Tensor | None) -> Fetched:
         rng = np.random.default_rng([self._seed, key.epoch, key.index])
         row, bad = key.index, list[BadFile]()
         while len(bad) < _REPLACEMENTS:
             try:
-                read = partial(self._read, row, key.clip, rng)
+                read = partial(self._read, row, key.clip, rng, room)
                 clips, label = within(self._timeout, self.index.path(row), read)
             except MediaError as error:
                 bad.append(BadFile(error.path, error.reason))
@@ -120,21 +135,32 @@ class VideoDataset(Dataset[Fetched]):
                 return Fetched(Sample(clips, label, row), tuple(bad))
         return Fetched(None, tuple(bad))
 
-    def _read(self, row: int, clip: int, rng: np.random.Generator) -> tuple[Tensor, Label]:
+    def _read(self, row: int, number: int, rng: np.random.Generator, room: Tensor | None) -> tuple[Tensor, Label]:
         video = self._opener.open(self.index.path(row), self.index.num_frames(row) or None)
         label: Label = self.index.label(row) if self.index.label_offsets is None else self.index.label_set(row)
         if isinstance(self._views, Views):
-            return read_views(video, self._views), label
-        # torchvision's random transforms draw from the global generator, which is given back as it was. Not by
-        # torch.manual_seed: that also asks for CUDA's seed, and keeps a stack trace of each call until CUDA is used.
-        generator = torch.default_generator
-        before = generator.get_state()
-        generator.manual_seed(int(rng.integers(2**63)))
-        try:
-            clips, flipped = read_train_clip(video, self._views[clip], rng)
-        finally:
-            generator.set_state(before)
-        return clips, self._views[clip].crop.flipped_label(label) if flipped else label
+            views = read_views(video, self._views)
+            return views if room is None else room.copy_(views), label
+        clip = self._views[number]
+        with _seeded(rng) if clip.augment.changes_pixels else nullcontext():
+            clips, flipped = read_train_clip(video, clip, rng, room)
+        return clips, clip.crop.flipped_label(label) if flipped else label
+
+
+@contextmanager
+def _seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Let torchvision's random transforms, which draw from the global generator, depend on `rng`.
+
+    The generator is given back as it was. Not by torch.manual_seed: that also asks for CUDA's seed, and keeps a stack
+    trace of each call until CUDA is used.
+    """
+    generator = torch.default_generator
+    before = generator.get_state()
+    generator.manual_seed(int(rng.integers(2**63)))
+    try:
+        yield
+    finally:
+        generator.set_state(before)
 
 
 def opener(options: DataOptions, example: str) -> Opener:

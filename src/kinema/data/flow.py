@@ -1,14 +1,14 @@
 """Optical flow of a video that lies in a folder as pairs of gray images: motion in x, and in y."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from kinema.data.frame_names import check_template, image_series, limited, names_by_template
-from kinema.data.rawframes import read_image
-from kinema.data.reader import FrameReader, Image, check_indices, gather
+from kinema.data.rawframes import decode_image, read_file
+from kinema.data.reader import FrameReader, Image, Room, check_indices, gather, new_image
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
@@ -34,15 +34,16 @@ def open_flow(
         MediaError: the folder is missing, holds no such pairs, or fewer than `count`.
         UserError: `template` has no place for the axis or a number.
     """
+    names: Iterable[Sequence[str]]
     if template == "auto":
-        x, y = _only_pair(folder, storage)
-        names = [limited(one, count, folder=folder, first=first, what="pairs of flow") for one in (x, y)]
+        there = _only_pair(folder, storage)
+        names = (limited(one, count, folder=folder, first=first, what="pairs of flow") for one in there)
     else:
         check_template(template, "flow_{axis}_{:05}.jpg", axis="x")
-        names = [
+        names = (
             names_by_template(template, axis=axis, folder=folder, first=first, count=count, storage=storage)
             for axis in "xy"
-        ]
+        )
     x, y = names
     if len(x) != len(y):
         raise MediaError(folder, f"it holds {len(x)} images of flow in x, {len(y)} in y")
@@ -70,12 +71,17 @@ class FlowReader:
         check_indices(indices, len(self))
         return gather(indices, self._image, path=self.path, name=self._pairs[0].__getitem__)
 
-    def _image(self, index: int, _out: Image | None) -> Image:
-        x, y = (read_image(self.path, index, names, self._storage, "GRAY") for names in self._pairs)
+    def _image(self, index: int, room: Room) -> None:
+        x, y = (self._gray(index, names) for names in self._pairs)
         if x.shape != y.shape:
             x_name, y_name = (names[index] for names in self._pairs)
             raise MediaError(self.path, f"{x_name} and {y_name} differ in size")
-        return np.concatenate([x, y], axis=-1)
+        height, width, _ = x.shape
+        np.concatenate([x, y], axis=-1, out=room(height, width, 2))
+
+    def _gray(self, index: int, names: Sequence[str]) -> Image:
+        data = read_file(self.path, index, names, self._storage)
+        return decode_image(data, "GRAY", new_image, path=self.path, name=names[index])
 
 
 def _only_pair(folder: str, storage: Storage) -> tuple[list[str], list[str]]:

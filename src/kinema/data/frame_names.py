@@ -3,12 +3,52 @@
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
 from kinema.errors import MediaError, UserError
 from kinema.storage import Storage
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Numbered(Sequence[str]):
+    """The names that a template gives to a video's images, made as they are asked for."""
+
+    template: str
+    """Such as `img_{:05}.jpg`, or `flow_{axis}_{:05}.jpg`."""
+    first: int
+    """The number of the first image."""
+    images: int
+    """How many there are."""
+    axis: str = ""
+    """Of optical flow: x or y."""
+
+    def __len__(self) -> int:
+        return self.images
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        numbers = range(self.first, self.first + self.images)[index]
+        return self._name(numbers) if isinstance(numbers, int) else [*map(self._name, numbers)]
+
+    def _name(self, number: int) -> str:
+        return self.template.format(number, axis=self.axis)
+
+
+def numbering(names: Sequence[str]) -> Numbered | None:
+    """The template that gives just these names, in this order; None: there is none."""
+    parts = re.fullmatch(r"([^{}]*?)(\d+)([^\d{}]*)", names[0])
+    if parts is None:
+        return None
+    head, digits, tail = parts.groups()
+    found = Numbered(f"{head}{{:0{len(digits)}}}{tail}", int(digits), len(names))
+    return found if all(name == own for name, own in zip(names, found, strict=True)) else None
 
 
 def names_in(folder: str, storage: Storage) -> Sequence[str]:
@@ -56,7 +96,7 @@ def limited(names: list[str], count: int | None, *, folder: str, first: int, wha
 
 def names_by_template(
     template: str, *, folder: str, first: int, count: int | None, storage: Storage, axis: str = ""
-) -> list[str]:
+) -> Numbered:
     """The names that `template` gives to the frames; `count` None: up to the highest number in the folder.
 
     Raises:
@@ -64,10 +104,9 @@ def names_by_template(
     """
     if count is None:
         count = max(numbers_by_template(template, folder, storage, axis=axis), default=first - 1) - first + 1
-    names = [template.format(number, axis=axis) for number in range(first, first + count)]
-    if not names:
+    if count <= 0:
         raise MediaError(folder, f"it holds no frames named {template}")
-    return names
+    return Numbered(template, first, count, axis)
 
 
 def numbers_by_template(template: str, folder: str, storage: Storage, *, axis: str = "") -> list[int]:

@@ -1,9 +1,11 @@
 """How many frames a list says a video has, against the folder that it is in: before a training finds out."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
+from kinema.data.frame_names import Numbered, image_series, numbering
 from kinema.data.index import Index
 from kinema.data.sources import Opener
 from kinema.errors import MediaError, UserError
@@ -22,8 +24,7 @@ def check_counts(index: Index, opener: Opener) -> None:
     Raises:
         UserError: all of them hold fewer than listed.
     """
-    rows = [int(row) for row in np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int))]
-    listed = {row: index.num_frames(row) for row in rows if index.num_frames(row)}
+    listed = {row: index.num_frames(row) for row in _looked_at(index) if index.num_frames(row)}
     found = {row: count for row in listed if (count := _count(index.path(row), opener))}
     differing = [row for row in found if found[row] != listed[row]]
     if not differing:
@@ -42,6 +43,30 @@ def check_counts(index: Index, opener: Opener) -> None:
         )
         raise UserError(f"{message}: {hint}")
     log.warning("%s; `kinema prepare check` looks at all of them", message)
+
+
+def with_usual_names(opener: Opener, index: Index) -> Opener:
+    """The opener told how images are named, where a few folders of the dataset all name them alike.
+
+    Then no folder has to be listed for each sample.
+    """
+    if opener.source != "rawframes" or opener.template != "auto":
+        return opener
+    found = {_numbering(index.path(row), opener) for row in _looked_at(index)}
+    return replace(opener, usual=found.pop()) if len(found) == 1 else opener
+
+
+def _numbering(folder: str, opener: Opener) -> Numbered | None:
+    try:
+        series = image_series(folder, opener.storage)
+    except MediaError:
+        return None
+    found = numbering(next(iter(series.values()))) if len(series) == 1 else None
+    return found and replace(found, images=0)
+
+
+def _looked_at(index: Index) -> list[int]:
+    return [int(row) for row in np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int))]
 
 
 def _count(folder: str, opener: Opener) -> int:

@@ -72,11 +72,13 @@ def load(
     dataset: Dataset[S],
     batches: Sampler[list[SampleKey]],
     *,
-    collate: Callable[[Sequence[S]], B],
+    collate: Callable[[Sequence[S]], B] | None = None,
     workers: int,
     pin: bool = False,
 ) -> DataLoader[B]:
     """Make `batches` of `dataset` in `workers` processes (0: in this one); `pin` for copies to a GPU.
+
+    `collate` makes a batch of samples; None: the dataset makes whole batches, by `__getitems__`.
 
     A UserError that `dataset` raises is raised by the loader, in the same words.
     """
@@ -85,11 +87,15 @@ def load(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate or _as_it_is,
         pin_memory=pin,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_leave_signals_to_the_parent,
     )
+
+
+def _as_it_is(batch: B) -> B:
+    return batch
 
 
 class _Loader(DataLoader[B]):

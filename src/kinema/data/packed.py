@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kinema.data.frame_names import why
 from kinema.data.rawframes import decode_image
-from kinema.data.reader import Image, check_indices, gather
+from kinema.data.reader import Room, check_indices, gather
 from kinema.data.sampling import Sampling
 from kinema.errors import MediaError, UserError
 from kinema.storage import Direct, Storage
@@ -141,7 +141,7 @@ class PackedReader:
         places = [index // self.header.every for index in indices]
         images = self._read(sorted(set(places)))
         return gather(
-            places, lambda place, out: self._image(place, images[place], out), path=self.path, name=self._name
+            places, lambda place, room: self._image(place, images[place], room), path=self.path, name=self._name
         )
 
     def file(self, index: int) -> bytes:
@@ -162,15 +162,13 @@ class PackedReader:
         except MemoryError:
             raise MediaError(self.path, "its images are larger than the memory") from None
 
-    def _image(self, place: int, data: bytes, out: Image | None) -> Image:
+    def _image(self, place: int, data: bytes, room: Room) -> None:
         if len(data) < self._bounds[place + 1] - self._bounds[place]:
             raise MediaError(self.path, f"it is cut off: {self._name(place)} is missing")
-        image = decode_image(data, "RGB", path=self.path, name=self._name(place), out=out)
-        expected = (self.header.height, self.header.width)
-        if image.shape[:2] != expected:
-            found = f"{image.shape[1]}x{image.shape[0]}"
-            raise MediaError(self.path, f"{self._name(place)} is {found}, the header says {expected[1]}x{expected[0]}")
-        return image
+        height, width, _ = decode_image(data, "RGB", room, path=self.path, name=self._name(place)).shape
+        if (height, width) != (self.header.height, self.header.width):
+            expected = f"{self.header.width}x{self.header.height}"
+            raise MediaError(self.path, f"{self._name(place)} is {width}x{height}, the header says {expected}")
 
     def _name(self, place: int) -> str:
         return f"frame {place * self.header.every}"

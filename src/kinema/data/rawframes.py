@@ -1,7 +1,9 @@
 """Frames of a video that lie in a folder as images: rawframes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,8 +11,8 @@ import PIL.Image
 import simplejpeg
 import torch
 
-from kinema.data.frame_names import check_template, image_series, limited, names_by_template, why, why_missing
-from kinema.data.reader import Image, check_indices, gather
+from kinema.data.frame_names import Numbered, check_template, image_series, limited, names_by_template, why, why_missing
+from kinema.data.reader import Image, Room, check_indices, gather
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
@@ -18,8 +20,9 @@ _HERE = Direct()
 
 
 def open_rawframes(
-    folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE
-) -> "RawFramesReader":
+    folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE,
+    usual: Numbered | None = None,
+) -> "RawFramesReader":  # fmt: skip
     """Open a folder of images, JPEG or PNG, as one video.
 
     Args:
@@ -30,31 +33,40 @@ def open_rawframes(
             folder holds; with a template, up to the highest number.
         first: The number of the first frame, in its name.
         storage: What the folder is read from.
+        usual: For auto and a `count`, how the images of other folders are named. This one is then listed only if one
+            of that name is missing.
 
     Raises:
         MediaError: the folder is missing, holds no such images, or fewer than `count`.
         UserError: `template` has no place for a number.
     """
-    if template == "auto":
-        names = _only_series(folder, count, first, storage)
-    else:
+    if template != "auto":
         check_template(template, "img_{:05}.jpg")
         names = names_by_template(template, folder=folder, first=first, count=count, storage=storage)
-    return RawFramesReader(folder, names, storage)
+        return RawFramesReader(folder, names, storage)
+    listed = partial(_only_series, folder, count, first, storage)
+    if usual is None or not count:
+        return RawFramesReader(folder, listed(), storage)
+    return RawFramesReader(folder, replace(usual, images=count), storage, otherwise=listed)
 
 
 class RawFramesReader:
     """The images `names` of `folder`, in that order; see `FrameReader` for what it promises.
 
-    Gray images become RGB. A file is opened only when its frame is asked for.
+    Gray images become RGB. A file is opened only when its frame is asked for. Where it is missing, `otherwise` may know
+    better names.
     """
 
     fps: float | None = None
 
-    def __init__(self, folder: str, names: Sequence[str], storage: Storage = _HERE) -> None:
+    def __init__(
+        self, folder: str, names: Sequence[str], storage: Storage = _HERE, *,
+        otherwise: Callable[[], Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
         self.path = folder
         self._names = names
         self._storage = storage
+        self._otherwise = otherwise
 
     def __len__(self) -> int:
         return len(self._names)
@@ -62,10 +74,10 @@ class RawFramesReader:
     def frames(self, indices: Sequence[int]) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
-        return gather(indices, self._image, path=self.path, name=self._names.__getitem__)
+        return gather(indices, self._image, path=self.path, name=lambda index: self._names[index])
 
-    def _image(self, index: int, out: Image | None) -> Image:
-        return read_image(self.path, index, self._names, self._storage, "RGB", out=out)
+    def _image(self, index: int, room: Room) -> None:
+        decode_image(self.file(index), "RGB", room, path=self.path, name=self._names[index])
 
     def file(self, index: int) -> bytes:
         """The file of frame `index`.
@@ -73,23 +85,21 @@ class RawFramesReader:
         Raises:
             MediaError: it cannot be read.
         """
-        return _read_file(self.path, index, self._names, self._storage)
+        try:
+            return read_file(self.path, index, self._names, self._storage)
+        except MediaError:
+            if self._otherwise is None:
+                raise
+            self._names, self._otherwise = self._otherwise(), None
+            return self.file(index)
 
 
-def read_image(
-    folder: str, index: int, names: Sequence[str], storage: Storage, colours: Literal["RGB", "GRAY"],
-    out: Image | None = None,
-) -> Image:  # fmt: skip
-    """Image `names[index]` of `folder`: (H, W, 3), or (H, W, 1) gray.
+def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
+    """The file of image `names[index]` of `folder`.
 
     Raises:
-        MediaError: it is missing or damaged.
+        MediaError: it cannot be read.
     """
-    data = _read_file(folder, index, names, storage)
-    return decode_image(data, colours, path=folder, name=names[index], out=out)
-
-
-def _read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
     name = names[index]
     try:
         return storage.read(f"{folder}/{name}")
@@ -99,16 +109,14 @@ def _read_file(folder: str, index: int, names: Sequence[str], storage: Storage) 
         raise MediaError(folder, f"{name} cannot be read ({why(error)})") from None
 
 
-def decode_image(
-    data: bytes, colours: Literal["RGB", "GRAY"], *, path: str, name: str, out: Image | None = None
-) -> Image:
-    """The image that a JPEG or PNG file holds: (H, W, 3), or (H, W, 1) gray; in `out`, where that fits.
+def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], room: Room, *, path: str, name: str) -> Image:
+    """The image that a JPEG or PNG file holds, put into `room`: (H, W, 3), or (H, W, 1) gray.
 
     Raises:
         MediaError: it is damaged; `path` is the video that it belongs to, `name` its own in the message.
     """
     try:
-        return _decode(data, colours, out)
+        return _decode(data, colours, room)
     except PIL.UnidentifiedImageError:
         raise MediaError(path, f"{name} is no image, or is damaged") from None
     except PIL.Image.DecompressionBombError:
@@ -117,15 +125,17 @@ def decode_image(
         raise MediaError(path, f"{name} cannot be decoded ({error})") from None
 
 
-def _decode(data: bytes, colours: Literal["RGB", "GRAY"], out: Image | None) -> Image:
+def _decode(data: bytes, colours: Literal["RGB", "GRAY"], room: Room) -> Image:
     if data.startswith(b"\xff\xd8"):
-        if out is None or simplejpeg.decode_jpeg_header(data)[:2] != out.shape[:2]:
-            image: Image = simplejpeg.decode_jpeg(data, colours)
-            return image
-        simplejpeg.decode_jpeg(data, colours, buffer=out)
-        return out
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        image = room(height, width, 3 if colours == "RGB" else 1)
+        simplejpeg.decode_jpeg(data, colours, buffer=image)
+        return image
     with PIL.Image.open(io.BytesIO(data)) as other:
-        return np.atleast_3d(np.array(other.convert("RGB" if colours == "RGB" else "L")))
+        pixels = np.atleast_3d(np.array(other.convert("RGB" if colours == "RGB" else "L")))
+    image = room(*pixels.shape)
+    image[:] = pixels
+    return image
 
 
 def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> list[str]:

@@ -1,6 +1,7 @@
 """What every source of frames offers, whether a video file or a folder of images."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -48,30 +49,40 @@ def check_indices(indices: Sequence[int], length: int) -> None:
         raise IndexError(f"frame indices {min(indices)} to {max(indices)} asked of a video of {length} frames")
 
 
+Room = Callable[[int, int, int], Image]
+"""Gives memory for an image of a height, a width and a number of channels."""
+
+
+def new_image(*shape: int) -> Image:
+    """`Room` of its own."""
+    return np.empty(shape, np.uint8)
+
+
 def gather(
-    indices: Sequence[int], image: Callable[[int, Image | None], Image], *, path: str, name: Callable[[int], str]
+    indices: Sequence[int], read: Callable[[int, Room], None], *, path: str, name: Callable[[int], str]
 ) -> torch.Tensor:
     """Frames `indices` as `(T, H, W, C) uint8`, from a function that is called once for each, in ascending order.
 
-    It is also given an array of the size of the first image, which it may fill and return instead of a new one.
+    It asks for room for the image, and puts it there.
 
     Raises:
         MediaError: One frame of the video `path` is of another size than the first; it is named by `name`.
     """
     distinct = sorted(set(indices))
-    first = image(distinct[0], None)
-    if len(distinct) == 1:
-        frames = torch.from_numpy(np.ascontiguousarray(first))[None]
-        return frames if len(indices) == 1 else frames.expand(len(indices), -1, -1, -1).contiguous()
-    images = np.empty((len(distinct), *first.shape), np.uint8)
-    images[0] = first
-    for place, index in enumerate(distinct[1:], start=1):
-        another = image(index, images[place])
-        if another.shape != first.shape:
-            sizes = [f"{name(i)} is {a.shape[1]}x{a.shape[0]}" for i, a in ((index, another), (distinct[0], first))]
-            raise MediaError(path, f"its frames differ in size: {' and '.join(sizes)}")
-        if another.base is not images:
-            images[place] = another
+    images = np.empty(0, np.uint8)
+
+    def room(place: int, *shape: int) -> Image:
+        nonlocal images
+        if place == 0:
+            images = np.empty((len(distinct), *shape), np.uint8)
+        elif images.shape[1:] != shape:
+            sizes = [(distinct[place], shape), (distinct[0], images.shape[1:])]
+            said = " and ".join(f"{name(index)} is {width}x{height}" for index, (height, width, _) in sizes)
+            raise MediaError(path, f"its frames differ in size: {said}")
+        return images[place]
+
+    for place, index in enumerate(distinct):
+        read(index, partial(room, place))
     frames = torch.from_numpy(images)
     if list(indices) == distinct:
         return frames

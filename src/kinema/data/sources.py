@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.data.flow import open_flow
-from kinema.data.frame_names import numbers_by_template, why
+from kinema.data.frame_names import Numbered, numbers_by_template, why
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
@@ -27,6 +27,8 @@ class Opener:
     """Names of images in a folder; see `open_rawframes` and `open_flow`."""
     first: int = 1
     """Number of the first image, for a template."""
+    usual: Numbered | None = None
+    """How most folders' images are named, if that is known; see `open_rawframes`."""
     reader: Reader = "auto"
     """What decodes video files; see `open_video`."""
 
@@ -39,7 +41,9 @@ class Opener:
         """
         match self.source:
             case "rawframes":
-                return open_rawframes(path, template=self.template, count=count, first=self.first, storage=self.storage)
+                return open_rawframes(
+                    path, template=self.template, count=count, first=self.first, storage=self.storage, usual=self.usual
+                )
             case "flow":
                 return open_flow(path, template=self.template, count=count, first=self.first, storage=self.storage)
             case "packed":

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.reader import Image, check_indices, gather
+from kinema.data.reader import Image, Room, check_indices, gather
 from kinema.errors import MediaError
 
 # Containers that name the time of every packet and can be sought by it. After a seek in MPEG-PS and MPEG-TS, packets
@@ -96,8 +96,8 @@ class PyAVReader:
         self._frame: VideoFrame | None = None
         self._last = -1  # the index that self._frame answers
 
-    def _image(self, index: int, _out: Image | None) -> Image:
-        """Frame `index` as (H, W, 3): decoded from where the decoder stands, unless a keyframe after that is nearer."""
+    def _image(self, index: int, room: Room) -> None:
+        """Frame `index` into `room`: decoded from where the decoder stands, unless a keyframe after that is nearer."""
         try:
             nearest = max(self.packets.keyframes_to(index), default=0)
             if self._frame is None or index < self._last or nearest > self._last + 1:
@@ -106,10 +106,11 @@ class PyAVReader:
                 self._advance(index)
             if self._frame is None:
                 raise MediaError(self.path, "none of its frames can be decoded")
-            return self._to_rgb(self._frame)
+            pixels = self._to_rgb(self._frame)
         except FFmpegError as error:
             self._lose_place()
             raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
+        room(*pixels.shape)[:] = pixels
 
     def _seek(self, index: int) -> None:
         """Put the decoder at or before frame `index`: at the nearest keyframe, if all is well.

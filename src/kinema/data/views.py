@@ -1,6 +1,8 @@
 """From an open video to the pixels a model sees: sampling, decoding, cropping."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -15,7 +17,7 @@ from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling, sample_test, sample_train
 from kinema.errors import MediaError
 
-_AT_A_TIME = 8  # frames that are decoded before they are cut
+_AT_A_TIME = 4  # frames that are decoded before they are cut
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,12 @@ class TrainClip:
         if self.repeats > 1 and self.crop.flip and self.crop.flip_pairs:
             raise ValueError("repeats of a video share its label, which crop.flip_pairs would change: set crop.flip 0")
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """V, T, height and width of what a sample shows."""
+        views = self.repeats * (1 if self.sampling.joined else self.sampling.num_clips)
+        return views, self.sampling.frames, self.crop.size, self.crop.size
+
 
 @dataclass(kw_only=True)
 class Views:
@@ -42,59 +50,85 @@ class Views:
     crops: ViewCrops
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """V, T, height and width of what a sample shows."""
+        clips = (1 if self.sampling.joined else self.sampling.num_clips) * (2 if self.sampling.twice else 1)
+        crops = {"center": 1, "three": 3, "ten": 10}[self.crops.crops]
+        return clips * crops, self.sampling.frames, self.crops.size, self.crops.size
+
+    @property
     def frames(self) -> int:
         """Frames in all views of a video together: 960 in ten clips of 32 frames × three crops."""
-        clips = self.sampling.num_clips * (2 if self.sampling.twice else 1)
-        return clips * self.sampling.clip_len * {"center": 1, "three": 3, "ten": 10}[self.crops.crops]
+        views, frames, _, _ = self.shape
+        return views * frames
 
 
-def read_train_clip(video: FrameReader, clip: TrainClip, rng: np.random.Generator) -> tuple[Tensor, bool]:
+def read_train_clip(
+    video: FrameReader, clip: TrainClip, rng: np.random.Generator, room: Tensor | None = None
+) -> tuple[Tensor, bool]:
     """One random clip, or `repeats` of them, and whether the last one is flipped.
 
-    The clip is (V, T, C, H, W) uint8 in channels-last memory; V = `repeats`, times the sampling's clips where these are
-    views. Draws from `rng` and, for what torchvision draws, from torch's global generator.
+    The clip is (V, T, C, H, W) uint8 in channels-last memory, see `TrainClip.shape`; in `room`, if that is given.
+    Draws from `rng` and, for what torchvision changes, from torch's global generator.
     """
     places = [sample_train(clip.sampling, len(video), rng) for _ in range(clip.repeats)]
-    clips, flips = _read_crops(video, np.stack(places), clip.crop, rng)
-    changed = [augment(pixels.movedim(-1, -3), clip.augment) for pixels in clips]
-    if len(changed) == 1:
-        return changed[0], flips[0]
-    return torch.cat([pixels.movedim(-3, -1) for pixels in changed]).movedim(-1, -3), flips[-1]
+    pixels = None if room is None else room.movedim(-3, -1)
+    pixels, flips = _read_crops(video, places, clip.crop, rng, pixels)
+    if clip.augment.changes_pixels:
+        for part in pixels.chunk(clip.repeats):
+            part.copy_(augment(part.movedim(-1, -3), clip.augment).movedim(-3, -1))
+    return pixels.movedim(-1, -3), flips[-1]
 
 
 def _read_crops(
-    video: FrameReader, places: NDArray[np.int64], crop: TrainCrop, rng: np.random.Generator
-) -> tuple[Tensor, list[bool]]:
-    """Frame indices (R, V, T) → (R, V, T, size, size, C), one random crop for each of R; and whether it is flipped.
+    video: FrameReader, places: Sequence[NDArray[np.int64]], crop: TrainCrop, rng: np.random.Generator,
+    room: Tensor | None,
+) -> tuple[Tensor, list[bool]]:  # fmt: skip
+    """Frame indices (V, T) of each of R repeats → (R · V, T, size, size, C), in `room` if there is one; and flips.
+
+    Each repeat has a random crop of its own, perhaps flipped.
 
     The video is read once from front to back, and a few frames at a time are cut to what is wanted of them: these stay
     in the processor's cache, where all frames of a clip at once would go through memory twice.
     """
-    distinct, drawn = np.unique(places), list[tuple[Box, bool]]()
+    wanted = [place.ravel().tolist() for place in places]
+    distinct, drawn = sorted(set().union(*wanted)), list[tuple[Box, bool]]()
     for start in range(0, len(distinct), _AT_A_TIME):
         indices = distinct[start : start + _AT_A_TIME]
-        frames = video.frames(indices.tolist())
+        frames = video.frames(indices)
         if not drawn:
-            size = frames.shape[1:]
-            drawn = [draw_train(crop, size[0], size[1], rng) for _ in places]
-            clips = torch.empty((*places.shape, crop.size, crop.size, size[2]), dtype=torch.uint8)
-        elif frames.shape[1:] != size:
+            _, height, width, channels = frames.shape
+            drawn = [draw_train(crop, height, width, rng) for _ in places]
+            views, length = np.concatenate(places).shape
+            clips = torch.empty((views, length, crop.size, crop.size, channels), dtype=torch.uint8)
+            clips = clips if room is None else room
+        elif frames.shape[1:3] != (height, width):
             raise MediaError(video.path, f"frame {indices[0]} is of another size than frame {distinct[0]}")
-        for clip, wanted, (box, flipped) in zip(clips.flatten(1, 2), places, drawn, strict=True):
-            at = np.flatnonzero((wanted >= indices[0]) & (wanted <= indices[-1]))
-            if at.size:
-                which = np.searchsorted(indices, wanted.ravel()[at])
-                images = cut(
-                    frames if np.array_equal(which, np.arange(len(indices))) else frames[which], box, crop.size
-                )
-                images = mirrored(images) if flipped else images
-                if len(places) == 1 and at.size == wanted.size:
-                    clips = images.view(clips.shape)
-                elif at[-1] - at[0] + 1 == at.size:
-                    clip[at[0] : at[-1] + 1] = images
-                else:
-                    clip[at] = images
+        for clip, at, (box, flipped) in zip(clips.view(len(places), -1, *clips.shape[2:]), wanted, drawn, strict=True):
+            _fill(clip, at, frames, indices, partial(_cropped, box=box, flipped=flipped, size=crop.size))
     return clips, [flipped for _, flipped in drawn]
+
+
+def _fill(
+    clip: Tensor, at: Sequence[int], frames: Tensor, indices: Sequence[int], crop: Callable[[Tensor], Tensor]
+) -> None:
+    """Put the crops of `frames`, numbered `indices`, to where `clip` wants them: at place k frame `at[k]`."""
+    row = {index: row for row, index in enumerate(indices)}
+    places = [place for place, index in enumerate(at) if index in row]
+    if not places:
+        return
+    rows = [row[at[place]] for place in places]
+    images = crop(frames if rows == [*range(len(indices))] else frames[rows])
+    first, last = places[0], places[-1]
+    if last - first + 1 == len(places):  # a slice, which is copied to without an index
+        clip[first : last + 1] = images
+    else:
+        clip[places] = images
+
+
+def _cropped(frames: Tensor, *, box: Box, flipped: bool, size: int) -> Tensor:
+    images = cut(frames, box, size)
+    return mirrored(images) if flipped else images
 
 
 def read_views(video: FrameReader, views: Views) -> Tensor:

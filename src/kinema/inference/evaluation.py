@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from kinema.console import progress
 from kinema.data.bad_files import gather
-from kinema.data.batch import BadFile, Batch, collate
+from kinema.data.batch import BadFile, Batch
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import Index
 from kinema.data.loader import EvalBatches, load
@@ -50,7 +50,7 @@ def evaluation_batches(
     """
     videos = max(1, min(options.val_batch_size, _FRAMES_OF_A_BATCH // views.frames))
     batches = EvalBatches(len(index), videos, rank=rank, world=world)
-    return load(VideoDataset(index, views, options), batches, collate=collate, workers=workers, pin=pin)
+    return load(VideoDataset(index, views, options), batches, workers=workers, pin=pin)
 
 
 def evaluate(

@@ -52,9 +52,7 @@ class Direct:
             if not _serves_ranges(path):
                 return self.read(path)[start:end]
             return _remotely(path, "cat_file", start=start, end=end)
-        with Path(path).open("rb") as file:
-            file.seek(start)
-            return file.read(end - start)
+        return _pread(path, [(start, end)])[0]
 
     def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
         """Parts of the file: a local one is opened once, of a URL all are asked for at the same time."""
@@ -63,8 +61,7 @@ class Direct:
                 return _cut(self.read(path), ranges)
             starts, ends = ([one[side] for one in ranges] for side in (0, 1))
             return _remotely(path, "cat_ranges", times=len(ranges), starts=starts, ends=ends, on_error="raise")
-        with Path(path).open("rb", buffering=0) as file:
-            return [os.pread(file.fileno(), max(end - start, 0), start) for start, end in ranges]
+        return _pread(path, ranges)
 
     def list(self, folder: str) -> Sequence[str]:
         """Names of the files and folders in `folder`."""
@@ -119,6 +116,14 @@ def _serves_ranges(url: str) -> bool:
 
 
 _WEB_SERVERS_WITH_RANGES: dict[str, bool] = {}
+
+
+def _pread(path: str, ranges: Sequence[Range]) -> list[bytes]:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return [os.pread(file, max(end - start, 0), start) for start, end in ranges]
+    finally:
+        os.close(file)
 
 
 def _cut(data: bytes, ranges: Sequence[Range]) -> list[bytes]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kinema.data.annotations import check_labels
-from kinema.data.batch import Batch, collate
+from kinema.data.batch import Batch
 from kinema.data.dataset import VideoDataset, open_train_index, open_val_index
 from kinema.data.index import Index
 from kinema.data.loader import load, num_workers
@@ -115,7 +115,7 @@ class RecognitionTask:
         order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
         workers = num_workers(data.workers, self.process.local_world)
         dataset = VideoDataset(self.train, clips, data, seed=seed)
-        return load(dataset, order, collate=collate, workers=workers, pin=self.process.device.type == "cuda")
+        return load(dataset, order, workers=workers, pin=self.process.device.type == "cuda")
 
     def val_batches(self) -> DataLoader[Batch]:
         """This process's part of the validation videos."""
