@@ -1,12 +1,12 @@
-"""Milliseconds a training sample costs a core: Kinema, MMAction2's pipeline (decord, OpenCV), and the limit.
+"""Milliseconds a training sample costs a core: Kinema, MMAction2's own pipeline, and the limit.
 
     python benchmarks/peers_data.py VIDEOS WORK --peer PEER_PYTHON [--samples 100] [--json FILE]
 
 VIDEOS is a folder of videos. Of these, `kinema prepare` makes in WORK what is measured: 256p videos, dense-encoded
 ones, rawframes (quality 95), packed rawframes, and a sparse pack (each 8th frame, quality 85). PEER_PYTHON is the
-interpreter of a virtual environment with decord==0.6.0 and opencv-python-headless. The three take turns, batch by
-batch; times are CPU time, so that what else runs on the machine matters less. Packed files are compared with the peer
-on rawframes; the sparse pack with the peer on 256p videos.
+interpreter of a virtual environment with MMAction2 (see `peer_pipeline.py`), whose dataset, transforms and configs are
+run as they are. The three take turns, batch by batch; times are CPU time, so that what else runs on the machine
+matters less. Packed files are compared with the peer on rawframes; the sparse pack with the peer on 256p videos.
 """
 
 import argparse
@@ -29,6 +29,11 @@ RECIPES = {
     "SlowOnly 4x16": "slowonly_r50_4x16x1_256e_kinetics400_rgb",
     "SlowFast 32x2": "slowfast_r50_4x16x1_256e_kinetics400_rgb",
 }
+PEER_CONFIGS = {
+    "TSN 1x1x3": "recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py",
+    "SlowOnly 4x16": "recognition/slowonly/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb.py",
+    "SlowFast 32x2": "recognition/slowfast/slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb.py",
+}
 PEER_ON = {"packed": "rawframes", "sparse": "video"}
 
 
@@ -49,7 +54,7 @@ def prepared(videos: Path, work: Path) -> dict[str, Path]:
 
 
 class Peer:
-    """MMAction2's pipeline in its own interpreter."""
+    """MMAction2's training data in its own interpreter."""
 
     def __init__(self, python: str) -> None:
         script = Path(__file__).with_name("peer_pipeline.py")
@@ -60,7 +65,7 @@ class Peer:
     def seconds(self, **request: object) -> float:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        return float(json.loads(self._process.stdout.readline())["seconds"])
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -71,18 +76,13 @@ def compared(name: str, form: str, place: dict[str, Path], samples: int, peer: P
     source = {"dense": "video", "sparse": "packed"}.get(form, form)
     keys = {"data.source": source, "data.train": str(place[form])}
     measure = DataMeasure(samples=samples)
-    frames = counted(place["rawframes"])
+    kind = PEER_ON.get(form, form)
+    listing, root, count = peer_list(kind, place[kind])
     times: list[tuple[float, float, float]] = []
-    for number, (config, ours, limit) in enumerate(measured_batches(RECIPES[name], measure, keys)):
-        sampling = config.train_clip.sampling
-        kind = PEER_ON.get(form, form)
-        paths = list(frames) if kind == "rawframes" else [str(path) for path in sorted(place[kind].rglob("*.mp4"))]
-        theirs = peer.seconds(
-            kind="rawframes" if kind == "rawframes" else "video", frames=frames, seed=number,
-            paths=[paths[(number * measure.batch + k) % len(paths)] for k in range(measure.batch)],
-            clip_len=sampling.clip_len, interval=sampling.frame_interval, clips=sampling.num_clips,
-            crop="multi_scale" if "tsn" in RECIPES[name] else "random_resized",
-        )  # fmt: skip
+    for number, (_, ours, limit) in enumerate(measured_batches(RECIPES[name], measure, keys)):
+        rows = [(number * measure.batch + k) % count for k in range(measure.batch)]
+        request = {"config": PEER_CONFIGS[name], "kind": kind, "list": listing, "root": root}
+        theirs = peer.seconds(**request, rows=rows, seed=number)
         if number * measure.batch >= measure.warm_up:
             times.append((ours, limit, theirs / measure.batch))
     ours, limit, theirs = (1000 * statistics.median(column) for column in zip(*times, strict=True))
@@ -90,9 +90,14 @@ def compared(name: str, form: str, place: dict[str, Path], samples: int, peer: P
             "of_limit": limit / ours, "times_peer": theirs / ours}  # fmt: skip
 
 
-def counted(listing: Path) -> dict[str, int]:
-    lines = [line.rsplit(" ", 2) for line in listing.read_text().splitlines()]
-    return {str(listing.parent / folder): int(frames) for folder, frames, _ in lines}
+def peer_list(kind: str, place: Path) -> tuple[str, str, int]:
+    """A list of the same videos in MMAction2's form, what its paths start from, and how many they are."""
+    if kind == "rawframes":
+        return str(place), str(place.parent), len(place.read_text().splitlines())
+    videos = sorted(place.rglob("*.mp4"))
+    listing = place / "videos.txt"
+    listing.write_text("".join(f"{video.relative_to(place)} 0\n" for video in videos))
+    return str(listing), str(place), len(videos)
 
 
 def main() -> None:
