@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -36,22 +37,25 @@ class MultiScaleCrop:
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:
         """A random box in a frame of `height` × `width` pixels."""
-        sides = [int(min(height, width) * scale) for scale in self.scales]
-        row, column = self._pairs()[rng.integers(len(self._pairs()))]
-        box_height, box_width = sides[row], sides[column]
-        down, right = self._places()[rng.integers(self.positions)]
+        side, pairs = min(height, width), _pairs(self.scales, self.max_scale_gap)
+        box_height, box_width = (int(side * scale) for scale in pairs[rng.integers(len(pairs))])
+        down, right = _PLACES[rng.integers(self.positions)]
         # Quarter steps, rounded down first, as the reference implementations place the boxes.
         return Box((height - box_height) // 4 * down, (width - box_width) // 4 * right, box_height, box_width)
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        count = range(len(self.scales))
-        return [(i, j) for i in count for j in count if abs(i - j) <= self.max_scale_gap]
 
-    def _places(self) -> list[tuple[int, int]]:
-        """(down, right) in quarters of the room that the box leaves."""
-        corners_and_centre = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
-        between = [(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
-        return (corners_and_centre + between)[: self.positions]
+@cache
+def _pairs(scales: tuple[float, ...], gap: int) -> list[tuple[float, float]]:
+    """Scales of a box's height and width."""
+    count = range(len(scales))
+    return [(scales[i], scales[j]) for i in count for j in count if abs(i - j) <= gap]
+
+
+_PLACES = [
+    *[(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)],  # corners and centre
+    *[(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)],
+]
+"""(down, right) in quarters of the room that a box leaves."""
 
 
 @dataclass(kw_only=True)

@@ -124,8 +124,8 @@ class VideoDataset(Dataset[Fetched]):
         row, bad = key.index, list[BadFile]()
         while len(bad) < _REPLACEMENTS:
             try:
-                read = partial(self._read, row, key.clip, rng, room)
-                clips, label = within(self._timeout, self.index.path(row), read)
+                path = self.index.path(row)
+                clips, label = within(self._timeout, path, partial(self._read, path, row, key.clip, rng, room))
             except MediaError as error:
                 bad.append(BadFile(error.path, error.reason))
                 if isinstance(self._views, Views):
@@ -135,8 +135,10 @@ class VideoDataset(Dataset[Fetched]):
                 return Fetched(Sample(clips, label, row), tuple(bad))
         return Fetched(None, tuple(bad))
 
-    def _read(self, row: int, number: int, rng: np.random.Generator, room: Tensor | None) -> tuple[Tensor, Label]:
-        video = self._opener.open(self.index.path(row), self.index.num_frames(row) or None)
+    def _read(
+        self, path: str, row: int, number: int, rng: np.random.Generator, room: Tensor | None
+    ) -> tuple[Tensor, Label]:
+        video = self._opener.open(path, self.index.num_frames(row) or None)
         label: Label = self.index.label(row) if self.index.label_offsets is None else self.index.label_set(row)
         if isinstance(self._views, Views):
             views = read_views(video, self._views)

@@ -99,14 +99,16 @@ def _read_crops(
         if not drawn:
             _, height, width, channels = frames.shape
             drawn = [draw_train(crop, height, width, rng) for _ in places]
-            views, length = np.concatenate(places).shape
-            clips = torch.empty((views, length, crop.size, crop.size, channels), dtype=torch.uint8)
-            clips = clips if room is None else room
+            if room is None:
+                views, length = np.concatenate(places).shape
+                room = torch.empty((views, length, crop.size, crop.size, channels), dtype=torch.uint8)
+            clips = room.view(len(places), -1, *room.shape[2:]).unbind()
         elif frames.shape[1:3] != (height, width):
             raise MediaError(video.path, f"frame {indices[0]} is of another size than frame {distinct[0]}")
-        for clip, at, (box, flipped) in zip(clips.view(len(places), -1, *clips.shape[2:]), wanted, drawn, strict=True):
+        for clip, at, (box, flipped) in zip(clips, wanted, drawn, strict=True):
             _fill(clip, at, frames, indices, partial(_cropped, box=box, flipped=flipped, size=crop.size))
-    return clips, [flipped for _, flipped in drawn]
+    assert room is not None
+    return room, [flipped for _, flipped in drawn]
 
 
 def _fill(
