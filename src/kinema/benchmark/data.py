@@ -48,7 +48,7 @@ class DataMeasure:
     """Samples that count, of each way."""
     warm_up: Annotated[int, Ge(0)] = 10
     """Samples before, which do not count."""
-    batch: Annotated[int, Ge(1)] = 5
+    batch: Annotated[int, Ge(1)] = 10
     """Samples of a batch."""
 
 
