@@ -3,9 +3,9 @@
     python benchmarks/memory.py RECIPE --data VIDEOS [--processes 2] [--options OPTION=VALUE …]
         --variant NAME [OPTION=VALUE …] [--variant …]
 
-Each variant is `kinema benchmark train` on the CPU with as many processes: the largest resident memory of the first
-one, its loader included. VIDEOS is a folder with a folder per class. --options hold for all variants, such as
-train_clip.crop.size=112.
+Each variant is `kinema benchmark train` on the CPU with as many processes; memory is the mean of their peaks, resident.
+VIDEOS is a folder with a folder per class. --options hold for all variants, such as train_clip.crop.size=112. The row
+"nothing" is a process that has only loaded the program.
 """
 
 import argparse
@@ -26,6 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{arguments.recipe}, {arguments.processes} processes, {' '.join(arguments.options)}\n")
     print("| variant | peak GiB of a process | of the first | s/iter | of the first |\n|---|---|---|---|---|")
+    print(f"| nothing | {loaded():.2f} | | | |", flush=True)
     first: tuple[float, float] | None = None
     for name, *settings in arguments.variant:
         memory, seconds = measured(arguments, settings)
@@ -48,7 +49,12 @@ def measured(arguments: argparse.Namespace, settings: list[str]) -> tuple[float,
     if done.returncode:
         raise SystemExit(done.stderr)
     figures = json.loads(done.stdout)
-    return figures["memory"]["process"], figures["s_per_iter"]
+    return figures["memory"]["process"] / arguments.processes, figures["s_per_iter"]
+
+
+def loaded() -> float:
+    program = "import torch, kinema.benchmark.steps as s; print(s.peak_memory(torch.device('cpu')).process)"
+    return float(subprocess.check_output([sys.executable, "-c", program], text=True))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny_arguments
+from tests.localization.planted import write_planted
 from tests.slurm.cluster import Cluster, slurm_cluster
 from tests.training.test_resume import rows
 
@@ -34,14 +35,31 @@ def options(sample: Path) -> list[str]:
     )
 
 
-def submit(cluster: Cluster, *arguments: str) -> tuple[str, Path]:
-    answer = json.loads(cluster.call(sys.executable, "-m", "kinema", "submit", RECIPE, *SLURM, *arguments))
+def submit(cluster: Cluster, *arguments: str, recipe: str = RECIPE) -> tuple[str, Path]:
+    answer = json.loads(cluster.call(sys.executable, "-m", "kinema", "submit", recipe, *SLURM, *arguments))
     return answer["job"], Path(answer["log"])
 
 
-def wait_for_step(cluster: Cluster, job: str, work_dir: Path, step: int) -> None:
-    metrics, last = work_dir / "metrics.jsonl", time.monotonic() + 240
-    while not (metrics.exists() and any(row["step"] >= step for row in rows(work_dir))):
+def undisturbed(cluster: Cluster, work_dir: Path, *arguments: str, recipe: str = RECIPE) -> Path:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "kinema"]
+    command = [*torchrun, "train", recipe, "--work-dir", str(work_dir), *arguments]
+    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return work_dir
+
+
+def assert_same(work_dir: Path, reference: Path) -> None:
+    files = [path for kind in ("*.safetensors", "*.npz") for path in reference.rglob(kind)]
+    assert files
+    for file in files:
+        assert (work_dir / file.relative_to(reference)).read_bytes() == file.read_bytes(), file
+    for record in reference.rglob("metrics.jsonl"):
+        assert rows(work_dir / record.parent.relative_to(reference)) == rows(record.parent)
+
+
+def wait_for_step(cluster: Cluster, job: str, work_dir: Path, step: int, *, stage: str = "") -> None:
+    metrics, last = work_dir / stage / "metrics.jsonl", time.monotonic() + 240
+    while not (metrics.exists() and any(row["step"] >= step for row in rows(metrics.parent))):
         assert cluster.state(job)["JobState"] not in ("FAILED", "COMPLETED", "CANCELLED"), said(work_dir)
         assert time.monotonic() < last, f"{cluster.state(job)}\n{said(work_dir)}"
         time.sleep(0.02)
@@ -52,12 +70,8 @@ def said(work_dir: Path) -> str:
 
 
 def test_requeued_runs_end_with_the_same_bits(cluster: Cluster, sample: Path, tmp_path: Path) -> None:
-    reference, work_dir = tmp_path / "reference", tmp_path / "run"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "kinema"]
-    undisturbed = [*torchrun, "train", RECIPE, "--work-dir", str(reference), *options(sample)]
-    done = subprocess.run(undisturbed, env=cluster.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
+    work_dir = tmp_path / "run"
+    reference = undisturbed(cluster, tmp_path / "reference", *options(sample))
     job, log = submit(cluster, "--work-dir", str(work_dir), *options(sample))
     wait_for_step(cluster, job, work_dir, 2)
     # What Slurm sends before the end of the time; it cannot be asked for it earlier.
@@ -68,10 +82,28 @@ def test_requeued_runs_end_with_the_same_bits(cluster: Cluster, sample: Path, tm
     assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "2"), said(work_dir)
     text = log.read_text()
     assert text.count("stopped as asked") == text.count("resuming") == 2, text
-    for checkpoint in ("last", "best"):
-        for file in (reference / "checkpoints" / checkpoint).glob("*.safetensors"):
-            assert (work_dir / "checkpoints" / checkpoint / file.name).read_bytes() == file.read_bytes(), file
-    assert rows(work_dir) == rows(reference)
+    assert_same(work_dir, reference)
+
+
+def test_stages_are_requeued_like_single_networks(cluster: Cluster, tmp_path: Path) -> None:
+    """BSN: one job trains TEM, generates candidates and trains PEM, whenever it is interrupted."""
+    recipe, work_dir = "bsn_64x50_small_feature", tmp_path / "run"
+    keys = write_planted(tmp_path / "planted", videos=24) | {"data.workers": "1", "data.batch_size": "4"}
+    for stage in ("tem", "pem"):  # 200 epochs of 2 steps of 2 x 4
+        keys |= {f"{stage}.schedule.epochs": "200", f"{stage}.training.log_every": "1"}
+        keys |= {f"{stage}.training.val_every": "100"}
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in keys.items()]
+    reference = undisturbed(cluster, tmp_path / "reference", *arguments, recipe=recipe)
+
+    job, log = submit(cluster, "--work-dir", str(work_dir), *arguments, recipe=recipe)
+    wait_for_step(cluster, job, work_dir, 20, stage="tem")
+    cluster.call("scancel", "--signal=USR2", job)
+    wait_for_step(cluster, job, work_dir, 20, stage="pem")
+    cluster.call("scontrol", "requeue", job)
+    state = cluster.end_of(job)
+    assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "2"), said(work_dir)
+    assert log.read_text().count("stopped as asked") == 2, log.read_text()
+    assert_same(work_dir, reference)
 
 
 def test_a_cancelled_job_saves_itself_and_stays_cancelled(cluster: Cluster, sample: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from kinema.errors import UserError
 from kinema.slurm import SlurmOptions
 from kinema.slurm.job import _requeuing
 from tests.conftest import tiny_arguments
+from tests.localization.planted import write_planted
 
 RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
 
@@ -91,6 +92,33 @@ def test_faults_are_found_before_queueing_as_train_finds_them(
         assert main([*command, RECIPE, *place, *arguments, *tiny]) == 2
         said.append([line for line in capsys.readouterr().err.splitlines() if " INFO " not in line])
     assert said[0] == said[1] != []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "message"),
+    [
+        ("bsn_64x50_small_feature", [], ""),
+        ("bsn_64x50_small_feature", ["--data.batch-size=99"], "--data.batch-size 18 or less"),
+        ("bsn_64x50_small_feature", ["--pem.training.accumulate=4"], "--data.batch-size 4 or less"),
+        ("bsn_64x50_small_feature", ["--data.features=no/such/folder"], "no/such/folder"),
+        ("bsn_64x50_small_feature", ["--init", "TINY_RUN"], "recipes that train one network"),
+        ("bsn_pgm_400x100_activitynet_feature", [], "say where it is with --tem"),
+        ("bsn_pgm_400x100_activitynet_feature", ["--tem=TINY_RUN"], "a model is needed that finds when"),
+    ],
+)
+def test_stages_of_bsn(
+    recipe: str, arguments: list[str], message: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {} if "pgm" in recipe else write_planted(tmp_path / "planted", videos=24)
+    options = [argument.replace("TINY_RUN", str(tiny_run)) for argument in arguments]
+    given = {argument.partition("=")[0] for argument in arguments}
+    planted = {f"--{key.replace('_', '-')}": value for key, value in keys.items()}
+    options += [f"{key}={value}" for key, value in planted.items() if key not in given]
+    command = ["submit", recipe, "--dry-run", "--gpus-per-node", "0", "--work-dir", str(tmp_path / "run"), *options]
+    assert main(command) == (2 if message else 0)
+    printed = capsys.readouterr()
+    assert message in " ".join(printed.err.split())
+    assert ("srun" in printed.out) is (not message)
 
 
 def test_too_few_videos_for_all_processes(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

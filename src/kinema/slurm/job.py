@@ -17,7 +17,7 @@ from kinema.console import show_messages
 from kinema.errors import UserError
 from kinema.slurm.submit import slurm
 from kinema.training import EXIT_REQUEUE, InterruptedRun, train
-from kinema.training.config import AnyConfig
+from kinema.training.config import RecipeConfig
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class TrainingJob(Checkpointable):
     time) is requeued.
     """
 
-    config: AnyConfig
+    config: RecipeConfig
     work_dir: Path
     grace: int
     """Seconds from Slurm's warning to the end of the job."""

@@ -5,8 +5,7 @@ import os
 import re
 import shlex
 import subprocess
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,10 @@ from annotated_types import Ge
 from kinema.data.timetable import Timetable
 from kinema.errors import UserError
 from kinema.training import open_task
+from kinema.training.bsn import open_tem, refuse_earlier_stages, refuse_other_candidates, tem_stage
 from kinema.training.config import AnyConfig, BSNConfig, PGMConfig, RecipeConfig
 from kinema.training.distributed import Process
+from kinema.training.entry import with_init
 from kinema.training.setup import prepare_work_dir
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Submitted:
 
 def check(
     config: RecipeConfig, options: SlurmOptions, *, work_dir: Path, resume: bool, init: Path | None = None
-) -> AnyConfig:
+) -> RecipeConfig:
     """Find what would end the training at once, before it waits in a queue. Downloads ImageNet's weights if needed.
 
     Returns:
@@ -109,13 +110,9 @@ def check(
 
     Raises:
         UserError: what `train` would raise for these options: the data, the model to start from, the work dir, too few
-            videos for a step of all processes; or a request that makes no sense.
+            videos for a step of all processes; or a request that makes no sense. Of BSN, which trains PEM on what its
+            TEM finds, PEM's data are not there to be looked at.
     """
-    if isinstance(config, PGMConfig | BSNConfig):
-        raise UserError(f"kinema submit trains one network: {config.recipe} is of several stages, submit each of them")
-    if init:
-        config = deepcopy(config)
-        config.training.init = str(init)
     if options.gpus_per_node and options.tasks != options.gpus_per_node:
         raise UserError(
             f"--tasks-per-node {options.tasks} beside --gpus-per-node {options.gpus_per_node}: every process trains on "
@@ -125,22 +122,37 @@ def check(
         raise UserError(f"--grace {options.grace} s leaves nothing of --time {options.time}")
     if config.runtime.device == "cuda" and not options.gpus_per_node:
         raise UserError("--runtime.device cuda with --gpus-per-node 0: there would be no GPU")
+    if init:
+        config = with_init(config, init)
+    match config:
+        case PGMConfig():
+            refuse_other_candidates(work_dir, open_tem(config)[2], resume=resume)
+        case BSNConfig():
+            refuse_earlier_stages(work_dir, resume=resume)
+            for training in (config.pem.training, config.tem.training):
+                tem = replace(tem_stage(config), training=training)
+                _check_network(tem, options, work_dir=work_dir / "tem", resume=resume)
+        case _:
+            _check_network(config, options, work_dir=work_dir, resume=resume)
+    return config
+
+
+def _check_network(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, resume: bool) -> None:
     prepare_work_dir(work_dir, resume=resume)
     task = open_task(config, Process(device=torch.device("cpu")))
     if not (work_dir / "checkpoints" / "last").exists():
         task.first_model()
     batches = options.nodes * options.tasks * config.training.accumulate
     Timetable(task.num_train, config.data.batch_size, task.phases, batches=batches)
-    return config
 
 
-def batch_script(config: AnyConfig, options: SlurmOptions, *, work_dir: Path) -> str:
+def batch_script(config: RecipeConfig, options: SlurmOptions, *, work_dir: Path) -> str:
     """The batch script that `submit` gives to sbatch. Slurm need not be installed."""
     executor = _executor(config, options, work_dir)
     return executor._make_submission_file_text(executor._submitit_command_str, uid="")
 
 
-def submit(config: AnyConfig, options: SlurmOptions, *, work_dir: Path) -> Submitted:
+def submit(config: RecipeConfig, options: SlurmOptions, *, work_dir: Path) -> Submitted:
     """Queue a training; `check` was called before.
 
     Raises:
@@ -160,7 +172,7 @@ def submit(config: AnyConfig, options: SlurmOptions, *, work_dir: Path) -> Submi
     return Submitted(job=job.job_id, work_dir=work_dir, log=job.paths.stdout)
 
 
-def _executor(config: AnyConfig, options: SlurmOptions, work_dir: Path) -> "SlurmExecutor":
+def _executor(config: RecipeConfig, options: SlurmOptions, work_dir: Path) -> "SlurmExecutor":
     try:
         from submitit import SlurmExecutor
     except ImportError:

@@ -10,9 +10,9 @@ from kinema.training.config import (
     Stage,
     TrainingOptions,
 )
-from kinema.training.distributed import EXIT_REQUEUE
+from kinema.training.distributed import EXIT_REQUEUE, InterruptedRun
 from kinema.training.entry import default_work_dir, train
-from kinema.training.loop import InterruptedRun, open_task
+from kinema.training.loop import open_task
 from kinema.training.multigrid import Multigrid
 from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule

@@ -25,7 +25,7 @@ from kinema.localization.videos import Videos, read_videos
 from kinema.models.bsn import TEM, TEMOutput
 from kinema.storage import write_text
 from kinema.training.config import BSNConfig, LocalizationConfig, PGMConfig, Stage
-from kinema.training.distributed import Process, joined
+from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined
 from kinema.training.loop import train_network
 
 log = logging.getLogger(__name__)
@@ -39,21 +39,47 @@ def train_bsn(config: BSNConfig, *, work_dir: Path, resume: bool) -> dict[str, f
     Raises:
         UserError: see `train` and `generate_candidates`.
     """
-    if not resume and any((work_dir / stage).exists() for stage in ("tem", "candidates", "pem")):
-        raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
-    with joined(config.runtime) as process:
+    refuse_earlier_stages(work_dir, resume=resume)
+    with joined(config.runtime) as process, StopRequest().listening() as stop:
         text = dump(config, recipe=config.recipe)
         process.first_does(lambda: write_text(work_dir / "config.yaml", text))
-    log.info("1 of 3: TEM")
-    train_network(_stage(config, config.tem, config.data), work_dir=work_dir / "tem", resume=resume)
-    log.info("2 of 3: candidates")
-    assert isinstance(config.pem.task, PEMTask)
-    generation = PGMConfig(tem=str(work_dir / "tem"), candidates=config.pem.task.candidates, runtime=config.runtime)
-    generation.recipe = config.recipe
-    generate_candidates(generation, work_dir=work_dir / "candidates", resume=resume)
-    log.info("3 of 3: PEM")
-    pem = _stage(config, config.pem, _candidates_of(config, work_dir / "candidates"))
-    return train_network(pem, work_dir=work_dir / "pem", resume=resume)
+        log.info("1 of 3: TEM")
+        train_network(tem_stage(config), work_dir=work_dir / "tem", resume=resume)
+        _stop_if_asked(stop)
+        log.info("2 of 3: candidates")
+        assert isinstance(config.pem.task, PEMTask)
+        generation = PGMConfig(tem=str(work_dir / "tem"), candidates=config.pem.task.candidates, runtime=config.runtime)
+        generation.recipe = config.recipe
+        generate_candidates(generation, work_dir=work_dir / "candidates", resume=resume)
+        _stop_if_asked(stop)
+        log.info("3 of 3: PEM")
+        pem = _stage(config, config.pem, _candidates_of(config, work_dir / "candidates"))
+        return train_network(pem, work_dir=work_dir / "pem", resume=resume)
+
+
+def refuse_earlier_stages(work_dir: Path, *, resume: bool) -> None:
+    """See that a new run does not write over an old one.
+
+    Raises:
+        UserError: `work_dir` holds a run that is not resumed.
+    """
+    if not resume and any((work_dir / stage).exists() for stage in ("tem", "candidates", "pem")):
+        raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
+
+
+def tem_stage(config: BSNConfig) -> LocalizationConfig:
+    """The first network's training."""
+    return _stage(config, config.tem, config.data)
+
+
+def _stop_if_asked(stop: StopRequest) -> None:
+    """Called by all processes.
+
+    Raises:
+        InterruptedRun: one of them was asked to stop.
+    """
+    if agree(stop.received, [])[0]:
+        raise InterruptedRun("stopped as asked; the same command with --resume continues")
 
 
 def _stage(config: BSNConfig, stage: Stage, data: FeatureData | ProposalData) -> LocalizationConfig:
@@ -97,37 +123,64 @@ def generate_candidates(config: PGMConfig, *, work_dir: Path, resume: bool) -> d
         UserError: there is no TEM, its data are faulty, or `work_dir` holds candidates and `resume` is not set, or
             those of another TEM or other options.
     """
-    if not config.tem:
-        raise UserError("which TEM? say where it is with --tem (the work dir of a bsn_tem run)")
-    with joined(config.runtime) as process:
-        tem, described = load_localizer(Path(config.tem))
-        data = described.data
-        if not isinstance(tem, TEM) or not isinstance(data, FeatureData):
-            raise UserError(f"{config.tem} is no TEM, but a {type(tem).__name__}")
-        origin = Origin(tem=digest(find_model(Path(config.tem))), options=config.candidates)
+    with joined(config.runtime) as process, StopRequest().listening() as stop:
+        tem, data, origin = open_tem(config)
         process.first_does(lambda: _claim(work_dir, origin, config, resume=resume))
         place(tem, process.device, config.runtime)
         subsets = [subset for subset in (data.train_subset, data.val_subset) if subset]
         videos, bad = 0, 0
         for subset in subsets:
             of_subset = read_videos(data.ground_truth, subset)
-            found = _generate(tem, of_subset, data, config, work_dir, process)
+            found = _generate(tem, of_subset, data, config, work_dir, process, stop)
+            _stop_if_asked(stop)
             videos, bad = videos + len(of_subset) - found, bad + found
         return {"videos": videos, "bad_files": bad}
 
 
-def _claim(work_dir: Path, origin: Origin, config: PGMConfig, *, resume: bool) -> None:
+def open_tem(config: PGMConfig) -> tuple[TEM, FeatureData, Origin]:
+    """The TEM whose candidates are generated, what it reads, and what is kept of their origin.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not config.tem:
+        raise UserError("which TEM? say where it is with --tem (the work dir of a bsn_tem run)")
+    tem, described = load_localizer(Path(config.tem))
+    if not isinstance(tem, TEM) or not isinstance(described.data, FeatureData):
+        raise UserError(f"{config.tem} is no TEM, but a {type(tem).__name__}")
+    origin = Origin(tem=digest(find_model(Path(config.tem))), options=config.candidates)
+    return tem, described.data, origin
+
+
+def refuse_other_candidates(work_dir: Path, origin: Origin, *, resume: bool) -> None:
+    """See that candidates do not come to lie beside others.
+
+    Raises:
+        UserError: `work_dir` holds candidates and `resume` is not set, or those of another origin.
+    """
     before = read_origin(work_dir)
     if before is not None and not resume:
         raise UserError(f"{work_dir} holds candidates already: add --resume to go on, or choose another --work-dir")
     if before is not None and before != origin:
         raise UserError(f"the candidates in {work_dir} are of another TEM or other options: choose another --work-dir")
+
+
+def _claim(work_dir: Path, origin: Origin, config: PGMConfig, *, resume: bool) -> None:
+    refuse_other_candidates(work_dir, origin, resume=resume)
     write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
     write_origin(work_dir, origin)
 
 
-def _generate(tem: TEM, videos: Videos, data: FeatureData, config: PGMConfig, folder: Path, process: Process) -> int:
-    """Write the candidates of one subset's videos; returns how many videos are bad."""
+def _generate(
+    tem: TEM,
+    videos: Videos,
+    data: FeatureData,
+    config: PGMConfig,
+    folder: Path,
+    process: Process,
+    stop: StopRequest,
+) -> int:
+    """Write the candidates of one subset's videos, until asked to stop; returns how many videos are bad."""
     todo = _without(videos, [row for row in range(len(videos)) if file_of(folder, videos.name(row)).exists()])
     bad_files = BadFiles(
         num_videos=len(videos),
@@ -146,6 +199,8 @@ def _generate(tem: TEM, videos: Videos, data: FeatureData, config: PGMConfig, fo
         progress("generating candidates", len(batches), show=process.is_main) as meter,
     ):
         for batch in batches:
+            if stop.received:
+                break
             bad_files.add(batch.bad)
             bad_files.check()
             if len(batch):

@@ -57,23 +57,33 @@ class Process:
 
 @contextmanager
 def joined(runtime: RuntimeOptions) -> Iterator[Process]:
-    """Join the processes that torchrun started (its environment tells), over nccl on GPUs and gloo on CPUs."""
+    """Join the processes that torchrun started (its environment tells), over nccl on GPUs and gloo on CPUs.
+
+    Those that have joined stay so until the outermost block ends.
+    """
     if "RANK" not in os.environ:
         yield Process(device=pick_device(runtime))
         return
     device = pick_device(runtime, int(os.environ["LOCAL_RANK"]))
+    if dist.is_initialized():
+        yield _among_others(device)
+        return
     # Objects and flags go over gloo also on GPUs, so that exchanging them does not wait for the device.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Process(
-            device=device,
-            rank=dist.get_rank(),
-            world=dist.get_world_size(),
-            local_world=int(os.environ["LOCAL_WORLD_SIZE"]),
-        )
+        yield _among_others(device)
         dist.barrier()
     finally:
         dist.destroy_process_group()
+
+
+def _among_others(device: torch.device) -> Process:
+    local_world = int(os.environ["LOCAL_WORLD_SIZE"])
+    return Process(device=device, rank=dist.get_rank(), world=dist.get_world_size(), local_world=local_world)
+
+
+class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
+    """The scheduler asked the run to stop; it has saved what it needs to continue."""
 
 
 class StopRequest:

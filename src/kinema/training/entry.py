@@ -29,16 +29,28 @@ def train(
         InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
     """
     work_dir = Path(work_dir or default_work_dir(config))
-    if isinstance(config, PGMConfig | BSNConfig):
-        if init:
-            raise UserError("a model to start from (--init) is for recipes that train one network")
-        if isinstance(config, PGMConfig):
-            return generate_candidates(config, work_dir=work_dir, resume=resume)
-        return train_bsn(config, work_dir=work_dir, resume=resume)
     if init:
-        config = deepcopy(config)
-        config.training.init = str(init)
-    return train_network(config, work_dir=work_dir, resume=resume)
+        config = with_init(config, init)
+    match config:
+        case PGMConfig():
+            return generate_candidates(config, work_dir=work_dir, resume=resume)
+        case BSNConfig():
+            return train_bsn(config, work_dir=work_dir, resume=resume)
+        case _:
+            return train_network(config, work_dir=work_dir, resume=resume)
+
+
+def with_init(config: RecipeConfig, init: str | Path) -> RecipeConfig:
+    """A copy of the config that starts from the trained model `init`.
+
+    Raises:
+        UserError: it is of several networks.
+    """
+    if isinstance(config, PGMConfig | BSNConfig):
+        raise UserError("a model to start from (--init) is for recipes that train one network")
+    config = deepcopy(config)
+    config.training.init = str(init)
+    return config
 
 
 def default_work_dir(config: RecipeConfig) -> Path:

@@ -21,7 +21,7 @@ from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
 from kinema.training.batch_norm import renew_batch_norm
 from kinema.training.config import AnyConfig, LocalizationConfig
-from kinema.training.distributed import Process, StopRequest, agree, joined, share_buffers
+from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined, share_buffers
 from kinema.training.localization import open_localization
 from kinema.training.optim import set_lr
 from kinema.training.recognition import open_recognition
@@ -33,10 +33,6 @@ from kinema.training.task import Task
 from kinema.training.window import Window
 
 log = logging.getLogger(__name__)
-
-
-class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
-    """The scheduler asked the run to stop; it has saved a checkpoint to continue from."""
 
 
 def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) -> dict[str, float]:
