@@ -137,7 +137,7 @@ class Still:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         self.calls.append([*indices])
         return self.pixels[[*indices]]
 
@@ -181,7 +181,7 @@ def test_a_clip_read_in_parts_is_that_cut_from_all_its_frames(
 
 def test_frames_of_another_size_are_no_clip() -> None:
     class Growing(Still):
-        def frames(self, indices: Sequence[int]) -> torch.Tensor:
+        def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
             return torch.zeros((len(indices), 30, 44 if indices[0] < 10 else 46, 3), dtype=torch.uint8)
 
     clip = TrainClip(sampling=Sampling(clip_len=30), crop=TrainCrop(box=MultiScaleCrop(), size=20))

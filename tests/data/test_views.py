@@ -27,7 +27,7 @@ class Numbered:
     def __len__(self) -> int:
         return 60
 
-    def frames(self, indices: list[int]) -> Tensor:
+    def frames(self, indices: list[int], *, more: bool = False) -> Tensor:
         self.asked.append(list(indices))
         ramp = torch.arange(40, dtype=torch.uint8)[None, :, None].expand(30, 40, 3)
         return torch.stack([ramp + 3 * index for index in indices])

@@ -32,7 +32,7 @@ class Clip:
     def __len__(self) -> int:
         return len(self.clip)
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         self.asked.append(list(indices))
         if max(indices) >= self.broken:
             raise MediaError(self.path, "a frame does not decode")

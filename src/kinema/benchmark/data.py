@@ -29,7 +29,8 @@ from kinema.data.rawframes import RawFramesReader
 from kinema.data.reader import Image
 from kinema.data.sampling import sample_train
 from kinema.data.sources import Opener
-from kinema.data.video_pyav import Packets, PyAVReader
+from kinema.data.video_pyav import PyAVReader
+from kinema.data.video_quick import QUICK, QuickDecoder
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.inference.runtime import pick_device
@@ -188,34 +189,23 @@ def _bare(opened_by: Opener, path: str, clip: TrainClip, seed: int) -> _Bare:
         files = [video.file(place) for place in places]
         return _Bare(decode=lambda: map(_decode_image, files), box=box, size=clip.crop.size)
     exact = PyAVReader(opened_by.storage.local(path), path=path)
-    return _Bare(decode=lambda: _decode_video(path, exact.packets, places), box=box, size=clip.crop.size)
+    return _Bare(decode=lambda: _decode_video(exact, places), box=box, size=clip.crop.size)
 
 
 def _decode_image(data: bytes) -> Any:
     return simplejpeg.decode_jpeg(data, "RGB")
 
 
-def _decode_video(path: str, packets: Packets, places: Sequence[int]) -> Any:
+def _decode_video(exact: PyAVReader, places: Sequence[int]) -> Any:
     """The frames `places`, ascending, with nothing looked up or checked; no packet is decoded that need not be."""
-    wanted = [packets.times[place] for place in places]
-    with av.open(path) as container:
+    with av.open(exact.path, **QUICK if exact.by_tables else {}) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1
-        last, frames = -1, iter(list[Any]())
-        for place, pts in zip(places, wanted, strict=True):
-            keyframe = packets.keyframes_to(place)[-1]
-            if last < 0 or keyframe > last + 1:
-                container.seek(packets.times[keyframe], stream=stream)
-                frames = _frames(container, stream, wanted)
-            yield next(frame for frame in frames if frame.pts == pts).to_ndarray(format="rgb24")
-            last = place
-
-
-def _frames(container: Any, stream: VideoStream, wanted: Sequence[int]) -> Any:
-    decoder, first = stream.codec_context, True
-    for packet in container.demux(stream):
-        needed = first or packet.pts is None or packet.pts in wanted or decoder.name != "h264"
-        decoder.skip_frame = "DEFAULT" if needed else "NONREF"
-        first = False
-        yield from decoder.decode(packet)
+        decoder = QuickDecoder(container, stream, exact.packets)
+        decoder.plan(places)
+        for place in places:
+            frame = decoder.frame(place)
+            if frame is None:
+                raise UserError(f"{exact.path} is damaged, or of a kind that has no limit to compare with")
+            yield frame.to_ndarray(format="rgb24")

@@ -66,7 +66,7 @@ class FlowReader:
     def __len__(self) -> int:
         return len(self._pairs[0])
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Fields `indices` as `(T, H, W, 2) uint8`; see `FrameReader.frames`."""
         check_indices(indices, len(self))
         return gather(indices, self._image, path=self.path, name=self._pairs[0].__getitem__)

@@ -135,7 +135,7 @@ class PackedReader:
         """Frames per second on average."""
         return float(self.header.fps) if self.header.fps else None
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
         places = [index // self.header.every for index in indices]

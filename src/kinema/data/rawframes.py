@@ -71,7 +71,7 @@ class RawFramesReader:
     def __len__(self) -> int:
         return len(self._names)
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
         return gather(indices, self._image, path=self.path, name=lambda index: self._names[index])

@@ -31,11 +31,13 @@ class FrameReader(Protocol):
     def __len__(self) -> int:
         """How many frames there are."""
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices`, in that order, as `(T, H, W, 3) uint8` RGB or `(T, H, W, 2) uint8` flow, contiguous.
 
         Args:
             indices: At least one index in `[0, len)`; any order, repeats allowed. Each frame is decoded once per call.
+            more: Whether the next call will ask for later frames, so that a decoder had better stay where it is. It
+                changes no frame.
 
         Raises:
             IndexError: An index is outside `[0, len)`.

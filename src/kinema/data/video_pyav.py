@@ -1,12 +1,12 @@
 """Frames of a video by PyAV, whose wheel brings its own FFmpeg."""
 
 import io
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
 import av
 import av.filter
@@ -19,24 +19,25 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from kinema.data.reader import Image, Room, check_indices, gather
+from kinema.data.video_mp4 import packets_by_table, read_delays
+from kinema.data.video_packets import Packets, packets, scan
+from kinema.data.video_quick import QUICK, QuickDecoder
 from kinema.errors import MediaError
-
-# Containers that name the time of every packet and can be sought by it. After a seek in MPEG-PS and MPEG-TS, packets
-# have other times than before.
-_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
 
 
 class PyAVReader:
     """Frame-exact random access to one video file; see `FrameReader` for what it promises.
 
-    One pass over the packets, without decoding, gives the times of the frames. Frame `i` is the one with the `i`-th
-    time, found by decoding from the keyframe at or before it. A file without times to trust (AVI with B-frames above
-    all) is decoded from its start instead, and its frames are counted as they come out.
+    The tables of an MP4 file, or one pass over the packets without decoding, give the times of the frames. Frame `i` is
+    the one with the `i`-th time, found by decoding from the keyframe at or before it. A file without times to trust
+    (AVI with B-frames above all) is decoded from its start instead, and its frames are counted as they come out.
 
     There are as many frames as packets. Where the decoder gives no frame for a packet, the next one stands in for it;
     at the end of the file the last one does.
 
-    `packets` is what the pass over the packets gave.
+    MP4 files of H.264 are read by a `QuickDecoder`, unless it finds something to be amiss.
+
+    `packets` is what the tables or the pass over the packets gave, as `by_tables` says.
     """
 
     def __init__(self, source: str | bytes, *, path: str, threads: int = 1) -> None:
@@ -44,11 +45,12 @@ class PyAVReader:
         self._source = source
         self._threads = threads
         self._file = ExitStack()
+        self._quick: QuickDecoder | None = None
+        self.by_tables = False
         self._to_decode: Iterator[Packet[VideoStream] | None] = iter(())
         self._to_rgb = _RGBConverter()
         try:
-            self._open()
-            self.packets = _scan(self._container, self._stream)
+            self.packets = self._open_quickly() or self._open_and_scan()
         except InvalidDataError:
             raise MediaError(path, "it is empty, no video file, or its end is missing") from None
         except FFmpegError as error:
@@ -60,18 +62,25 @@ class PyAVReader:
     def __len__(self) -> int:
         return self.packets.count
 
-    @property
+    @cached_property
     def fps(self) -> float | None:
         """Frames per second on average."""
-        return self.packets.fps
+        if not self.by_tables or self.packets.fps:
+            return self.packets.fps
+        # Tables do not say how long the last frame is shown.
+        with ExitStack() as file:
+            return scan(*self._opened(file)).fps
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
+        if self._quick:
+            self._quick.plan(sorted(set(indices)), more=more)
         return gather(indices, self._image, path=self.path, name="frame {}".format)
 
     def close(self) -> None:
         """Close the file; done by itself when the reader goes out of scope."""
+        self._quick = None
         self._to_decode = iter(())
         self._file.close()
 
@@ -79,17 +88,42 @@ class PyAVReader:
         # A container and its streams refer to each other: left open, it would wait for the cycle collector.
         self.close()
 
-    def _open(self) -> None:
+    def _open_quickly(self) -> Packets | None:
+        """Open an MP4 file of H.264 by its tables; None where they do not do."""
+        try:
+            delays = read_delays(self._source)
+            if delays is None:
+                return None
+            self._open(**QUICK)
+            if self._stream.codec_context.name != "h264":
+                return None
+            found = packets_by_table(self._container, self._stream, delays)
+        except (FFmpegError, OSError):  # said by what opens it carefully
+            return None
+        if found:
+            self._quick = QuickDecoder(self._container, self._stream, found)
+            self.by_tables = True
+        return found
+
+    def _open_and_scan(self) -> Packets:
+        self._open()
+        return scan(self._container, self._stream)
+
+    def _open(self, **options: Any) -> None:
         self.close()
+        self._container, self._stream = self._opened(self._file, **options)
+
+    def _opened(self, file: ExitStack, **options: Any) -> tuple[InputContainer, VideoStream]:
+        """The video opened, until `file` closes it; `options` are those of `av.open`."""
         # "file:" keeps a colon in the name from being taken for a protocol.
-        file = io.BytesIO(self._source) if isinstance(self._source, bytes) else f"file:{self._source}"
-        self._container = self._file.enter_context(av.open(file, mode="r", metadata_errors="replace"))
-        stream = self._container.streams.best("video")
+        place = io.BytesIO(self._source) if isinstance(self._source, bytes) else f"file:{self._source}"
+        container = file.enter_context(av.open(place, mode="r", metadata_errors="replace", **options))
+        stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or not stream.codec_context:
             raise MediaError(self.path, "it has no video stream that can be decoded")
         stream.codec_context.thread_count = self._threads
         stream.codec_context.thread_type = "AUTO"
-        self._stream = stream
+        return container, stream
 
     def _lose_place(self) -> None:
         """Forget what was decoded last: the next frame will be sought anew."""
@@ -97,20 +131,41 @@ class PyAVReader:
         self._last = -1  # the index that self._frame answers
 
     def _image(self, index: int, room: Room) -> None:
-        """Frame `index` into `room`: decoded from where the decoder stands, unless a keyframe after that is nearer."""
+        """Frame `index` into `room`."""
         try:
-            nearest = max(self.packets.keyframes_to(index), default=0)
-            if self._frame is None or index < self._last or nearest > self._last + 1:
-                self._seek(index)
-            while self._last < index:
-                self._advance(index)
-            if self._frame is None:
-                raise MediaError(self.path, "none of its frames can be decoded")
-            pixels = self._to_rgb(self._frame)
+            if (frame := self._quickly(index)) is None:
+                frame = self._carefully(index)
+            pixels = self._to_rgb(frame)
         except FFmpegError as error:
             self._lose_place()
             raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
         room(*pixels.shape)[:] = pixels
+
+    def _quickly(self, index: int) -> VideoFrame | None:
+        """Frame `index` from the quick decoder, which is given up when it has not exactly that."""
+        if self._quick is None:
+            return None
+        try:
+            frame = self._quick.frame(index)
+        except FFmpegError:
+            frame = None
+        if frame is None:
+            # The packets say more of a damaged file than the tables: a keyframe may no longer be one.
+            found = self._open_and_scan()
+            if found.times == self.packets.times:
+                self.packets = found
+            self._lose_place()
+        return frame
+
+    def _carefully(self, index: int) -> VideoFrame:
+        """Frame `index`: decoded from where the decoder stands, unless a keyframe after that is nearer."""
+        if self._frame is None or index < self._last or self.packets.nearest_keyframe(index) > self._last + 1:
+            self._seek(index)
+        while self._last < index:
+            self._advance(index)
+        if self._frame is None:
+            raise MediaError(self.path, "none of its frames can be decoded")
+        return self._frame
 
     def _seek(self, index: int) -> None:
         """Put the decoder at or before frame `index`: at the nearest keyframe, if all is well.
@@ -130,7 +185,7 @@ class PyAVReader:
         """Begin with the packets that come next in the file, of which frame `index` is the first."""
         self._lose_place()
         self._last = index - 1
-        self._to_decode = _packets(self._container, self._stream)
+        self._to_decode = packets(self._container, self._stream)
         self._decoded: deque[VideoFrame] = deque()
 
     def _advance(self, index: int) -> bool:
@@ -161,64 +216,6 @@ class PyAVReader:
         if time is None or not self.packets.times or self._stream.codec_context.name != "h264":
             return False
         return time < self.packets.times[index]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packets:
-    """What the packets of a video stream say about its frames, without any of them being decoded.
-
-    `times` are the presentation times of the frames in units of `time_base` seconds, ascending; empty when they are
-    not to be trusted. `keyframes` are indices of frames from which decoding may start; empty without `times`.
-    """
-
-    count: int
-    fps: float | None
-    times: list[int] = field(default_factory=list)
-    keyframes: list[int] = field(default_factory=list)
-    time_base: Fraction = Fraction(1)
-
-    def keyframes_to(self, index: int) -> list[int]:
-        """The keyframes at or before frame `index`."""
-        return self.keyframes[: bisect_right(self.keyframes, index)]
-
-    def index(self, frame: VideoFrame, *, after: int) -> int:
-        """Which frame this is, when it came out of the decoder after the one with index `after`."""
-        index = after + 1
-        if self.times and frame.pts is not None:
-            index = bisect_left(self.times, frame.pts)
-        return min(index, self.count - 1)
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream] | None]":
-    """The packets from where `container` stands, and None."""
-    # Delegated to, demux is closed when this generator goes out of scope. Dropped halfway without that, it would never
-    # free its packet: 150 bytes for each video read.
-    yield from container.demux(stream)
-    yield None
-
-
-def _scan(container: InputContainer, stream: VideoStream) -> Packets:
-    # An empty packet (AVI: show the last frame again) holds no frame; one to discard lies outside the edit list.
-    packets = [
-        (packet.pts, packet.is_keyframe, packet.duration or 0)
-        for packet in container.demux(stream)
-        if packet.size and not packet.is_discard
-    ]
-    timed = sorted((pts, key, duration) for pts, key, duration in packets if pts is not None)
-    distinct = len({pts for pts, _, _ in timed}) == len(packets) > 0
-    # AVI stores the order of decoding only; DivX packs two frames of MPEG-4 part 2 into one packet.
-    orderless = container.format.name == "avi" or stream.codec_context.name == "mpeg4"
-    shuffled = orderless and stream.codec_context.has_b_frames
-    if container.format.name not in _SEEKABLE or not distinct or shuffled or stream.time_base is None:
-        return Packets(count=len(packets), fps=float(stream.average_rate) if stream.average_rate else None)
-    duration = max(pts + duration for pts, _, duration in timed) - timed[0][0]
-    return Packets(
-        count=len(timed),
-        fps=float(len(timed) / (duration * stream.time_base)) if duration else None,
-        times=[pts for pts, _, _ in timed],
-        keyframes=[index for index, (_, key, _) in enumerate(timed) if key],
-        time_base=stream.time_base,
-    )
 
 
 class _RGBConverter:

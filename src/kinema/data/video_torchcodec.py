@@ -52,11 +52,11 @@ class TorchCodecReader:
         """Frames per second on average."""
         return self._exact.fps
 
-    def frames(self, indices: Sequence[int]) -> torch.Tensor:
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
         frames = self._decoded(indices)
-        return self._exact.frames(indices) if frames is None else frames
+        return self._exact.frames(indices, more=more) if frames is None else frames
 
     def _decoded(self, indices: Sequence[int]) -> torch.Tensor | None:
         """Frames `indices`, unless torchcodec does not give exactly these, now or earlier."""

@@ -95,7 +95,7 @@ def _read_crops(
     distinct, drawn = sorted(set().union(*wanted)), list[tuple[Box, bool]]()
     for start in range(0, len(distinct), _AT_A_TIME):
         indices = distinct[start : start + _AT_A_TIME]
-        frames = video.frames(indices)
+        frames = video.frames(indices, more=indices[-1] < distinct[-1])
         if not drawn:
             _, height, width, channels = frames.shape
             drawn = [draw_train(crop, height, width, rng) for _ in places]
