@@ -1,20 +1,39 @@
-"""What training on Kinetics needs, computed from measured figures; prints docs/scaling.md.
+"""What training on Kinetics needs, and how cost grows, computed from measured figures; writes docs/scaling.md.
 
-    python benchmarks/kinetics_needs.py > docs/scaling.md
+    python benchmarks/kinetics_needs.py [--data FILE …] [--sizes FOLDER]
 
-Change a figure here and run it again; a test holds the page to it.
+Without options the page is written anew from the figures in benchmarks/figures. `--data` replaces those of reading:
+what `peers_data.py --json` wrote, or `kinema benchmark data … --json`, then as FORM=FILE with FORM one of rawframes,
+packed, video, dense, sparse. `--sizes` replaces those of storage: the folder WORK that `peers_data.py` made. Other
+assumptions are the constants below. A test holds the page to the figures.
 """
 
 # ruff: noqa: E501 - rows of a Markdown table are one line
 
+import argparse
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from typing import Any
 
-CLIP_SECONDS, FRAMES_PER_CLIP = 10, 300
-FRAME_KB = 29.8
-KB_PER_CLIP = {"256p video": 737.0, "dense-encoded": 666.0, "rawframes": FRAME_KB * FRAMES_PER_CLIP}
-"""Four Kinetics clips of 340x256: as they are distributed; by `prepare resize --keyframes 16`; JPEG quality 95."""
+import numpy as np
+import torch
 
+from kinema.benchmark.hardware import machine
+
+FIGURES = Path(__file__).parent / "figures"
+DATA, SCALING = FIGURES / "data.json", FIGURES / "scaling.json"
+PAGE_FILE = Path(__file__).parents[1] / "docs" / "scaling.md"
+
+FORMS = {
+    "video": "256p video",
+    "dense": "dense-encoded",
+    "rawframes": "rawframes",
+    "packed": "packed rawframes",
+    "sparse": "sparse pack",
+}
 DATASETS = {"Kinetics-400": (240_436, 19_796), "Kinetics-700": (545_317, 35_000)}
 """Training and validation clips."""
 
@@ -24,34 +43,59 @@ class Row:
     """A recipe."""
 
     name: str
+    measured: str
+    """Its name in the figures."""
+    recipe: str
     epochs: int
     frames: int
     """Decoded of a clip."""
     videos_per_second: float
     """That one GPU trains."""
-    milliseconds: dict[str, float]
-    """Of one core, for a training sample."""
 
 
 ROWS = (
-    Row("TSN r50 1x1x3", 100, 3, 32 / 0.32, {"256p video": 68, "dense-encoded": 11.8, "rawframes": 2.1}),
-    Row("SlowOnly r50 4x16x1", 256, 4, 8 / 0.25, {"256p video": 63, "dense-encoded": 19.0, "rawframes": 2.2}),
-    Row("SlowFast r50 4x16x1", 256, 32, 8 / 0.68, {"256p video": 72, "dense-encoded": 33.9, "rawframes": 19.9}),
+    Row("TSN r50 1x1x3", "TSN 1x1x3", "tsn_r50_1x1x3_100e_kinetics400_rgb", 100, 3, 32 / 0.32),
+    Row("SlowOnly r50 4x16x1", "SlowOnly 4x16", "slowonly_r50_4x16x1_256e_kinetics400_rgb", 256, 4, 8 / 0.25),
+    Row("SlowFast r50 4x16x1", "SlowFast 32x2", "slowfast_r50_4x16x1_256e_kinetics400_rgb", 256, 32, 8 / 0.68),
 )
 GPUS = (8, 64)
 EFFICIENCY = {8: 1.0, 64: 0.9}
 HEADROOM = 1.25
 NEWER = 6.0
+SERVER_CORES = 96
+SCALING_CORES = 2
+"""Of the machine that benchmarks/scaling.py ran on."""
 
 
-def cores_per_gpu(row: Row, source: str) -> float:
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of reading."""
+
+    machine: str
+    clips: int
+    """Whose sizes were taken."""
+    clip_seconds: float
+    frame_kb: dict[str, float]
+    """Of a form that holds frames: kilobytes of each."""
+    kb_per_clip: dict[str, float]
+    """Of each form."""
+    milliseconds: dict[str, dict[str, float]]
+    """Of one core, for a training sample: by model, by form."""
+
+    def forms(self, row: Row) -> list[str]:
+        """Those that were measured for a recipe."""
+        return [form for form in FORMS if form in self.milliseconds[row.measured]]
+
+
+def cores_per_gpu(row: Row, milliseconds: float) -> float:
     """Cores that one GPU's videos keep busy, with headroom."""
-    return row.videos_per_second * row.milliseconds[source] / 1000 * HEADROOM
+    return row.videos_per_second * milliseconds / 1000 * HEADROOM
 
 
-def megabytes_per_second(row: Row, source: str) -> float:
-    """What one GPU reads: whole files of videos, of rawframes only the frames it takes."""
-    kilobytes = row.frames * FRAME_KB if source == "rawframes" else KB_PER_CLIP[source]
+def megabytes_per_second(row: Row, form: str, figures: Figures) -> float:
+    """What one GPU reads: whole files of videos, of frames only those it takes."""
+    frame_kb = figures.frame_kb.get(form)
+    kilobytes = figures.kb_per_clip[form] if frame_kb is None else row.frames * frame_kb
     return row.videos_per_second * kilobytes / 1000
 
 
@@ -60,29 +104,34 @@ def hours(row: Row, clips: int, gpus: int) -> float:
     return row.epochs * clips / (row.videos_per_second * gpus * EFFICIENCY[gpus]) / 3600
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: Iterable[list[str]]) -> str:
     """A Markdown table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def storage_table() -> str:
+def storage_table(figures: Figures) -> str:
     """Terabytes of every dataset, for every way to keep it."""
+    sizes = figures.kb_per_clip
     rows = []
     for name, (train, val) in DATASETS.items():
-        terabytes = [f"{(train + val) * size / 1e9:.2f} TB" for size in KB_PER_CLIP.values()]
+        terabytes = [f"{(train + val) * size / 1e9:.2f} TB" for size in sizes.values()]
         rows.append([name, f"{train:,} + {val:,}", *terabytes])
-    return table(["", "clips, train + val", *KB_PER_CLIP], rows)
+    return table(["", "clips, train + val", *(FORMS[form] for form in sizes)], rows)
 
 
-def feeding_table() -> str:
+def feeding_table(figures: Figures) -> str:
     """Cores and megabytes a second for each GPU, and for all."""
     rows = []
-    for row, source in product(ROWS, KB_PER_CLIP):
-        cores, rate = cores_per_gpu(row, source), megabytes_per_second(row, source)
-        totals = [f"{cores * gpus:,.0f} cores, {rate * gpus / 1000:.2f} GB/s" for gpus in GPUS]
-        rows.append([row.name, source, f"{row.videos_per_second:.0f}", f"{cores:.1f}", f"{rate:.1f}", *totals])
-    header = ["recipe", "source", "videos/s of a GPU", "cores a GPU", "MB/s a GPU", *(f"{gpus} GPUs" for gpus in GPUS)]
-    return table(header, rows)
+    for row in ROWS:
+        for form in figures.forms(row):
+            milliseconds = figures.milliseconds[row.measured][form]
+            cores, rate = cores_per_gpu(row, milliseconds), megabytes_per_second(row, form, figures)
+            totals = [f"{cores * gpus:,.0f} cores, {rate * gpus / 1000:.2f} GB/s" for gpus in GPUS]
+            once = [f"{milliseconds:.1f}", f"{row.videos_per_second:.0f}", f"{cores:.2f}", f"{rate:.1f}"]
+            rows.append([row.name, FORMS[form], *once, *totals, f"{NEWER * cores:.1f}"])
+    columns = ["recipe", "kept as", "ms a sample", "videos/s of a GPU", "cores a GPU", "MB/s a GPU"]
+    totals = [f"{gpus} GPUs" for gpus in GPUS]
+    return table([*columns, *totals, f"cores a GPU that is {NEWER:.0f} times as fast"], rows)
 
 
 def hours_table() -> str:
@@ -94,38 +143,77 @@ def hours_table() -> str:
     return table(["recipe", "dataset", "epochs", *(f"{gpus} GPUs" for gpus in GPUS)], rows)
 
 
-PAGE = """# What training on Kinetics needs
+def too_slow(figures: Figures) -> str:
+    """What a server of 8 newer GPUs cannot be fed with, and with what it can."""
+    wanted = {
+        (row.name, FORMS[form]): 8 * NEWER * cores_per_gpu(row, figures.milliseconds[row.measured][form])
+        for row in ROWS
+        for form in figures.forms(row)
+    }
+    over = [f"{name} from {form} ({cores:.0f})" for (name, form), cores in wanted.items() if cores > SERVER_CORES]
+    if not over:
+        return f"8 of them are fed by {SERVER_CORES} cores in every row."
+    return f"more than the {SERVER_CORES} cores of a common server with 8 of them are wanted by {', '.join(over)}."
 
-Written by `benchmarks/kinetics_needs.py` from the figures below; put in your own and run it again.
 
-## Assumptions
+def scaling_table(curves: dict[str, dict[str, list[float]]]) -> str:
+    """What was measured as work grew, and the exponent of its growth."""
+    rows = []
+    for name, curve in curves.items():
+        points = ", ".join(f"{x:,.0f}: {y:.3g}" for x, y in zip(curve["x"], curve["y"], strict=True))
+        rows.append([name, points, f"{exponent(curve):.2f}"])
+    return table(["what", "measured", "exponent"], rows)
+
+
+def exponent(curve: dict[str, list[float]]) -> float:
+    """The slope of the logarithms, fitted."""
+    points = [(x, y) for x, y in zip(curve["x"], curve["y"], strict=True) if x]
+    return float(np.polyfit(*np.log(points).T, 1)[0])
+
+
+PAGE = """# Scaling
+
+Written by `benchmarks/kinetics_needs.py` from the figures in `benchmarks/figures`; put in your own and run it again.
+
+## How cost grows
+
+Measured by `benchmarks/scaling.py` on a server with {cores} cores, one thread in each process, other programs quiet. An exponent of 1 is linear
+growth: twice the work, twice the cost (or, of videos/s, twice the workers, twice the speed).
+
+![How cost grows](scaling.png)
+
+{scaling}
+
+{scaling_explained}
+
+## What Kinetics needs
+
+### Assumptions
 
 | what | figure | where from |
 |---|---|---|
 | clips | {clips} | training and validation lists in common use; what is still to be had is less |
-| size of a clip | {sizes} | mean of four Kinetics clips of 340×256, {seconds} s: as they come; dense-encoded by `kinema prepare resize --keyframes 16`; {frames} frames of {frame_kb} kB, JPEG quality 95. Four are few: ±20 % |
-| decoding, one core | {milliseconds} (ms a training sample: {sources}) | measured on one core of a 2-core server, 10 s clips of 340×256, straightforward torchcodec and simplejpeg code, the middle where a range was found. `kinema benchmark data` measures yours |
+| size of a clip | {sizes} | measured: mean of {number} clips of {seconds:.0f} s, brought to 256p by `kinema prepare` |
+| reading and decoding, one core | the column "ms a sample" below | measured by `benchmarks/peers_data.py` ({machine}), from the index to a collated batch; `kinema benchmark data` measures yours |
 | videos/s of a GPU | {speeds} | a published table (MMAction2 0.x on 8 V100, fp32): batch / s/iter of the fastest input of each recipe. Not measured here, no GPU was at hand |
 | efficiency | {efficiency} | of N times a GPU of the 8 that were measured together: 64 assumed, over 100 Gbit/s between machines |
 | headroom | {headroom} × cores | for uneven clips, and for the processes that train: assumed |
-| reading | whole files of videos; of rawframes, the frames taken; nothing is cached | the worst case |
+| newer GPUs | {newer:.0f} times as fast | bf16 on an H100 beside fp32 on a V100: assumed |
+| bytes read | whole files of videos; of frames, those taken; nothing is cached | the worst case |
 
-A GPU that is K times as fast needs K times the cores and the network, and 1/K of the hours: with bf16 on an H100 K is
-about {newer:.0f} (assumed), and then decoding, not the GPU, decides what is possible.
+A GPU that is K times as fast needs K times the cores and the network, and 1/K of the hours.
 
-## Storage
+### Storage
 
 {storage}
 
-## Decoding and network
+### Decoding and network
 
 {feeding}
 
-On such GPUs every row fits a server with 96 cores for 8 of them. On GPUs {newer:.0f} times as fast, TSN on ordinary 256p videos
-wants {tsn:.0f} cores a GPU and cannot be fed; dense-encoded, which costs no storage, it wants {tsn_dense:.0f}, as rawframes
-{tsn_raw:.1f}. SlowOnly wants {slowonly:.0f}, {slowonly_dense:.0f} and {slowonly_raw:.1f}.
+The last column is what newer GPUs want: {too_slow}
 
-## Hours
+### Hours
 
 {hours}
 
@@ -133,32 +221,114 @@ Validation after each epoch adds (validation clips × views) / (training clips �
 training step.
 """
 
+SCALING_EXPLAINED = """- **Index.** {bytes_per_row:.0f} bytes a row, whatever the number: paths lie one after the other in one array, which loader
+  workers share. Ten million rows are read once, at the start.
+- **Loader.** A worker is a process that decodes: {cores} cores bear {cores} of them. More take turns and gain nothing, which is
+  why `--data.workers` is by default what the cores allow. One worker alone is no faster than none, which reads in the
+  training process, but works while that computes.
+- **Clip length and batch.** A step has a fixed part, the weights' gradients and the optimizer's update, that a batch of one
+  small clip (8 frames of 64² pixels) pays in full: twice the work is less than twice the time at first, and proportional
+  to it from then on ({last_double:.2f} times from the last but one batch to the last).
+- **Processes.** Two make {processes:.2f} times the videos of one on {cores} cores: gradients are averaged over gloo after each step,
+  and both cores share the path to memory and, in each process, decode as well as compute."""
+
+
+def explained(curves: dict[str, dict[str, list[float]]]) -> str:
+    """What is not linear, and why."""
+    memory, batch, processes = (
+        curves[name]
+        for name in (
+            "an index in memory, MiB by rows",
+            "training step, s by clips of a batch",
+            "training, videos/s by processes",
+        )
+    )
+    return SCALING_EXPLAINED.format(
+        bytes_per_row=memory["y"][-1] * 2**20 / memory["x"][-1],
+        last_double=batch["y"][-1] / batch["y"][-2],
+        processes=processes["y"][1] / processes["y"][0],
+        cores=SCALING_CORES,
+    )
+
 
 def page() -> str:
     """The whole of docs/scaling.md."""
+    figures = Figures(**json.loads(DATA.read_text()))
     return PAGE.format(
+        scaling=scaling_table(json.loads(SCALING.read_text())),
+        cores=SCALING_CORES,
+        scaling_explained=explained(json.loads(SCALING.read_text())),
         clips="; ".join(f"{name} {train:,} + {val:,}" for name, (train, val) in DATASETS.items()),
-        sizes=", ".join(f"{name} {size:,.0f} kB" for name, size in KB_PER_CLIP.items()),
-        seconds=CLIP_SECONDS,
-        frames=FRAMES_PER_CLIP,
-        frame_kb=FRAME_KB,
-        sources=" / ".join(KB_PER_CLIP),
-        milliseconds="; ".join(f"{row.name} {' / '.join(map(str, row.milliseconds.values()))}" for row in ROWS),
+        sizes=", ".join(f"{FORMS[form]} {size:,.0f} kB" for form, size in figures.kb_per_clip.items()),
+        number=figures.clips,
+        seconds=figures.clip_seconds,
+        machine=figures.machine,
         speeds=", ".join(f"{row.name} {row.videos_per_second:.0f}" for row in ROWS),
         efficiency=", ".join(f"{gpus} GPUs {share:.0%}" for gpus, share in EFFICIENCY.items()),
         headroom=HEADROOM,
         newer=NEWER,
-        tsn=NEWER * cores_per_gpu(ROWS[0], "256p video"),
-        tsn_dense=NEWER * cores_per_gpu(ROWS[0], "dense-encoded"),
-        tsn_raw=NEWER * cores_per_gpu(ROWS[0], "rawframes"),
-        slowonly=NEWER * cores_per_gpu(ROWS[1], "256p video"),
-        slowonly_dense=NEWER * cores_per_gpu(ROWS[1], "dense-encoded"),
-        slowonly_raw=NEWER * cores_per_gpu(ROWS[1], "rawframes"),
-        storage=storage_table(),
-        feeding=feeding_table(),
+        too_slow=too_slow(figures),
+        storage=storage_table(figures),
+        feeding=feeding_table(figures),
         hours=hours_table(),
     )
 
 
+def measured(source: str) -> list[tuple[str, str, float]]:
+    """Model, form and milliseconds of each row of a file that a benchmark wrote; `source` is FILE or FORM=FILE."""
+    form, equals, file = source.rpartition("=")
+    found: Any = json.loads(Path(file if equals else source).read_text())
+    rows = []
+    for each in found if isinstance(found, list) else [found]:
+        if "kinema_ms" in each:
+            rows.append((each["model"], each["input"], each["kinema_ms"]))
+        else:
+            models = [row.measured for row in ROWS if each["recipe"].replace("_video_", "_") == row.recipe]
+            if not models:
+                raise SystemExit(f"{file}: {each['recipe']} is none of {', '.join(row.recipe for row in ROWS)}")
+            rows.append((models[0], form or each["source"], each["ms_per_sample"]))
+    wrong = {form for _, form, _ in rows} - FORMS.keys()
+    if wrong:
+        raise SystemExit(f"{source}: found the form {', '.join(wrong)}; allowed: {', '.join(FORMS)}")
+    return rows
+
+
+def sizes(work: Path) -> dict[str, Any]:
+    """Kilobytes of a clip in each form, from the folder that peers_data.py made."""
+    listed = [line.rsplit(" ", 2) for line in (work / "rawframes" / "frames.txt").read_text().splitlines()]
+    clips, frames = len(listed), sum(int(count) for _, count, _ in listed)
+    total = {
+        form: sum(
+            file.stat().st_size for file in (work / form).rglob("*") if file.suffix not in (".txt", ".csv", ".json")
+        )
+        for form in FORMS
+    }
+    kept = {"rawframes": frames, "packed": frames, "sparse": sum(-(-int(count) // 8) for _, count, _ in listed)}
+    return {
+        "clips": clips,
+        "clip_seconds": frames / clips / 30,
+        "kb_per_clip": {form: round(size / clips / 1000, 1) for form, size in total.items()},
+        "frame_kb": {form: round(total[form] / count / 1000, 2) for form, count in kept.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="*", default=[], metavar="FILE")
+    parser.add_argument("--sizes", type=Path, metavar="FOLDER")
+    options = parser.parse_args()
+    figures = json.loads(DATA.read_text()) if DATA.exists() else {}
+    if options.data:
+        figures["machine"] = machine(torch.device("cpu"))
+    for source in options.data:
+        for model, form, milliseconds in measured(source):
+            figures.setdefault("milliseconds", {}).setdefault(model, {})[form] = round(milliseconds, 2)
+    if options.sizes:
+        figures |= sizes(options.sizes)
+    DATA.parent.mkdir(exist_ok=True)
+    DATA.write_text(json.dumps(figures, indent=1) + "\n")
+    PAGE_FILE.write_text(page())
+
+
 if __name__ == "__main__":
-    print(page(), end="")
+    main()

@@ -1,10 +1,10 @@
 """How the cost grows as the work grows: rows of the index, loader workers, clip length, batch, processes.
 
-    python benchmarks/scaling.py --videos FOLDER --out FOLDER [--parts index workers clip batch processes]
+    python benchmarks/scaling.py VIDEOS [--parts index workers clip batch processes]
 
-FOLDER of videos: what `kinema prepare sample` makes. Writes scaling.json (parts measured earlier are kept), scaling.md
-and scaling.png. "exponent" is the slope of the logarithms, fitted: 1 is linear. Memory of the index is that of its
-arrays.
+VIDEOS is what `kinema prepare sample --train-per-class 8` makes. Writes benchmarks/figures/scaling.json, where parts
+measured earlier are kept, and the picture docs/scaling.png; `benchmarks/kinetics_needs.py` then writes the page around
+it. Everything computes on one thread.
 """
 
 import argparse
@@ -37,6 +37,8 @@ Curve = dict[str, list[float]]
 LOADER_RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
 MODEL_RECIPE = "slowonly_r50_4x16x1_256e_kinetics400_rgb"
 SIZE = 64  # pixels of the models' clips
+RECORD = Path(__file__).parent / "figures" / "scaling.json"
+PICTURE = Path(__file__).parents[1] / "docs" / "scaling.png"
 
 
 def index(_videos: Path) -> dict[str, Curve]:
@@ -53,8 +55,8 @@ def index(_videos: Path) -> dict[str, Curve]:
             mebibytes.append(sum(np.asarray(array).nbytes for array in arrays) / 2**20)
             file.unlink()
     return {
-        "index: s to read by rows": {"x": sizes, "y": seconds},
-        "index: MiB by rows": {"x": sizes, "y": mebibytes},
+        "reading an index, s by rows": {"x": sizes, "y": seconds},
+        "an index in memory, MiB by rows": {"x": sizes, "y": mebibytes},
     }
 
 
@@ -70,22 +72,22 @@ def workers(videos: Path) -> dict[str, Curve]:
         for _ in islice(batches, 4 * max(number, 1)):  # what was prepared ahead is not measured
             pass
         started = time.perf_counter()
-        count = sum(len(batch) for batch in islice(batches, 24))
+        count = sum(len(batch) for batch in islice(batches, 120))
         clips_per_second.append(count / (time.perf_counter() - started))
         del batches
-    return {"loader: clips/s by workers": {"x": numbers, "y": clips_per_second}}
+    return {"loader, videos/s by workers": {"x": numbers, "y": clips_per_second}}
 
 
 def clip(_videos: Path) -> dict[str, Curve]:
     lengths = [8, 16, 32, 64]
     seconds = [_step_seconds(torch.zeros(1, 3, length, SIZE, SIZE, dtype=torch.uint8)) for length in lengths]
-    return {"step: s by frames of a clip": {"x": lengths, "y": seconds}}
+    return {"training step, s by frames of a clip": {"x": lengths, "y": seconds}}
 
 
 def batch(_videos: Path) -> dict[str, Curve]:
     sizes = [1, 2, 4, 8, 16]
     seconds = [_step_seconds(torch.zeros(size, 3, 8, SIZE, SIZE, dtype=torch.uint8)) for size in sizes]
-    return {"step: s by clips of a batch": {"x": sizes, "y": seconds}}
+    return {"training step, s by clips of a batch": {"x": sizes, "y": seconds}}
 
 
 def _step_seconds(clips: Tensor) -> float:
@@ -119,7 +121,7 @@ def processes(videos: Path) -> dict[str, Curve]:
             lines = Path(folder, "run/metrics.jsonl").read_text().splitlines()
         steps = [row["step_time"] for row in map(json.loads, lines) if "step_time" in row]
         per_second.append(8 * number / statistics.median(steps[len(steps) // 4 :]))
-    return {"training: videos/s by processes": {"x": [1, 2], "y": per_second}}
+    return {"training, videos/s by processes": {"x": [1, 2], "y": per_second}}
 
 
 PARTS: dict[str, Callable[[Path], dict[str, Curve]]] = {
@@ -127,54 +129,42 @@ PARTS: dict[str, Callable[[Path], dict[str, Curve]]] = {
 }  # fmt: skip
 
 
-def exponent(curve: Curve) -> float:
-    points = [(x, y) for x, y in zip(curve["x"], curve["y"], strict=True) if x]
-    return float(np.polyfit(*np.log(points).T, 1)[0])
-
-
-def table(curves: dict[str, Curve]) -> str:
-    lines = ["| what | measured | exponent |", "|---|---|---|"]
-    for name, curve in curves.items():
-        points = ", ".join(f"{x:g}: {y:.3g}" for x, y in zip(curve["x"], curve["y"], strict=True))
-        lines.append(f"| {name} | {points} | {exponent(curve):.2f} |")
-    return "\n".join(lines) + "\n"
-
-
 def draw(curves: dict[str, Curve], file: Path) -> None:
-    columns = 3
-    figure, axes = plt.subplots(
-        -(-len(curves) // columns), columns, figsize=(13, 7), layout="constrained", squeeze=False
-    )
-    for place in axes.flat[len(curves) :]:
-        place.axis("off")
-    for place, (name, curve) in zip(axes.flat, curves.items(), strict=False):
+    cores = len(os.sched_getaffinity(0))
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6.6), layout="constrained")
+    for place, (name, curve) in zip(axes.flat, curves.items(), strict=True):
         x, y = np.array(curve["x"], dtype=float), np.array(curve["y"])
         first = int(np.argmax(x > 0))
+        title, _, axis = name.partition(" by ")
+        if axis in ("workers", "processes"):
+            linear, label = y[first] * np.minimum(x / x[first], cores), f"linear, up to {cores} cores"
+        else:
+            linear, label = y[-1] * x / x[-1], "linear"
+        place.plot(x[first:], linear[first:], linestyle=":", color="gray", label=label)
         place.plot(x, y, marker="o", label="measured")
-        place.plot(x, y[first] * x / x[first], linestyle=":", color="gray", label="linear")
-        if x[-1] / x[first] > 8:
+        if x[-1] / x[first] > 100:
             place.set(xscale="log", yscale="log")
-        place.set(title=name, xlabel=name.partition(" by ")[2])
+        else:
+            place.set(xticks=x, ylim=(0, None))
+        place.set(title=title, xlabel=axis)
+        place.grid(alpha=0.3)
         place.legend()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=100)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("videos", type=Path)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    record = options.out / "scaling.json"
-    curves: dict[str, Curve] = json.loads(record.read_text()) if record.exists() else {}
+    curves: dict[str, Curve] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for part in options.parts:
         curves |= PARTS[part](options.videos)
-        record.write_text(json.dumps(curves, indent=1))
         print(part, "measured", flush=True)
-    (options.out / "scaling.md").write_text(table(curves))
-    draw(curves, options.out / "scaling.png")
-    print(table(curves))
+    RECORD.parent.mkdir(exist_ok=True)
+    curves = dict(sorted(curves.items()))
+    RECORD.write_text(json.dumps(curves, indent=1) + "\n")
+    draw(curves, PICTURE)
 
 
 if __name__ == "__main__":

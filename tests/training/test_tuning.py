@@ -1,15 +1,22 @@
 """Options that a measurement decides: which candidate is taken, and that a resumed run keeps it."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from kinema.cli import main
 from kinema.config import read
 from kinema.inference.runtime import RuntimeOptions
-from kinema.training.tuning import choose, keep, undecided
+from kinema.training.distributed import joined
+from kinema.training.task import Loss
+from kinema.training.tuning import choose, keep, settle, undecided
 from tests.conftest import tiny_arguments
+from tests.storage.servers import free_port
 
 AUTO = RuntimeOptions(precision="auto", channels_last="auto", compile="auto")
 
@@ -40,6 +47,37 @@ def test_a_resumed_run_keeps_the_choices_it_began_with(tmp_path: Path) -> None:
     options = RuntimeOptions(precision="auto", channels_last="auto", compile=False)
     keep(options, file)
     assert options == RuntimeOptions(precision="bf16", channels_last=False, compile=False)
+
+
+class SlowTask:
+    """A model that takes longer in bf16 in the first process, and in fp32 in the second."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def empty_model(self) -> nn.Module:
+        return nn.Linear(2, 2)
+
+    def loss(self, network: nn.Module, batch: torch.Tensor) -> Loss:
+        if torch.is_autocast_enabled("cpu") == (self.rank == 0):
+            time.sleep(0.2)
+        return Loss(network(batch).float().sum(), {})
+
+
+def settle_as(rank: int, port: int, folder: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    options = RuntimeOptions(device="cpu", precision="auto", channels_last="auto")
+    with joined(options) as process:
+        settle(options, SlowTask(rank), process, lambda: torch.ones(1, 2))  # type: ignore[arg-type]
+    (folder / str(rank)).write_text(f"{options.precision} {options.channels_last}")
+
+
+def test_all_processes_take_what_is_fastest_in_the_first(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(settle_as, args=(free_port(), tmp_path), nprocs=2)
+    first, second = ((tmp_path / str(rank)).read_text() for rank in (0, 1))
+    assert first.startswith("fp32")
+    assert second == first
 
 
 def test_a_run_writes_what_it_took_and_resumes_with_it(
