@@ -26,6 +26,21 @@ def test_the_limit_is_the_fraction_rounded_up(num_videos: int, fraction: float, 
         files.check()
 
 
+@pytest.mark.parametrize(
+    ("reason", "end"),
+    [
+        ("No such file or directory", r"No such file or directory\. Is --data\.root right\?"),
+        ("img_1.jpg is missing: is --data.template right?", r"is --data\.template right\?"),
+        ("it is empty", r"it is empty\."),
+    ],
+)
+def test_what_to_look_at_first(reason: str, end: str) -> None:
+    files = BadFiles(num_videos=1, max_fraction=0)
+    files.add([BadFile("a", reason)])
+    with pytest.raises(UserError, match=f"{end}$"):
+        files.check()
+
+
 def test_a_file_is_logged_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:
     files = BadFiles(num_videos=10, max_fraction=0.5)
     for _ in range(3):

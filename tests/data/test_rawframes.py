@@ -125,7 +125,9 @@ def test_a_missing_frame_is_compared_with_what_is_there(tmp_path: Path) -> None:
         "img_00010.jpg is missing: img_00001.jpg to img_00010.jpg are listed, the folder holds 10, img_00000.jpg to "
         "img_00009.jpg: is --data.start 0 right?"
     )
-    with pytest.raises(MediaError, match=r"1.png is missing: the folder holds no #.png, but img_#.jpg"):
+    with pytest.raises(
+        MediaError, match=r"1.png is missing: the folder holds no #.png, but img_#.jpg: is --data.template"
+    ):
         open_rawframes(str(tmp_path), template="{}.png", count=10).frames([0])
 
 
@@ -162,7 +164,10 @@ def test_folders_without_frames(tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(MediaError, match="holds no frames"):
         open_rawframes(str(tmp_path))
-    with pytest.raises(MediaError, match=r"holds no frames named img_\{:05\}.jpg"):
+    with pytest.raises(MediaError, match=r"holds no frames named img_\{:05\}.jpg, nor any images"):
+        open_rawframes(str(tmp_path), template="img_{:05}.jpg")
+    (tmp_path / "frame_3.png").touch()
+    with pytest.raises(MediaError, match=r"holds no frames named img_\{:05\}.jpg, but frame_#.png"):
         open_rawframes(str(tmp_path), template="img_{:05}.jpg")
     with pytest.raises(MediaError, match="No such file"):
         open_rawframes(str(tmp_path / "nowhere"))

@@ -57,9 +57,11 @@ class BadFiles:
             return
         path, reason = next(iter(self.reasons.items()))
         listed = f" All are listed in {self._listing}." if self._listing else ""
+        end = "" if reason.endswith("?") else "."
+        hint = " Is --data.root right?" if reason.startswith("No such file") else ""
         raise UserError(
             f"{len(self)} of {self._num_videos} videos could not be read, more than --data.max-bad-fraction allows "
-            f"({self._limit}). The first: {path}: {reason}.{listed} Is --data.root right?"
+            f"({self._limit}). The first: {path}: {reason}{end}{listed}{hint}"
         )
 
     def _write(self, listing: Path) -> None:

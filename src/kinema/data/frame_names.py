@@ -10,6 +10,7 @@ from kinema.errors import MediaError, UserError
 from kinema.storage import Storage
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_SHOWN = 3
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -105,7 +106,10 @@ def names_by_template(
     if count is None:
         count = max(numbers_by_template(template, folder, storage, axis=axis), default=first - 1) - first + 1
     if count <= 0:
-        raise MediaError(folder, f"it holds no frames named {template}")
+        others = ", ".join(list(image_series(folder, storage))[:_SHOWN])
+        raise MediaError(
+            folder, f"it holds no frames named {template}, {f'but {others}' if others else 'nor any images'}"
+        )
     return Numbered(template, first, count, axis)
 
 
@@ -132,9 +136,8 @@ def why_missing(name: str, listed: Sequence[str], folder: str, storage: Storage)
         return message
     there = series.get(_DIGITS.sub("#", name), [])
     if not there:
-        return f"{message}: the folder holds no {_DIGITS.sub('#', name)}" + (
-            f", but {', '.join(series)}" * bool(series)
-        )
+        message += f": the folder holds no {_DIGITS.sub('#', name)}"
+        return f"{message}, but {', '.join(list(series)[:_SHOWN])}: is --data.template right?" if series else message
     message += f": {listed[0]} to {listed[-1]} are listed, the folder holds {len(there)}, {there[0]} to {there[-1]}"
     if _last_number(there[0]) == _last_number(listed[0]) - 1:
         message += f": is --data.start {_last_number(there[0])} right?"
