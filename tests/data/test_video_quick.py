@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kinema.data.video_mp4 import packets_by_table, read_delays
 from kinema.data.video_packets import Packets, scan
 from kinema.data.video_pyav import PyAVReader, _RGBConverter
-from kinema.data.video_quick import QUICK
+from kinema.data.video_quick import QUICK, QuickDecoder
 from tests.data.drawn_videos import FRAMES, X264, number_of, write_video
 
 JUMPS = np.cumsum([0, *([1, 4, 2, 7] * FRAMES)[: FRAMES - 1]]).tolist()
@@ -171,3 +171,32 @@ def test_tables_that_lie_are_not_believed(
     assert found is None or (found.times, found.keyframes) == (scanned(path).times, scanned(path).keyframes)
     if change is not fewer_samples and change is not twice_the_speed:
         assert found is None
+
+
+class Counting:
+    """A container that counts its seeks."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.seeks = 0
+        self.demux = container.demux
+        self._container = container
+
+    def seek(self, time: int, *, stream: av.VideoStream) -> None:
+        self.seeks += 1
+        self._container.seek(time, stream=stream)
+
+
+def test_reading_on_seeks_anew_once_at_most(video: Callable[[str], Path]) -> None:
+    """Also for who does not say that more will follow: a seek for each call would decode a long video many times."""
+    path = video("one_keyframe")
+    for said, seeks in ((True, 1), (False, 2)):
+        with av.open(str(path), **QUICK) as container:
+            counting = Counting(container)
+            decoder = QuickDecoder(counting, container.streams.video[0], scanned(path))  # type: ignore[arg-type]
+            for start in range(0, FRAMES, 4):
+                decoder.plan(range(start, start + 4), more=said)
+                for index in range(start, start + 4):
+                    frame = decoder.frame(index)
+                    assert frame is not None
+                    assert number_of(frame.to_ndarray(format="rgb24")) == index
+            assert counting.seeks == seeks

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import zip_longest
 from typing import Any
 
 from av.container import InputContainer
@@ -35,17 +35,33 @@ class QuickDecoder:
         self._stream = stream
         self._known = known
         self._to_decode: Iterator[Packet[VideoStream] | None] | None = None
+        self._at_end = False
+        self._fed = set[int | None]()  # times of the packets that were decoded since the last seek
         self._decoded = deque[VideoFrame]()
+        self._given_away = set[int]()  # times of wanted frames that are among them, since the decoder was emptied
         self._last: tuple[int, VideoFrame | None] = (-1, None)
+        self._more = True
+        self._going_on = False
 
     def plan(self, indices: Sequence[int], *, more: bool = False) -> None:
-        """Say which frames will be asked for next, in ascending order; `more`: later ones than these will follow."""
-        times = self._known.times
+        """Say which frames will be asked for next, in ascending order; `more`: later ones than these will follow.
+
+        Who goes on without having said so pays for one seek, and is then expected to go on.
+        """
+        times, last = self._known.times, self._last[0]
+        follows = 0 <= last < indices[0] and self._known.nearest_keyframe(indices[0]) <= last + 1
+        self._going_on |= follows and not self._more
+        self._more = more = more or self._going_on
         self._wanted = {times[index] for index in indices}
         self._until = times[indices[-1]] if more else times[-1] + 1
-        self._ends = {one for one, another in pairwise(indices) if self._known.nearest_keyframe(another) > one + 1}
-        if not more:
-            self._ends.add(indices[-1])
+        self._due, run = dict[int, set[int]](), set[int]()
+        for one, another in zip_longest(indices, indices[1:]):
+            self._due[one] = run
+            run.add(times[one])
+            if another is not None and self._known.nearest_keyframe(another) > one + 1:
+                run = set()
+        if more:
+            run.add(times[-1] + 1)  # which no packet has
 
     def frame(self, index: int) -> VideoFrame | None:
         """Frame `index`, which was planned; None where the stream is not as it should be, and a seek must follow.
@@ -59,9 +75,14 @@ class QuickDecoder:
         keyframe = self._known.nearest_keyframe(index)
         if keyframe < 0:
             return None
-        if self._to_decode is None or index < last or keyframe > last + 1:
+        time = self._known.times[index]
+        away = self._to_decode is None and time not in self._given_away
+        if away or index < last or keyframe > last + 1:
             self._container.seek(self._known.times[keyframe], stream=self._stream)
             self._to_decode = packets(self._container, self._stream)
+            self._at_end = False
+            self._fed.clear()
+            self._given_away = set()
             self._decoded.clear()
             # A seek may land behind the keyframe, and there are keyframes that only start to refresh the picture:
             # then it is not what comes out first.
@@ -70,7 +91,6 @@ class QuickDecoder:
                 self._lose_place()
                 return None
             self._decoded.appendleft(first)
-        time = self._known.times[index]
         while (frame := self._next(index)) is not None and frame.pts is not None and frame.pts < time:
             pass
         # Of an interlaced picture, half may be in the next packet.
@@ -82,19 +102,21 @@ class QuickDecoder:
 
     def _next(self, index: int) -> VideoFrame | None:
         """The frame that comes out next on the way to frame `index`."""
-        decoder, time = self._stream.codec_context, self._known.times[index]
+        decoder = self._stream.codec_context
         while not self._decoded:
-            if self._to_decode is None:
+            if self._to_decode is None or self._at_end:
                 return None
+            if self._due[index] <= self._fed:
+                self._to_decode, self._given_away = None, self._due[index]
+                self._decoded.extend(decoder.decode(None))
+                continue
             packet = next(self._to_decode)
             if packet is None or not packet.size:
-                packet, self._to_decode = None, None
+                packet, self._at_end = None, True
             else:
                 decoder.skip_frame = "NONREF" if self._needless(packet.pts) else "DEFAULT"
+                self._fed.add(packet.pts)
             self._decoded.extend(decoder.decode(packet))
-            if packet is not None and packet.pts == time and index in self._ends:
-                self._to_decode = None
-                self._decoded.extend(decoder.decode(None))
         return self._decoded.popleft()
 
     def _needless(self, time: int | None) -> bool:
@@ -107,5 +129,5 @@ class QuickDecoder:
         return time < self._until
 
     def _lose_place(self) -> None:
-        self._to_decode = None
+        self._to_decode, self._given_away = None, set()
         self._last = (-1, None)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kinema.data.crops import crop_views
 from kinema.data.feature_files import REPORT, pack
+from kinema.data.index import Labels
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
 from kinema.data.sources import Opener, Source
@@ -200,6 +201,7 @@ def extract_features(
     *,
     format: Format = "npy",  # noqa: A002 - the option's name
     root: str = "",
+    labels: Labels = "single",
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
@@ -216,6 +218,7 @@ def extract_features(
         options: Which clips, and what of them.
         format: The kind of files.
         root: Where the paths of lists start; empty: the list's own folder.
+        labels: Whether each video of a list has one label, or any number of them.
         workers: Processes that decode and compute; 0: one a core, of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
@@ -228,7 +231,7 @@ def extract_features(
     check_options(options, description)
     pick_device(RuntimeOptions(device=options.device, precision=options.precision))
     suffix = ".csv" if format == "csv" else ".npy"
-    units = _units(videos, output, suffix, source=source_of(options, description), root=root)
+    units = _units(videos, output, suffix, source=source_of(options, description), root=root, labels=labels)
     weights = digest(folder)
     claim_folder(output, "features.json", _settings(folder, weights, description, options, suffix))
     summary = run_jobs(
@@ -289,13 +292,15 @@ def check_options(options: FeatureOptions, description: ModelDescription) -> Non
         raise UserError(f"--source {options.source}: the model was trained on {trained}, which is of another kind")
 
 
-def _units(videos: Sequence[Path], output: Path, suffix: str, *, source: Source, root: str) -> list[Unit]:
+def _units(
+    videos: Sequence[Path], output: Path, suffix: str, *, source: Source, root: str, labels: Labels
+) -> list[Unit]:
     """A unit for each video, whose output has its name and lies in `output` itself."""
     kind: Literal["video", "rawframes"] = "video" if source == "video" else "rawframes"
     units = [
         Unit(source=unit.source, output=output.absolute() / f"{unit.output.name}{suffix}")
         for each in videos
-        for unit in labelled_units(each, output, root=root, kind=kind).units
+        for unit in labelled_units(each, output, root=root, labels=labels, kind=kind).units
     ]
     check_outputs(units)
     return units

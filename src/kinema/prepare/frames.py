@@ -109,7 +109,7 @@ def read_all(reader: FrameReader, short_side: int, *, every: int = 1) -> Iterato
     `short_side` in pixels, 0 as they are.
     """
     for start in range(0, len(reader), BATCH * every):
-        frames = reader.frames(range(start, min(start + BATCH * every, len(reader)), every))
+        frames = reader.frames(range(start, min(start + BATCH * every, len(reader)), every), more=True)
         yield resized(frames, short_side) if short_side else frames
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
+from kinema.data.index import Labels
 from kinema.errors import UserError
 from kinema.inference.features import FeatureOptions, Format, extract_features
 
@@ -36,6 +37,8 @@ class Features:
     """Which clips are looked at, and what is kept of them."""
     root: str = ""
     """Where the paths of a list start; empty: the list's own folder."""
+    labels: Labels = "single"
+    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
     workers: int = 0
     """Processes that decode and compute at the same time; 0: one a core, of this machine or of the cluster."""
     cluster: str = ""
@@ -54,6 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         options.clips,
         format=options.format,
         root=options.root,
+        labels=options.labels,
         workers=options.workers,
         cluster=options.cluster,
     ).exit_code
