@@ -177,7 +177,7 @@ Written by `benchmarks/kinetics_needs.py` from the figures in `benchmarks/figure
 
 ## How cost grows
 
-Measured by `benchmarks/scaling.py` on a server with {cores} cores, one thread in each process, other programs quiet. An exponent of 1 is linear
+Measured by `benchmarks/scaling.py` on a server with {cores} cores, one thread in each process. An exponent of 1 is linear
 growth: twice the work, twice the cost (or, of videos/s, twice the workers, twice the speed).
 
 ![How cost grows](scaling.png)
@@ -226,9 +226,10 @@ SCALING_EXPLAINED = """- **Index.** {bytes_per_row:.0f} bytes a row, whatever th
 - **Loader.** A worker is a process that decodes: {cores} cores bear {cores} of them. More take turns and gain nothing, which is
   why `--data.workers` is by default what the cores allow. One worker alone is no faster than none, which reads in the
   training process, but works while that computes.
-- **Clip length and batch.** A step has a fixed part, the weights' gradients and the optimizer's update, that a batch of one
-  small clip (8 frames of 64² pixels) pays in full: twice the work is less than twice the time at first, and proportional
-  to it from then on ({last_double:.2f} times from the last but one batch to the last).
+- **Clip length and batch.** A step has a fixed part: all weights are read, their gradients written, both brought together,
+  however small the batch is. Here, where a clip is 8 frames of 64² pixels, that is about {fixed:.2f} s (a straight line's height
+  at no clips; a clip of 16² pixels takes as long). From there on twice the work is twice the time ({last_double:.2f} times from
+  the last but one batch to the last).
 - **Processes.** Two make {processes:.2f} times the videos of one on {cores} cores: gradients are averaged over gloo after each step,
   and both cores share the path to memory and, in each process, decode as well as compute."""
 
@@ -245,6 +246,7 @@ def explained(curves: dict[str, dict[str, list[float]]]) -> str:
     )
     return SCALING_EXPLAINED.format(
         bytes_per_row=memory["y"][-1] * 2**20 / memory["x"][-1],
+        fixed=np.polyfit(batch["x"], batch["y"], 1)[1],
         last_double=batch["y"][-1] / batch["y"][-2],
         processes=processes["y"][1] / processes["y"][0],
         cores=SCALING_CORES,
