@@ -41,5 +41,7 @@ def test_a_job_whose_time_is_over_goes_on_in_the_next(cluster: Cluster, sample: 
     assert state["TimeLimit"] == "00:02:00"
     assert int(state["Restarts"]) >= 1, said(work_dir)
     text = log.read_text()
-    assert text.count("Slurm says that the time is over") == text.count("resuming") == int(state["Restarts"]), text
+    assert text.count("resuming") == int(state["Restarts"]), text
+    # A warning may also come when all steps are done.
+    assert text.count("Slurm says that the time is over") >= int(state["Restarts"]), text
     assert_same(work_dir, reference)

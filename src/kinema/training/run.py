@@ -202,8 +202,11 @@ def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.
         compile_stages(model)
     if process.world == 1 or is_sharded(model):
         return model
+    # Moving statistics need not be sent around at every step: training uses none but frozen ones, and before a
+    # validation all processes are given the first one's, which are also those that are saved.
+    parallel = partial(DistributedDataParallel, model, gradient_as_bucket_view=True, broadcast_buffers=False)
     if process.device.type == "cuda":
-        return DistributedDataParallel(model, device_ids=[process.device], gradient_as_bucket_view=True)
+        return parallel(device_ids=[process.device])
     # DDP regroups gradients after its first step, unless it looks for unused ones: a resumed run would add those of
     # three processes in another order than the run it continues. On the CPU the same bits are worth the look.
-    return DistributedDataParallel(model, gradient_as_bucket_view=True, find_unused_parameters=True)
+    return parallel(find_unused_parameters=True)
