@@ -5,11 +5,11 @@ of the same paper.
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Depth, FrozenStages
 from kinema.models.convolution import convolution
+from kinema.models.normalisation import norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
@@ -92,7 +92,7 @@ class Conv2Plus1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, in_channels, T, H, W)` → what `conv` would give in shape."""
-        out: Tensor = self.temporal(F.relu(self.norm(self.spatial(x)), inplace=True))
+        out: Tensor = self.temporal(norm_relu(self.norm, self.spatial(x)))
         return out
 
 

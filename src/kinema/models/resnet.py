@@ -5,10 +5,10 @@ State-dict names are torchvision's, so ImageNet weights and other tools' fit wit
 
 from collections.abc import Callable, Iterator
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.normalisation import Projection, norm_relu
 
 Shift = Callable[[Tensor, int], Tensor]
 """Moves features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
@@ -62,7 +62,7 @@ class ResNet(Backbone):
 
     def forward(self, x: Tensor, segments: int = 1) -> Tensor:
         """Features of frames; `segments` is T of blocks that shift, whose input is `(N·T, C, H, W)`, clip by clip."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        x = self.maxpool(norm_relu(self.bn1, self.conv1(x)))
         for stage in self.stages:
             x = self.run(stage, x, segments)
         return x
@@ -110,10 +110,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor, segments: int) -> Tensor:
         """`(N·T, in_channels, H, W)` → `(N·T, width, H/stride, W/stride)`."""
         out = x if self.shift is None else self.shift(x, segments)
-        out = F.relu(self.bn1(self.conv1(out)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(out))
+        return norm_relu(self.bn2, self.conv2(out), x if self.downsample is None else self.downsample(x))
 
 
 class Bottleneck(nn.Module):
@@ -136,11 +134,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor, segments: int) -> Tensor:
         """`(N·T, in_channels, H, W)` → `(N·T, 4 · width, H/stride, W/stride)`."""
         out = x if self.shift is None else self.shift(x, segments)
-        out = F.relu(self.bn1(self.conv1(out)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(out))
+        out = norm_relu(self.bn2, self.conv2(out))
+        return norm_relu(self.bn3, self.conv3(out), x if self.downsample is None else self.downsample(x))
 
 
 _LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -159,10 +155,8 @@ def _stage(
     return Stage(first, *(block(width * block.expansion, width, 1) for _ in range(length - 1)))
 
 
-def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+def _projection(in_channels: int, out_channels: int, stride: int) -> Projection | None:
     """The shortcut of a block that changes the shape; None where the identity will do."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
+    return Projection(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.convolution import Size, convolution
+from kinema.models.normalisation import Projection, norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
 
 Four = tuple[int, int, int, int]
@@ -127,7 +127,7 @@ class ResNet3d(Backbone):
 
     def stem(self, x: Tensor) -> Tensor:
         """`(N, 3, T, H, W)` → `(N, width, T', H/4, W/4)`, the first stage's input."""
-        return self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        return self.maxpool(norm_relu(self.bn1, self.conv1(x)))
 
     def frozen(self) -> Iterator[nn.Module]:
         """The stem and the first stages."""
@@ -179,10 +179,8 @@ class BasicBlock3d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, in_channels, T, H, W)` → `(N, width, T', H', W')`, smaller by the stride."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
-        out = F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
+        out = norm_relu(self.bn2, self.conv2(out), x if self.downsample is None else self.downsample(x))
         return out if self.non_local is None else self.non_local(out)
 
 
@@ -213,11 +211,9 @@ class Bottleneck3d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, in_channels, T, H, W)` → `(N, 4 · width, T', H', W')`, smaller by the stride."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
-        out = F.relu(out, inplace=True)
+        out = norm_relu(self.bn1, self.conv1(x))
+        out = norm_relu(self.bn2, self.conv2(out))
+        out = norm_relu(self.bn3, self.conv3(out), x if self.downsample is None else self.downsample(x))
         return out if self.non_local is None else self.non_local(out)
 
 
@@ -230,8 +226,8 @@ _LAYOUTS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], Four]] = {
 }
 
 
-def _projection(in_channels: int, out_channels: int, stride: Size) -> nn.Sequential | None:
+def _projection(in_channels: int, out_channels: int, stride: Size) -> Projection | None:
     """The shortcut of a block that changes the shape; None where the identity will do."""
     if stride == (1, 1, 1) and in_channels == out_channels:
         return None
-    return nn.Sequential(convolution(in_channels, out_channels, (1, 1, 1), stride), nn.BatchNorm3d(out_channels))
+    return Projection(convolution(in_channels, out_channels, (1, 1, 1), stride), nn.BatchNorm3d(out_channels))

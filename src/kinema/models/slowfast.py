@@ -7,11 +7,11 @@ from math import ceil
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.convolution import convolution
+from kinema.models.normalisation import norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
@@ -147,7 +147,7 @@ class Lateral(nn.Module):
     def forward(self, fast: Tensor) -> Tensor:
         """`(N, channels, T, H, W)` → `(N, 2 · channels, ⌈T / alpha⌉, H, W)`."""
         out = self.conv(fast)
-        return out if self.norm is None else F.relu(self.norm(out), inplace=True)
+        return out if self.norm is None else norm_relu(self.norm, out)
 
 
 def _stage_inputs(pathway: ResNet3d) -> tuple[int, int, int, int]:
