@@ -1,5 +1,6 @@
 """Rawframes against Pillow's decoding of the same files."""
 
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -261,6 +262,18 @@ class Counting(Direct):
     def list(self, folder: str) -> Sequence[str]:
         self.listed += 1
         return super().list(folder)
+
+
+def test_a_jpeg_that_claims_a_senseless_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    write_frame(tmp_path / "1.jpg", 1)
+    data = bytearray((tmp_path / "1.jpg").read_bytes())
+    start = data.index(b"\xff\xc0") + 5  # of height and width in the frame header
+    data[start : start + 4] = b"\xf0\x00\xf0\x00"
+    (tmp_path / "1.jpg").write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(MediaError, match="of a senseless size"):
+        open_rawframes(str(tmp_path)).frames([0])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB; its pixels are 11 GiB
 
 
 def test_folders_that_are_named_alike_are_not_listed_for_each_sample(tmp_path: Path) -> None:

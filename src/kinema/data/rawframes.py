@@ -128,6 +128,8 @@ def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], room: Room, *, pa
 def _decode(data: bytes, colours: Literal["RGB", "GRAY"], room: Room) -> Image:
     if data.startswith(b"\xff\xd8"):
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if height * width > PIL.Image.MAX_IMAGE_PIXELS:  # libjpeg would go on for seconds that no alarm can cut short
+            raise PIL.Image.DecompressionBombError
         image = room(height, width, 3 if colours == "RGB" else 1)
         simplejpeg.decode_jpeg(data, colours, buffer=image)
         return image
