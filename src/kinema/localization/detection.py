@@ -3,9 +3,9 @@
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from kinema.compiled import compiled
 from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
 
 Protocol = Literal["activitynet", "thumos14"]
@@ -117,14 +117,14 @@ def _precision_at_hits(right: Bools, positives: int) -> float:
     return float((np.arange(1, len(places) + 1) / (places + 1)).sum() / positives)
 
 
-@njit(cache=True)
+@compiled
 def _overlap(one: Floats, other: Floats) -> float:
     """Temporal intersection over union of two segments."""
     intersection = min(one[1], other[1]) - max(one[0], other[0])
     return intersection / (one[1] - one[0] + other[1] - other[0] - intersection) if intersection > 0 else 0.0
 
 
-@njit(cache=True)
+@compiled
 def _detections_choose(segments: Floats, first: Ints, last: Ints, instances: Floats, limits: Floats) -> Ints:
     """Each segment takes, at each limit, the free one of instances[first:last] it overlaps most, if by the limit."""
     choices = np.full((len(segments), len(limits)), -1, np.int64)
@@ -142,7 +142,7 @@ def _detections_choose(segments: Floats, first: Ints, last: Ints, instances: Flo
     return choices
 
 
-@njit(cache=True)
+@compiled
 def _instances_choose(segments: Floats, first: Ints, last: Ints, instances: Floats, limits: Floats) -> Bools:
     """Each instance takes, at each limit, the free one of segments[first:last] that overlaps it most, if by more."""
     taken = np.zeros((len(segments), len(limits)), np.bool_)
@@ -158,7 +158,7 @@ def _instances_choose(segments: Floats, first: Ints, last: Ints, instances: Floa
     return taken
 
 
-@njit(cache=True)
+@compiled
 def _touches_any(segments: Floats, first: Ints, last: Ints, others: Floats) -> Bools:
     """Which segments overlap any of others[first:last]."""
     touches = np.zeros(len(segments), np.bool_)

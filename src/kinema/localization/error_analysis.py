@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 
+from kinema.compiled import compiled
 from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
 from kinema.localization.detection import Bools, Protocol, interpolated_area, taken_instances
 
@@ -270,7 +270,7 @@ def _kinds(ground_truth: GroundTruth, detections: Results, taken: Ints, limits: 
     return np.where(taken >= 0, 0, kinds)
 
 
-@njit(cache=True)
+@compiled
 def _most_overlapped(segments: Floats, first: Ints, last: Ints, instances: Floats) -> tuple[Ints, Floats]:
     """The one of instances[first:last] that each segment overlaps most, -1 for none, and by how much."""
     chosen = np.full(len(segments), -1, np.int64)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinema.compiled import compiled
 from kinema.localization.segments import Floats
 
 Singles = NDArray[np.float32]
@@ -78,7 +78,7 @@ def _covered(first: Ints, low: Floats, high: Floats, stretches: Floats) -> Singl
     return covered
 
 
-@njit(cache=True)
+@compiled
 def _fill_overlaps(first: Ints, segments: Floats, overlaps: Singles) -> None:
     videos, parts, _ = overlaps.shape
     gap = 1.0 / parts
@@ -94,7 +94,7 @@ def _fill_overlaps(first: Ints, segments: Floats, overlaps: Singles) -> None:
                     overlaps[video, duration, part] = max(overlaps[video, duration, part], overlap)
 
 
-@njit(cache=True)
+@compiled
 def _fill_covered(first: Ints, low: Floats, high: Floats, stretches: Floats, covered: Singles) -> None:
     for video in range(len(covered)):
         for row in range(first[video], first[video + 1]):

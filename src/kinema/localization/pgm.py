@@ -8,9 +8,9 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
-from numba import njit
 from numpy.typing import NDArray
 
+from kinema.compiled import compiled
 from kinema.localization.segments import Floats, tiou
 
 Scores = NDArray[np.float32] | Floats
@@ -141,7 +141,7 @@ def describe(actionness: Scores, segments: Floats, options: FeatureOptions) -> F
     return np.concatenate([_sampled(padded, *region, options.points) for region in regions], axis=1)
 
 
-@njit(cache=True)
+@compiled
 def _sampled(padded: Floats, first: Floats, last: Floats, samples: int, points: int) -> Floats:
     """Samples of (T + 2,) actionness, with a 0 at either end, from `first` to `last` (n,): (n, samples).
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
-from numba import njit
 
+from kinema.compiled import compiled
 from kinema.localization.annotations import Floats, Ints
 
 
@@ -49,7 +49,7 @@ def soft_nms(segments: Floats, scores: Floats, options: SoftNmsOptions) -> tuple
     return order[chosen], decayed
 
 
-@njit(cache=True)
+@compiled
 def _choose(
     segments: Floats, scores: Floats, alpha: float, low: float, high: float, number: int
 ) -> tuple[Ints, Floats]:

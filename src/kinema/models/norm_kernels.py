@@ -7,17 +7,19 @@ does not know, are taken as the upper halves of float32 ones. Sums are float32 o
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from llvmlite import binding, ir
-from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
+from numba import carray, cfunc, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
+
+from kinema.compiled import compiled
 
 PLAIN, RELU, ADD_RELU = 0, 1, 2
 """What follows the normalisation: nothing, ReLU, or the addition of a shortcut and ReLU."""
@@ -52,7 +54,8 @@ _wait_for_all: Any = types.ExternalFunction("GOMP_barrier", types.void())
 
 
 _native: Any = intrinsic
-_compiled: Any = njit(fastmath={"contract", "nsz"}, error_model="numpy", cache=True)
+_compiled: Any = partial(compiled, fastmath={"contract", "nsz"}, error_model="numpy")
+_called_by_c: Any = partial(compiled, by=partial(cfunc, "void(CPointer(int64))"))
 
 
 @_native  # type: ignore[untyped-decorator]
@@ -325,7 +328,7 @@ def _address(name: str, dtype: torch.dtype) -> Any:
 
 
 def _forward_float32() -> Any:
-    @cfunc("void(CPointer(int64))", cache=True)
+    @_called_by_c
     def run(arguments):  # type: ignore[no-untyped-def]
         _forward(arguments, np.float32)
 
@@ -333,7 +336,7 @@ def _forward_float32() -> Any:
 
 
 def _forward_bfloat16() -> Any:
-    @cfunc("void(CPointer(int64))", cache=True)
+    @_called_by_c
     def run(arguments):  # type: ignore[no-untyped-def]
         _forward(arguments, np.uint16)
 
@@ -341,7 +344,7 @@ def _forward_bfloat16() -> Any:
 
 
 def _backward_float32() -> Any:
-    @cfunc("void(CPointer(int64))", cache=True)
+    @_called_by_c
     def run(arguments):  # type: ignore[no-untyped-def]
         _backward(arguments, np.float32)
 
@@ -349,7 +352,7 @@ def _backward_float32() -> Any:
 
 
 def _backward_bfloat16() -> Any:
-    @cfunc("void(CPointer(int64))", cache=True)
+    @_called_by_c
     def run(arguments):  # type: ignore[no-untyped-def]
         _backward(arguments, np.uint16)
 
