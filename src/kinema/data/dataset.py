@@ -51,7 +51,7 @@ class DataOptions:
     pairs of images with its optical flow in x and y."""
     template: str = "auto"
     """Names of images, such as `img_{:05}.jpg` or `flow_{axis}_{:05}.jpg`; auto: those of the folder, in natural
-    order. With a template and a list that counts the frames no folder is listed, which saves time."""
+    order. Where a list counts the frames, no folder is listed with a template, nor where all are named alike."""
     start: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
     """Number of the first frame in its name, for a template; auto: 0 where the first video has a frame 0, else 1."""
     reader: Literal["auto", "torchcodec", "pyav"] = "auto"
