@@ -324,44 +324,25 @@ def launch(name: str, tensors: Sequence[Tensor | None], *, mode: int, training: 
 @cache
 def _address(name: str, dtype: torch.dtype) -> Any:
     """Of the compiled function; compiled once, and kept beside this file."""
-    return _KERNELS[name, dtype]().address
+    return _MAKERS[name](_KINDS[dtype]).address
 
 
-def _forward_float32() -> Any:
+def _forward_of(kind: Any) -> Any:
     @_called_by_c
     def run(arguments):  # type: ignore[no-untyped-def]
-        _forward(arguments, np.float32)
+        _forward(arguments, kind)
 
     return run
 
 
-def _forward_bfloat16() -> Any:
+def _backward_of(kind: Any) -> Any:
     @_called_by_c
     def run(arguments):  # type: ignore[no-untyped-def]
-        _forward(arguments, np.uint16)
+        _backward(arguments, kind)
 
     return run
 
 
-def _backward_float32() -> Any:
-    @_called_by_c
-    def run(arguments):  # type: ignore[no-untyped-def]
-        _backward(arguments, np.float32)
-
-    return run
-
-
-def _backward_bfloat16() -> Any:
-    @_called_by_c
-    def run(arguments):  # type: ignore[no-untyped-def]
-        _backward(arguments, np.uint16)
-
-    return run
-
-
-_KERNELS = {
-    ("forward", torch.float32): _forward_float32,
-    ("forward", torch.bfloat16): _forward_bfloat16,
-    ("backward", torch.float32): _backward_float32,
-    ("backward", torch.bfloat16): _backward_bfloat16,
-}
+_MAKERS = {"forward": _forward_of, "backward": _backward_of}
+_KINDS = {torch.float32: np.float32, torch.bfloat16: np.uint16}
+"""What numba sees values as."""
