@@ -1,5 +1,6 @@
 """The videos that `fuzz_data.py` tries: short cuts of sound ones, damaged in one of many ways each."""
 
+import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,8 +48,11 @@ def cut(video: Path, to: Path) -> None:
 
 
 def make_sources(folder: Path, work: Path) -> dict[Source, list[Path]]:
-    """Short videos, and folders of frames: JPEG, and PNG for every third; packed, with half of the frames or all."""
-    videos, folders, packed = list[Path](), list[Path](), list[Path]()
+    """Short videos, and folders of frames: JPEG, and PNG for every third; packed, with half of the frames or all.
+
+    Each two neighbours in gray also stand for a field of optical flow, packed as well.
+    """
+    videos, folders, packed, packed_flow = list[Path](), list[Path](), list[Path](), list[Path]()
     for number, video in enumerate(sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)):
         short = work / f"source{number}{video.suffix}"
         cut(video, short)
@@ -67,13 +71,23 @@ def make_sources(folder: Path, work: Path) -> dict[Source, list[Path]]:
         header = PackHeader(height=height, width=width, frames=len(images), every=every, fps=None)
         packed.append(work / f"source{number}.pack")
         write_packed(packed[-1], header, (image.read_bytes() for image in images[::every]))
-    return {"video": videos, "rawframes": folders, "packed": packed}
+        header = PackHeader(height=height, width=width, frames=len(images) // 2, every=1, fps=None, flow=True)
+        packed_flow.append(work / f"flow{number}.pack")
+        write_packed(packed_flow[-1], header, map(_gray, images[: 2 * header.frames]))
+    return {"video": videos, "rawframes": folders, "packed": packed, "packed_flow": packed_flow}
+
+
+def _gray(image: Path) -> bytes:
+    file = io.BytesIO()
+    with PIL.Image.open(image) as picture:
+        picture.convert("L").save(file, format=picture.format)
+    return file.getvalue()
 
 
 def make_case(number: int, seed: int, sources: dict[Source, list[Path]], work: Path) -> Case:
     """Case `number` of `seed`, which depends on nothing else but the sources: videos are as many as all others."""
     rng = np.random.default_rng([seed, number])
-    shares = np.array([{"video": 2, "rawframes": 1, "packed": 1}[form] for form in sources])
+    shares = np.array([{"video": 3, "rawframes": 1, "packed": 1, "packed_flow": 1}[form] for form in sources])
     form: Source = list(sources)[int(rng.choice(len(sources), p=shares / shares.sum()))]
     source = sources[form][int(rng.integers(len(sources[form])))]
     path = work / f"case{number}{source.suffix}"
@@ -85,7 +99,7 @@ def make_case(number: int, seed: int, sources: dict[Source, list[Path]], work: P
     if form == "rawframes":
         return _damaged_frames(number, source, path, rng)
     mutate = BYTES[int(rng.integers(len(BYTES)))]
-    if form == "packed":
+    if form in ("packed", "packed_flow"):
         # Checksums, and a JPEG decoder that forgives nothing, find most damage: whole files must still be samples.
         mutate = [lie_packed, whole, mutate][int(rng.choice(3, p=[0.4, 0.2, 0.4]))]
     path.write_bytes(mutate(bytearray(source.read_bytes()), rng))

@@ -1,7 +1,7 @@
 """Damaged videos and frames through the readers and the loader: what becomes of them.
 
     python -m benchmarks.fuzz_data --sources FOLDER [--files 2000] [--seed 0] [--reader pyav torchcodec] [--json]
-        [--form video rawframes packed]
+        [--form video rawframes packed packed_flow]
 
 Short cuts of the videos in FOLDER, folders of frames and packed files made of them, are damaged in one of many ways
 each. Every case is read by each reader, and by a VideoDataset and a DataLoader with a worker process. It must end as a
@@ -36,19 +36,17 @@ from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import index_paths
 from kinema.data.loader import EvalBatches, load
-from kinema.data.packed import open_packed
-from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
-from kinema.data.sources import Source
+from kinema.data.sources import FLOW, Opener, Source
 from kinema.data.timeout import within
-from kinema.data.video import Reader, open_video
+from kinema.data.video import Reader
 from kinema.data.views import Views
 from kinema.errors import MediaError
+from kinema.storage import Direct
 
 VIEWS = Views(sampling=Sampling(clip_len=4, frame_interval=2, num_clips=2), crops=ViewCrops(short_side=32, size=32))
-CLIPS = (2, 4, 3, 32, 32)  # what VIEWS make of a video
-FORMS: tuple[Source, ...] = ("video", "rawframes", "packed")
+FORMS: tuple[Source, ...] = ("video", "rawframes", "packed", "packed_flow")
 CHUNK = 25  # cases that one loader reads
 MEMORY = 6 << 30  # bytes that a child may map beyond what it starts with
 
@@ -69,13 +67,11 @@ class Report:
 
 
 def open_case(case: Case, reader: Reader) -> FrameReader:
-    if case.form == "packed":
-        return open_packed(case.path)
-    return (
-        open_rawframes(case.path, count=case.count)
-        if case.form == "rawframes"
-        else open_video(case.path, reader=reader)
-    )
+    return Opener(source=case.form, storage=Direct(), reader=reader).open(case.path, count=case.count)
+
+
+def channels(case: Case) -> int:
+    return 2 if case.form in FLOW else 3
 
 
 def read_directly(case: Case, reader: Reader, timeout: float) -> str:
@@ -93,7 +89,7 @@ def read_directly(case: Case, reader: Reader, timeout: float) -> str:
         return "bad" if sound else f"defect: message {error}"
     except Exception as error:  # any other one is what is looked for
         return f"defect: {type(error).__name__}: {error}"
-    right = frames.shape[0] == 5 and frames.shape[-1] == 3 and frames.ndim == 4 and min(frames.shape) > 0
+    right = frames.shape[0] == 5 and frames.shape[-1] == channels(case) and frames.ndim == 4 and min(frames.shape) > 0
     if not (right and frames.dtype == torch.uint8 and frames.is_contiguous()):
         return f"defect: frames {tuple(frames.shape)} {frames.dtype}"
     return "sample"
@@ -111,7 +107,8 @@ def read_by_loader(cases: Sequence[Case], reader: Reader, timeout: float, worker
         account.add(batch.bad)
         bad += len(batch.bad)
         if len(batch) == 1 and not batch.bad:
-            right = tuple(batch.clips.shape[1:]) == CLIPS and batch.clips.dtype == torch.uint8
+            right = tuple(batch.clips.shape[1:]) == (2, 4, channels(case), 32, 32)  # what VIEWS make of a video
+            right = right and batch.clips.dtype == torch.uint8
             place = cases.index(case)
             right = right and batch.indices.tolist() == batch.labels.tolist() == [place]
             yield case.number, "sample" if right else f"defect: clips {tuple(batch.clips.shape)}"

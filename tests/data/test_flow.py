@@ -14,9 +14,13 @@ from PIL import Image
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import DataOptions, VideoDataset, open_train_index, opener
 from kinema.data.flow import open_flow
+from kinema.data.packed import PackHeader, write_packed
+from kinema.data.sources import Opener
 from kinema.errors import MediaError, UserError
 from kinema.prepare.flow import FlowOptions, prepare_flow
+from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.recipes import config_of
+from kinema.storage import Direct
 from kinema.training import train
 from tests.data.test_rawframes import write_frame
 
@@ -163,12 +167,23 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("template", ["auto", BY_KINEMA])
-def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, template: str) -> None:
+@pytest.mark.parametrize(("source", "template"), [("flow", "auto"), ("flow", BY_KINEMA), ("packed_flow", "auto")])
+def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, source: str, template: str) -> None:
     """Two steps of the recipe lower the loss: one class moves, the other does not."""
-    listing = str(dataset / "list.txt")
-    places = {"data.train": listing, "data.val": listing, "data.template": template, "data.batch_size": "8"}
-    values = {**TINY, **places, "schedule.epochs": "2", "schedule.milestones": "", "optim.lr": "0.5"}
+    listing = dataset / "list.txt"
+    if source == "packed_flow":
+        prepare_pack(listing, tmp_path / "packed", PackOptions(kind="flow"), workers=1)
+        listing = tmp_path / "packed" / "packed.txt"
+    places = {"data.train": str(listing), "data.val": str(listing), "data.source": source}
+    values = {
+        **TINY,
+        **places,
+        "data.template": template,
+        "data.batch_size": "8",
+        "schedule.epochs": "2",
+        "schedule.milestones": "",
+        "optim.lr": "0.5",
+    }
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", values)
     assert train(config, work_dir=tmp_path / "run")["videos"] == 8
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
@@ -176,13 +191,36 @@ def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, template: str) -> Non
     assert second < first
 
 
-def test_clips_have_five_fields_of_each_segment(dataset: Path) -> None:
-    config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", {**TINY, "data.train": str(dataset / "list.txt")})
-    fetched = VideoDataset(open_train_index(config.data), [config.train_clip], config.data)[SampleKey(0, 1)]
-    assert fetched.sample is not None
-    assert fetched.sample.clips.shape == (1, 15, 2, 32, 32)
-    # No motion: a mirror image has none either, but for the step between 127 and 128.
-    assert set(fetched.sample.clips.unique().tolist()) <= {127, 128}
+def test_clips_have_five_fields_of_each_segment(dataset: Path, tmp_path: Path) -> None:
+    """The same ones from folders and packed."""
+    prepare_pack(dataset / "list.txt", tmp_path, PackOptions(kind="flow"), workers=1)
+    for row in range(3):
+        clips = []
+        for source, listing in (("flow", dataset / "list.txt"), ("packed_flow", tmp_path / "packed.txt")):
+            values = {**TINY, "data.train": str(listing), "data.source": source}
+            config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", values)
+            batch = VideoDataset(open_train_index(config.data), [config.train_clip], config.data).__getitems__(
+                [SampleKey(0, row)]
+            )
+            clips.append(batch.clips[0])
+        assert clips[0].shape == (1, 15, 2, 32, 32)
+        assert torch.equal(*clips)
+        # No motion: a mirror image has none either, but for the step between 127 and 128.
+        assert (set(clips[0].unique().tolist()) <= {127, 128}) == (row == 1)
+
+
+def test_packed_flow_and_packed_frames_are_not_mixed_up(dataset: Path, tmp_path: Path) -> None:
+    prepare_pack(dataset / "list.txt", tmp_path, PackOptions(kind="flow"), workers=1)
+    listing = str(tmp_path / "packed.txt")
+    config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", {"data.train": listing, "data.source": "packed"})
+    with pytest.raises(UserError, match=r"v0.pack': it holds optical flow, which --data.source packed_flow reads"):
+        VideoDataset(open_train_index(config.data), [config.train_clip], config.data)
+    with pytest.raises(MediaError, match=r"it holds optical flow"):
+        opener(config.data, listing).open(str(tmp_path / "v1.pack"))
+    header = PackHeader(height=8, width=8, frames=1, every=1, fps=None)
+    write_packed(tmp_path / "rgb.pack", header, [b"an image"])
+    with pytest.raises(MediaError, match=r"it holds RGB frames, which --data.source packed reads"):
+        Opener(source="packed_flow", storage=Direct()).open(str(tmp_path / "rgb.pack"))
 
 
 @pytest.mark.parametrize("augmentation", ["rand_augment", "color_jitter"])

@@ -22,7 +22,7 @@ def holds(report: Report, files: int) -> None:
     assert report.defects == []
     # Each case is read directly and by a loader, and both ways lead to samples and to bad files.
     assert sum(report.outcomes.values()) >= 2 * files
-    for way in (*readers(), "rawframes", "packed"):
+    for way in (*readers(), "rawframes", "packed", "packed_flow"):
         for loader in ("", " loader"):
             for outcome in ("sample", "bad"):
                 assert any(key.endswith(f", {way}{loader}: {outcome}") for key in report.outcomes), (way, outcome)
@@ -33,7 +33,7 @@ def test_drawn_videos_and_frames_that_are_damaged(tmp_path: Path) -> None:
     write_video(tmp_path / "mpeg4.avi", codec="mpeg4", b_frames=2)
     write_video(tmp_path / "vp8.mkv", codec="libvpx", options={"deadline": "realtime"})
     write_video(tmp_path / "stream.ts")
-    holds(run(tmp_path, files=60, seed=4, readers=readers()), 60)
+    holds(run(tmp_path, files=80, seed=4, readers=readers()), 80)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import index_paths
-from kinema.data.packed import PackHeader, check_spacing, open_packed, write_packed
+from kinema.data.packed import PackHeader, check_packed, open_packed, write_packed
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import MediaError, UserError
@@ -155,10 +155,10 @@ def test_a_damaged_image_and_one_of_another_size(tmp_path: Path) -> None:
 def test_clips_of_frames_that_a_sparse_file_lacks_are_refused(tmp_path: Path, sampling: Sampling, fits: bool) -> None:
     path = str(write(tmp_path / "a.pack", every=8))
     if fits:
-        check_spacing([sampling], path)
+        check_packed([sampling], path)
         return
     with pytest.raises(UserError, match="multiple of 8"):
-        check_spacing([sampling], path)
+        check_packed([sampling], path)
     index = index_paths([path], [0], source="", root="")
     with pytest.raises(UserError, match="multiple of 8"):
         VideoDataset(index, Views(sampling=sampling, crops=None), DataOptions(source="packed"))  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from PIL import Image
 from kinema.cli import main
 from kinema.data.annotations import read_index
 from kinema.data.dataset import DataOptions, open_train_index
+from kinema.data.flow import open_flow
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.video import open_video
@@ -17,6 +18,7 @@ from kinema.errors import UserError
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
 from tests.data.drawn_videos import FRAMES, number_of, write_video
+from tests.data.test_flow import write_flow
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,45 @@ def test_images_of_folders_are_packed_byte_for_byte(videos: Path, tmp_path: Path
     frames = open_packed(str(tmp_path / "small/run/c.pack")).frames(range(0, FRAMES, 2))
     assert frames.shape == (FRAMES // 2, 32, 48, 3)
     assert [number_of(frame) for frame in frames] == list(range(0, FRAMES, 2))
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_pairs_of_flow_are_packed_byte_for_byte(tmp_path: Path, every: int) -> None:
+    """Also where they are larger than the short side of frames."""
+    for name in ("left/a", "right/b.v2"):
+        write_flow(tmp_path / "flow" / name, pairs=7, size=(300, 280))
+    options = PackOptions(kind="flow", every=every)
+    assert prepare_pack(tmp_path / "flow", tmp_path / "packed", options, workers=1).done == 2
+    assert (tmp_path / "packed/packed.txt").read_text().splitlines() == ["left/a.pack 0", "right/b.v2.pack 1"]
+    packed, folder = (open_packed(str(tmp_path / "packed/left/a.pack")), open_flow(str(tmp_path / "flow/left/a")))
+    order = [6, 0, 5, 5, 2]
+    assert torch.equal(packed.frames(order), folder.frames([index - index % every for index in order]))
+    assert (len(packed), packed.header.flow) == (7, True)
+    kept = [f"flow_{axis}_{number + 1:05}.jpg" for number in range(0, 7, every) for axis in "xy"]
+    files = b"".join((tmp_path / "flow/left/a" / name).read_bytes() for name in kept)
+    assert (tmp_path / "packed/left/a.pack").read_bytes().endswith(files)
+
+
+def test_flow_is_checked_in_folders_and_packed(tmp_path: Path) -> None:
+    for number in range(3):
+        write_flow(tmp_path / f"flow/still/v{number}")
+    prepare_pack(tmp_path / "flow", tmp_path / "packed", PackOptions(kind="flow"), workers=1)
+    (tmp_path / "flow/still/v1/flow_y_00004.jpg").unlink()
+    data = bytearray((tmp_path / "packed/still/v2.pack").read_bytes())
+    data[-300:] = bytes(300)
+    (tmp_path / "packed/still/v2.pack").write_bytes(data)
+    for kind, place, bad, reason in (
+        ("flow", "flow", "still/v1", "9 images of flow in x, 8 in y"),
+        ("packed_flow", "packed", "still/v2.pack", "frame 8 in y"),
+        ("packed", "packed", "still/v2.pack", "it holds optical flow"),
+    ):
+        report = tmp_path / f"{kind}.csv"
+        assert main(["prepare", "check", str(tmp_path / place), "--kind", kind, "--workers", "1",
+                     "--report", str(report)]) == 1  # fmt: skip
+        lines = report.read_text().splitlines()[1:]
+        assert len(lines) == (3 if kind == "packed" else 1)
+        assert bad in lines[-1]
+        assert reason in lines[-1]
 
 
 def test_a_damaged_image_of_a_folder_is_reported(videos: Path, tmp_path: Path) -> None:

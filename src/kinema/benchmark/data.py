@@ -28,7 +28,7 @@ from kinema.data.packed import PackedReader
 from kinema.data.rawframes import RawFramesReader
 from kinema.data.reader import Image
 from kinema.data.sampling import sample_train
-from kinema.data.sources import Opener
+from kinema.data.sources import FLOW, Opener
 from kinema.data.video_pyav import PyAVReader
 from kinema.data.video_quick import QUICK, QuickDecoder
 from kinema.data.views import TrainClip
@@ -125,7 +125,7 @@ def measured_batches(
     config = config_of(recipe, keys)
     if not isinstance(config, Config):
         raise UserError(f"{recipe} reads features of videos; `kinema benchmark data` measures how frames are read")
-    if config.data.source == "flow":
+    if config.data.source in FLOW:
         raise UserError(f"{recipe} reads optical flow; `kinema benchmark data` measures how RGB is read")
     pick_device(config.runtime)  # as before a training, whose loaders inherit how memory is kept
     index = open_train_index(config.data)

@@ -200,7 +200,7 @@ def _with_features(config: LocalizationConfig, process: Process, folder: Path) -
 
 
 def _form_of(config: Config) -> Form:
-    if config.data.source == "flow" or config.data.source == "packed":
+    if config.data.source not in ("video", "rawframes"):
         raise UserError(f"{config.recipe} reads {config.data.source}, of which no sample is drawn: give --data.train")
     return config.data.source
 

@@ -11,6 +11,7 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
+from kinema.data.sources import FLOW
 from kinema.errors import UserError, did_you_mean
 from kinema.localization.data import FeatureData, LoadingOptions
 from kinema.models import AnyOptions, LocalizerOptions, PEMOptions, build
@@ -86,7 +87,7 @@ def _networks(config: RecipeConfig) -> Iterator[tuple[AnyOptions, tuple[int, ...
     match config:
         case Config():
             frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
-            yield config.model, (2 if config.data.source == "flow" else 3, frames, size, size)
+            yield config.model, (2 if config.data.source in FLOW else 3, frames, size, size)
         case LocalizationConfig():
             yield config.model, _shape_of_features(config.model, config.data)
         case BSNConfig():

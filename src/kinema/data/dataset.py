@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 
 from kinema.data.annotations import read_class_names, read_index
 from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey, collate, room_for
-from kinema.data.index import Index, Kind, Labels
+from kinema.data.index import Index, Labels
 from kinema.data.listed_frames import check_counts, with_usual_names
-from kinema.data.packed import check_spacing
-from kinema.data.sources import Opener, Source
+from kinema.data.packed import check_packed
+from kinema.data.sources import FLOW, KINDS, Opener, Source
 from kinema.data.timeout import within
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 from kinema.errors import MediaError, UserError
@@ -47,8 +47,8 @@ class DataOptions:
     classes: str = ""
     """File with one class name a line, in the order of the labels; empty: as the data names them."""
     source: Source = "video"
-    """Video files; or for each video a folder of images, a packed file of them (`kinema prepare pack`), or a folder of
-    pairs of images with its optical flow in x and y."""
+    """Video files; or for each video a folder of images, a packed file of them (`kinema prepare pack`), a folder of
+    pairs of images with its optical flow in x and y, or a packed file of these."""
     template: str = "auto"
     """Names of images, such as `img_{:05}.jpg` or `flow_{axis}_{:05}.jpg`; auto: those of the folder, in natural
     order. Where a list counts the frames, no folder is listed with a template, nor where all are named alike."""
@@ -88,19 +88,20 @@ class VideoDataset(Dataset[Fetched]):
             UserError: also when the colours of optical flow are to change, or clips need frames that sparse packed
                 files have not.
         """
-        if options.source == "flow" and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
+        flow = options.source in FLOW
+        if flow and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
             raise UserError(
                 "optical flow has no colours to change: train_clip.augment.rand_augment and "
-                "train_clip.augment.color_jitter must be 0 with --data.source flow"
+                f"train_clip.augment.color_jitter must be 0 with --data.source {options.source}"
             )
         self.index = index
         self._opener = with_usual_names(opener(options, index.path(0)), index)
-        if options.source == "packed":
-            clips = [views] if isinstance(views, Views) else views
-            check_spacing([clip.sampling for clip in clips], index.path(0), self._opener.storage)
+        if KINDS[options.source] == "packed":
+            samplings = [clip.sampling for clip in ([views] if isinstance(views, Views) else views)]
+            check_packed(samplings, index.path(0), flow=flow, storage=self._opener.storage)
         self._views = views
         self._seed = seed
-        self._source = options.source
+        self._channels = 2 if flow else 3
         self._timeout = options.decode_timeout
 
     def __len__(self) -> int:
@@ -108,9 +109,8 @@ class VideoDataset(Dataset[Fetched]):
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         """The samples of `keys`, each made in its place of the batch's memory. Called by torch's DataLoader."""
-        channels = 2 if self._source == "flow" else 3
         views = self._views if isinstance(self._views, Views) else self._views[keys[0].clip]
-        room, fetched, good = room_for(len(keys), (*views.shape, channels)), list[Fetched](), 0
+        room, fetched, good = room_for(len(keys), (*views.shape, self._channels)), list[Fetched](), 0
         for key in keys:
             fetched.append(self._fetch(key, room[good]))
             good += fetched[-1].sample is not None
@@ -180,7 +180,7 @@ def opener(options: DataOptions, example: str) -> Opener:
         first=1 if options.start == "auto" else options.start,
         reader=options.reader,
     )
-    if options.source in ("video", "packed") or options.template == "auto":
+    if KINDS[options.source] != "rawframes" or options.template == "auto":
         return made
     made.open(example, count=1)  # says what is wrong with a template
     return replace(made, first=made.find_first(example)) if options.start == "auto" else made
@@ -219,7 +219,7 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, lab
 def _read_index(
     annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, labels: Labels, where: str
 ) -> Index:
-    kind: Kind = "rawframes" if options.source == "flow" else options.source
+    kind = KINDS[options.source]
     index = read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where)
     if labels == "single" and index.label_offsets is not None:
         raise UserError(

@@ -8,7 +8,7 @@ import torch
 
 from kinema.data.frame_names import check_template, image_series, limited, names_by_template
 from kinema.data.rawframes import decode_image, read_file
-from kinema.data.reader import FrameReader, Image, Room, check_indices, gather, new_image
+from kinema.data.reader import Image, Room, check_indices, gather, new_image
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
@@ -18,7 +18,7 @@ _X = re.compile(r"(?<![A-Za-z])x(?=_?#)")  # in a series such as flow_x_#.jpg or
 
 def open_flow(
     folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE
-) -> FrameReader:
+) -> "FlowReader":
     """Open a folder of pairs of gray images, `kinema prepare flow` or others have written, as one video of flow.
 
     Args:
@@ -71,17 +71,31 @@ class FlowReader:
         check_indices(indices, len(self))
         return gather(indices, self._image, path=self.path, name=self._pairs[0].__getitem__)
 
-    def _image(self, index: int, room: Room) -> None:
-        x, y = (self._gray(index, names) for names in self._pairs)
-        if x.shape != y.shape:
-            x_name, y_name = (names[index] for names in self._pairs)
-            raise MediaError(self.path, f"{x_name} and {y_name} differ in size")
-        height, width, _ = x.shape
-        np.concatenate([x, y], axis=-1, out=room(height, width, 2))
+    def files(self, index: int) -> tuple[bytes, bytes]:
+        """The image files of field `index`, in x and y.
 
-    def _gray(self, index: int, names: Sequence[str]) -> Image:
-        data = read_file(self.path, index, names, self._storage)
-        return decode_image(data, "GRAY", new_image, path=self.path, name=names[index])
+        Raises:
+            MediaError: one cannot be read.
+        """
+        x, y = (read_file(self.path, index, names, self._storage) for names in self._pairs)
+        return x, y
+
+    def _image(self, index: int, room: Room) -> None:
+        x_names, y_names = self._pairs
+        decode_pair(self.files(index), room, path=self.path, names=(x_names[index], y_names[index]))
+
+
+def decode_pair(files: tuple[bytes, bytes], room: Room, *, path: str, names: tuple[str, str]) -> Image:
+    """The field that two images hold, its motion in x and y, put into `room`: (H, W, 2).
+
+    Raises:
+        MediaError: one is damaged, or they differ in size; `path` is the video, `names` are their own in the message.
+    """
+    x, y = (decode_image(files[k], "GRAY", new_image, path=path, name=names[k]) for k in range(2))
+    if x.shape != y.shape:
+        raise MediaError(path, f"{names[0]} and {names[1]} differ in size")
+    height, width, _ = x.shape
+    return np.concatenate([x, y], axis=-1, out=room(height, width, 2))
 
 
 def _only_pair(folder: str, storage: Storage) -> tuple[list[str], list[str]]:

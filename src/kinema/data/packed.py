@@ -1,10 +1,11 @@
 """Frames of a video packed into one file: random access as to a folder of images, without millions of small files.
 
 Layout, little-endian: a header of 44 bytes, the size in bytes of each image as 4 bytes, then the images, JPEG or PNG
-as they would lie in a folder, one after another.
+as they would lie in a folder, one after another. A field of optical flow is two gray images, motion in x and in y.
 
-    8 magic · 2 version · 2 height · 2 width · 2 nothing · 4 frames of the video · 4 every · 4 images ·
-    4 + 4 frames per second as a fraction (0/0 unknown) · 4 CRC-32 of the sizes · 4 CRC-32 of all before
+    8 magic · 2 version · 2 height · 2 width · 2 content (0 RGB, 1 flow) · 4 frames of the video, or fields ·
+    4 every · 4 images · 4 + 4 frames per second as a fraction (0/0 unknown) · 4 CRC-32 of the sizes ·
+    4 CRC-32 of all before
 
 A sparse file holds each `every`-th frame alone, beginning with the first; one of them stands for itself and those that
 follow it.
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kinema.data.flow import decode_pair
 from kinema.data.frame_names import why
 from kinema.data.rawframes import decode_image
 from kinema.data.reader import Room, check_indices, gather
@@ -31,7 +33,8 @@ from kinema.storage import Direct, Storage
 _HERE = Direct()
 _MAGIC = b"\x8bkinemap"
 _VERSION = 1
-_HEADER = struct.Struct("<8sHHHxxIIIIIII")
+_HEADER = struct.Struct("<8sHHHHIIIIIII")
+_RGB, _FLOW = 0, 1
 _FIRST_READ = 4096
 """Bytes that opening reads: the sizes of 1,000 images are among them."""
 
@@ -45,11 +48,18 @@ class PackHeader:
     frames: int
     every: int
     fps: Fraction | None
+    flow: bool = False
+    """Frames are fields of optical flow."""
+
+    @property
+    def images_a_frame(self) -> int:
+        """How many images make a frame."""
+        return 2 if self.flow else 1
 
     @property
     def images(self) -> int:
-        """How many images there are of the frames."""
-        return -(-self.frames // self.every)
+        """How many images there are of all frames."""
+        return -(-self.frames // self.every) * self.images_a_frame
 
 
 def write_packed(path: Path, header: PackHeader, images: Iterable[bytes]) -> None:
@@ -71,11 +81,16 @@ def write_packed(path: Path, header: PackHeader, images: Iterable[bytes]) -> Non
         file.write(_pack_header(header, table) + table)
 
 
-def open_packed(path: str, *, storage: Storage = _HERE) -> "PackedReader":
+def open_packed(path: str, *, storage: Storage = _HERE, flow: bool | None = None) -> "PackedReader":
     """Open the packed file at `path`, a local path or a URL.
 
+    Args:
+        path: The file.
+        storage: What it is read from.
+        flow: Whether it must hold optical flow, or must not; None: either.
+
     Raises:
-        MediaError: it is missing, no packed file, or its header is damaged.
+        MediaError: it is missing, no packed file, its header is damaged, or it is of the other content.
     """
     try:
         data = storage.read_range(path, 0, _FIRST_READ)
@@ -86,6 +101,8 @@ def open_packed(path: str, *, storage: Storage = _HERE) -> "PackedReader":
         raise MediaError(path, why(error)) from None
     except MemoryError:  # of a length that the file does not have
         raise MediaError(path, "its table of images is damaged or cut off") from None
+    if flow not in (None, header.flow):
+        raise MediaError(path, _of_other_content(header))
     table = data[_HEADER.size : end]
     if len(table) < end - _HEADER.size or zlib.crc32(table) != checksum:
         raise MediaError(path, "its table of images is damaged or cut off")
@@ -93,16 +110,19 @@ def open_packed(path: str, *, storage: Storage = _HERE) -> "PackedReader":
     return PackedReader(path, header, bounds, storage)
 
 
-def check_spacing(samplings: Sequence[Sampling], example: str, storage: Storage = _HERE) -> None:
-    """See that a sparse packed file holds what clips are made of; one that cannot be read is passed over.
+def check_packed(samplings: Sequence[Sampling], example: str, *, flow: bool = False, storage: Storage = _HERE) -> None:
+    """See that a packed file holds what clips are made of, RGB or flow; one that cannot be read is passed over.
 
     Raises:
-        UserError: frames of a clip lie closer than, or between, those that are there.
+        UserError: it is of the other content, or sparse: frames of a clip lie closer than those there, or between.
     """
     try:
-        every = open_packed(example, storage=storage).header.every
+        header = open_packed(example, storage=storage).header
     except MediaError:
         return
+    if header.flow != flow:
+        raise UserError(f"'{example}': {_of_other_content(header)}")
+    every = header.every
     for sampling in samplings:
         intervals = {sampling.frame_interval, sampling.longest_interval or sampling.frame_interval}
         if sampling.clip_len > 1 and every > 1 and (len(intervals) > 1 or sampling.frame_interval % every):
@@ -136,16 +156,16 @@ class PackedReader:
         return float(self.header.fps) if self.header.fps else None
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
-        """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
+        """Frames `indices` as `(T, H, W, 3) uint8` RGB, or `(T, H, W, 2)` flow; see `FrameReader.frames`."""
         check_indices(indices, len(self))
         places = [index // self.header.every for index in indices]
-        images = self._read(sorted(set(places)))
+        files = self._read(sorted(set(places)))
         return gather(
-            places, lambda place, room: self._image(place, images[place], room), path=self.path, name=self._name
+            places, lambda place, room: self._image(place, files[place], room), path=self.path, name=self._name
         )
 
     def file(self, index: int) -> bytes:
-        """The image file of frame `index`.
+        """The image file of frame `index`; of flow, the one in x and that in y one after the other.
 
         Raises:
             MediaError: it cannot be read.
@@ -154,7 +174,7 @@ class PackedReader:
         return self._read([place])[place]
 
     def _read(self, places: Sequence[int]) -> dict[int, bytes]:
-        ranges = [(int(self._bounds[place]), int(self._bounds[place + 1])) for place in places]
+        ranges = [self._range(place) for place in places]
         try:
             return dict(zip(places, self._storage.read_ranges(self.path, ranges), strict=True))
         except OSError as error:
@@ -162,21 +182,40 @@ class PackedReader:
         except MemoryError:
             raise MediaError(self.path, "its images are larger than the memory") from None
 
+    def _range(self, place: int) -> tuple[int, int]:
+        """Where the images of a stored frame begin and end."""
+        each = self.header.images_a_frame
+        return int(self._bounds[each * place]), int(self._bounds[each * (place + 1)])
+
     def _image(self, place: int, data: bytes, room: Room) -> None:
-        if len(data) < self._bounds[place + 1] - self._bounds[place]:
+        start, end = self._range(place)
+        if len(data) < end - start:
             raise MediaError(self.path, f"it is cut off: {self._name(place)} is missing")
-        height, width, _ = decode_image(data, "RGB", room, path=self.path, name=self._name(place)).shape
+        name = self._name(place)
+        if self.header.flow:
+            middle = int(self._bounds[2 * place + 1]) - start
+            files, names = (data[:middle], data[middle:]), (f"{name} in x", f"{name} in y")
+            image = decode_pair(files, room, path=self.path, names=names)
+        else:
+            image = decode_image(data, "RGB", room, path=self.path, name=name)
+        height, width, _ = image.shape
         if (height, width) != (self.header.height, self.header.width):
             expected = f"{self.header.width}x{self.header.height}"
-            raise MediaError(self.path, f"{self._name(place)} is {width}x{height}, the header says {expected}")
+            raise MediaError(self.path, f"{name} is {width}x{height}, the header says {expected}")
 
     def _name(self, place: int) -> str:
         return f"frame {place * self.header.every}"
 
 
+def _of_other_content(header: PackHeader) -> str:
+    found, source = ("optical flow", "packed_flow") if header.flow else ("RGB frames", "packed")
+    return f"it holds {found}, which --data.source {source} reads, for a model of such clips"
+
+
 def _pack_header(header: PackHeader, table: bytes) -> bytes:
     fps = (header.fps.numerator, header.fps.denominator) if header.fps else (0, 0)
-    fields = (header.height, header.width, header.frames, header.every, header.images, *fps, zlib.crc32(table))
+    size, counts = (header.height, header.width), (header.frames, header.every, header.images)
+    fields = (*size, _FLOW if header.flow else _RGB, *counts, *fps, zlib.crc32(table))
     packed = _HEADER.pack(_MAGIC, _VERSION, *fields, 0)
     return packed[:-4] + struct.pack("<I", zlib.crc32(packed[:-4]))
 
@@ -187,13 +226,15 @@ def _parse_header(path: str, data: bytes) -> tuple[PackHeader, int, int]:
         raise MediaError(path, "it is no packed file (`kinema prepare pack` writes those)")
     if len(data) < _HEADER.size:
         raise MediaError(path, "it ends within its header")
-    _, version, height, width, frames, every, images, numerator, denominator, table, own = _HEADER.unpack_from(data)
+    _, version, height, width, content, frames, every, images, numerator, denominator, table, own = _HEADER.unpack_from(
+        data
+    )
     if zlib.crc32(data[: _HEADER.size - 4]) != own:
         raise MediaError(path, "its header is damaged")
     if version != _VERSION:
         raise MediaError(path, f"it is of version {version} of the format; this Kinema reads version {_VERSION}")
     fps = Fraction(numerator, denominator) if denominator else None
-    header = PackHeader(height=height, width=width, frames=frames, every=every, fps=fps)
-    if not frames or not every or images != header.images:
+    header = PackHeader(height=height, width=width, frames=frames, every=every, fps=fps, flow=content == _FLOW)
+    if content not in (_RGB, _FLOW) or not frames or not every or images != header.images:
         raise MediaError(path, "its header makes no sense")
     return header, _HEADER.size + 4 * images, table

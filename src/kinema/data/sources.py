@@ -5,6 +5,7 @@ from typing import Literal
 
 from kinema.data.flow import open_flow
 from kinema.data.frame_names import Numbered, numbers_by_template, why
+from kinema.data.index import Kind
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
@@ -12,9 +13,21 @@ from kinema.data.video import Reader, open_video
 from kinema.errors import MediaError
 from kinema.storage import Storage
 
-Source = Literal["video", "rawframes", "packed", "flow"]
-"""Video files; or for each video a folder of images, a packed file of them, or a folder of pairs of images that hold
-optical flow."""
+Source = Literal["video", "rawframes", "packed", "flow", "packed_flow"]
+"""Video files; or for each video a folder of images, a packed file of them, a folder of pairs of images that hold
+optical flow, or a packed file of such pairs."""
+
+FLOW: tuple[Source, ...] = ("flow", "packed_flow")
+"""Whose frames have two channels."""
+
+KINDS: dict[Source, Kind] = {
+    "video": "video",
+    "rawframes": "rawframes",
+    "packed": "packed",
+    "flow": "rawframes",
+    "packed_flow": "packed",
+}
+"""How the videos are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +59,8 @@ class Opener:
                 )
             case "flow":
                 return open_flow(path, template=self.template, count=count, first=self.first, storage=self.storage)
-            case "packed":
-                return open_packed(path, storage=self.storage)
+            case "packed" | "packed_flow":
+                return open_packed(path, storage=self.storage, flow=self.source in FLOW)
             case "video":
                 try:
                     place = self.storage.local(path)

@@ -18,7 +18,7 @@ from kinema.data.feature_files import REPORT, pack
 from kinema.data.index import Labels
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
-from kinema.data.sources import Opener, Source
+from kinema.data.sources import FLOW, KINDS, Opener, Source
 from kinema.errors import UserError
 from kinema.inference.model_files import ModelDescription, digest, find_model, load_model, read_description
 from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
@@ -54,8 +54,9 @@ class FeatureOptions:
     """So many clips in the middle of as many equal parts of the video, instead of --stride; 0: by --stride."""
     window: Annotated[int, at.Ge(0)] = 0
     """Frames that a clip of a segment model (TSN, TSM) spans; 0: 32. Other models have their recipe's clip length."""
-    source: Literal["auto", "video", "rawframes", "flow"] = "auto"
-    """Video files, folders of images, or folders of flow images; auto: what the model was trained on."""
+    source: Literal["auto"] | Source = "auto"
+    """Video files, folders of images or packed files of them, folders of flow images or packed files of these; auto:
+    what the model was trained on."""
     fps: Annotated[float, at.Ge(0)] = 0
     """Frames per second of folders of images, which do not say it; 0: unknown."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -287,7 +288,7 @@ def check_options(options: FeatureOptions, description: ModelDescription) -> Non
             f"--window is for models that see segments of a clip; {description.recipe} has clips of "
             f"{description.test_views.sampling.clip_len} frames, {description.test_views.sampling.frame_interval} apart"
         )
-    if (source_of(options, description) == "flow") != (description.data.source == "flow"):
+    if (source_of(options, description) in FLOW) != (description.data.source in FLOW):
         trained = description.data.source
         raise UserError(f"--source {options.source}: the model was trained on {trained}, which is of another kind")
 
@@ -296,11 +297,10 @@ def _units(
     videos: Sequence[Path], output: Path, suffix: str, *, source: Source, root: str, labels: Labels
 ) -> list[Unit]:
     """A unit for each video, whose output has its name and lies in `output` itself."""
-    kind: Literal["video", "rawframes"] = "video" if source == "video" else "rawframes"
     units = [
         Unit(source=unit.source, output=output.absolute() / f"{unit.output.name}{suffix}")
         for each in videos
-        for unit in labelled_units(each, output, root=root, labels=labels, kind=kind).units
+        for unit in labelled_units(each, output, root=root, labels=labels, kind=KINDS[source]).units
     ]
     check_outputs(units)
     return units

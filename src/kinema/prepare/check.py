@@ -11,14 +11,14 @@ from typing import TextIO
 
 from kinema.console import progress
 from kinema.data.annotations import read_index
-from kinema.data.index import Index, Kind, Labels
+from kinema.data.index import Index, Labels
+from kinema.data.sources import KINDS, Opener, Source
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
 from kinema.prepare.parallel import in_parallel
-from kinema.prepare.sources import open_kind
-from kinema.storage import replacing
+from kinema.storage import Direct, replacing
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 class CheckOptions:
     """What is checked, and against what."""
 
-    kind: Kind = "video"
-    """Videos are files, folders of images (rawframes), or packed files of images."""
+    kind: Source = "video"
+    """Videos are files, folders of images (rawframes) or of pairs of flow images, or packed files of these."""
     root: str = ""
     """Where the paths of a list start; empty: the list's own folder."""
     labels: Labels = "single"
     """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
     template: str = "auto"
-    """Names of rawframes, such as img_{:05}.jpg; auto: all images of a folder."""
+    """Names of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
     first: int = 1
     """Number of the first frame in its name, for a template."""
 
@@ -101,7 +101,7 @@ def prepare_check(
         raise UserError(f"--workers: found {workers}, must be at least 0 (one a core)")
     if clean is not None:
         check_clean(source, clean)
-    index = read_index(source, kind=options.kind, root=options.root, labels=options.labels)
+    index = read_index(source, kind=KINDS[options.kind], root=options.root, labels=options.labels)
     # The path of a row may hold no root: other machines need all of it.
     rows = [(i, str(Path(index.path(i)).absolute())) for i in range(len(index))]
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def prepare_check(
     bad = [i for i in results if i not in frames]
     _write_report(report, index, [results[i] for i in sorted(bad + wrong)])
     if clean is not None:
-        write_clean_list(source, index, options.kind, clean, frames=frames, fix_counts=fix_counts)
+        write_clean_list(source, index, KINDS[options.kind], clean, frames=frames, fix_counts=fix_counts)
     partial_report.unlink()
     log.info(
         "%d videos checked: %d bad, %d with another number of frames than listed", len(index), len(bad), len(wrong)
@@ -142,7 +142,8 @@ def _crashed(row: tuple[int, str]) -> Checked:
 
 
 def _count_images(folder: str, options: CheckOptions) -> int:
-    reader = open_kind(folder, options.kind, template=options.template, first=options.first)
+    opener = Opener(source=options.kind, storage=Direct(), template=options.template, first=options.first)
+    reader = opener.open(folder)
     sizes = {tuple(frames.shape[1:3]) for frames in read_all(reader, 0)}
     if len(sizes) > 1:
         raise MediaError(folder, "its frames differ in size")

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from kinema.data.index import Kind, Labels
+from kinema.data.sources import Opener
 from kinema.errors import UserError
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
 from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
-from kinema.prepare.sources import labelled_units, open_kind, write_frame_list
-from kinema.storage import replacing_folder
+from kinema.prepare.sources import labelled_units, write_frame_list
+from kinema.storage import Direct, replacing_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ def extract_flow(options: FlowOptions, unit: Unit) -> None:
         MediaError: a frame cannot be decoded.
     """
     method = flow_method(options.method, weights=options.weights, device=options.device)
-    reader = open_kind(unit.source, options.kind)
+    reader = Opener(source=options.kind, storage=Direct()).open(unit.source)
     with replacing_folder(unit.output) as folder:
         pairs = _flows(read_all(reader, options.short_side), method, options.step)
         for number, flow in enumerate(pairs, 1):

@@ -4,23 +4,27 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import annotated_types as at
 import simplejpeg
+from torch import Tensor
 
 from kinema.data.class_folders import PACK_SUFFIX
+from kinema.data.flow import open_flow
 from kinema.data.index import Labels
 from kinema.data.packed import PackHeader, open_packed, write_packed
 from kinema.data.rawframes import RawFramesReader, open_rawframes
 from kinema.data.reader import FrameReader
+from kinema.data.sources import KINDS, Opener
 from kinema.data.video import open_video
 from kinema.errors import MediaError, UserError
 from kinema.prepare.frames import read_all, resized
 from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.prepare.sources import labelled_units, write_file_list
-from kinema.storage import replacing
+from kinema.storage import Direct, replacing
 
 LONGEST = 65_535
 """Pixels of the longest side of an image that a packed file holds, as JPEG has it."""
@@ -30,18 +34,18 @@ LONGEST = 65_535
 class PackOptions:
     """What is packed, and how."""
 
-    kind: Literal["video", "rawframes"] = "video"
-    """Videos are files, or folders of images (rawframes)."""
+    kind: Literal["video", "rawframes", "flow"] = "video"
+    """Videos are files, folders of images (rawframes), or folders of pairs of images of optical flow."""
     short_side: Annotated[int, at.Ge(0)] = 256
     """Height or width of the images, whichever is smaller; pixels. 0: as they are. Images of a folder that are not
-    larger are packed byte for byte."""
+    larger are packed byte for byte; those of flow always, as motion in pixels belongs to a size."""
     quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
     """JPEG quality of images that are encoded; 95 is hard to tell from the original."""
     every: Annotated[int, at.Ge(1)] = 1
     """Keep each so-many-th frame alone, the first among them: for models that see single frames (TSN, TSM), and clips
     whose frames are a multiple of it apart."""
     template: str = "auto"
-    """Names of rawframes, such as img_{:05}.jpg; auto: all images of a folder."""
+    """Names of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: those of the folder."""
 
 
 def prepare_pack(
@@ -81,9 +85,10 @@ def prepare_pack(
         raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
     if options.every < 1:
         raise UserError(f"--every: found {options.every}, must be at least 1 (all frames)")
-    if options.kind == "rawframes" and options.template != "auto":
-        open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
-    videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind, suffix=PACK_SUFFIX)
+    if options.kind != "video" and options.template != "auto":  # opening says what is wrong with a template
+        Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
+    kind = KINDS[options.kind]
+    videos = labelled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX)
     claim_folder(output, "pack.json", asdict(options))
     summary = run_jobs(
         partial(pack, options),
@@ -103,14 +108,16 @@ def pack(options: PackOptions, unit: Unit) -> None:
     Raises:
         MediaError: a frame cannot be decoded.
     """
-    if options.kind == "video":
-        video: FrameReader = open_video(unit.source)
-        images, fps = _encoded(video, options), Fraction(video.fps).limit_denominator(1001) if video.fps else None
-    else:
-        folder = open_rawframes(unit.source, template=options.template)
-        video, images, fps = folder, _copied(folder, options), None
+    video, images = _opened(options, unit.source)
     height, width = _size(video, options)
-    header = PackHeader(height=height, width=width, frames=len(video), every=options.every, fps=fps)
+    header = PackHeader(
+        height=height,
+        width=width,
+        frames=len(video),
+        every=options.every,
+        fps=Fraction(video.fps).limit_denominator(1001) if video.fps else None,
+        flow=options.kind == "flow",
+    )
     with replacing(unit.output) as temporary:
         write_packed(temporary, header, images)
         try:
@@ -121,10 +128,24 @@ def pack(options: PackOptions, unit: Unit) -> None:
             raise MediaError(unit.source, f"packed, it cannot be read: {error.reason}") from None
 
 
+def _opened(options: PackOptions, path: str) -> tuple[FrameReader, Iterator[bytes]]:
+    """The video at `path`, and the images that are packed of it."""
+    match options.kind:
+        case "video":
+            video = open_video(path)
+            return video, _encoded(video, options)
+        case "rawframes":
+            folder = open_rawframes(path, template=options.template)
+            return folder, _copied(folder, options)
+        case "flow":
+            pairs = open_flow(path, template=options.template)
+            return pairs, chain.from_iterable(pairs.files(index) for index in range(0, len(pairs), options.every))
+
+
 def _size(video: FrameReader, options: PackOptions) -> tuple[int, int]:
     """Height and width of the images, in pixels."""
     frame = video.frames([0])
-    if options.short_side and (options.kind == "video" or min(frame.shape[1:3]) > options.short_side):
+    if _resizes(frame, options):
         frame = resized(frame, options.short_side)
     height, width = frame.shape[1:3]
     if max(height, width) > LONGEST:
@@ -143,8 +164,19 @@ def _copied(video: RawFramesReader, options: PackOptions) -> Iterator[bytes]:
     """The wanted images, byte for byte unless they are too large."""
     for index in range(0, len(video), options.every):
         frame = video.frames([index])
-        if options.short_side and min(frame.shape[1:3]) > options.short_side:
+        if _resizes(frame, options):
             small = resized(frame, options.short_side)[0].numpy()
             yield simplejpeg.encode_jpeg(small, quality=options.quality, colorsubsampling="420")
         else:
             yield video.file(index)
+
+
+def _resizes(frame: Tensor, options: PackOptions) -> bool:
+    """Whether (1, H, W, C) is brought to another size."""
+    match options.kind:
+        case "video":
+            return options.short_side > 0
+        case "rawframes":
+            return 0 < options.short_side < min(frame.shape[1:3])
+        case "flow":
+            return False

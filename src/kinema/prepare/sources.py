@@ -8,10 +8,6 @@ from pathlib import Path
 from kinema.data.annotations import read_index
 from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, natural_key
 from kinema.data.index import Kind, Labels
-from kinema.data.packed import open_packed
-from kinema.data.rawframes import open_rawframes
-from kinema.data.reader import FrameReader
-from kinema.data.video import open_video
 from kinema.errors import UserError
 from kinema.prepare.jobs import Unit, check_outputs
 from kinema.storage import write_text
@@ -42,21 +38,6 @@ def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video"
     units = [_unit(path, source, output, suffix, kind) for path in found]
     check_outputs(units)
     return units
-
-
-def open_kind(path: str, kind: Kind, *, template: str = "auto", first: int = 1) -> FrameReader:
-    """The frames of one local video of any kind; `template` and `first` as in `open_rawframes`.
-
-    Raises:
-        MediaError: it cannot be read.
-    """
-    match kind:
-        case "video":
-            return open_video(path)
-        case "rawframes":
-            return open_rawframes(path, template=template, first=first)
-        case "packed":
-            return open_packed(path)
 
 
 @dataclass(frozen=True, kw_only=True)
