@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -37,6 +37,7 @@ def existing(parts: int) -> Tensor:
     points=st.integers(1, 3),
     ratio=st.sampled_from([0.0, 0.2, 0.5, 1.3]),
 )
+@example(parts=1, samples=1, points=2, ratio=1.3)
 @settings(max_examples=30, deadline=None)
 def test_sampling_equals_loops(parts: int, samples: int, points: int, ratio: float) -> None:
     if samples * points == 1:

@@ -35,7 +35,7 @@ def sampling_matrix(parts: int, samples: int, points: int, boundary_ratio: float
     key = (np.arange(len(start))[:, None] * parts + part) * samples + sample
     inside = (part >= 0) & (part < parts)
     keys, entry = np.unique(key[inside], return_inverse=True)
-    weights = np.bincount(entry, weight[inside])
+    weights = np.bincount(entry, weight[inside]).astype(np.float64)  # integers, where there are none
     kept = weights != 0
     segment, column = np.divmod(keys[kept], parts * samples)
     return segment, column, weights[kept]
