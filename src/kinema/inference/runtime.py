@@ -69,11 +69,15 @@ def place(model: M, device: torch.device, options: RuntimeOptions) -> M:
 
 
 def compile_stages(model: nn.Module) -> None:
-    """Have the stages of a model's backbones compiled, each by itself, when they are first called; keys stay."""
+    """Have the stages of a model's backbones compiled, each by itself, when they are first called; keys stay.
+
+    Where blocks are computed again, each block by itself.
+    """
     for module in model.modules():
         if isinstance(module, ResNet | ResNet3d):
             for stage in module.stages:
-                stage.compile(dynamic=False)
+                for part in stage if module.gradient_checkpointing else [stage]:
+                    part.compile(dynamic=False)
 
 
 def autocast(device: torch.device, options: RuntimeOptions) -> torch.autocast:

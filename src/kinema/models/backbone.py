@@ -1,7 +1,8 @@
 """What the backbones share: what of them stays as it is in training, and how they save memory."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,9 +18,9 @@ class Backbone(nn.Module):
     """A feature extractor with a stem and four stages, of `out_channels` features.
 
     `frozen_stages` keeps the stem (0), or the stem and as many stages, as they are: no gradients, batch norm in eval
-    mode; -1 freezes nothing. `norm_eval` keeps every batch norm in eval mode. With `gradient_checkpointing` a stage's
-    activations are computed again in the backward pass instead of being kept (Chen et al., 2016, arXiv:1604.06174);
-    gradients and running statistics are the same.
+    mode; -1 freezes nothing. `norm_eval` keeps every batch norm in eval mode. With `gradient_checkpointing` the
+    activations within a block are computed again in the backward pass instead of being kept (Chen et al., 2016,
+    arXiv:1604.06174); gradients and running statistics are the same.
     """
 
     def __init__(
@@ -60,18 +61,26 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
-    def run(self, stage: nn.Module, *inputs: Tensor | int) -> Tensor:
-        """`stage(*inputs)`, computed again in the backward pass if `gradient_checkpointing` says so."""
+    def run(self, stage: nn.Sequential, x: Tensor, *more: int) -> Tensor:
+        """`stage(x, *more)`, its blocks computed again in the backward pass if `gradient_checkpointing` says so."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return stage(*inputs)
-        return checkpoint(stage, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _buffers_kept(stage)))
+            out: Tensor = stage(x, *more)
+            return out
+        for block in stage:
+            x = checkpoint(block, x, *more, use_reentrant=False, context_fn=partial(_contexts, block))
+        return x
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Of a block's forward pass, and of the one that is done again."""
+    return nullcontext(), _buffers_kept(block)
 
 
 @contextmanager
-def _buffers_kept(stage: nn.Module) -> Iterator[None]:
-    """While a stage is computed again, its batch norms must not take the same clips into their statistics again."""
+def _buffers_kept(block: nn.Module) -> Iterator[None]:
+    """While a block is computed again, its batch norms must not take the same clips into their statistics again."""
     buffers = [
-        (module, name, buffer) for module in stage.modules() for name, buffer in module.named_buffers(recurse=False)
+        (module, name, buffer) for module in block.modules() for name, buffer in module.named_buffers(recurse=False)
     ]
     for module, name, buffer in buffers:
         setattr(module, name, buffer.clone())

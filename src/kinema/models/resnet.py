@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.normalisation import Projection, norm_relu
+from kinema.models.recomputation import recomputed
 
 Shift = Callable[[Tensor, int], Tensor]
 """Moves features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
@@ -60,6 +61,7 @@ class ResNet(Backbone):
         """The four stages of residual blocks."""
         return self.layer1, self.layer2, self.layer3, self.layer4
 
+    @recomputed
     def forward(self, x: Tensor, segments: int = 1) -> Tensor:
         """Features of frames; `segments` is T of blocks that shift, whose input is `(N·T, C, H, W)`, clip by clip."""
         x = self.maxpool(norm_relu(self.bn1, self.conv1(x)))

@@ -14,6 +14,7 @@ from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.convolution import Size, convolution
 from kinema.models.normalisation import Projection, norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kinema.models.recomputation import recomputed
 
 Four = tuple[int, int, int, int]
 """One number for each stage."""
@@ -118,6 +119,7 @@ class ResNet3d(Backbone):
         """The four stages of residual blocks."""
         return self.layer1, self.layer2, self.layer3, self.layer4
 
+    @recomputed
     def forward(self, x: Tensor) -> Tensor:
         """Features of clips."""
         x = self.pool2(self.run(self.layer1, self.stem(x)))

@@ -13,6 +13,7 @@ from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.convolution import convolution
 from kinema.models.normalisation import norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
+from kinema.models.recomputation import recomputed
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 SlowFrames = Literal["every", "spread"]
@@ -109,6 +110,7 @@ class SlowFastBackbone(Backbone):
         self.slow_frames = slow_frames
         self.freeze()
 
+    @recomputed
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """`(N, 3, T, H, W)` → features of ⌈T / alpha⌉ frames and of all T, each `(N, C, T', H/32, W/32)`."""
         slow, fast = self.slow.stem(self._slow_clips(clips)), self.fast.stem(clips)

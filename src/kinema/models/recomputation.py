@@ -1,0 +1,82 @@
+"""Activations that the backward pass computes again from what is kept anyway, instead of keeping them, too."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.weak import TensorWeakRef
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A tensor of the forward pass that `compute` gives again."""
+
+    tensor: TensorWeakRef
+    version: int
+    compute: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What is kept of a tensor, which may be a view of all of an output's values."""
+
+    compute: Callable[[], Tensor]
+    shape: torch.Size
+    stride: tuple[int, ...]
+
+
+_outputs: ContextVar[dict[int, _Output] | None] = ContextVar("_outputs", default=None)
+"""Of the forward pass that is under way, by address."""
+
+
+def recomputed(forward: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Decorate the forward method of a network: of what is given to `can_be_recomputed` within, nothing is kept.
+
+    Results and gradients are the same to the bit. Not where torch traces or compiles the network.
+    """
+
+    @wraps(forward)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        if traced or not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        token = _outputs.set({})
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(_pack, _unpack):
+                return forward(*args, **kwargs)
+        finally:
+            _outputs.reset(token)
+
+    return run
+
+
+def can_be_recomputed(out: Tensor, compute: Callable[[], Tensor]) -> None:
+    """Say that `compute` gives the values of `out` once more, in its memory layout."""
+    outputs = _outputs.get()
+    if outputs is not None:
+        outputs[out.data_ptr()] = _Output(TensorWeakRef(out), out._version, compute)
+
+
+def _pack(kept: Tensor) -> Tensor | _Recipe:
+    outputs = _outputs.get()
+    if type(kept) is not Tensor or not outputs or (found := outputs.get(kept.data_ptr())) is None:
+        return kept
+    # Of a tensor that is no more, the address may be another one's by now.
+    original = found.tensor()
+    unchanged = original is not None and original._version == found.version
+    if not unchanged or (original.dtype, original.numel()) != (kept.dtype, kept.numel()):
+        return kept
+    return _Recipe(found.compute, kept.shape, kept.stride())
+
+
+def _unpack(packed: Tensor | _Recipe) -> Tensor:
+    if isinstance(packed, Tensor):
+        return packed
+    return packed.compute().as_strided(packed.shape, packed.stride)
