@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from kinema.cli import main
 from kinema.data.crops import ViewCrops, crop_views
 from kinema.data.features import FeatureSource
 from kinema.data.rawframes import open_rawframes
@@ -24,6 +25,7 @@ from kinema.inference.features import FeatureExtractor, FeatureOptions, clip_fra
 from kinema.inference.model_files import find_model, load_model, read_description, save_model
 from kinema.models import MODELS, TSNOptions, build
 from kinema.prepare.frames import FramesOptions, prepare_frames
+from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.storage import Direct
 from tests.data.drawn_videos import FRAMES, write_video
 from tests.models.test_recognizers import small_model
@@ -142,6 +144,25 @@ def test_every_format_holds_the_same(tiny_run: Path, videos: Path, tmp_path: Pat
     assert record == {"frames": 60, "fps": 25, "duration": 2.4, "stride": 16, "rows": 4, "channels": width}
 
 
+def test_videos_of_a_list_with_any_number_of_labels(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    """The labels do not matter here, but the list has to be understood."""
+    (videos / "list.txt").write_text("a.mp4 0 3\nc.mp4 2\n")
+    command = ["prepare", "features", str(tiny_run), str(videos / "list.txt"), "--workers", "1"]
+    assert main([*command, "--output", str(tmp_path / "out"), "--labels", "multi"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.npy")) == ["a.npy", "c.npy"]
+
+
+def test_packed_frames_have_the_features_of_their_folders(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
+    prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0), workers=1)
+    prepare_pack(tmp_path / "frames", tmp_path / "packed", PackOptions(kind="rawframes"), workers=1)
+    for source, place in (("rawframes", "frames"), ("packed", "packed")):
+        options = FeatureOptions(source=source)  # type: ignore[arg-type]
+        assert extract_features(tiny_run, [tmp_path / place], tmp_path / f"of_{source}", options, workers=1).done == 3
+    for name in "abc":
+        found, expected = (np.load(tmp_path / f"of_{source}" / f"{name}.npy") for source in ("packed", "rawframes"))
+        assert np.array_equal(found, expected)
+
+
 def test_it_goes_on_and_lists_what_failed(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     (videos / "bad.mp4").write_bytes(b"no video")
@@ -232,7 +253,6 @@ def test_faulty_options(options: dict[str, object], message: str, tiny_run: Path
 
 
 def test_the_command(tiny_run: Path, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from kinema.cli import main
 
     output = tmp_path / "out"
     command = ["prepare", "features", str(tiny_run), str(videos), "--output", str(output), "--parts", "10"]

@@ -1,5 +1,7 @@
 """The same answers from a local folder, from memory and from a web server, and as plain Python gives."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,3 +94,19 @@ def test_kinds_of_urls() -> None:
     check_protocol("memory://x")
     with pytest.raises(UserError, match=r"'gopher://x' cannot be read.*gopher"):
         check_protocol("gopher://x")
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 3_000_000])
+def test_a_pipe_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+    """It says that it has no bytes, and gives some at a time."""
+    data = bytes(number % 251 for number in range(size))
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[data])
+    writer.start()
+    assert Direct().read(str(tmp_path / "pipe")) == data
+    writer.join()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        Direct().read(str(tmp_path))

@@ -8,11 +8,12 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Interval
 from torch import Tensor
 
 from kinema.data.batch import Label
+
+_resize = torch.ops.aten._upsample_bilinear2d_aa.out
 
 
 class Box(NamedTuple):
@@ -160,13 +161,18 @@ def view_boxes(height: int, width: int, crops: ViewCrops) -> list[Box]:
             return [*corners, centre]
 
 
-def cut(frames: Tensor, box: Box, size: int) -> Tensor:
-    """(…, H, W, C) → (…, size, size, C): crop and resize in one step, channels staying where the decoder put them."""
+def cut(frames: Tensor, box: Box, size: int, *, out: Tensor | None = None) -> Tensor:
+    """(…, H, W, C) → (…, size, size, C): crop and resize in one step, channels staying where the decoder put them.
+
+    In `out`, which is contiguous, if that is given.
+    """
     top, left, height, width = box
     images = frames.flatten(0, -4)[:, top : top + height, left : left + width].movedim(-1, -3)
+    if out is None:
+        out = torch.empty((*frames.shape[:-3], size, size, frames.shape[-1]), dtype=torch.uint8)
     # torch's own kernel for bytes, which torchvision's resize calls after some 50 µs of its own.
-    resized = F.interpolate(images, size=[size, size], mode="bilinear", antialias=True)
-    return resized.movedim(-3, -1).contiguous().view(*frames.shape[:-3], size, size, frames.shape[-1])
+    _resize(images, [size, size], False, out=out.flatten(0, -4).movedim(-1, -3))
+    return out
 
 
 def mirrored(clip: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey,
 from kinema.data.index import Index, Labels
 from kinema.data.listed_frames import check_counts, with_usual_names
 from kinema.data.packed import check_packed
+from kinema.data.sampling import Draws
 from kinema.data.sources import FLOW, KINDS, Opener, Source
 from kinema.data.timeout import within
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
@@ -100,6 +101,7 @@ class VideoDataset(Dataset[Fetched]):
             samplings = [clip.sampling for clip in ([views] if isinstance(views, Views) else views)]
             check_packed(samplings, index.path(0), flow=flow, storage=self._opener.storage)
         self._views = views
+        self._draws = Draws()
         self._seed = seed
         self._channels = 2 if flow else 3
         self._timeout = options.decode_timeout
@@ -120,7 +122,7 @@ class VideoDataset(Dataset[Fetched]):
         return self._fetch(key, None)
 
     def _fetch(self, key: SampleKey, room: Tensor | None) -> Fetched:
-        rng = np.random.default_rng([self._seed, key.epoch, key.index])
+        rng = self._draws.begin(self._seed, key.epoch, key.index)
         row, bad = key.index, list[BadFile]()
         while len(bad) < _REPLACEMENTS:
             try:

@@ -51,13 +51,14 @@ class Index:
 
     def path(self, i: int) -> str:
         """Path or URL of row `i`: `root/relative`, or the row's own path where that is absolute or a URL."""
-        start, end = self.offsets[i : i + 2].tolist()
-        path = self.path_bytes[start:end].numpy().tobytes().decode(errors="surrogateescape")
+        # numpy's views cost less than tensors', and this is called for each sample.
+        start, end = self.offsets.numpy()[i : i + 2].tolist()
+        path = self.path_bytes.numpy()[start:end].tobytes().decode(errors="surrogateescape")
         return path if path.startswith("/") or "://" in path else f"{self.root.rstrip('/')}/{path}"
 
     def label(self, i: int) -> int:
         """Class index of row `i`, where each has one; -1 where there is no label."""
-        return int(self.labels[i])
+        return int(self.labels.numpy()[i])
 
     def label_set(self, i: int) -> tuple[int, ...]:
         """All class indices of row `i`."""
@@ -68,7 +69,7 @@ class Index:
 
     def num_frames(self, i: int) -> int:
         """Number of frames of row `i` as the annotation says; 0 where it does not."""
-        return int(self.frame_counts[i])
+        return int(self.frame_counts.numpy()[i])
 
 
 def index_paths(

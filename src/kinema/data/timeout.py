@@ -31,13 +31,15 @@ def within(seconds: float, path: str, read: Callable[[], _Result]) -> _Result:
     """
     if not seconds or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         return read()
-    too_long = MediaError(path, f"reading it took longer than {seconds:g} s (--data.decode-timeout)")
     rang = False
 
     def give_up(_number: int, _frame: FrameType | None) -> None:
         nonlocal rang
         rang = True
-        raise too_long
+        raise too_long()
+
+    def too_long() -> MediaError:
+        return MediaError(path, f"reading it took longer than {seconds:g} s (--data.decode-timeout)")
 
     started = time.monotonic()
     delay, interval = signal.getitimer(signal.ITIMER_REAL)
@@ -49,7 +51,7 @@ def within(seconds: float, path: str, read: Callable[[], _Result]) -> _Result:
         except Exception:
             # Of a call that the alarm ended, a library may say anything.
             if rang:
-                raise too_long from None
+                raise too_long() from None
             raise
         finally:  # the alarm may ring right here, hence the second time below
             signal.setitimer(signal.ITIMER_REAL, 0)

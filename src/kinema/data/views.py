@@ -1,8 +1,7 @@
 """From an open video to the pixels a model sees: sampling, decoding, cropping."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -106,31 +105,26 @@ def _read_crops(
         elif frames.shape[1:3] != (height, width):
             raise MediaError(video.path, f"frame {indices[0]} is of another size than frame {distinct[0]}")
         for clip, at, (box, flipped) in zip(clips, wanted, drawn, strict=True):
-            _fill(clip, at, frames, indices, partial(_cropped, box=box, flipped=flipped, size=crop.size))
+            _fill(clip, at, frames, indices, box, flipped)
     assert room is not None
     return room, [flipped for _, flipped in drawn]
 
 
-def _fill(
-    clip: Tensor, at: Sequence[int], frames: Tensor, indices: Sequence[int], crop: Callable[[Tensor], Tensor]
-) -> None:
+def _fill(clip: Tensor, at: Sequence[int], frames: Tensor, indices: Sequence[int], box: Box, flipped: bool) -> None:
     """Put the crops of `frames`, numbered `indices`, to where `clip` wants them: at place k frame `at[k]`."""
     row = {index: row for row, index in enumerate(indices)}
     places = [place for place, index in enumerate(at) if index in row]
     if not places:
         return
     rows = [row[at[place]] for place in places]
-    images = crop(frames if rows == [*range(len(indices))] else frames[rows])
-    first, last = places[0], places[-1]
-    if last - first + 1 == len(places):  # a slice, which is copied to without an index
-        clip[first : last + 1] = images
+    images = frames if rows == [*range(len(indices))] else frames[rows]
+    first, last, size = places[0], places[-1], clip.shape[1]
+    place = slice(first, last + 1) if last - first + 1 == len(places) else places
+    if isinstance(place, slice) and not flipped:
+        cut(images, box, size, out=clip[place])
     else:
-        clip[places] = images
-
-
-def _cropped(frames: Tensor, *, box: Box, flipped: bool, size: int) -> Tensor:
-    images = cut(frames, box, size)
-    return mirrored(images) if flipped else images
+        crops = cut(images, box, size)
+        clip[place] = mirrored(crops) if flipped else crops
 
 
 def read_views(video: FrameReader, views: Views) -> Tensor:

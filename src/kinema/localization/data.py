@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kinema.data.batch import BadFile, SampleKey
+from kinema.data.batch import BadFile, SampleKey, copied
 from kinema.data.features import FeatureSource
 from kinema.data.rescaling import Rescaling
 from kinema.errors import MediaError, UserError
@@ -101,7 +101,7 @@ class LocalizationBatch:
 
     def to(self, device: torch.device) -> "LocalizationBatch":
         """Move what the network and the loss read to `device`."""
-        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._changed(lambda tensor: copied(tensor, device))
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "LocalizationBatch":
         labels = (

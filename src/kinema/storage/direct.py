@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from kinema.errors import UserError
 
+_MORE = 1 << 26
 Range = tuple[int, int]
 """Bytes of a file, from the first to the one after the last."""
 
@@ -44,7 +45,7 @@ class Direct:
         """The whole file."""
         if is_url(path):
             return _remotely(path, "cat_file")
-        return Path(path).read_bytes()
+        return _read(path)
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end`, without the last."""
@@ -116,6 +117,23 @@ def _serves_ranges(url: str) -> bool:
 
 
 _WEB_SERVERS_WITH_RANGES: dict[str, bool] = {}
+
+
+def _read(path: str) -> bytes:
+    """A whole file, in as few calls as there can be: a frame of rawframes is one."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(file).st_size
+        data = os.read(file, size)
+        if size and len(data) == size:
+            return data
+        # A pipe, which does not know its size, or a file too large for one call.
+        parts = [data]
+        while more := os.read(file, _MORE):
+            parts.append(more)
+        return b"".join(parts)
+    finally:
+        os.close(file)
 
 
 def _pread(path: str, ranges: Sequence[Range]) -> list[bytes]:
