@@ -194,7 +194,7 @@ growth: twice the work, twice the cost (or, of videos/s, twice the workers, twic
 |---|---|---|
 | clips | {clips} | training and validation lists in common use; what is still to be had is less |
 | size of a clip | {sizes} | measured: mean of {number} clips of {seconds:.0f} s, brought to 256p by `kinema prepare` |
-| reading and decoding, one core | the column "ms a sample" below | measured by `benchmarks/peers_data.py` ({machine}), from the index to a collated batch; `kinema benchmark data` measures yours |
+| reading and decoding, one core | the column "ms a sample" below | measured by `benchmarks/peers_data.py` ({machine}), from the index to a collated batch that a worker has sent; `kinema benchmark data` measures yours |
 | videos/s of a GPU | {speeds} | a published table (MMAction2 0.x on 8 V100, fp32): batch / s/iter of the fastest input of each recipe. Not measured here, no GPU was at hand |
 | efficiency | {efficiency} | of N times a GPU of the 8 that were measured together: 64 assumed, over 100 Gbit/s between machines |
 | headroom | {headroom} × cores | for uneven clips, and for the processes that train: assumed |
@@ -282,8 +282,8 @@ def measured(source: str) -> list[tuple[str, str, float]]:
     found: Any = json.loads(Path(file if equals else source).read_text())
     rows = []
     for each in found if isinstance(found, list) else [found]:
-        if "kinema_ms" in each:
-            rows.append((each["model"], each["input"], each["kinema_ms"]))
+        if "kinema_worker_ms" in each:
+            rows.append((each["model"], each["input"], each["kinema_worker_ms"]))
         else:
             models = [row.measured for row in ROWS if each["recipe"].replace("_video_", "_") == row.recipe]
             if not models:

@@ -42,6 +42,16 @@ def test_the_model_to_start_from_stands_in_the_config(sample: Path, tiny_run: Pa
     assert config.training.init == ""
 
 
+@pytest.mark.parametrize("options", [{"precision": "fp16"}, {"compile": "graphs"}])
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_what_only_gpus_have_is_refused_without_one(
+    options: dict[str, str], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=f"{next(iter(options.values()))} needs a GPU; on a CPU use"):
+        pick_device(RuntimeOptions(device=device, **options))  # type: ignore[arg-type]
+
+
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch says of a machine with two GPUs stands in for one."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
+import psutil
 import torch
 
 from kinema.benchmark import peers
@@ -89,12 +90,12 @@ class Comparison:
     machine: str
     results: dict[str, Result]
     load: float = 0.0
-    """Programs that wanted to run on the machine before anything was started, on average over a minute."""
+    """Cores that other programs kept busy for two seconds before anything was started."""
 
     @property
     def disturbed(self) -> bool:
         """Whether others worked on the machine: times then say little, CPU times more."""
-        return self.load > 1
+        return self.load > 0.25
 
     def cpu_ratio(self, contender: str) -> float | None:
         """The same of CPU times."""
@@ -135,7 +136,7 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
     """
     on_gpu = torch.cuda.is_available()
     batch = options.batch_size or (int(row.spec_batch.partition("x")[0]) if on_gpu else row.batch_size)
-    commands, load = _commands(name, row, options, keys, batch), os.getloadavg()[0]
+    commands, load = _commands(name, row, options, keys, batch), _busy_cores()
     found: dict[str, Result] = {}
     with ExitStack() as processes:
         running: dict[str, _Process] = {}
@@ -164,6 +165,11 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         results={contender: found[contender] for contender in commands},
         load=load,
     )
+
+
+def _busy_cores() -> float:
+    """What other programs keep busy. The load average would still count what was measured a minute ago."""
+    return psutil.cpu_percent(interval=2) / 100 * (psutil.cpu_count() or 1)
 
 
 def _commands(

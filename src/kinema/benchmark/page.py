@@ -187,7 +187,7 @@ def _disturbed(compared: Sequence[Comparison]) -> str:
     return (
         "### CPU time\n\nOther programs ran on the machine when these rows were measured: their times above are too "
         "long, and ratios vary. What all threads of a process worked in a step (times Kinema's fp32) depends on that "
-        "much less:\n\n" + markdown(["Model", "load before", *names], rows)
+        "much less:\n\n" + markdown(["Model", "cores busy before", *names], rows)
     )
 
 

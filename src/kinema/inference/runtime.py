@@ -28,9 +28,11 @@ class RuntimeOptions:
     channels_last: bool | Literal["auto"] = True
     """Keep images as decoders deliver them, with the channels of a pixel side by side; mostly faster. auto: as for
     precision, true elsewhere."""
-    compile: bool | Literal["auto"] = False
+    compile: bool | Literal["auto", "graphs"] = False
     """Train stages that torch.compile has turned into kernels of their own: a minute or more before the first step, for
-    steps that are faster on GPUs; sums in another order, so another run. auto: as for precision, false elsewhere."""
+    steps that are faster on GPUs; sums in another order, so another run. graphs: a stage's kernels are also started all
+    at once, as a CUDA graph, for small models whose kernels are shorter than their start. auto: as for precision, of
+    true and false; false elsewhere."""
 
 
 def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
@@ -45,6 +47,8 @@ def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
     if options.device == "cpu" or not has_gpu:
         if options.precision == "fp16":
             raise UserError("--runtime.precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+        if options.compile == "graphs":
+            raise UserError("--runtime.compile graphs needs a GPU; on a CPU use true or false")
         _keep_memory()
         return torch.device("cpu")
     if local_rank >= (gpus := torch.cuda.device_count()):
@@ -68,7 +72,7 @@ def place(model: M, device: torch.device, options: RuntimeOptions) -> M:
     return model
 
 
-def compile_stages(model: nn.Module) -> None:
+def compile_stages(model: nn.Module, options: RuntimeOptions) -> None:
     """Have the stages of a model's backbones compiled, each by itself, when they are first called; keys stay.
 
     Where blocks are computed again, each block by itself.
@@ -77,7 +81,7 @@ def compile_stages(model: nn.Module) -> None:
         if isinstance(module, ResNet | ResNet3d):
             for stage in module.stages:
                 for part in stage if module.gradient_checkpointing else [stage]:
-                    part.compile(dynamic=False)
+                    part.compile(dynamic=False, mode="reduce-overhead" if options.compile == "graphs" else None)
 
 
 def autocast(device: torch.device, options: RuntimeOptions) -> torch.autocast:

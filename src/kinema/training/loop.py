@@ -137,6 +137,8 @@ def _step(run: Run, batches: Iterator[Any], step: int, window: Window) -> list[B
             run.account(bad)
             raise UserError(f"no video of a batch could be read; the last was {bad[-1].path}: {bad[-1].reason}")
         batch = batch.to(process.device)
+        if run.config.runtime.compile == "graphs":  # what the batch before left in a graph's memory is done with
+            torch.compiler.cudagraph_mark_step_begin()
         with _gradients_kept_here(run.network, turn < accumulate - 1):
             with autocast(process.device, run.config.runtime):
                 loss = run.task.loss(run.network, batch)

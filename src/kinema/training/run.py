@@ -173,6 +173,10 @@ def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
         if process.device.type != "cuda":
             raise UserError("--training.sync-bn needs GPUs: torch has no synchronised batch norm for the CPU")
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if config.runtime.compile == "graphs" and options.accumulate > 1:  # they would add to gradients in a graph's memory
+        raise UserError(
+            "--runtime.compile graphs cannot accumulate gradients: set --training.accumulate 1, or compile true"
+        )
     ema = _average(model, options.ema_decay, sharded=options.fully_shard) if options.ema_decay else None
     if options.fully_shard and process.world > 1:
         if config.runtime.precision == "fp16":
@@ -199,7 +203,7 @@ def _average(model: nn.Module, decay: float, *, sharded: bool) -> AveragedModel:
 
 def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.Module:
     if runtime.compile:
-        compile_stages(model)
+        compile_stages(model, runtime)
     if process.world == 1 or is_sharded(model):
         return model
     # Moving statistics need not be sent around at every step: training uses none but frozen ones, and before a

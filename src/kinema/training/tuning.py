@@ -88,7 +88,7 @@ def _step_time(options: RuntimeOptions, task: Task, device: torch.device, batch:
     """Seconds of a forward and a backward pass of a model of its own."""
     model = place(task.empty_model(), device, options).train()
     if options.compile:
-        compile_stages(model)
+        compile_stages(model, options)
     return min(list(_times(model, options, task, device, batch))[1:])
 
 
