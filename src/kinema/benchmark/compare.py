@@ -15,12 +15,11 @@ from statistics import median
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
-import psutil
 import torch
 
 from kinema.benchmark import peers
 from kinema.benchmark.environments import python_of
-from kinema.benchmark.hardware import machine
+from kinema.benchmark.hardware import busy_cores, machine
 from kinema.benchmark.rows import PEERS, Row
 from kinema.console import progress
 from kinema.errors import UserError
@@ -136,7 +135,7 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
     """
     on_gpu = torch.cuda.is_available()
     batch = options.batch_size or (int(row.spec_batch.partition("x")[0]) if on_gpu else row.batch_size)
-    commands, load = _commands(name, row, options, keys, batch), _busy_cores()
+    commands, load = _commands(name, row, options, keys, batch), busy_cores()
     found: dict[str, Result] = {}
     with ExitStack() as processes:
         running: dict[str, _Process] = {}
@@ -165,11 +164,6 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         results={contender: found[contender] for contender in commands},
         load=load,
     )
-
-
-def _busy_cores() -> float:
-    """What other programs keep busy. The load average would still count what was measured a minute ago."""
-    return psutil.cpu_percent(interval=2) / 100 * (psutil.cpu_count() or 1)
 
 
 def _commands(

@@ -95,3 +95,25 @@ def machine(device: torch.device) -> str:
         return f"{torch.cuda.get_device_name(device)}, {torch.cuda.mem_get_info(device)[1] / GIB:.0f} GiB"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cpu_name()}, {cores} cores, {torch.get_num_threads()} threads"
+
+
+def busy_cores(seconds: float = 2.0) -> float:
+    """Cores that programs keep busy now, looked at for `seconds`; without Linux's counters the load average.
+
+    That still counts what ran a minute ago.
+    """
+    if not _COUNTERS.exists():
+        return os.getloadavg()[0]
+    before = _ticks()
+    time.sleep(seconds)
+    busy, idle = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
+    return (os.cpu_count() or 1) * busy / max(busy + idle, 1)
+
+
+_COUNTERS = Path("/proc/stat")
+
+
+def _ticks() -> tuple[int, int]:
+    """Since the machine started, of all its cores: busy, and idle."""
+    user, nice, system, idle, waiting, *interrupts = map(int, _COUNTERS.read_text().split("\n", 1)[0].split()[1:9])
+    return user + nice + system + sum(interrupts), idle + waiting
