@@ -1,5 +1,6 @@
 """Packed files against the images that went into them."""
 
+import os
 import resource
 import struct
 import zlib
@@ -16,6 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinema.data.batch import SampleKey
+from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import index_paths
 from kinema.data.packed import PackHeader, check_packed, open_packed, write_packed
@@ -162,3 +165,15 @@ def test_clips_of_frames_that_a_sparse_file_lacks_are_refused(tmp_path: Path, sa
     index = index_paths([path], [0], source="", root="")
     with pytest.raises(UserError, match="multiple of 8"):
         VideoDataset(index, Views(sampling=sampling, crops=None), DataOptions(source="packed"))  # type: ignore[arg-type]
+
+
+def test_a_first_file_that_does_not_answer_is_passed_over(tmp_path: Path) -> None:
+    """A pipe that nobody writes to: opening it waits."""
+    os.mkfifo(tmp_path / "a.pack")
+    write(tmp_path / "b.pack")
+    index = index_paths([str(tmp_path / "a.pack"), str(tmp_path / "b.pack")], [0, 0], source="", root="")
+    views = Views(sampling=Sampling(clip_len=2), crops=ViewCrops(short_side=24, size=24))
+    dataset = VideoDataset(index, views, DataOptions(source="packed", decode_timeout=0.2))
+    batch = dataset.__getitems__([SampleKey(0, 0), SampleKey(0, 1)])
+    assert batch.indices.tolist() == [1]
+    assert [bad.path for bad in batch.bad] == [str(tmp_path / "a.pack")]

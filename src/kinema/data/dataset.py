@@ -99,7 +99,9 @@ class VideoDataset(Dataset[Fetched]):
         self._opener = with_usual_names(opener(options, index.path(0)), index)
         if KINDS[options.source] == "packed":
             samplings = [clip.sampling for clip in ([views] if isinstance(views, Views) else views)]
-            check_packed(samplings, index.path(0), flow=flow, storage=self._opener.storage)
+            first, storage = index.path(0), self._opener.storage
+            check = partial(check_packed, samplings, first, flow=flow, storage=storage)
+            within(options.decode_timeout, first, check)  # which passes over a file that answers too late
         self._views = views
         self._draws = Draws()
         self._seed = seed
