@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import TensorWeakRef
 
 from kinema.models import recomputation
@@ -119,6 +120,17 @@ def test_what_changed_since_or_lies_where_another_was_is_kept() -> None:
     x = torch.ones(3, 4, requires_grad=True)
     assert torch.equal(torch.autograd.grad(changed(x), x)[0], torch.full((3, 4), 54.0))
     assert torch.equal(torch.autograd.grad(replaced(x), x)[0], torch.arange(12.0).view(3, 4))
+
+
+def test_nothing_of_a_checkpointed_block_outlives_it() -> None:
+    network = ResNet(depth=18, width=8, gradient_checkpointing=True).train()
+    memory, gone = list[StorageWeakRef](), list[bool]()
+    network.layer1[0].conv1.register_forward_hook(
+        lambda *given: memory.append(StorageWeakRef(given[-1].untyped_storage()))
+    )
+    network.layer2[0].register_forward_pre_hook(lambda *_: gone.append(memory[0].expired()))
+    network(torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last))
+    assert gone == [True]
 
 
 def test_an_exported_network_is_left_alone() -> None:

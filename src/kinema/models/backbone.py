@@ -1,7 +1,7 @@
 """What the backbones share: what of them stays as it is in training, and how they save memory."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Literal
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from kinema.models.recomputation import kept_by_others
 
 Depth = Literal[18, 34, 50, 101, 152]
 FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
@@ -72,8 +74,8 @@ class Backbone(nn.Module):
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Of a block's forward pass, and of the one that is done again."""
-    return nullcontext(), _buffers_kept(block)
+    """Of a block's forward pass, which nothing of the block must outlive, and of the one that is done again."""
+    return kept_by_others(), _buffers_kept(block)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Activations that the backward pass computes again from what is kept anyway, instead of keeping them, too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -62,6 +63,16 @@ def can_be_recomputed(out: Tensor, compute: Callable[[], Tensor]) -> None:
     outputs = _outputs.get()
     if outputs is not None:
         outputs[out.data_ptr()] = _Output(TensorWeakRef(out), out._version, compute)
+
+
+@contextmanager
+def kept_by_others() -> Iterator[None]:
+    """Within a `recomputed` network: a part whose activations are kept, or not, in another way."""
+    token = _outputs.set(None)
+    try:
+        yield
+    finally:
+        _outputs.reset(token)
 
 
 def _pack(kept: Tensor) -> Tensor | _Recipe:
