@@ -162,7 +162,7 @@ def view_boxes(height: int, width: int, crops: ViewCrops) -> list[Box]:
 
 
 def cut(frames: Tensor, box: Box, size: int, *, out: Tensor | None = None) -> Tensor:
-    """(…, H, W, C) → (…, size, size, C): crop and resize in one step, channels staying where the decoder put them.
+    """(…, H, W, C) → (…, size, size, C), both uint8: crop and resize in one step, channels staying where they are.
 
     In `out`, which is contiguous, if that is given.
     """

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from kinema.errors import UserError
 
-_MORE = 1 << 26
 Range = tuple[int, int]
 """Bytes of a file, from the first to the one after the last."""
+
+_MORE = 1 << 26
+"""Bytes that are asked for at a time where it is not known how many there are."""
 
 
 class Storage(Protocol):
