@@ -180,4 +180,4 @@ def test_a_full_disk_keeps_the_checkpoint_before(sample: Path, tmp_path: Path) -
     assert "the checkpoint before it is kept" in second.stderr
     assert "Traceback" not in second.stderr
     assert (tmp_path / "checkpoints/last/model.safetensors").read_bytes() == weights
-    assert not list((tmp_path / "checkpoints").glob("*.new"))
+    assert not list((tmp_path / "checkpoints").glob(".kinema-*"))

@@ -9,6 +9,7 @@ from kinema.cli import main
 from kinema.data.annotations import read_index
 from kinema.errors import UserError
 from kinema.prepare.check import CheckOptions, prepare_check
+from kinema.storage import unfinished
 from tests.data.drawn_videos import write_video
 from tests.data.test_rawframes import write_frame
 
@@ -43,7 +44,7 @@ def test_bad_videos_are_named_and_left_out(videos: Path) -> None:
 
 def test_an_interrupted_check_goes_on(videos: Path) -> None:
     """What stands in the partial report is not decoded again: here it says what no decoder would."""
-    partial = videos / "check.csv.partial"
+    partial = unfinished(videos / "check.csv")
     partial.write_text(f"0,{videos / 'a.mp4'},,made up,.\n3,{videos / 'd.mp4'},2")
     summary = prepare_check(videos / "list.txt", CheckOptions(), report=videos / "check.csv", workers=1)
     assert summary.bad == 3

@@ -41,6 +41,19 @@ def test_every_frame_becomes_an_image_and_the_list_is_ready_to_train_on(videos: 
     assert index.frame_counts.tolist() == [FRAMES] * 3
 
 
+def test_names_of_clips_may_look_like_temporary_ones(tmp_path: Path) -> None:
+    """Each clip has another number of frames."""
+    names = ["goal.mp4", "goal.old.mp4", "goal.new.mp4", "goal.old.old.mp4", ".goal.abcdefgh.mp4"]
+    (tmp_path / "in" / "shot").mkdir(parents=True)
+    for frames, name in enumerate(names, 5):
+        write_video(tmp_path / "in" / "shot" / name, times=range(frames))
+    output = tmp_path / "out"
+    for _ in range(2):
+        assert prepare_frames(tmp_path / "in", output, FramesOptions(short_side=32), workers=2).exit_code == 0
+        counts = {folder.name: len(list(folder.iterdir())) for folder in (output / "shot").iterdir()}
+        assert counts == {"goal": 5, "goal.old": 6, "goal.new": 7, "goal.old.old": 8}
+
+
 def test_a_bad_video_is_missing_from_the_list_and_made_once_it_is_mended(videos: Path, tmp_path: Path) -> None:
     output, options = tmp_path / "out", FramesOptions(short_side=0)
     whole = (videos / "jump/a.mp4").read_bytes()

@@ -37,9 +37,9 @@ def content(number: int) -> bytes:
 
 
 def used(folder: Path) -> int:
-    with (folder / "total").open("rb") as total:
+    with (folder / ".kinema-total").open("rb") as total:
         fcntl.flock(total, fcntl.LOCK_EX)  # no file comes or goes while they are counted
-        return sum(file.stat().st_size for file in folder.iterdir() if file.name != "total")
+        return sum(file.stat().st_size for file in folder.iterdir() if file.name != ".kinema-total")
 
 
 def test_a_file_is_fetched_once(web: WebServer, tmp_path: Path) -> None:
@@ -53,6 +53,19 @@ def test_a_file_is_fetched_once(web: WebServer, tmp_path: Path) -> None:
         assert set(storage.list(web.url)) == {f"{number}.bin" for number in range(FILES)}
     # The file, and the range of it; once also whether there are ranges.
     assert sum(web.requests[f"/{number}.bin"] for number in range(FILES)) == 2 * FILES + 1
+
+
+def test_making_room_takes_no_file_of_the_users(web: WebServer, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    own = {name: name.encode() * 500 for name in ("total", "clip.mp4", "tmpabcdefg")}
+    for name, data in own.items():
+        (folder / name).write_bytes(data)
+    cache = DiskCache(Direct(), folder, limit=3 * SIZE)
+    for number in range(FILES):
+        assert cache.read(f"{web.url}/{number}.bin") == content(number)
+    assert {name: (folder / name).read_bytes() for name in own} == own
+    assert sum(file.stat().st_size for file in folder.iterdir() if file.name not in own) <= 3 * SIZE + 100
 
 
 def test_local_files_are_not_copied(tmp_path: Path) -> None:

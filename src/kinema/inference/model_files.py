@@ -29,6 +29,7 @@ from kinema.models import (
     options_from,
 )
 from kinema.recognition import RecognitionOptions
+from kinema.storage import standing
 from kinema.version import __version__
 
 log = logging.getLogger(__name__)
@@ -121,10 +122,9 @@ def find_model(model: Path) -> Path:
         model = model.parent
     if (model / "pem").is_dir():  # a run of BSN's three stages: the last one is what its proposals come from
         model = model / "pem"
-    # `.old`: where a checkpoint stands for an instant, or after a crash, while it is replaced. Only looked at here: a
-    # run that is under way puts its folders in order itself.
-    names = ("best", "best.old", "last", "last.old")
-    for folder in (model, *(model / "checkpoints" / name for name in names)):
+    # Only looked at here: a run that is under way puts its folders in order itself.
+    checkpoints = (standing(model / "checkpoints" / name) for name in ("best", "last"))
+    for folder in (standing(model), *checkpoints):
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
             return folder
     found = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"

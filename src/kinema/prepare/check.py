@@ -18,7 +18,7 @@ from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
 from kinema.prepare.parallel import in_parallel
-from kinema.storage import Direct, replacing
+from kinema.storage import Direct, replacing, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def prepare_check(
     """Decode every video of a dataset to its end, and compare its number of frames with the listed one.
 
     What is wrong goes into the CSV file `report`, `path,what,found,expected`, with `what` one of `bad` (then `found`
-    says why) and `frames`. Interrupted, it goes on where it was: until all is done, results gather in
-    `REPORT.partial`.
+    says why) and `frames`. Interrupted, it goes on where it was: until all is done, results gather in a hidden file
+    beside it.
 
     Args:
         source: A folder of class folders, or a list or table, see `read_index`.
@@ -105,7 +105,7 @@ def prepare_check(
     # The path of a row may hold no root: other machines need all of it.
     rows = [(i, str(Path(index.path(i)).absolute())) for i in range(len(index))]
     report.parent.mkdir(parents=True, exist_ok=True)
-    partial_report = report.with_name(report.name + ".partial")
+    partial_report = unfinished(report)
     results = _read(partial_report, rows)
     missing = [row for row in rows if row[0] not in results]
     with partial_report.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:

@@ -5,7 +5,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 from kinema.console import progress
 from kinema.errors import MediaError, UserError
 from kinema.prepare.parallel import in_parallel
-from kinema.storage import replacing, settled, write_text
+from kinema.storage import is_temporary, remove_leftovers, replacing, settled, write_text
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,12 @@ def run_jobs(
     check_outputs(units)
     missing = [unit for unit in units if not settled(unit.output).exists()]
     failures: dict[str, str] = {}
-    _sweep(missing)
+    remove_leftovers(unit.output for unit in missing)
     with _terminable():
         try:
             _run(work, missing, failures, title=title, kept=len(units) - len(missing), workers=workers, cluster=cluster)
         finally:
-            _sweep(missing)
+            remove_leftovers(unit.output for unit in missing)
             _write_report(report, failures, units)
     done = len(missing) - len(failures)
     log.info("%s: %d done, %d were there, %d failed", title, done, len(units) - len(missing), len(failures))
@@ -115,7 +115,7 @@ def claim_folder(folder: Path, record: str, settings: Mapping[str, Any]) -> None
                 f"{path}: what is in this folder was made with {', '.join(differing)}. "
                 "Give the same options to complete it, another folder, or remove this one."
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not all(is_temporary(inside) for inside in folder.iterdir()):
         raise UserError(f"{folder}: the folder holds other files and no {record}. Give a new or an empty folder.")
     else:
         write_text(path, json.dumps(settings, indent=2) + "\n")
@@ -154,16 +154,6 @@ def _attempt(work: Callable[[Unit], None], unit: Unit) -> tuple[str, str]:
 
 def _crashed(unit: Unit) -> tuple[str, str]:
     return unit.source, "the process that worked on it died each time: the file crashes it, or memory ran out"
-
-
-def _sweep(units: Iterable[Unit]) -> None:
-    """Remove the temporary files that killed processes left beside the outputs of `units`."""
-    outputs = {unit.output for unit in units}
-    for folder in {output.parent for output in outputs}:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            stem, _, random = path.stem.rpartition(".")
-            if stem.startswith(".") and len(random) == 8 and path.with_name(stem[1:] + path.suffix) in outputs:
-                path.unlink(missing_ok=True)
 
 
 def check_outputs(units: Sequence[Unit]) -> None:

@@ -1,6 +1,7 @@
 """A small dataset of drawn clips, made without a download: something to train on in the first five minutes."""
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from kinema.prepare.jobs import claim_folder
 from kinema.prepare.motion import FPS
 from kinema.prepare.parallel import in_parallel
 from kinema.prepare.scene import LABELS, render_clip
-from kinema.storage import replacing
+from kinema.storage import remove_leftovers, replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,13 @@ def prepare_sample(
         for index in range(counts[split])
     ]
     missing = [clip for clip in clips if not clip.path.exists()]
-    with progress("Rendering clips", len(missing)) as meter:
-        for _ in in_parallel(_make, missing, workers=workers):
-            meter.advance()
+    results = in_parallel(_make, missing, workers=workers)
+    try:
+        with progress("Rendering clips", len(missing)) as meter, closing(results):
+            for _ in results:
+                meter.advance()
+    finally:
+        remove_leftovers(clip.path for clip in missing)
     return SampleSummary(rendered=len(missing), kept=len(clips) - len(missing))
 
 

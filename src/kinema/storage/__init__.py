@@ -1,6 +1,15 @@
 """Bytes from anywhere, and files that are either wholly there or not at all."""
 
-from kinema.storage.atomic import replacing, replacing_folder, settled, write_text
+from kinema.storage.atomic import (
+    is_temporary,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    settled,
+    standing,
+    unfinished,
+    write_text,
+)
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
 from kinema.storage.options import StorageOptions, open_storage
 
@@ -9,10 +18,14 @@ __all__ = [
     "Storage",
     "StorageOptions",
     "check_protocol",
+    "is_temporary",
     "is_url",
     "open_storage",
+    "remove_leftovers",
     "replacing",
     "replacing_folder",
     "settled",
+    "standing",
+    "unfinished",
     "write_text",
 ]

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -75,7 +76,7 @@ class DiskCache(ReadThrough):
                 size = self._make_room(len(value))
             # The sum is written first: a crash in between leaves it too high, which only makes room too early.
             _write_number(total, size + len(value))
-            handle, name = tempfile.mkstemp(dir=self._folder)
+            handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)
             try:
                 with os.fdopen(handle, "wb") as temporary:
                     temporary.write(value)
@@ -85,9 +86,12 @@ class DiskCache(ReadThrough):
                 raise
 
     def _make_room(self, needed: int) -> int:
-        """Remove what was not read for longest; the size of what remains, which leaves room for `needed` bytes."""
+        """Remove what was not read for longest; the size of what remains, which leaves room for `needed` bytes.
+
+        Only files that the cache wrote count, and go.
+        """
         with os.scandir(self._folder) as entries:
-            files = [(entry.stat(), entry.path) for entry in entries if entry.name != _TOTAL]
+            files = [(entry.stat(), entry.path) for entry in entries if _OWN.fullmatch(entry.name)]
         size = sum(stat.st_size for stat, _ in files)
         if size + needed <= self._limit:
             return size
@@ -106,7 +110,8 @@ class DiskCache(ReadThrough):
             yield file
 
 
-_TOTAL = "total"
+_TOTAL, _TEMPORARY = ".kinema-total", ".kinema-file-"
+_OWN = re.compile(rf"[0-9a-f]{{32}}|{re.escape(_TEMPORARY)}.*")
 
 
 def _read_number(file: IO[bytes]) -> int | None:
