@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import torch
 
+from kinema import strict_json
 from kinema.benchmark import peers
 from kinema.benchmark.environments import python_of
 from kinema.benchmark.hardware import busy_cores, machine
@@ -179,7 +180,7 @@ def _commands(
             sys.executable,
             "-m",
             "kinema.benchmark.contender",
-            json.dumps(
+            strict_json.dumps(
                 {"recipe": row.recipe, "keys": {"runtime.precision": precision, **own_keys}, "request": request}
             ),
         ]
@@ -190,7 +191,7 @@ def _commands(
         program = Path(peers.__file__).parent / f"{about.program}.py"
         checkout = str(options.checkouts / about.checkout) if about.checkout else ""
         python = python_of(options.environments, about.environment)
-        commands[peer] = [str(python), str(program), json.dumps({**request, "checkout": checkout})]
+        commands[peer] = [str(python), str(program), strict_json.dumps({**request, "checkout": checkout})]
     return commands
 
 

@@ -3,7 +3,6 @@
 `python -m kinema.benchmark.launch ORDER.json` is such a process, or one of those that torchrun starts.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
+from kinema import strict_json
 from kinema.benchmark.servers import serving
 from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
 from kinema.console import show_messages, terminal
@@ -49,7 +49,7 @@ def measure_apart(
             "folder": str(folder),
             "answer": str(answer),
         }
-        order.write_text(json.dumps(content, default=str), encoding="utf-8")
+        order.write_text(strict_json.dumps(content, default=str), encoding="utf-8")
         many = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(devices), "-m"] if devices > 1 else []
         command = [sys.executable, "-m", *many, "kinema.benchmark.launch", str(order)]
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // devices))} if devices > 1 else {}
@@ -64,7 +64,7 @@ def main(order_file: str) -> int:
     order = TypeAdapter(Order).validate_json(Path(order_file).read_text(encoding="utf-8"))
     figures = benchmark_train(order.recipe, order.measure, order.keys, folder=Path(order.folder))
     if figures is not None:
-        write_text(Path(order.answer), json.dumps(figures.as_json()))
+        write_text(Path(order.answer), strict_json.dumps(figures.as_json()))
     return 0
 
 

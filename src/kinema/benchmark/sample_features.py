@@ -1,10 +1,10 @@
 """Features and candidates that show nothing, for measuring how fast localizers are trained."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from kinema import strict_json
 from kinema.localization.data import FeatureData, ProposalData
 from kinema.localization.pgm import CandidateOptions, Candidates
 from kinema.localization.proposal_files import Described, Origin, write_described, write_origin
@@ -42,7 +42,7 @@ def write_sample(folder: Path, config: LocalizationConfig, *, videos: int) -> No
         for name in names
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _TRUTH).write_text(json.dumps({"database": database}))
+    (folder / _TRUTH).write_text(strict_json.dumps({"database": database}))
     channels = config.model.feature_channels
     if isinstance(config.data, FeatureData):
         _write_features(folder / "features", names, (config.data.parts, channels), random)

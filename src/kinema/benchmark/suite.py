@@ -1,6 +1,5 @@
 """The rows of the training-speed benchmark, measured piece by piece: what is there already is not measured again."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 
+from kinema import strict_json
 from kinema.benchmark.compare import CompareOptions, Comparison, compare
 from kinema.benchmark.launch import measure_apart
 from kinema.benchmark.rows import ROWS
@@ -105,7 +105,7 @@ def run_suite(
         if _file(folder, name).exists():
             continue
         log.info("measuring %s", name)
-        write_text(_file(folder, name), json.dumps(plan[name](), indent=1) + "\n")
+        write_text(_file(folder, name), strict_json.dumps(plan[name](), indent=1) + "\n")
         if time.monotonic() > end:
             break
     return read_pieces(folder)

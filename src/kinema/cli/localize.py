@@ -1,6 +1,5 @@
 """`kinema localize MODEL VIDEO…`."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
 from kinema.errors import MediaError, UserError
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.output is not None:
         write_results(options.output, found, localizer.classes)
     if options.json:
-        print(json.dumps(results_layout(found, localizer.classes), indent=2, ensure_ascii=False))
+        print(strict_json.dumps(results_layout(found, localizer.classes), indent=2, ensure_ascii=False))
     else:
         _print(answers)
     return 0 if len(answers) == len(videos) else 2

@@ -1,6 +1,5 @@
 """`kinema predict MODEL VIDEO…`."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
 from kinema.errors import MediaError, UserError
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.render is not None:
         log.info("rendered: %s", options.render)
     if options.json:
-        print(json.dumps(_as_json(answers), indent=2, ensure_ascii=False))
+        print(strict_json.dumps(_as_json(answers), indent=2, ensure_ascii=False))
     else:
         _print(answers)
     return 0 if len(answers) == len(videos) else 2

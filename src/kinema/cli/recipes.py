@@ -1,6 +1,5 @@
 """`kinema recipes [PATTERN]`."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -9,6 +8,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
 from kinema.data.sources import FLOW
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"no recipe's name fits '{options.pattern}'{did_you_mean(options.pattern, RECIPES)}")
     rows = list(_rows({name: RECIPES[name]() for name in names}))
     if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
+        print(strict_json.dumps([asdict(row) for row in rows], indent=2))
         return 0
     header = ("recipe", "task", "clip", "parameters (M)", "GMACs")
     print_table(

@@ -1,10 +1,10 @@
 """`kinema submit RECIPE --nodes N --gpus-per-node G … [--group.option value …]`."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kinema import strict_json
 from kinema.cli import train
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import options_help
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     job = submit(checked, options, work_dir=work_dir)
     if options.json:
-        print(json.dumps(dataclasses.asdict(job), default=str))
+        print(strict_json.dumps(dataclasses.asdict(job), default=str))
         return 0
     print(f"job     {job.job}\nlog     {job.log}\nfollow  tail -F {job.log}")
     print(f"state   squeue --job {job.job}\ncancel  scancel {job.job}")

@@ -1,6 +1,5 @@
 """`kinema test MODEL [--data.val …]`."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from kinema import strict_json
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import apply, options_help
 from kinema.console import print_table
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = options.work_dir or (options.model if options.model.is_dir() else options.model.parent) / "test"
     metrics = _test(options.model, apply(_options_of(options.model), keys), folder=folder, dump=options.dump)
     if options.json:
-        print(json.dumps(metrics))
+        print(strict_json.dumps(metrics))
     else:
         values = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in metrics.values())
         print_table(list(metrics), [list(values)])

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema import strict_json
 from kinema.data.frame_names import why
 from kinema.errors import MediaError, UserError
 from kinema.storage import Storage, replacing
@@ -257,7 +258,7 @@ def pack(files: Mapping[str, Path], packed: Path) -> None:
         shape = np.load(file, mmap_mode="r").shape
         start, end = end, end + 4 * math.prod(shape)
         header[video] = {"dtype": "F32", "shape": shape, "data_offsets": (start, end)}
-    text = json.dumps(header).encode()
+    text = strict_json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8 bytes
     with replacing(packed) as temporary, temporary.open("wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)

@@ -1,6 +1,5 @@
 """Features of whole videos out of a recognizer: what localization works on."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kinema import strict_json
 from kinema.data.crops import crop_views
 from kinema.data.feature_files import REPORT, pack
 from kinema.data.index import Labels
@@ -257,7 +257,7 @@ def write_features(model: Path, weights: str, options: FeatureOptions, unit: Uni
         MediaError: the video cannot be read.
     """
     found = _extractor(model, weights, options).extract(unit.source)
-    write_text(unit.output.with_suffix(".json"), json.dumps(found.description(), indent=1) + "\n")
+    write_text(unit.output.with_suffix(".json"), strict_json.dumps(found.description(), indent=1) + "\n")
     with replacing(unit.output) as temporary:
         if unit.output.suffix == ".csv":
             header = ",".join(f"f{number}" for number in range(found.values.shape[1]))

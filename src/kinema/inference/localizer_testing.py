@@ -1,9 +1,9 @@
 """Testing a trained localizer on the videos of a ground truth."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema import strict_json
 from kinema.data.bad_files import BadFiles
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
@@ -76,7 +76,7 @@ def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Pa
     bad_files.add(found.bad)
     bad_files.check()
     try:
-        write_text(folder / "metrics.json", json.dumps(found.metrics, indent=2) + "\n")
+        write_text(folder / "metrics.json", strict_json.dumps(found.metrics, indent=2) + "\n")
         write_results(folder / "results.json", {videos.name(row): each for row, each in found.proposals.items()})
     except OSError as error:
         raise UserError(f"the results could not be written: {error}") from error

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from kinema import strict_json
 from kinema.data.dataset import DataOptions
 from kinema.data.views import Views
 from kinema.errors import UserError
@@ -73,7 +74,7 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], description: Descrip
     """
     content = {"kinema": __version__, "architecture": name_of(description.model), **asdict(description)}
     # surrogateescape: a class may be called after a folder whose name is not UTF-8.
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = strict_json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
     try:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)

@@ -1,11 +1,11 @@
 """Testing a trained model on labelled videos."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from kinema import strict_json
 from kinema.data.annotations import check_labels
 from kinema.data.bad_files import BadFiles
 from kinema.data.dataset import DataOptions, open_val_index
@@ -78,7 +78,7 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     bad_files.add(evaluation.bad)
     bad_files.check()
     try:
-        write_text(folder / "metrics.json", json.dumps(evaluation.metrics, indent=2) + "\n")
+        write_text(folder / "metrics.json", strict_json.dumps(evaluation.metrics, indent=2) + "\n")
         if evaluation.confusion is not None:
             draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png")
         if dump is not None:

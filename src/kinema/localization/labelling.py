@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema import strict_json
 from kinema.data.video_names import same_video
 from kinema.errors import UserError
 from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
@@ -123,7 +124,7 @@ def write_results(path: Path, found: Mapping[str, Proposals | Detections], class
     Raises:
         OSError: `path` cannot be written.
     """
-    write_text(path, json.dumps(results_layout(found, classes)) + "\n")
+    write_text(path, strict_json.dumps(results_layout(found, classes)) + "\n")
 
 
 def results_layout(found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """BSN's candidates on disk: what proposal generation leaves for the evaluation of proposals, a file for each video."""
 
-import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from kinema import strict_json
 from kinema.errors import MediaError, UserError
 from kinema.localization.pgm import CandidateOptions, Candidates
 from kinema.storage import replacing, write_text
@@ -47,7 +47,7 @@ def write_origin(folder: Path, origin: Origin) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    write_text(folder / _ORIGIN, json.dumps(asdict(origin), indent=2) + "\n")
+    write_text(folder / _ORIGIN, strict_json.dumps(asdict(origin), indent=2) + "\n")
 
 
 def read_origin(folder: Path) -> Origin | None:

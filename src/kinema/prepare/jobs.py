@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from kinema import strict_json
 from kinema.console import progress
 from kinema.errors import MediaError, UserError
 from kinema.prepare.parallel import in_parallel
@@ -118,7 +119,7 @@ def claim_folder(folder: Path, record: str, settings: Mapping[str, Any]) -> None
     elif folder.exists() and not all(is_temporary(inside) for inside in folder.iterdir()):
         raise UserError(f"{folder}: the folder holds other files and no {record}. Give a new or an empty folder.")
     else:
-        write_text(path, json.dumps(settings, indent=2) + "\n")
+        write_text(path, strict_json.dumps(settings, indent=2) + "\n")
 
 
 def _run(

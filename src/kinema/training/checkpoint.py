@@ -1,7 +1,6 @@
 """Checkpoints: a model that anyone can use, and beside it what this run needs to continue exactly."""
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from kinema import strict_json
 from kinema.errors import UserError
 from kinema.inference.model_files import Description, check_same_weights, read_weights, save_model
 from kinema.storage import replacing_folder
@@ -33,8 +33,8 @@ class Position:
     """Steps that make an epoch, which must not change when the run is resumed."""
     validated: int = 0
     """Steps that were done when the model was last validated."""
-    best: float = -math.inf
-    """Highest score of a validation so far, as the task scores; minus infinity before the first one."""
+    best: float | None = None
+    """Highest score of a validation so far, as the task scores; None where none could be scored."""
 
 
 @dataclass(kw_only=True)
@@ -87,7 +87,7 @@ def save_checkpoint(folder: Path, found: Snapshot, position: Position, descripti
     with _saving(folder, position) as new:
         save_model(new, found.weights, description)
         save_file({name: tensor.contiguous() for name, tensor in found.training.items()}, new / _TENSORS)
-        (new / _VALUES).write_text(json.dumps(values, indent=1), encoding="utf-8")
+        (new / _VALUES).write_text(strict_json.dumps(values, indent=1), encoding="utf-8")
 
 
 def save_best(folder: Path, weights: dict[str, Tensor], position: Position, description: Description) -> None:

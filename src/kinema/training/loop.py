@@ -1,6 +1,7 @@
 """The training loop."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -174,7 +175,10 @@ def _renew_batch_norm(run: Run) -> None:
 
 
 def _validate(run: Run) -> dict[str, float]:
-    """Measure the model, or its moving average, and keep it as `best` when it is better than all before."""
+    """Measure the model, or its moving average, and keep it as `best` when it is better than all before.
+
+    Where the validation videos allow no score, `best` is the model validated last.
+    """
     assert run.val_batches is not None
     _renew_batch_norm(run)
     share_buffers(run.trained.shown)
@@ -186,8 +190,9 @@ def _validate(run: Run) -> dict[str, float]:
     run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
     log.info("epoch %d: %s", epoch, run.task.summary(found.metrics))
     run.position.validated = run.position.step
-    if (score := run.task.score(found.metrics)) > run.position.best:
-        run.position.best = score
+    score = run.task.score(found.metrics)
+    if run.position.best is None or score > run.position.best:
+        run.position.best = None if math.isnan(score) else score
         # Before `last`, which says how good the best is: killed in between, a resumed run writes both again.
         run.save_best()
     return found.metrics

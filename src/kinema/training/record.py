@@ -1,10 +1,12 @@
 """The run's figures: `metrics.jsonl` for programs, TensorBoard events for people."""
 
 import json
+import math
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from kinema import strict_json
 from kinema.storage import write_text
 
 
@@ -24,7 +26,7 @@ class Record:
     def write(self, part: str, row: dict[str, float]) -> None:
         """Append `row`, which holds `step`; `part` (train, val) only groups TensorBoard's curves."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(strict_json.dumps(row) + "\n")
         for name, value in row.items():
             if name not in ("step", "epoch"):
                 self._tensorboard.add_scalar(f"{part}/{name}", value, int(row["step"]))
@@ -35,8 +37,9 @@ class Record:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.jsonl`, oldest first."""
-    return [json.loads(line) for line in read_lines(path)]
+    """The rows of a `metrics.jsonl`, oldest first; NaN for figures that are null there, which means undefined."""
+    rows = [json.loads(line) for line in read_lines(path)]
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
 def read_lines(path: Path) -> list[str]:

@@ -85,7 +85,7 @@ class Task(Protocol):
         """Measure the model on `val_batches`. Leaves it in eval mode."""
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """By which of its metrics a model is better than another: larger is better."""
+        """By which of its metrics a model is better than another: larger is better; NaN where it is undefined."""
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """The metrics that people look for, in a few words."""

@@ -1,6 +1,5 @@
 """`kinema benchmark compare MODEL…`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from kinema import strict_json
 from kinema.benchmark.compare import CompareOptions, compare
 from kinema.benchmark.environments import ENVIRONMENTS, set_up
 from kinema.benchmark.rows import ROWS, find_row
@@ -55,10 +55,10 @@ def run(arguments: Sequence[str]) -> int:
     found = []
     for name, row in rows.items():
         comparison = compare(name, row, how, keys)
-        write_text(options.work_dir / f"compare_{name}.json", json.dumps(comparison.as_json(), indent=1) + "\n")
+        write_text(options.work_dir / f"compare_{name}.json", strict_json.dumps(comparison.as_json(), indent=1) + "\n")
         found.append(comparison)
     table = markdown(COMPARED, [cells for comparison in found for cells in compared_rows(comparison)])
     table += "\n" + "".join(f"- {note}\n" for note in compared_notes(found))
     write_text(options.work_dir / "compare.md", table)
-    print(json.dumps([comparison.as_json() for comparison in found], indent=1) if options.json else table)
+    print(strict_json.dumps([comparison.as_json() for comparison in found], indent=1) if options.json else table)
     return 0

@@ -1,12 +1,12 @@
 """`kinema benchmark data RECIPE… [--source …] [--group.option value …]`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
+from kinema import strict_json
 from kinema.benchmark.data import DataFigures, DataMeasure, benchmark_data
 from kinema.benchmark.table import markdown
 from kinema.cli.arguments import parse, split
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     found = [benchmark_data(recipe, measure, changes) for recipe in options.recipes]
     if options.json:
         results = [figures.as_json() for figures in found]
-        print(json.dumps(results[0] if len(results) == 1 else results, indent=1))
+        print(strict_json.dumps(results[0] if len(results) == 1 else results, indent=1))
     else:
         print(markdown(HEADER, [_row(figures) for figures in found]), end="")
     return 0

@@ -1,6 +1,5 @@
 """`kinema benchmark log FILE…`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from kinema import strict_json
 from kinema.benchmark.logs import read_log
 from kinema.cli.arguments import parse
 from kinema.console import print_table
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("which logs? kinema benchmark log FILE…")
     found = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
     if options.json:
-        print(json.dumps([asdict(figures) for figures in found], indent=1))
+        print(strict_json.dumps([asdict(figures) for figures in found], indent=1))
         return 0
     print_table(
         ["log of", "s/iter", "median", "95 %", "of that data", "memory GiB", "iterations", "skipped", "file"],

@@ -1,6 +1,5 @@
 """`kinema benchmark model RECIPE [--group.option value …]`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from kinema import strict_json
 from kinema.benchmark.model import benchmark_model
 from kinema.benchmark.table import seconds
 from kinema.cli.arguments import parse, split
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
         changes["data.batch_size"] = str(options.batch_size)
     found = benchmark_model(options.recipe, changes, iters=options.iters, skip=options.skip)
     if options.json:
-        print(json.dumps(asdict(found), indent=1))
+        print(strict_json.dumps(asdict(found), indent=1))
         return 0
     shape = "×".join(map(str, found.input))
     times = {

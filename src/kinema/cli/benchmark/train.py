@@ -1,6 +1,5 @@
 """`kinema benchmark train RECIPE… [--group.option value …]`."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from kinema import strict_json
 from kinema.benchmark.launch import measure_apart
 from kinema.benchmark.table import HEADER, markdown, notes, train_row
 from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
@@ -57,12 +57,14 @@ def run(arguments: Sequence[str]) -> int:
     options.work_dir.mkdir(parents=True, exist_ok=True)
     for figures in found:
         name = Path(figures.recipe).name.replace(":", "_")
-        write_text(options.work_dir / f"{name}.json", json.dumps(figures.as_json(), indent=1) + "\n")
+        write_text(options.work_dir / f"{name}.json", strict_json.dumps(figures.as_json(), indent=1) + "\n")
     table = markdown(HEADER, [train_row(figures) for figures in found])
     table += "\n" + "".join(f"- {note}\n" for note in notes(found))
     write_text(options.work_dir / "benchmark.md", table)
     results = [figures.as_json() for figures in found]
-    print(json.dumps(results[0] if len(results) == 1 else results, indent=1) if options.json else table, end="\n")
+    print(
+        strict_json.dumps(results[0] if len(results) == 1 else results, indent=1) if options.json else table, end="\n"
+    )
     return 0
 
 

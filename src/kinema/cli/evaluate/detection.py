@@ -1,6 +1,5 @@
 """`kinema evaluate detection --protocol P --ground-truth G --results R`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.localization.detection import Protocol
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
         draw_errors(report.errors, options.plot)
     if options.json:
         errors = {"errors": as_json(report.errors)} if report.errors and options.errors else {}
-        print(json.dumps(report.metrics | errors))
+        print(strict_json.dumps(report.metrics | errors))
         return 0
     rows = [[name, f"{value:.4f}"] for name, value in report.metrics["mAP"].items()]
     print_table(["tIoU", "mAP"], [*rows, ["average", f"{report.metrics['average_mAP']:.4f}"]])

@@ -1,6 +1,5 @@
 """`kinema evaluate proposals --ground-truth G --results R`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.localization.evaluation import evaluate_proposals
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Proposals, arguments, command="evaluate proposals")
     metrics = evaluate_proposals(options.ground_truth, options.results, subset=options.subset)
     if options.json:
-        print(json.dumps(metrics))
+        print(strict_json.dumps(metrics))
     else:
         print_table(list(metrics), [[f"{value:.4f}" for value in metrics.values()]])
     return 0

@@ -1,6 +1,5 @@
 """`kinema evaluate recognition --results NPZ… [--weights …]`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.data.index import Kind, Labels
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         skip_missing=options.skip_missing,
     )
     if options.json:
-        print(json.dumps(metrics))
+        print(strict_json.dumps(metrics))
     else:
         values = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in metrics.values())
         print_table(list(metrics), [list(values)])

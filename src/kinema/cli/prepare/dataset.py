@@ -1,10 +1,10 @@
 """`kinema prepare DATASET`."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.prepare.datasets import DATASETS, Report
@@ -18,7 +18,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
     options = parse(dataset.options, arguments, command=f"prepare {name}")
     report = dataset.prepare(options)
     if options.json:
-        print(json.dumps(asdict(report), indent=2))
+        print(strict_json.dumps(asdict(report), indent=2))
     else:
         _print(report)
     log.info("written to %s", options.output)

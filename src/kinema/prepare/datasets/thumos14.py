@@ -1,6 +1,5 @@
 """THUMOS14: a file for each class, with the seconds at which it happens in which videos."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TypedDict
 
 import av
 
+from kinema import strict_json
 from kinema.errors import UserError
 from kinema.prepare.datasets.activitynet import GROUND_TRUTH_FILE
 from kinema.prepare.datasets.lists import (
@@ -93,7 +93,9 @@ def prepare_thumos14(options: Thumos14) -> Report:
             unlisted=videos.unlisted(video for videos_of_split in found.values() for video in videos_of_split),
         )
     write_classes(options.output, classes)
-    write_text(options.output / GROUND_TRUTH_FILE, json.dumps({"version": "THUMOS14", "database": database}) + "\n")
+    write_text(
+        options.output / GROUND_TRUTH_FILE, strict_json.dumps({"version": "THUMOS14", "database": database}) + "\n"
+    )
     return report
 
 
