@@ -42,7 +42,8 @@ def test_detection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_thumos14_and_other_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = arguments(tmp_path)
     metrics = told(capsys, "detection", "--protocol", "thumos14", *files)
-    assert metrics == {"mAP": dict.fromkeys(("0.3", "0.4", "0.5", "0.6", "0.7"), 0.75), "average_mAP": 0.75}
+    by_threshold = dict.fromkeys(("0.3", "0.4", "0.5", "0.6", "0.7"), 0.75)
+    assert metrics == {"mAP": by_threshold, "average_mAP": 0.75, "left_out": 0}
     # THUMOS14 wants more than the threshold, ActivityNet is content with it.
     assert told(capsys, "detection", "--protocol", "thumos14", "--thresholds", "0.8", *files)["mAP"] == {"0.8": 0.25}
     assert told(capsys, "detection", "--thresholds", "0.8", *files)["mAP"] == {"0.8": 0.75}
@@ -127,6 +128,15 @@ def test_proposals_labelled_by_video_classes(tmp_path: Path, capsys: pytest.Capt
     assert one["mAP"]["0.5"] == pytest.approx((0 + 1 / 3) / 2)
     two = told(capsys, "detection", "--video-classes", str(classes), "--top-classes", "2", *files)
     assert two["mAP"]["0.5"] == pytest.approx((1 / 3 + 1 / 3) / 2)
+
+
+def test_results_of_unknown_labels_are_counted_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {**FOUND, "a": [*FOUND["a"], {"segment": [0, 10], "score": 1.0, "label": "Swim"}]}
+    files = arguments(tmp_path, found=odd)
+    metrics = told(capsys, "detection", *files)
+    assert (metrics["average_mAP"], metrics["left_out"]) == (pytest.approx(0.6), 1)
+    assert main(["evaluate", "detection", "--strict", *files]) == 2
+    assert "the ground truth has no label 'Swim'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_of_several_subsets_the_reported_one_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,14 +63,32 @@ def test_each_video_gets_its_own_classes(tmp_path: Path, caplog: pytest.LogCaptu
     rows = sorted(zip(found.video.tolist(), names.tolist(), found.segments[:, 1].tolist(), found.scores, strict=True))
     assert [row[:3] for row in rows] == [(0, "Jump", 2), (0, "Run", 2), (1, "Run", 1), (1, "Run", 3)]
     assert [row[3] for row in rows] == pytest.approx([0.6 * 0.7, 0.6 * 0.2, 0.5 * 0.8, 0.7 * 0.8])
-    assert "1 classes are not the ground truth's and left out, such as Swim" in caplog.text
+    assert found.left_out == 2  # Swim, the second class of the proposals of b
+
+
+def test_classes_of_no_instance_and_videos_without_scores_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    truth = truth_of(tmp_path)
+    swims = VideoClasses(classes=("Swim", "Run"), scores={"b": np.array([0.7, 0.3])})
+    found = label_results(proposals_of(truth), swims, truth, top=2)
+    assert found.video.tolist() == [1, 1]
+    assert found.label.tolist() == [1, 1]
+    assert found.left_out == 3
+    assert "1 of 2 videos have no class scores, such as a: their 1 proposals are left out" in caplog.text
+    assert "2 of 4 results are left out, as the ground truth has none of their 1 labels, such as 'Swim'" in caplog.text
+    with pytest.raises(UserError, match="video a has no class scores; there are some for 1 videos"):
+        label_results(proposals_of(truth), swims, truth, top=2, strict=True)
+    both = VideoClasses(classes=("Swim", "Run"), scores={video: np.array([0.7, 0.3]) for video in "ab"})
+    with pytest.raises(UserError, match="the ground truth has no label 'Swim'"):
+        label_results(proposals_of(truth), both, truth, top=1, strict=True)
 
 
 def test_faults_of_classes_are_named(tmp_path: Path) -> None:
     truth = truth_of(tmp_path)
     with pytest.raises(UserError, match="video a has no class scores"):
-        label_results(proposals_of(truth), VideoClasses(classes=("Run",), scores={"b": np.ones(1)}), truth, top=1)
-    with pytest.raises(UserError, match=r"none of the classifier's classes \(Swim"):
+        label_results(proposals_of(truth), VideoClasses(classes=("Run",), scores={"c": np.ones(1)}), truth, top=1)
+    with pytest.raises(UserError, match=r"none of the classifier's 1 classes \(Swim"):
         label_results(proposals_of(truth), VideoClasses(classes=("Swim",), scores={}), truth, top=1)
 
 
@@ -87,7 +105,35 @@ def test_class_scores_of_cuhk_and_of_kinema(tmp_path: Path) -> None:
     for file in ("cuhk.json", "scores.npz"):
         found = read_video_classes(tmp_path / file)
         assert found.classes == ("Run", "Jump")
-        assert {video: scores.tolist() for video, scores in found.scores.items()} == content["results"]
+        assert {video: found.scores[video].tolist() for video in "ab"} == content["results"]
+
+
+def test_class_scores_in_activitynets_layout(tmp_path: Path) -> None:
+    """A label that a video does not have is never its class, however many classes it may have."""
+    results = {"a": [{"label": "Run", "score": 0.2}, {"label": 7, "score": 0.8}], "b": [], "c": [LOW, HIGH]}
+    (tmp_path / "classes.json").write_text(json.dumps({"version": "VERSION 1.3", "results": results}))
+    found = read_video_classes(tmp_path / "classes.json")
+    assert found.classes == ("7", "Jump", "Run")
+    assert {video: scores.tolist() for video, scores in found.scores.items()} == {
+        "a": [0.8, -np.inf, 0.2],
+        "c": [-np.inf, 0.9, -np.inf],
+    }
+    assert label_proposals(TWO, found.scores["c"], top=3).labels.tolist() == [1, 1]
+
+
+LOW, HIGH = ({"label": "Jump", "score": score} for score in (0.1, 0.9))
+
+
+def test_videos_of_one_name_have_no_class_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = ["x/01.mp4", "y/01.mp4", "frames/v.1", "frames/v.2", "z/02.mp4"]
+    np.savez(
+        tmp_path / "scores.npz", paths=np.array(paths), scores=np.eye(5), classes=np.array(["A", "B", "C", "D", "E"])
+    )
+    found = read_video_classes(tmp_path / "scores.npz")
+    assert {name: int(scores.argmax()) for name, scores in found.scores.items()} == {
+        "v.1": 2, "v.2": 3, "02": 4, "02.mp4": 4,
+    }  # fmt: skip
+    assert "2 videos share their names with others, such as x/01.mp4: their class scores are not used" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -96,6 +142,11 @@ def test_class_scores_of_cuhk_and_of_kinema(tmp_path: Path) -> None:
         ("c.json", "[]", "does not hold class scores: expected JSON"),
         ("c.json", '{"class": ["A"], "results": {"a": ["x"]}}', "does not hold class scores"),
         ("c.json", '{"class": ["A"], "results": {"a": [0.5, 0.5]}}', "1 classes, but 2 scores of video a"),
+        ("c.json", '{"class": ["A"], "results": {"a": [NaN]}}', "a score of video a is not a finite number"),
+        ("c.json", '{"results": {"a": [{"label": "A"}]}}', "score of video a is null, expected a finite number"),
+        ("c.json", '{"results": {"a": [{"score": 1}]}}', "a class score of video a has no label"),
+        ("c.json", '{"results": {"a": [{"label": "A", "score": 1}, 2]}}', "class scores of video a is the number 2"),
+        ("c.json", '{"class": ["B"], "results": {"a": [{"label": "A", "score": 1}]}}', "label 'A' of video a is not"),
         ("c.npz", "no archive", "does not hold class scores"),
     ],
 )

@@ -1,8 +1,7 @@
-"""Who does what when, as ActivityNet's JSON files say it: ground truth, and results to be measured against it."""
+"""Ground truth of localization, and results to be measured against it: what happens when in which video."""
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,15 @@ from numpy.typing import NDArray
 
 from kinema.data.video_names import same_video
 from kinema.errors import UserError, did_you_mean
+from kinema.localization.layout import (
+    instances_of,
+    label_of,
+    number_of,
+    read_database,
+    read_results_of,
+    scores_of,
+    segments_of,
+)
 from kinema.localization.text_results import read_text_results
 
 log = logging.getLogger(__name__)
@@ -27,9 +35,11 @@ Ints = NDArray[np.int64]
 class GroundTruth:
     """The instances of some videos, in the order of the file.
 
-    videos: their names. labels: names of the classes that occur, in alphabetical order, `AMBIGUOUS` not among them.
-    video, label: (n,) of each instance, indices into these; label is -1 where it is ambiguous. segments: (n, 2) start
-    and end in seconds. durations: (videos,) in seconds, nan where the file does not say.
+    videos: their names. labels: names of the classes that occur, in alphabetical order, `AMBIGUOUS` not among them; an
+    instance without a label is of the class "". video, label: (n,) of each instance, indices into these; label is -1
+    where it is ambiguous. segments: (n, 2) start and end in seconds. durations: (videos,) in seconds, nan where the
+    file does not say. feature_shares: (videos,) the fraction of each video that the dataset's features cover, nan where
+    the file does not say; None: it says so of no video. elsewhere: names of the file's videos of other subsets.
     """
 
     videos: tuple[str, ...]
@@ -38,6 +48,8 @@ class GroundTruth:
     label: Ints
     segments: Floats
     durations: Floats
+    feature_shares: Floats | None = None
+    elsewhere: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +57,8 @@ class Results:
     """Detections, or proposals, in the order of their file.
 
     video: (n,) index into the ground truth's videos; those that it does not have are numbered on, in the order of
-    `others`. label: (n,) index into its labels; of proposals -1. segments: (n, 2) in seconds. scores: (n,).
+    `others`. label: (n,) index into its labels; of proposals -1. segments: (n, 2) in seconds. scores: (n,). left_out:
+    how many more results there were, whose labels the ground truth does not have.
     """
 
     video: Ints
@@ -53,84 +66,178 @@ class Results:
     segments: Floats
     scores: Floats
     others: tuple[str, ...] = ()
+    left_out: int = 0
 
 
 def subsets_of(path: Path) -> tuple[str, ...]:
-    """The subsets that the videos of a ground truth of ActivityNet's JSON layout are said to be of.
+    """The subsets that the videos of a ground truth are said to be of, see `read_ground_truth`.
 
     Raises:
-        UserError: the file is not of that layout.
+        UserError: the file has not the layout of a ground truth.
     """
-    return tuple(sorted({str(entry.get("subset", "")) for entry in _part(path, "database").values()} - {""}))
+    return tuple(sorted({str(entry.get("subset", "")) for entry in read_database(path).values()} - {""}))
 
 
-def read_ground_truth(path: Path, *, subset: str = "") -> GroundTruth:
-    """The ground truth of ActivityNet's JSON layout, of all its videos or of those of `subset` (`validation`, …).
+def read_ground_truth(path: Path, *, subset: str = "", labelled: bool = True) -> GroundTruth:
+    """Read all videos of a ground truth, or those of `subset` (`validation`, …).
+
+    Args:
+        path: JSON file of ActivityNet's layout, or of that of BMN's and MMAction2's `anet_anno_*.json`, see
+            `read_database`. The share of a video that its features cover is feature_frame / duration_frame.
+        subset: which videos; empty: all.
+        labelled: whether each instance must have a label, a name or an integer.
 
     Raises:
-        UserError: the file is not of that layout, has no such subset, or an instance ends before it starts.
+        UserError: the file is of another layout, has no such subset, a number or a label is faulty, or an instance ends
+            before it starts.
     """
-    database = _part(path, "database")
+    database = read_database(path)
     subsets = sorted({str(entry.get("subset", "")) for entry in database.values()})
     if subset and subset not in subsets:
-        raise UserError(f"{path} has no subset '{subset}'{did_you_mean(subset, subsets)}; it has {', '.join(subsets)}")
-    chosen = {name: entry for name, entry in database.items() if not subset or entry.get("subset") == subset}
-    instances = [(video, each) for video, entry in chosen.items() for each in entry.get("annotations", ())]
-    segments = _segments(path, instances)
+        raise UserError(_unknown_subset(path, subset, subsets))
+    chosen = {name: entry for name, entry in database.items() if not subset or str(entry.get("subset")) == subset}
+    instances = [
+        (video, instance)
+        for video, entry in chosen.items()
+        for instance in instances_of(path, video, entry.get("annotations", []), what="annotations")
+    ]
+    segments = segments_of(path, instances)
     if (faulty := np.flatnonzero(segments[:, 1] < segments[:, 0])).size:
-        video, each = instances[faulty[0]]
-        raise UserError(f"{path}: an instance of video {video} ends before it starts: {each['segment']}")
-    names = [_label(path, video, each) for video, each in instances]
-    labels = tuple(sorted(set(names) - {AMBIGUOUS}))
-    number = {name: place for place, name in enumerate(labels)} | {AMBIGUOUS: -1}
-    place = {name: index for index, name in enumerate(chosen)}
+        video, instance = instances[faulty[0]]
+        raise UserError(f"{path}: an instance of video {video} ends before it starts: {instance['segment']}")
+    names = [label_of(path, video, instance) for video, instance in instances]
+    if labelled and None in names:
+        raise UserError(f"{path}: an instance of video {instances[names.index(None)][0]} has no label")
+    texts = [name or "" for name in names]
+    labels = tuple(sorted(set(texts) - {AMBIGUOUS}))
+    number = {name: index for index, name in enumerate(labels)} | {AMBIGUOUS: -1}
+    row = {name: index for index, name in enumerate(chosen)}
+    shares = np.array([_feature_share(path, *item) for item in chosen.items()], np.float64)
     return GroundTruth(
         videos=tuple(chosen),
         labels=labels,
-        video=np.array([place[video] for video, _ in instances], np.int64),
-        label=np.array([number[name] for name in names], np.int64),
+        video=np.array([row[video] for video, _ in instances], np.int64),
+        label=np.array([number[name] for name in texts], np.int64),
         segments=segments,
-        durations=np.array([entry.get("duration", np.nan) for entry in chosen.values()], np.float64),
+        durations=np.array([_duration(path, *item) for item in chosen.items()], np.float64),
+        feature_shares=None if np.isnan(shares).all() else shares,
+        elsewhere=frozenset(database.keys() - chosen.keys()),
     )
 
 
-def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool) -> Results:
-    """Detections (`labelled`) or proposals, to be measured against `ground_truth`.
+def _unknown_subset(path: Path, subset: str, subsets: list[str]) -> str:
+    if subsets == [""]:
+        return f"{path} has no subset '{subset}': it does not say of what subset its videos are"
+    return f"{path} has no subset '{subset}'{did_you_mean(subset, subsets)}; it has {', '.join(subsets)}"
+
+
+def _duration(path: Path, video: str, entry: Mapping[str, Any]) -> float:
+    key = "duration" if "duration" in entry else "duration_second"
+    seconds = number_of(path, video, entry, key, missing=np.nan)
+    if seconds < 0:
+        raise UserError(f"{path}: the {key} of video {video} is {seconds:g}, expected seconds")
+    return seconds
+
+
+def _feature_share(path: Path, video: str, entry: Mapping[str, Any]) -> float:
+    with_features = number_of(path, video, entry, "feature_frame", missing=np.nan)
+    frames = number_of(path, video, entry, "duration_frame", missing=np.nan)
+    if with_features <= 0 or frames <= 0:
+        raise UserError(
+            f"{path}: of video {video} feature_frame is {with_features:g} and duration_frame {frames:g}, expected "
+            "numbers of frames"
+        )
+    return with_features / frames
+
+
+def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool, strict: bool = False) -> Results:
+    """Read detections (`labelled`) or proposals, to be measured against `ground_truth`.
+
+    Results of the ground truth's videos of other subsets are left out, and so are detections of labels that it does not
+    have, which are counted.
 
     Args:
         path: a JSON file of ActivityNet's layout, or a .txt file of THUMOS14's (`read_text_results`).
         ground_truth: its videos may be called v_NAME here and NAME there.
         labelled: whether labels are read.
+        strict: refuse labels that the ground truth does not have.
 
     Raises:
-        UserError: the file is not of that layout, a label is not the ground truth's, or a number is none.
+        UserError: the file is not of that layout, a number is none, or, if `strict`, a label is unknown.
     """
-    found = read_text_results(path) if path.suffix == ".txt" else _part(path, "results")
-    instances = [(video, each) for video, list_ in found.items() for each in _listed(path, video, list_)]
-    place = {name: index for index, name in enumerate(ground_truth.videos)}
-    place |= {name: place[known] for name in found if (known := same_video(name, place)) is not None}
-    others = [name for name in found if name not in place]
-    place |= {name: len(ground_truth.videos) + index for index, name in enumerate(others)}
+    listed = read_text_results(path) if path.suffix == ".txt" else read_results_of(path)
+    listed = _of_subset(path, listed, ground_truth)
+    instances = [
+        (video, instance)
+        for video, list_ in listed.items()
+        for instance in instances_of(path, video, list_, what="results")
+    ]
+    row = {name: index for index, name in enumerate(ground_truth.videos)}
+    row |= {name: row[known] for name in listed if (known := same_video(name, row)) is not None}
+    others = [name for name in listed if name not in row]
+    row |= {name: len(ground_truth.videos) + index for index, name in enumerate(others)}
     if others:
         log.warning(
-            "%s: %d of %d videos are not in the ground truth, such as %s", path, len(others), len(found), others[0]
-        )
-    number = {name: index for index, name in enumerate(ground_truth.labels)}
-    names = [_label(path, video, each) for video, each in instances] if labelled else []
-    if unknown := sorted({name for name in names if name not in number}):
-        raise UserError(
-            f"{path}: the ground truth has no label '{unknown[0]}'{did_you_mean(unknown[0], number)}"
-            + (f" ({len(unknown)} labels are unknown)" if len(unknown) > 1 else "")
-        )
+            "%s: %d of %d videos are not in the ground truth, such as %s: their results count as mistakes",
+            path, len(others), len(listed), others[0],
+        )  # fmt: skip
+    label = np.full(len(instances), -1)
+    if labelled:
+        names = [label_of(path, video, instance) for video, instance in instances]
+        if None in names:
+            raise UserError(f"{path}: a result of video {instances[names.index(None)][0]} has no label")
+        number = {name: index for index, name in enumerate(ground_truth.labels)}
+        label = np.array([number.get(name or "", -1) for name in names], np.int64)
+        unknown = [name for name in names if name not in number]
+        say_unknown_labels(str(path), [name or "" for name in unknown], len(names), number, strict=strict)
+    kept = label >= 0 if labelled else np.ones(len(label), np.bool_)
     results = Results(
-        video=np.array([place[video] for video, _ in instances], np.int64),
-        label=np.array([number[name] for name in names], np.int64) if labelled else np.full(len(instances), -1),
-        segments=_segments(path, instances),
-        scores=_numbers(path, instances, "score"),
+        video=np.array([row[video] for video, _ in instances], np.int64)[kept],
+        label=label[kept],
+        segments=segments_of(path, instances)[kept],
+        scores=scores_of(path, instances)[kept],
         others=tuple(others),
+        left_out=int((~kept).sum()),
     )
     _warn_of_odd_segments(path, results, ground_truth)
     return results
+
+
+def say_unknown_labels(what: str, unknown: Sequence[str], total: int, known: Collection[str], *, strict: bool) -> None:
+    """Warn of results whose labels `unknown`, one of each result, the ground truth does not have.
+
+    Raises:
+        UserError: there are some, and `strict`.
+    """
+    if not unknown:
+        return
+    labels = sorted(set(unknown))
+    near = next((hint for label in labels if (hint := did_you_mean(label, known))), "")
+    if strict:
+        several = f" ({len(labels)} labels are unknown)" if len(labels) > 1 else ""
+        raise UserError(f"{what}: the ground truth has no label '{labels[0]}'{did_you_mean(labels[0], known)}{several}")
+    log.warning(
+        "%s: %d of %d results are left out, as the ground truth has none of their %d labels, such as '%s'%s",
+        what, len(unknown), total, len(labels), labels[0], near,
+    )  # fmt: skip
+
+
+def _of_subset(path: Path, listed: Mapping[str, Any], ground_truth: GroundTruth) -> Mapping[str, Any]:
+    """The results but those of videos that are of other subsets."""
+    if not ground_truth.elsewhere:
+        return listed
+    here = frozenset(ground_truth.videos)
+    kept = {
+        name: results
+        for name, results in listed.items()
+        if same_video(name, here) is not None or same_video(name, ground_truth.elsewhere) is None
+    }
+    if len(kept) < len(listed):
+        log.warning(
+            "%s: %d of %d videos are of other subsets of the ground truth, and left out",
+            path, len(listed) - len(kept), len(listed),
+        )  # fmt: skip
+    return kept
 
 
 def _warn_of_odd_segments(path: Path, results: Results, ground_truth: GroundTruth) -> None:
@@ -145,62 +252,3 @@ def _warn_of_odd_segments(path: Path, results: Results, ground_truth: GroundTrut
             names = (*ground_truth.videos, *results.others)
             first = f"{results.segments[places[0]].tolist()} of video {names[results.video[places[0]]]}"
             log.warning("%s: %d of %d segments %s, such as %s", path, len(places), len(odd), said, first)
-
-
-_Instances = Sequence[tuple[str, Mapping[str, Any]]]
-
-
-def _part(path: Path, key: str) -> Mapping[str, Any]:
-    """What the JSON file holds under `key`; ground truth may also be without it, as BMN's annotation files are."""
-    try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
-    part = whole.get(key) if isinstance(whole, dict) else None
-    if not isinstance(part, dict):
-        found = ", ".join(map(str, list(whole)[:3])) if isinstance(whole, dict) else type(whole).__name__
-        raise UserError(f"{path} is not of ActivityNet's layout: it has no object '{key}', but {found or 'nothing'}")
-    return part
-
-
-def _listed(path: Path, video: str, found: Any) -> Iterable[Mapping[str, Any]]:
-    if not isinstance(found, list):
-        raise UserError(f"{path}: the results of video {video} are not a list")
-    return found
-
-
-def _label(path: Path, video: str, instance: Mapping[str, Any]) -> str:
-    if not isinstance(instance.get("label"), str):
-        raise UserError(f"{path}: an instance of video {video} has no label")
-    return str(instance["label"])
-
-
-def _segments(path: Path, instances: _Instances) -> Floats:
-    """(n, 2) float64, finite."""
-    try:
-        segments = np.array([each["segment"] for _, each in instances], np.float64).reshape(len(instances), 2)
-    except (KeyError, TypeError, ValueError):
-        segments = np.full((1, 2), np.nan)
-    if not np.isfinite(segments).all():
-        video = next(video for video, each in instances if not _is_segment(each.get("segment")))
-        raise UserError(f"{path}: an instance of video {video} has no segment [start, end] of two finite numbers")
-    return segments
-
-
-def _is_segment(value: Any) -> bool:
-    try:
-        return len(value) == 2 and all(np.isfinite(float(side)) for side in value)
-    except (TypeError, ValueError):
-        return False
-
-
-def _numbers(path: Path, instances: _Instances, key: str) -> Floats:
-    try:
-        numbers = np.array([each[key] for _, each in instances], np.float64)
-    except (KeyError, TypeError, ValueError):
-        numbers = np.full(1, np.nan)
-    if not np.isfinite(numbers).all():
-        raise UserError(f"{path}: not every result has a finite number as its {key}")
-    return numbers

@@ -25,12 +25,13 @@ def average_precision(
     """AP of every class at every threshold: (labels, thresholds) fractions, 0 for a class that nobody detected.
 
     activitynet: the detections of all videos, best first, each take the free instance they overlap most, if by at least
-    the threshold; AP is the area under the interpolated precision (as in Pascal VOC 2011).
+    the threshold; AP is the area under the interpolated precision (as in Pascal VOC 2011). Of equal scores the last in
+    the file comes first, and so does the last of instances that are overlapped equally: as in ActivityNet's code.
 
     thumos14 (`TH14evalDet_Updated.m`): the instances of a video, in the order of the file, each take the free detection
     that overlaps them most, if by more than the threshold; of what is left, detections that touch an ambiguous instance
     do not count. AP is the sum of the precisions at the true positives over the number of instances. Equal scores keep
-    the order of the videos' names, in a video that of the file.
+    the order of the videos' names, in a video that of the file: as in the official program.
     """
     limits = np.asarray(thresholds, np.float64)
     order = np.argsort(detections.label, kind="stable")
@@ -45,18 +46,23 @@ def average_precision(
         if not rows.size:
             continue
         if protocol == "activitynet":
-            rows = rows[np.argsort(-detections.scores[rows], kind="stable")]
+            rows = rows[best_first(detections.scores[rows])]
             taken = taken_instances(ground_truth, detections, instances, rows, limits)
             table[label] = [interpolated_area(hits, len(instances)) for hits in (taken >= 0).T]
         else:
             rows = rows[np.lexsort((-detections.scores[rows], alphabetical[detections.video[rows]]))]
             right, counts = _taken_by_instances(ground_truth, detections, instances, rows, limits)
-            best_first = np.argsort(-detections.scores[rows], kind="stable")
+            ranked = np.argsort(-detections.scores[rows], kind="stable")
             table[label] = [
-                _precision_at_hits(hits[best_first][counted[best_first]], len(instances))
+                _precision_at_hits(hits[ranked][counted[ranked]], len(instances))
                 for hits, counted in zip(right.T, counts.T, strict=True)
             ]
     return table
+
+
+def best_first(scores: Floats) -> Ints:
+    """Return the order of (n,) scores from the highest to the lowest; of equal ones the last comes first."""
+    return np.argsort(scores, kind="stable")[::-1]
 
 
 def taken_instances(

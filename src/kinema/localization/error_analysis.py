@@ -15,7 +15,7 @@ import numpy as np
 
 from kinema.compiled import compiled
 from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
-from kinema.localization.detection import Bools, Protocol, interpolated_area, taken_instances
+from kinema.localization.detection import Bools, Protocol, best_first, interpolated_area, taken_instances
 
 KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
 """A detection by the instance of the video, of whatever label, that it overlaps most: by the threshold or more and the
@@ -196,7 +196,8 @@ class _Measure:
         self._labels = ground_truth.label
         self.taken = np.full((len(detections.scores), len(limits)), -1, np.int64)
         self.group = np.full(len(detections.scores), GROUPS, np.int64)
-        order = np.lexsort((-detections.scores, detections.label))
+        order = best_first(detections.scores)
+        order = order[np.argsort(detections.label[order], kind="stable")]
         bounds = np.searchsorted(detections.label[order], np.arange(len(self.instances) + 1))
         self._rows = [order[one:end] for one, end in pairwise(bounds)]
         for label in np.flatnonzero(self.instances):

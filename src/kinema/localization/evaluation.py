@@ -22,7 +22,11 @@ _REPORTED_BUDGETS = (1, 5, 10, 100)
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionReport:
-    """metrics: `{"mAP": {"0.5": …}, "average_mAP": …}`, fractions. errors: what was asked for."""
+    """metrics: `{"mAP": {"0.5": …}, "average_mAP": …, "left_out": …}`, fractions and a count. errors: if asked for.
+
+    left_out is the number of results that no class's AP takes into account: those of labels that the ground truth does
+    not have, and those of videos that `video_classes` says nothing of.
+    """
 
     metrics: dict[str, Any]
     errors: ErrorAnalysis | None = None
@@ -37,21 +41,23 @@ def evaluate_detection(
     thresholds: tuple[float, ...] = (),
     video_classes: Path | None = None,
     top_classes: int = 1,
+    strict: bool = False,
     errors: bool = False,
 ) -> DetectionReport:
     """Measure the mean average precision of detections.
 
     Args:
-        ground_truth, results: JSON files of ActivityNet's layout.
+        ground_truth, results: files as `read_ground_truth` and `read_results` read them.
         protocol: how detections are matched and precision is averaged.
         subset: which videos count. When empty, all; of a file with several subsets, the protocol's `REPORTED_SUBSET`.
         thresholds: of tIoU; the protocol's when empty.
         video_classes: class scores of the videos: `results` are then proposals, which get their labels from these.
         top_classes: how many classes a video has, for `video_classes`.
+        strict: refuse results that would be left out.
         errors: analyse them too.
 
     Raises:
-        UserError: a file or a number is faulty, or the ground truth has no instance.
+        UserError: a file or a number is faulty, or the ground truth has no instance, or what `strict` refuses.
     """
     if wrong := [threshold for threshold in thresholds if not 0 < threshold <= 1]:
         raise UserError(f"a threshold of tIoU is above 0 and at most 1, not {wrong[0]:g}")
@@ -60,14 +66,14 @@ def evaluate_detection(
     truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET[protocol])
     if not truth.labels:
         raise UserError(f"{ground_truth}: no video of these has an instance with a label")
-    found = read_results(results, truth, labelled=video_classes is None)
+    found = read_results(results, truth, labelled=video_classes is None, strict=strict)
     if video_classes is not None:
-        found = label_results(found, read_video_classes(video_classes), truth, top=top_classes)
+        found = label_results(found, read_video_classes(video_classes), truth, top=top_classes, strict=strict)
     thresholds = thresholds or THRESHOLDS[protocol]
     table = average_precision(truth, found, protocol=protocol, thresholds=thresholds)
     by_threshold = dict(zip((f"{threshold:g}" for threshold in thresholds), table.mean(axis=0).tolist(), strict=True))
     return DetectionReport(
-        metrics={"mAP": by_threshold, "average_mAP": float(table.mean())},
+        metrics={"mAP": by_threshold, "average_mAP": float(table.mean()), "left_out": found.left_out},
         errors=analyse_errors(truth, found, protocol=protocol, thresholds=thresholds) if errors else None,
     )
 
@@ -76,15 +82,15 @@ def evaluate_proposals(ground_truth: Path, results: Path, *, subset: str = "") -
     """Measure average recall: `{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions.
 
     Args:
-        ground_truth, results: JSON files of ActivityNet's layout; labels of the results are not read.
+        ground_truth, results: files as `read_ground_truth` and `read_results` read them; no instance needs a label.
         subset: which videos count. When empty, all; of a file with several subsets, validation.
 
     Raises:
         UserError: a file is faulty, or the ground truth has no instance.
     """
-    truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET["activitynet"])
+    truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET["activitynet"], labelled=False)
     if not truth.labels:
-        raise UserError(f"{ground_truth}: no video of these has an instance with a label")
+        raise UserError(f"{ground_truth}: no video of these has an instance")
     return proposal_metrics(truth, read_results(results, truth, labelled=False))
 
 
@@ -94,10 +100,10 @@ def proposal_metrics(truth: GroundTruth, proposals: Results) -> dict[str, float]
     return {f"AR@{budget}": float(recall[budget - 1]) for budget in _REPORTED_BUDGETS} | {"AUC": area_under(recall)}
 
 
-def _ground_truth(path: Path, subset: str, reported: str) -> GroundTruth:
+def _ground_truth(path: Path, subset: str, reported: str, *, labelled: bool = True) -> GroundTruth:
     if not subset and len(subsets := subsets_of(path)) > 1:
         if reported not in subsets:
             raise UserError(f"{path} has several subsets, of which --subset must choose one: {', '.join(subsets)}")
         subset = reported
         log.info("measured on the videos of the subset %s of %s", subset, path)
-    return read_ground_truth(path, subset=subset)
+    return read_ground_truth(path, subset=subset, labelled=labelled)

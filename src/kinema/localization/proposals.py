@@ -1,13 +1,13 @@
 """How good proposals are: average recall at an average number of proposals (AR@AN), and the area under that curve.
 
 ActivityNet's protocol: recall at ten tIoU thresholds is averaged; every video spends the same share of its proposals,
-best first, so that the videos' average is AN.
+best first, so that the videos' average is AN. Of equal scores the last in the file comes first, as in its code.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kinema.localization.annotations import Floats, GroundTruth, Ints, Results
+from kinema.localization.annotations import Floats, GroundTruth, Results
+from kinema.localization.detection import best_first
 from kinema.localization.segments import tiou
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -18,20 +18,23 @@ BUDGETS = 100
 def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds: Floats = THRESHOLDS) -> Floats:
     """AR at an average of 1, 2, … `BUDGETS` proposals a video: (BUDGETS,) fractions.
 
-    Ambiguous instances and videos without any other do not count; proposals of videos that the ground truth does not
-    have are left out.
+    Ambiguous instances are not asked for. The average is over the videos with instances, but, as in ActivityNet's code,
+    each video's share follows from the number of all proposals, those of videos without instances or not in the ground
+    truth among them: each such proposal costs the others a part of their budget.
     """
     counted = np.flatnonzero(ground_truth.label >= 0)
     video_of, segments = ground_truth.video[counted], ground_truth.segments[counted]
     videos = np.unique(video_of)
-    known = np.isin(proposals.video, videos)
-    chosen, of_video = _best_first(proposals, known), proposals.video
+    of_video = proposals.video
+    chosen = best_first(proposals.scores)
+    chosen = chosen[np.isin(of_video[chosen], videos)]
+    chosen = chosen[np.argsort(of_video[chosen], kind="stable")]
     bounds = np.searchsorted(of_video[chosen], videos), np.searchsorted(of_video[chosen], videos, side="right")
     counts = bounds[1] - bounds[0]
     if not counts.sum():
         return np.zeros(BUDGETS)
     # What a video may spend of its proposals, rounded as the official code rounds.
-    retrieved = np.minimum((counts * (BUDGETS * len(videos) / counts.sum())).astype(np.int64), counts)
+    retrieved = np.minimum((counts * (BUDGETS * len(videos) / len(of_video))).astype(np.int64), counts)
     shares = np.arange(1, BUDGETS + 1) / 100.0 * (BUDGETS * len(videos) / max(retrieved.sum(), 1))
     instances = np.argsort(video_of, kind="stable")
     instance_bounds = np.searchsorted(video_of[instances], [videos, videos + 1])
@@ -47,9 +50,3 @@ def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds:
 def area_under(recall: Floats) -> float:
     """AUC: the area under AR@AN from AN = 1 on, over the largest AN; a fraction."""
     return float(np.trapezoid(recall) / len(recall))
-
-
-def _best_first(proposals: Results, chosen: NDArray[np.bool_]) -> Ints:
-    """The chosen proposals by video, in each by descending score; of equal ones the last first, as officially."""
-    rows = np.flatnonzero(chosen)[::-1]
-    return rows[np.lexsort((-proposals.scores[rows], proposals.video[rows]))]

@@ -17,15 +17,19 @@ from kinema.localization.evaluation import evaluate_proposals
 class Proposals:
     """Measure proposals of any tool: average recall at an average number of proposals (AR@AN), and the area under it.
 
-    As ActivityNet does: over tIoU 0.5, 0.55 … 0.95, with up to 100 proposals a video on average.
+    By ActivityNet's protocol: over tIoU 0.5, 0.55 … 0.95, with up to 100 proposals a video on average. The average is
+    over the videos with instances; proposals of videos without any count in the number of proposals. Of equal scores
+    the last in the file counts first.
     """
 
     ground_truth: Annotated[Path, tyro.conf.arg(metavar="JSON")]
-    """Ground truth in ActivityNet's layout, as `kinema prepare activitynet` and thumos14 write it."""
+    """Ground truth in ActivityNet's layout, as `kinema prepare activitynet` and thumos14 write it, or in that of
+    MMAction2's anet_anno_*.json; labels are not needed."""
     results: Annotated[Path, tyro.conf.arg(metavar="JSON")]
     """Proposals in ActivityNet's layout: {"results": {video: [{"segment": [start, end], "score"}]}}, in seconds."""
     subset: str = ""
-    """Videos that count; when not given, all of them, or of several subsets validation."""
+    """Videos that count; when not given, all of them, or of several subsets validation. Proposals of videos of other
+    subsets are left out."""
     json: bool = False
     """Print JSON: {"AR@1": …, "AR@5": …, "AR@10": …, "AR@100": …, "AUC": …}, fractions."""
 
