@@ -151,7 +151,7 @@ def number_of(path: Path, video: str, entry: Mapping[str, Any], key: str, missin
     except (TypeError, ValueError):
         number = np.nan
     if not np.isfinite(number):
-        raise UserError(f"{path}: the {key} of video {video} is {json.dumps(value)[:60]}, expected a finite number")
+        raise UserError(f"{path}: the {key} of video {video} is {kind(value)}, expected a finite number")
     return number
 
 
@@ -161,7 +161,7 @@ def kind(value: Any) -> str:
         case None:
             return "null"
         case bool():
-            return json.dumps(value)
+            return str(value).lower()
         case list():
             return "a list"
         case dict():
