@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.video_mp4 import packets_by_table, read_delays
-from kinema.data.video_packets import Packets, scan
-from kinema.data.video_pyav import PyAVReader, _RGBConverter
-from kinema.data.video_quick import QUICK, QuickDecoder
+from kinema.data.video.mp4 import packets_by_table, read_delays
+from kinema.data.video.packets import Packets, scan
+from kinema.data.video.pyav_reader import PyAVReader, _RGBConverter
+from kinema.data.video.quick import QUICK, QuickDecoder
 from tests.data.drawn_videos import FRAMES, X264, number_of, write_video
 
 JUMPS = np.cumsum([0, *([1, 4, 2, 7] * FRAMES)[: FRAMES - 1]]).tolist()

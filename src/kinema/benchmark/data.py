@@ -29,8 +29,8 @@ from kinema.data.rawframes import RawFramesReader
 from kinema.data.reader import Image
 from kinema.data.sampling import sample_train
 from kinema.data.sources import FLOW, Opener
-from kinema.data.video_pyav import PyAVReader
-from kinema.data.video_quick import QUICK, QuickDecoder
+from kinema.data.video.pyav_reader import PyAVReader
+from kinema.data.video.quick import QUICK, QuickDecoder
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.inference.runtime import pick_device

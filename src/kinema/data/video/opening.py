@@ -7,12 +7,12 @@ from importlib.metadata import version
 from typing import Literal
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 from kinema.data.reader import FrameReader
-from kinema.data.video_pyav import PyAVReader
+from kinema.data.video.pyav_reader import PyAVReader
 from kinema.errors import UserError
-
-__all__ = ["FrameReader", "Reader", "open_video", "reader_in_use"]
 
 Reader = Literal["auto", "torchcodec", "pyav"]
 
@@ -39,14 +39,34 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
     """
     path = path or (source if isinstance(source, str) else "video in memory")
     exact = PyAVReader(source, path=path, threads=threads)
-    if not _by_torchcodec(reader) or not exact.packets.times:
+    # torchcodec turns frames, but does not mirror them.
+    if not _by_torchcodec(reader) or not exact.packets.times or exact.orientation.mirrors:
         return exact
-    from kinema.data.video_torchcodec import TorchCodecReader
+    from kinema.data.video.torchcodec_reader import TorchCodecReader
 
     try:
         return TorchCodecReader(source, exact, threads=threads)
     except (RuntimeError, ValueError):
         return exact
+
+
+def frame_times(source: str | bytes, *, path: str = "") -> NDArray[np.float64]:
+    """Return when each frame of a video is shown, in seconds of the clock that players display: (frames,), ascending.
+
+    Element `i` belongs to frame `i` of `open_video`. The clock starts with the file's earliest stream: it is 0 at the
+    first frame unless sound precedes the picture. Times are the file's time stamps, and hold for variable frame rates
+    too; frames of files without usable ones (raw streams, AVI with B-frames) are evenly spaced.
+
+    Args:
+        source: A local path, or the bytes of a file.
+        path: The name of the video in messages; by default `source` itself.
+
+    Raises:
+        MediaError: the file is missing, holds no video or cannot be decoded; or neither time stamps nor a frame rate
+            are known.
+    """
+    path = path or (source if isinstance(source, str) else "video in memory")
+    return PyAVReader(source, path=path).seconds()
 
 
 def reader_in_use(reader: Reader = "auto") -> str:

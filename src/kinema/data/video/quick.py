@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.video_packets import Packets, packets
+from kinema.data.video.packets import Packets, packets
 
 QUICK: dict[str, Any] = {
     "format": "mov",

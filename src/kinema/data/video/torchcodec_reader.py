@@ -6,7 +6,7 @@ import torch
 from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
 from kinema.data.reader import check_indices
-from kinema.data.video_pyav import PyAVReader
+from kinema.data.video.pyav_reader import PyAVReader
 
 
 class TorchCodecReader:

@@ -1,11 +1,11 @@
 """Frames of a video by PyAV, whose wheel brings its own FFmpeg."""
 
-import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -13,15 +13,18 @@ import av.filter
 import numpy as np
 import torch
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from kinema.data.reader import Image, Room, check_indices, gather
-from kinema.data.video_mp4 import packets_by_table, read_delays
-from kinema.data.video_packets import Packets, packets, scan
-from kinema.data.video_quick import QUICK, QuickDecoder
+from kinema.data.video.container import best_video, open_container
+from kinema.data.video.mp4 import packets_by_table, read_delays
+from kinema.data.video.orientation import Orientation
+from kinema.data.video.packets import Packets, packets, scan
+from kinema.data.video.quick import QUICK, QuickDecoder
 from kinema.errors import MediaError
 
 
@@ -51,8 +54,6 @@ class PyAVReader:
         self._to_rgb = _RGBConverter()
         try:
             self.packets = self._open_quickly() or self._open_and_scan()
-        except InvalidDataError:
-            raise MediaError(path, "it is empty, no video file, or its end is missing") from None
         except FFmpegError as error:
             raise MediaError(path, error.strerror or str(error)) from None
         if not len(self):
@@ -70,6 +71,39 @@ class PyAVReader:
         # Tables do not say how long the last frame is shown.
         with ExitStack() as file:
             return scan(*self._opened(file)).fps
+
+    @cached_property
+    def orientation(self) -> Orientation:
+        """How frames must be turned and mirrored, which is done for all that `frames` returns."""
+        with ExitStack() as file:
+            container, stream = self._opened(file)
+            try:
+                first = next(container.decode(stream), None)
+            except FFmpegError:
+                first = None
+            return (Orientation.of(first) if first else None) or Orientation()
+
+    def seconds(self) -> NDArray[np.float64]:
+        """When each frame is shown, (frames,); see `frame_times`."""
+        with ExitStack() as file:
+            container, stream = self._opened(file)
+            start = (container.start_time or 0) / av.time_base
+            rate = stream.average_rate or stream.guessed_rate
+            if self.packets.times:
+                return np.array(self.packets.times) * float(self.packets.time_base) - start
+            times = self._decoded_times(container, stream)
+        known = [time for time in times if time is not None]
+        if len(known) == len(self) and stream.time_base and all(one < next_ for one, next_ in pairwise(known)):
+            return np.array(known) * float(stream.time_base) - start
+        if not rate:
+            raise MediaError(self.path, "it has neither time stamps nor a frame rate")
+        return np.arange(len(self)) / float(rate)
+
+    def _decoded_times(self, container: InputContainer, stream: VideoStream) -> list[int | None]:
+        try:
+            return [frame.pts for packet in container.demux(stream) for frame in packet.decode()]
+        except FFmpegError:
+            return []
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
@@ -98,7 +132,7 @@ class PyAVReader:
             if self._stream.codec_context.name != "h264":
                 return None
             found = packets_by_table(self._container, self._stream, delays)
-        except (FFmpegError, OSError):  # said by what opens it carefully
+        except (FFmpegError, MediaError, OSError):  # said by what opens it carefully
             return None
         if found:
             self._quick = QuickDecoder(self._container, self._stream, found)
@@ -115,14 +149,8 @@ class PyAVReader:
 
     def _opened(self, file: ExitStack, **options: Any) -> tuple[InputContainer, VideoStream]:
         """The video opened, until `file` closes it; `options` are those of `av.open`."""
-        # "file:" keeps a colon in the name from being taken for a protocol.
-        place = io.BytesIO(self._source) if isinstance(self._source, bytes) else f"file:{self._source}"
-        container = file.enter_context(av.open(place, mode="r", metadata_errors="replace", **options))
-        stream = container.streams.best("video")
-        if not isinstance(stream, VideoStream) or not stream.codec_context:
-            raise MediaError(self.path, "it has no video stream that can be decoded")
-        stream.codec_context.thread_count = self._threads
-        stream.codec_context.thread_type = "AUTO"
+        container = file.enter_context(open_container(self._source, path=self.path, **options))
+        stream = best_video(container, path=self.path, threads=self._threads)
         return container, stream
 
     def _lose_place(self) -> None:
@@ -234,8 +262,9 @@ class _RGBConverter:
             self._build(frame)
             self._layout = layout
         self._graph.vpush(frame)
-        image = self._graph.vpull().to_ndarray()
-        return np.rot90(image, round(frame.rotation / 90))
+        image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
+        orientation = Orientation.of(frame)
+        return orientation.upright(image) if orientation else image
 
     def _build(self, frame: VideoFrame) -> None:
         self._graph = av.filter.Graph()

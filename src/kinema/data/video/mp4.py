@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinema.data.video_packets import Packets, packets
+from kinema.data.video.packets import Packets, packets
 
 Part = Callable[[int, int], bytes]
 """Bytes of a file, from a place on, so many or fewer where it ends."""
