@@ -1,8 +1,9 @@
 """How a decoded picture must be turned and mirrored before it is shown."""
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from av.video.frame import VideoFrame
 
@@ -33,8 +34,10 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation | None":
         """The orientation that a decoded frame carries, from its container or its own bitstream; None: it has none."""
+        # PyAV's annotations name only the keys of another kind of side data.
+        side_data = cast(Mapping[str, bytes], frame.side_data)
         try:
-            return cls.from_matrix(bytes(frame.side_data["DISPLAYMATRIX"]))
+            return cls.from_matrix(bytes(side_data["DISPLAYMATRIX"]))
         except KeyError:
             return None
 
