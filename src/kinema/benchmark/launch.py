@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from kinema import strict_json
 from kinema.benchmark.servers import serving
 from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
-from kinema.console import show_messages, terminal
+from kinema.console import print_fault, show_messages
 from kinema.errors import MediaError, UserError
 from kinema.storage import write_text
 
@@ -73,5 +73,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1]))
     except (UserError, MediaError) as error:
-        terminal.print(f"kinema: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print_fault(str(error))
         sys.exit(2)

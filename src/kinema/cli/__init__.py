@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from kinema.console import show_messages, terminal
+from kinema.console import escape_unprintable, print_fault, show_messages
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.version import __version__
 
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # which makes steps several times slower where the two share a few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    escape_unprintable()
     show_messages(quiet=os.environ.get("RANK", "0") != "0")
     if command in ("-h", "--help"):
         print(_help())
@@ -42,21 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"no command is called '{command}'{did_you_mean(command, COMMANDS)}\n\n{_help()}")
         exit_code: int = import_module(f"kinema.cli.{command}").run(rest)
     except (UserError, MediaError) as error:
-        terminal.print(f"kinema: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print_fault(str(error))
         return 2
     except BrokenPipeError:
         return 0
     except OSError as error:
-        reason = f"{error.filename or 'a file'}: {error.strerror or error}"
-        terminal.print(f"kinema: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print_fault(f"{error.filename or 'a file'}: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
-        terminal.print("kinema: interrupted", style="red")
+        print_fault("interrupted")
         return 130
     # An exception that leaves the program keeps its frames, and the loader workers in them: these would be waited for.
     except SystemExit as end:
         if isinstance(end.code, str):
-            terminal.print(end.code, markup=False, highlight=False)
+            print_fault(end.code)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception:
         sys.excepthook(*sys.exc_info())

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import tyro
 
-from kinema import strict_json
 from kinema.cli.arguments import parse
-from kinema.console import print_table, progress
+from kinema.console import print_json, print_table, printable, progress
 from kinema.errors import MediaError, UserError
+from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths, short_names
+from kinema.inference.localization_file import Localizations
 from kinema.inference.localize import Localization, LocalizeOptions, VideoLocalizer
-from kinema.inference.predictor import find_videos
+from kinema.inference.model_files import find_model
 from kinema.inference.timeline import draw_timeline
-from kinema.localization.labelling import Detections, results_layout, write_results
+from kinema.localization.labelling import Detections
 
 log = logging.getLogger(__name__)
 
@@ -24,69 +25,98 @@ log = logging.getLogger(__name__)
 class Options(LocalizeOptions):
     """Say what happens when in raw videos: features, segments proposed from them, a label for each; best first.
 
-    A video that cannot be read is named, the others are answered, and the exit code is 2.
+    A video that cannot be read is named, the others are answered, and the exit code is 2. Answers are printed as they
+    come; after an interruption the same command goes on with --output.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A BMN, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, or a model.safetensors."""
-    videos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video files, folders of them, or folders of images (the frames of one video)."""
+    videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """Video files, folders of them at any depth, or folders of images (the frames of one video)."""
     json: bool = False
     """Print JSON, in ActivityNet's layout of results: {"version", "results": {video: [{"segment", "score", "label"}]},
     "external_data"}; times in seconds."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
-    """Write the same to this file."""
+    """Write the same to this file. What it has of the same videos, by the same models and options, is kept; all else is
+    replaced."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
-    """Draw a timeline into this file; for several videos, into files in this folder."""
+    """Draw a timeline into this file; for several videos, into files in this folder, which are called as the videos
+    are, in the same subfolders."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Localize and print."""
     options = parse(Options, arguments, command="localize")
     if not options.videos:
-        raise UserError("which videos? kinema localize MODEL VIDEO…")
-    videos = {video: place for place in options.videos for video in find_videos(place)}
-    names = _names(list(videos))
-    if options.plot is not None and options.plot.suffix and len(videos) > 1:
-        raise UserError(f"--plot {options.plot} is one file, but there are {len(videos)} videos: name a folder")
+        raise UserError("no videos: kinema localize MODEL VIDEO…")
+    find_model(options.model)  # says what is wrong before folders are searched
+    inputs = find_inputs(options.videos)
+    names, plots = short_names(inputs), _plots(inputs, options.plot)
     own = {field.name: getattr(options, field.name) for field in fields(LocalizeOptions)}
     localizer = VideoLocalizer(options.model, LocalizeOptions(**own))
-    answers: dict[str, Localization] = {}
-    with progress("localizing", len(videos)) as meter:
-        for video, name in zip(videos, names, strict=True):
-            try:
-                answers[name] = localizer.localize(video)
-                if options.plot is not None:
-                    target = options.plot if options.plot.suffix else options.plot / f"{Path(name).name}.png"
-                    draw_timeline(answers[name], target, video=localizer.open(video), title=video.name)
-            except MediaError as error:
-                log.error("cannot be read: %s", error)
-            meter.advance()
-    found = {name: answer.found for name, answer in answers.items()}
-    if options.output is not None:
-        write_results(options.output, found, localizer.classes)
-    if options.json:
-        print(strict_json.dumps(results_layout(found, localizer.classes), indent=2, ensure_ascii=False))
-    else:
-        _print(answers)
-    return 0 if len(answers) == len(videos) else 2
+    found = Localizations(
+        options.output,
+        origin=localizer.origin,
+        classes=localizer.classes,
+        videos={names[video]: video.path for video in inputs},
+    )
+    if len(found):
+        log.info("%s has the answers of %d of %d videos", options.output, len(found), len(inputs))
+    try:
+        with found, progress("localizing", len(inputs)) as meter:
+            for video in inputs:
+                _localize(localizer, video, names[video], found, plots.get(video), show=not options.json)
+                meter.advance()
+    finally:  # also where it is interrupted
+        if options.json:
+            print_json(found.layout(), indent=2)
+    return 0 if len(found) == len(inputs) else 2
 
 
-def _names(videos: list[Path]) -> list[str]:
-    """What videos are called in results: without folder and ending, as ground truths call them, if these differ."""
-    names = [video.stem if video.is_file() else video.name for video in videos]
-    return names if len(set(names)) == len(names) else [str(video) for video in videos]
+def _localize(
+    localizer: VideoLocalizer, video: Input, name: str, found: Localizations, plot: Path | None, *, show: bool
+) -> None:
+    """Localize one video, unless that is done already; a video that cannot be read is logged."""
+    if name in found and (plot is None or plot.exists()):
+        return
+    try:
+        answer = localizer.localize(video.path)
+        if plot is not None:
+            draw_timeline(answer, plot, video=localizer.open(video.path), title=printable(Path(video.path).name))
+    except MediaError as error:
+        log.error("cannot be read: %s", error)
+        return
+    found.add(name, answer)
+    if show:
+        _print(name, answer)
 
 
-def _print(answers: Mapping[str, Localization]) -> None:
-    for video, answer in answers.items():
-        print(video)
-        found = answer.found
-        labels = [answer.classes[label] for label in found.labels] if isinstance(found, Detections) else None
-        print_table(
-            [""] * 3,
-            [
-                (f"{start:.1f} – {end:.1f} s", labels[row] if labels else "", f"{score:.3f}")
-                for row, ((start, end), score) in enumerate(zip(found.segments, found.scores, strict=True))
-            ],
-        )
+def _plots(inputs: Sequence[Input], plot: Path | None) -> Mapping[Input, Path]:
+    """The picture that is drawn for each input.
+
+    Raises:
+        UserError: `plot` is one file and there are several inputs, or has another suffix than .png.
+    """
+    if plot is None:
+        return {}
+    if not plot.suffix or plot.is_dir():
+        return output_paths(inputs, plot, ".png")
+    if plot.suffix.lower() != ".png":
+        raise UserError(f"--plot {plot}: found '{plot.suffix}'; allowed: .png, or a folder")
+    if len(inputs) > 1:
+        raise UserError(f"--plot {plot} is one file, but there are {len(inputs)} videos: name a folder")
+    check_outputs(inputs, [plot], option="--plot")
+    return dict.fromkeys(inputs, plot)
+
+
+def _print(name: str, answer: Localization) -> None:
+    found = answer.found
+    labels = [answer.classes[label] for label in found.labels] if isinstance(found, Detections) else None
+    print(printable(name))
+    print_table(
+        [""] * 3,
+        [
+            (f"{start:.1f} – {end:.1f} s", labels[row] if labels else "", f"{score:.3f}")
+            for row, ((start, end), score) in enumerate(zip(found.segments, found.scores, strict=True))
+        ],
+    )

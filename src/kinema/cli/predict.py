@@ -1,20 +1,24 @@
 """`kinema predict MODEL VIDEO…`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from kinema import strict_json
 from kinema.cli.arguments import parse
-from kinema.console import print_table, progress
+from kinema.console import cell_len, print_json, printable, progress
 from kinema.errors import MediaError, UserError
+from kinema.inference.answers import AnswerFile, check_suffix
+from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths
+from kinema.inference.model_files import digest, find_model
 from kinema.inference.prediction import Prediction
-from kinema.inference.predictor import find_videos, load
-from kinema.inference.render import check_suffix, render_prediction
+from kinema.inference.predictor import Predictor, load
+from kinema.inference.render import check_suffix as check_video_suffix
+from kinema.inference.render import render_prediction
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +27,24 @@ log = logging.getLogger(__name__)
 class Options:
     """Say what happens in videos.
 
-    A video that cannot be read is named, the others are answered, and the exit code is 2.
+    A video that cannot be read is named, the others are answered, and the exit code is 2. Answers are printed, and
+    written to --output, as they come; after an interruption the same command goes on with --output.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
-    videos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video files, folders of them, or folders of images (the frames of one video)."""
+    videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """Video files, folders of them at any depth, or folders of images (the frames of one video)."""
     top: int = 5
     """How many classes to name."""
     json: bool = False
     """Print JSON: [{"video", "predictions": [{"label", "score"}]}]."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSONL")] = None
+    """Append a line for each video to this file: columns video, label_1, score_1, …, weights in a .csv; {"video",
+    "predictions", "weights"} in a .jsonl. Videos that it has already are not looked at again."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="MP4")] = None
-    """Write the video with the answer drawn on it to this file; for several videos, to files in this folder."""
+    """Write the video with the answer drawn on it to this file; for several videos, to files in this folder, which are
+    called as the videos are, in the same subfolders."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU when there is one."""
 
@@ -44,46 +53,79 @@ def run(arguments: Sequence[str]) -> int:
     """Predict and print."""
     options = parse(Options, arguments, command="predict")
     if not options.videos:
-        raise UserError("which videos? kinema predict MODEL VIDEO…")
+        raise UserError("no videos: kinema predict MODEL VIDEO…")
     if options.top < 1:
         raise UserError(f"--top {options.top}: at least 1 class can be named")
-    if options.render is not None and options.render.suffix:
-        check_suffix(options.render)
+    if options.output is not None:
+        check_suffix(options.output)
+    find_model(options.model)  # says what is wrong before folders are searched
+    inputs = find_inputs(options.videos)
+    targets = _targets(inputs, options.render)
     predictor = load(options.model, device=options.device)
-    # Each video once, with the path that its rendering gets.
-    videos = {video: _target(options.render, place, video) for place in options.videos for video in find_videos(place)}
-    if len(videos) > 1 and options.render is not None and options.render.suffix:
-        raise UserError(f"--render {options.render} is one file, but there are {len(videos)} videos: name a folder")
-    answers: dict[Path, list[Prediction]] = {}
-    with progress("predicting", len(videos)) as meter:
-        for video, target in videos.items():
-            try:
-                answers[video] = predictor.predict(video, top=options.top)
-                if target is not None:
-                    render_prediction(predictor.open(video), answers[video], target)
-            except MediaError as error:
-                log.error("cannot be read: %s", error)
-            meter.advance()
+    answers: dict[Input, list[Prediction]] = {}
+    width = max(cell_len(printable(video.path)) for video in inputs)
+    try:
+        with closing(_answers(predictor, inputs, targets, options)) as found:
+            for video, best, is_new in found:
+                answers[video] = best
+                if is_new and not options.json:
+                    path = printable(video.path)
+                    labels = (f"{printable(one.label)} {one.score:.3f}" for one in best)
+                    print("  ".join([path + " " * (width - cell_len(path)), *labels]), flush=True)
+    finally:  # also where it is interrupted
+        if options.json:
+            print_json(_as_json(answers), indent=2)
     if options.render is not None:
         log.info("rendered: %s", options.render)
-    if options.json:
-        print(strict_json.dumps(_as_json(answers), indent=2, ensure_ascii=False))
-    else:
-        _print(answers)
-    return 0 if len(answers) == len(videos) else 2
+    return 0 if len(answers) == len(inputs) else 2
 
 
-def _target(render: Path | None, place: Path, video: Path) -> Path | None:
-    """Where the rendering of `video`, found in `place`, goes: to the file `render`, or below it if it is a folder."""
-    if render is None or render.suffix:
-        return render
-    return (render / (video.relative_to(place) if video != place else video.name)).with_suffix(".mp4")
+def _answers(
+    predictor: Predictor, inputs: Sequence[Input], targets: Mapping[Input, Path], options: Options
+) -> Generator[tuple[Input, list[Prediction], bool], None, None]:
+    """Answers as they come, and whether they are new; also writes what the options want written."""
+    file: AbstractContextManager[AnswerFile | None] = nullcontext()
+    if options.output is not None:
+        top = min(options.top, len(predictor.classes))
+        file = AnswerFile(options.output, weights=digest(predictor.folder), top=top)
+    with file as kept, progress("predicting", len(inputs)) as meter:
+        known = {} if kept is None else dict(kept.answers)
+        if answered := sum(video.path in known for video in inputs):
+            log.info("%s has the answers of %d of %d videos", options.output, answered, len(inputs))
+        for video in inputs:
+            best, target = known.get(video.path), targets.get(video)
+            try:
+                is_new = best is None
+                best = best or predictor.predict(video.path, top=options.top)
+                if target is not None and not (target.exists() and not is_new):
+                    render_prediction(predictor.open(video.path), best, target)
+            except MediaError as error:
+                log.error("cannot be read: %s", error)
+            else:
+                if is_new and kept is not None:
+                    kept.add(video.path, best)
+                yield video, best, is_new
+            meter.advance()
 
 
-def _as_json(answers: dict[Path, list[Prediction]]) -> list[dict[str, object]]:
-    return [{"video": str(video), "predictions": [asdict(one) for one in best]} for video, best in answers.items()]
+def _targets(inputs: Sequence[Input], render: Path | None) -> dict[Input, Path]:
+    """The video that is rendered for each input.
+
+    Raises:
+        UserError: `render` is one file and there are several inputs, or has a suffix that is no video's, or an input
+            would be replaced.
+    """
+    if render is None:
+        return {}
+    targets = output_paths(inputs, render, ".mp4")
+    if render.suffix and not render.is_dir():
+        check_video_suffix(render)
+        if len(inputs) > 1:
+            raise UserError(f"--render {render} is one file, but there are {len(inputs)} videos: name a folder")
+        targets = dict.fromkeys(inputs, render)
+    check_outputs(inputs, list(targets.values()), option="--render")
+    return targets
 
 
-def _print(answers: dict[Path, list[Prediction]]) -> None:
-    rows = [(str(video), *(f"{one.label} {one.score:.3f}" for one in best)) for video, best in answers.items()]
-    print_table([""] * len(rows[0]) if rows else [], rows)
+def _as_json(answers: Mapping[Input, Sequence[Prediction]]) -> list[dict[str, object]]:
+    return [{"video": video.path, "predictions": [asdict(one) for one in best]} for video, best in answers.items()]

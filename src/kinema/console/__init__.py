@@ -1,7 +1,21 @@
 """What a person sees in the terminal: messages, progress, tables."""
 
-from kinema.console.messages import show_messages, terminal
+from rich.cells import cell_len
+
+from kinema.console.messages import print_fault, show_messages, terminal
 from kinema.console.progress import Meter, progress
 from kinema.console.tables import print_table
+from kinema.console.text import escape_unprintable, print_json, printable
 
-__all__ = ["Meter", "print_table", "progress", "show_messages", "terminal"]
+__all__ = [
+    "Meter",
+    "cell_len",
+    "escape_unprintable",
+    "print_fault",
+    "print_json",
+    "print_table",
+    "printable",
+    "progress",
+    "show_messages",
+    "terminal",
+]

@@ -5,8 +5,9 @@ import sys
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
-terminal = Console(stderr=True)
+terminal = Console(stderr=True, emoji=False)
 
 
 def show_messages(*, quiet: bool = False) -> None:
@@ -25,3 +26,8 @@ def show_messages(*, quiet: bool = False) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+def print_fault(message: str) -> None:
+    """Print what ends a command, as it is written: names in it are no markup."""
+    terminal.print(Text(f"kinema: {message}", style="red"), soft_wrap=True)

@@ -1,6 +1,7 @@
 """Progress of anything that takes more than two seconds: a bar on a terminal, now and then a line elsewhere."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,12 +54,13 @@ def progress(title: str, total: int, *, done: int = 0, show: bool = True, every:
         yield Meter(title, total, done, None, every if show else float("inf"))
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal, transient=False) as bar:
+    # Results that go into a file must not be sent to the terminal with the bar.
+    with Progress(*columns, console=terminal, transient=False, redirect_stdout=sys.stdout.isatty()) as bar:
         yield Meter(title, total, done, bar, every)

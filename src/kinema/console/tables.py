@@ -2,16 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
+
+from kinema.console.text import printable
+
+_GAP = "  "
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a header, columns as wide as what they hold, whatever the width of the terminal or pipe."""
-    table = Table(box=None, pad_edge=False, show_header=any(header))
-    for name in header:
-        table.add_column(name, no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    unbounded = Console(width=100_000)
-    Console(width=unbounded.measure(table).maximum, markup=False, highlight=False).print(table)
+    """Print rows under a header, columns as wide as what they hold, whatever the width of the terminal or pipe.
+
+    Cells are printed as they are written (no markup), each on one line. A header of empty names is left out.
+    """
+    lines = [[printable(cell) for cell in cells] for cells in ([header] if any(header) else []) + list(rows)]
+    columns = max(map(len, lines), default=0)
+    widths = [max((cell_len(line[i]) for line in lines if i < len(line)), default=0) for i in range(columns)]
+    for line in lines:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=False))
+        print(_GAP.join(cells).rstrip())

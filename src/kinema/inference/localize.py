@@ -1,7 +1,9 @@
 """What happens when in a raw video: its features, segments proposed from them, and a label for each."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ from kinema.inference.runtime import RuntimeOptions
 from kinema.localization.labelling import Detections, label_proposals
 from kinema.localization.postprocess import Proposals, in_seconds
 from kinema.localization.segments import Floats
+from kinema.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,12 @@ class Localization:
 
 
 class VideoLocalizer:
-    """A localizer, the recognizer that makes its features, and the one that names what it finds."""
+    """A localizer, the recognizer that makes its features, and the one that names what it finds.
+
+    Attributes:
+        classes: names of the labels; none where segments stay without.
+        origin: a digest of the models and options, which differs where answers may differ.
+    """
 
     def __init__(self, model: Path, options: LocalizeOptions) -> None:
         """Load the models.
@@ -74,6 +82,8 @@ class VideoLocalizer:
         made_by, extraction = _extraction(self._proposer, options)
         self._features, described = FeatureExtractor(made_by, extraction), read_description(made_by)
         self._classifier: FeatureExtractor | None = None
+        models = [model, made_by, *([options.classifier] if options.classifier else [])]
+        self.origin = _origin(models, extraction, options)
         if options.classifier is not None and find_model(options.classifier) != made_by:
             described = read_description(find_model(options.classifier))
             self._classifier = FeatureExtractor(options.classifier, replace(extraction, layer="scores", window=0))
@@ -147,6 +157,14 @@ class VideoLocalizer:
             scores=combined[order],
             labels=best.reshape(-1)[order],
         )
+
+
+def _origin(models: Sequence[Path], extraction: FeatureOptions, options: LocalizeOptions) -> str:
+    folders = [models[0] / "tem", *models] if (models[0] / "tem").is_dir() else models
+    files = [path.read_bytes() for model in folders for path in sorted(find_model(model).glob("model.*"))]
+    chosen = replace(options, device="auto", features=None, classifier=None)
+    settings = (__version__, replace(extraction, device="auto"), chosen)
+    return blake2b(b"".join(files) + repr(settings).encode(), digest_size=8).hexdigest()
 
 
 def _best(found: Proposals | Detections, options: LocalizeOptions) -> Proposals | Detections:

@@ -1,12 +1,11 @@
 """A trained model at work on single videos."""
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kinema.data.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_SUFFIXES, natural_key
+from kinema.data.class_folders import PACK_SUFFIX
 from kinema.data.dataset import DataOptions
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
@@ -14,7 +13,7 @@ from kinema.data.reader import FrameReader
 from kinema.data.video import open_video
 from kinema.data.views import read_views
 from kinema.errors import UserError
-from kinema.inference.model_files import load_model
+from kinema.inference.model_files import find_model, load_model
 from kinema.inference.prediction import Prediction
 from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
 from kinema.recognition import video_scores
@@ -25,13 +24,15 @@ class Predictor:
 
     Attributes:
         classes: names of the classes, in the order of the scores.
+        folder: holds the model's files.
         description: what the model is and how videos are shown to it; `test_views` may be changed.
     """
 
     def __init__(self, model: Path, runtime: RuntimeOptions) -> None:
         self._runtime = runtime
         self._device = pick_device(runtime)
-        module, self.description = load_model(model)
+        self.folder = find_model(model)
+        module, self.description = load_model(self.folder)
         self._model = place(module, self._device, runtime)
         self.classes = self.description.classes
 
@@ -52,10 +53,16 @@ class Predictor:
 
         Raises:
             MediaError: the video cannot be read.
+            UserError: the scores are not finite numbers.
         """
         clips = read_views(self.open(video), self.description.test_views)[None].to(self._device)
         with autocast(self._device, self._runtime):
-            return video_scores(self._model, clips, self.description.task)[0].cpu()
+            scores = video_scores(self._model, clips, self.description.task)[0].cpu()
+        if not scores.isfinite().all():
+            raise UserError(
+                f"{self.folder} gives scores of {video} that are not finite numbers: its weights are damaged"
+            )
+        return scores
 
     def open(self, video: str | Path) -> FrameReader:
         """The frames of a video file, or of a folder of images.
@@ -88,28 +95,3 @@ def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
     if Path(video).suffix.lower() == PACK_SUFFIX:
         return open_packed(str(video))
     return open_video(str(video), reader=options.reader)
-
-
-def find_videos(place: Path) -> list[Path]:
-    """The videos that `place` stands for: itself, if it is a file or a folder of images, else all files below it.
-
-    Raises:
-        UserError: it does not exist, or is a folder with neither videos nor images.
-    """
-    if not place.exists():
-        raise UserError(f"no such video: {place}")
-    if not place.is_dir() or _has_images(place):
-        return [place]
-    found = [
-        Path(folder, name)
-        for folder, _, names in os.walk(place)
-        for name in names
-        if Path(name).suffix.lower() in (*VIDEO_SUFFIXES, PACK_SUFFIX)
-    ]
-    if not found:
-        raise UserError(f"folder {place} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
-    return sorted(found, key=lambda path: natural_key(str(path)))
-
-
-def _has_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
