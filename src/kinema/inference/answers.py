@@ -84,7 +84,7 @@ class AnswerFile:
 
     def _write(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
+        csv.writer(line).writerow(cells)
         # surrogateescape: the bytes of a name that is no UTF-8, as they are.
         self._file.write(line.getvalue().encode("utf-8", "surrogateescape"))
         self._file.flush()
