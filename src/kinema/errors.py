@@ -1,7 +1,8 @@
 """The two kinds of fault that Kinema expects: a user's, and a medium's."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -32,3 +33,23 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """`"; did you mean 'lr'?"` for the nearest allowed name, or `""` when none is near."""
     near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+@contextmanager
+def renaming_options(names: Mapping[str, str]) -> Iterator[None]:
+    """Have the messages of `UserError`s name options as they are called where they are raised through.
+
+    A model is used by commands whose options have other names: `{"--runtime.": "--"}` makes `--device` of
+    `--runtime.device`.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(renamed_options(str(error), names)) from error
+
+
+def renamed_options(message: str, names: Mapping[str, str]) -> str:
+    """`message` with the beginnings of options replaced, see `renaming_options`."""
+    for name, other in names.items():
+        message = message.replace(name, other)
+    return message

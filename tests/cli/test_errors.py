@@ -41,7 +41,7 @@ def test_all_faulty_options_are_named_at_once(capsys: pytest.CaptureFixture[str]
     faulty = ["--optim.lrr=1", "--data.batch-size=many", "--lr=0.1", "--schedule.milestones=3", "--training.seed=-1"]
     said = message(capsys, "train", RECIPE, *faulty)
     assert "5 faults" in said
-    for part in ("optim.lrr", "'optim.lr'", "data.batch_size", "many", "StepSchedule", "training.seed"):
+    for part in ("--optim.lrr", "'--optim.lr'", "--data.batch-size", "many", "StepSchedule", "training.seed"):
         assert part in said
 
 

@@ -110,7 +110,7 @@ class TestParseArguments:
         with pytest.raises(UserError) as caught:
             parse_arguments(["stray", "--a.b-c", "1", "--m=40", "80", "-lr", "0.1", "--a.b_c", "2"])
         message = str(caught.value)
-        assert [part in message for part in ("'stray'", "'80'", "-lr", "a.b_c: given twice")] == [True] * 4
+        assert [part in message for part in ("'stray'", "'80'", "-lr", "--a.b-c: given twice")] == [True] * 4
         assert message.count("\n") == 5, "a title, the four and the stray value after -lr"
 
     @given(
@@ -204,7 +204,7 @@ class TestApply:
     )
     def test_refuses(self, key: str, value: object, allowed: str) -> None:
         message = fault({key: value})
-        assert message.startswith(f"{key}: found ")
+        assert message.startswith(f"--{key.replace('_', '-')}: found ")
         assert message.endswith(allowed)
         assert ("true" if value is True else repr(value)) in message
         assert "input" not in message.lower(), "pydantic's own words do not belong here"
@@ -221,7 +221,7 @@ class TestApply:
     def test_names_every_fault_at_once(self) -> None:
         message = fault({"optim.lr": "x", "data.size": "1", "nonsense": 1, "schedule.floor": 1, "compile": "true"})
         starts = [line.strip().partition(":")[0] for line in message.splitlines()[1:]]
-        assert sorted(starts) == ["data.size", "nonsense", "optim.lr", "schedule.floor"]
+        assert sorted(starts) == ["--data.size", "--nonsense", "--optim.lr", "--schedule.floor"]
 
     @given(st.floats())
     def test_a_bound_and_finiteness_hold_for_every_float(self, number: float) -> None:
@@ -242,23 +242,23 @@ class TestApply:
 
 class TestUnknownKeys:
     def test_the_same_name_elsewhere_is_offered(self) -> None:
-        assert "did you mean 'optim.lr'?" in fault({"lr": "0.1"})
-        assert "did you mean 'data.reader.threads'?" in fault({"data.threads": "2"})
+        assert "did you mean '--optim.lr'?" in fault({"lr": "0.1"})
+        assert "did you mean '--data.reader.threads'?" in fault({"data.threads": "2"})
 
     def test_every_dropped_letter_leads_back_to_its_key(self) -> None:
         for key in leaves(Config()):
             for at in range(len(key)):
                 typo = key[:at] + key[at + 1 :]
                 if typo not in leaves(Config()):
-                    assert f"did you mean '{key}'?" in fault({typo: "1"})
+                    assert f"did you mean '--{key.replace('_', '-')}'?" in fault({typo: "1"})
 
     def test_nothing_near_is_offered_nothing(self) -> None:
-        assert fault({"zzzz": "1"}) == "zzzz: no such option"
+        assert fault({"zzzz": "1"}) == "--zzzz: no such option"
 
     def test_a_group_lists_its_options(self) -> None:
         message = fault({"data": "3"})
-        assert message.startswith("data: a group")
-        assert message.endswith("data.reader.threads, data.reader.names, data.size, data.root")
+        assert message.startswith("--data: a group")
+        assert message.endswith("--data.reader.threads, --data.reader.names, --data.size, --data.root")
 
     @pytest.mark.parametrize(
         ("config", "key", "branch", "here"),
@@ -274,7 +274,7 @@ class TestUnknownKeys:
         assert f"{key.partition('.')[0]} is {here} in this recipe" in message
 
     def test_a_name_that_both_branches_have_belongs_to_neither_alone(self) -> None:
-        assert fault({"schedule.gamma.x": "1"}).endswith("no such option; did you mean 'schedule.gamma'?")
+        assert fault({"schedule.gamma.x": "1"}).endswith("no such option; did you mean '--schedule.gamma'?")
 
     def test_a_branch_that_the_recipe_chose_is_set_and_kept(self) -> None:
         config = Config(schedule=Cosine(), average=Reader())
@@ -295,7 +295,7 @@ class TestOwnChecks:
 
     def test_a_group_with_a_refused_value_is_not_judged_as_a_whole(self) -> None:
         message = fault({"optim.warmup_epochs": "60", "optim.epochs": "many"})
-        assert message == "optim.epochs: found 'many'; allowed: an integer"
+        assert message == "--optim.epochs: found 'many'; allowed: an integer"
 
     def test_two_keys_that_fit_only_together(self) -> None:
         result = apply(Config(), {"optim.warmup_epochs": "60", "optim.epochs": "70"})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from kinema.console import escape_unprintable, print_fault, show_messages
-from kinema.errors import MediaError, UserError, did_you_mean
+from kinema.errors import MediaError, UserError, did_you_mean, renamed_options
 from kinema.version import __version__
 
 COMMANDS = {
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"no command is called '{command}'{did_you_mean(command, COMMANDS)}\n\n{_help()}")
         exit_code: int = import_module(f"kinema.cli.{command}").run(rest)
     except (UserError, MediaError) as error:
-        print_fault(str(error))
+        print_fault(_in_words_of(command, str(error)))
         return 2
     except BrokenPipeError:
         return 0
@@ -62,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.excepthook(*sys.exc_info())
         return 1
     return exit_code
+
+
+def _in_words_of(command: str, message: str) -> str:
+    """A message with options called as `command` calls them."""
+    from kinema.cli.arguments import OPTION_NAMES  # not needed before anything is wrong
+
+    return renamed_options(message, OPTION_NAMES.get(command, {}))
 
 
 def _help() -> str:

@@ -6,11 +6,19 @@ from typing import Any, TypeVar
 
 import tyro
 
-from kinema.config import Value, leaves, parse_arguments
+from kinema.config import Value, as_option, leaves, parse_arguments, suggest
 from kinema.config.values import check
 from kinema.errors import UserError
 
 T = TypeVar("T")
+
+OPTION_NAMES: dict[str, dict[str, str]] = {
+    "predict": {"--runtime.": "--", "--data.": "the model's data."},
+    "localize": {"--runtime.": "--", "--data.": "the model's data."},
+    "evaluate": {"--data.": "--", "--task.labels": "--labels"},
+    "prepare": {"--runtime.": "--", "--data.source": "--kind", "--data.": "--", "--task.labels": "--labels"},
+}
+"""What commands call options that messages name as `kinema train` does, see `renamed_options`."""
 
 
 def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
@@ -27,7 +35,7 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
             try:
                 check(leaf.hint, leaf.value)
             except ValueError as error:
-                raise UserError(f"--{key.rpartition('.')[2].replace('_', '-')}: {error}") from error
+                raise UserError(f"{as_option(key.rpartition('.')[2])}: {error}") from error
     return result
 
 
@@ -35,7 +43,7 @@ def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict
     """The command's own arguments, and the dotted keys `--group.option value …` of the config that it works on.
 
     Raises:
-        UserError: a key is given twice.
+        UserError: a key is given twice, or is nearly an option of the command's own.
     """
     names = {field.name for field in dataclasses.fields(options)} | {"h", "help"}
     own: list[str] = []
@@ -46,7 +54,11 @@ def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict
             name = argument.lstrip("-").partition("=")[0].replace("-", "_")
             current = own if name in names else keys
         current.append(argument)
-    return own, parse_arguments(keys)
+    values = parse_arguments(keys)
+    for key in values:
+        if "." not in key and (hint := suggest(key, names, likeness=0.8)):
+            raise UserError(f"{as_option(key)}: no such option{hint}")
+    return own, values
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from kinema.cli.arguments import parse
+from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import print_json, print_table, printable, progress
-from kinema.errors import MediaError, UserError
+from kinema.errors import MediaError, UserError, renamed_options
 from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths, short_names
 from kinema.inference.localization_file import Localizations
 from kinema.inference.localize import Localization, LocalizeOptions, VideoLocalizer
@@ -84,7 +84,7 @@ def _localize(
         if plot is not None:
             draw_timeline(answer, plot, video=localizer.open(video.path), title=printable(Path(video.path).name))
     except MediaError as error:
-        log.error("cannot be read: %s", error)
+        log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["localize"]))
         return
     found.add(name, answer)
     if show:

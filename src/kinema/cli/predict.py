@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from kinema.cli.arguments import parse
+from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
-from kinema.errors import MediaError, UserError
+from kinema.errors import MediaError, UserError, renamed_options
 from kinema.inference.answers import AnswerFile, check_suffix
 from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths
 from kinema.inference.model_files import digest, find_model
@@ -100,7 +100,7 @@ def _answers(
                 if target is not None and not (target.exists() and not is_new):
                     render_prediction(predictor.open(video.path), best, target)
             except MediaError as error:
-                log.error("cannot be read: %s", error)
+                log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["predict"]))
             else:
                 if is_new and kept is not None:
                     kept.add(video.path, best)

@@ -14,6 +14,7 @@ An option is a `bool`, `int`, `float`, `str`, `Literal` or a tuple of these, or 
 from kinema.config.explain import changed, options_help
 from kinema.config.files import dump, read
 from kinema.config.overrides import Leaf, Value, apply, leaves, parse_arguments
+from kinema.config.suggestions import as_option, suggest
 from kinema.config.values import as_argument
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "Value",
     "apply",
     "as_argument",
+    "as_option",
     "changed",
     "dump",
     "leaves",
     "options_help",
     "parse_arguments",
     "read",
+    "suggest",
 ]

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from kinema.config.suggestions import as_option, suggest
 from kinema.config.values import check
-from kinema.errors import UserError, did_you_mean
+from kinema.errors import UserError
 
 C = TypeVar("C")
 
@@ -38,7 +39,7 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, Value]:
             name, equals, inline = argument[2:].partition("=")
             key = name.replace("-", "_")
             if key in values:
-                faults.append(f"{key}: given twice")
+                faults.append(f"{as_option(key)}: given twice")
             items = [inline] if equals else []
             values[key] = items
             open_list = None if equals else items
@@ -107,7 +108,7 @@ def _rebuild(group: Any, prefix: str, values: Mapping[str, object], faults: list
             try:
                 changes[name] = check(types[name], values[key])
             except ValueError as error:
-                faults.append(f"{key}: {error}")
+                faults.append(f"{as_option(key)}: {error}")
     if len(faults) > faults_before:
         return group  # its __post_init__ would judge a mixture that nobody asked for
     try:
@@ -118,16 +119,13 @@ def _rebuild(group: Any, prefix: str, values: Mapping[str, object], faults: list
 
 
 def _unknown(key: str, config: object, known: Mapping[str, Leaf]) -> str:
-    inside = [other for other in known if other.startswith(f"{key}.")]
+    inside = [as_option(other) for other in known if other.startswith(f"{key}.")]
     if inside:
-        return f"{key}: a group of options, which takes no value itself; its options: {', '.join(inside)}"
+        return f"{as_option(key)}: a group of options, which takes no value itself; its options: {', '.join(inside)}"
     branch = _other_branch(key, config)
     if branch:
-        return f"{key}: {branch}"
-    name = key.rpartition(".")[2]
-    namesakes = [f"'{other}'" for other in known if other.rpartition(".")[2] == name]
-    hint = f"; did you mean {' or '.join(namesakes)}?" if namesakes else did_you_mean(key, known)
-    return f"{key}: no such option{hint}"
+        return f"{as_option(key)}: {branch}"
+    return f"{as_option(key)}: no such option{suggest(key, known)}"
 
 
 def _other_branch(key: str, config: object) -> str:

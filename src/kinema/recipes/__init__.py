@@ -116,6 +116,8 @@ LOCALIZERS: dict[str, Callable[[], LocalizationConfig | PGMConfig | BSNConfig]] 
 }
 """Recipes of models that find when something happens in a long video."""
 
+_MOST_NAMED = 20
+
 RECIPES: dict[str, Callable[[], RecipeConfig]] = {**RECOGNIZERS, **LOCALIZERS}
 
 
@@ -168,8 +170,21 @@ def find_recipe(name: str) -> Callable[[], RecipeConfig]:
     if colon:
         return _from_file(Path(file), function)
     if name not in RECIPES:
-        raise UserError(f"no recipe is called '{name}'{did_you_mean(name, RECIPES)} (`kinema recipes` lists them all)")
+        raise UserError(f"no recipe is called '{name}'{_nearest(name)}")
     return RECIPES[name]
+
+
+def _nearest(name: str) -> str:
+    """What to say of recipes whose names hold `name`, or all parts of it (tsm_small), or else of the nearest one."""
+    parts = [part for part in name.lower().split("_") if part]
+    fitting = [recipe for recipe in RECIPES if name.lower() in recipe]
+    fitting = fitting or [recipe for recipe in RECIPES if all(part in recipe for part in parts)]
+    if len(fitting) > 1:
+        lines = "".join(f"\n  {recipe}" for recipe in fitting[:_MOST_NAMED])
+        further = f"\n  … `kinema recipes {parts[0]}` lists them all" if len(fitting) > _MOST_NAMED else ""
+        return f"; {len(fitting)} recipes have it in their names:{lines}{further}"
+    near = f"; did you mean '{fitting[0]}'?" if fitting else did_you_mean(name, RECIPES)
+    return f"{near} (`kinema recipes` lists them all)"
 
 
 def _from_file(path: Path, function: str) -> Callable[[], RecipeConfig]:

@@ -13,9 +13,9 @@ import torch
 from annotated_types import Ge
 
 from kinema.data.timetable import Timetable
-from kinema.errors import UserError
+from kinema.errors import UserError, renaming_options
 from kinema.training import open_task
-from kinema.training.bsn import open_tem, refuse_earlier_stages, refuse_other_candidates, tem_stage
+from kinema.training.bsn import open_tem, refuse_earlier_stages, refuse_other_candidates, stage_options, tem_stage
 from kinema.training.config import AnyConfig, BSNConfig, PGMConfig, RecipeConfig
 from kinema.training.distributed import Process
 from kinema.training.entry import with_init
@@ -131,7 +131,8 @@ def check(
             refuse_earlier_stages(work_dir, resume=resume)
             for training in (config.pem.training, config.tem.training):
                 tem = replace(tem_stage(config), training=training)
-                _check_network(tem, options, work_dir=work_dir / "tem", resume=resume)
+                with renaming_options(stage_options("tem")):
+                    _check_network(tem, options, work_dir=work_dir / "tem", resume=resume)
         case _:
             _check_network(config, options, work_dir=work_dir, resume=resume)
     return config

@@ -12,7 +12,7 @@ from kinema.config import dump
 from kinema.console import progress
 from kinema.data.bad_files import BadFiles
 from kinema.data.loader import num_workers
-from kinema.errors import UserError
+from kinema.errors import UserError, renaming_options
 from kinema.inference.localizing import feature_batches
 from kinema.inference.model_files import digest, find_model, load_localizer
 from kinema.inference.runtime import autocast, place
@@ -44,7 +44,8 @@ def train_bsn(config: BSNConfig, *, work_dir: Path, resume: bool) -> dict[str, f
         text = dump(config, recipe=config.recipe)
         process.first_does(lambda: write_text(work_dir / "config.yaml", text))
         log.info("1 of 3: TEM")
-        train_network(tem_stage(config), work_dir=work_dir / "tem", resume=resume)
+        with renaming_options(stage_options("tem")):
+            train_network(tem_stage(config), work_dir=work_dir / "tem", resume=resume)
         _stop_if_asked(stop)
         log.info("2 of 3: candidates")
         assert isinstance(config.pem.task, PEMTask)
@@ -54,7 +55,8 @@ def train_bsn(config: BSNConfig, *, work_dir: Path, resume: bool) -> dict[str, f
         _stop_if_asked(stop)
         log.info("3 of 3: PEM")
         pem = _stage(config, config.pem, _candidates_of(config, work_dir / "candidates"))
-        return train_network(pem, work_dir=work_dir / "pem", resume=resume)
+        with renaming_options(stage_options("pem")):
+            return train_network(pem, work_dir=work_dir / "pem", resume=resume)
 
 
 def refuse_earlier_stages(work_dir: Path, *, resume: bool) -> None:
@@ -65,6 +67,12 @@ def refuse_earlier_stages(work_dir: Path, *, resume: bool) -> None:
     """
     if not resume and any((work_dir / stage).exists() for stage in ("tem", "candidates", "pem")):
         raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
+
+
+def stage_options(stage: str) -> dict[str, str]:
+    """How messages of a stage's training are to call its options, see `renaming_options`."""
+    groups = ("model", "task", "optim", "schedule", "training")
+    return {f"--{group}.": f"--{stage}.{group}." for group in groups}
 
 
 def tem_stage(config: BSNConfig) -> LocalizationConfig:
