@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from kinema.data.annotations import check_labels, read_class_names, read_index
+from kinema.data.annotations import check_labels, read_index
+from kinema.data.class_names import read_class_names
 from kinema.data.index import Index
 from kinema.errors import UserError
 
@@ -55,6 +56,13 @@ def lines_named(message: str, path: Path) -> list[int]:
         ("table.CSV", "Label, Path\n0, a b.mp4\n1, c.mp4\n"),
         ("table.csv", "\n path;label;group\na b.mp4;0;x\nc.mp4;1;y\n"),
         ("table.tsv", "label\tgroup\tpath\r\n0\tx\ta b.mp4\r\n1\ty\tc.mp4\r\n"),
+        ("mac.csv", "path,label\ra b.mp4,0\rc.mp4,1\r"),
+        ("mac.txt", "a b.mp4 0\rc.mp4 1"),
+        ("mixed.csv", "path,label\r\na b.mp4,0\rc.mp4,1\n"),
+        ("table.txt", "path, label\na b.mp4, 0\nc.mp4, 1\n"),
+        ("table.txt", "label\tpath\n0\ta b.mp4\n1\tc.mp4\n"),
+        ("list.txt", "a b.mp4, 0\nc.mp4, 1\n"),
+        ("list.txt", "a b.mp4;0\nc.mp4;1\n"),
     ],
 )
 def test_formats(tmp_path: Path, name: str, text: str) -> None:
@@ -68,6 +76,7 @@ def test_formats(tmp_path: Path, name: str, text: str) -> None:
     [
         ("list.txt", "some folder 12 0\nb 7 1\n", [12, 7]),
         ("list.csv", "some folder,12,0\nb,7,1\n", [12, 7]),
+        ("list.txt", "some folder, 12, 0\nb, 7, 1\n", [12, 7]),
         ("table.csv", "path,frames,label\nsome folder,12,0\nb,7,1\n", [12, 7]),
         ("table.csv", "label,num_frames,path\n0,12,some folder\n1,7,b\n", [12, 7]),
         ("table.csv", "path,label\nsome folder,0\nb,1\n", [0, 0]),
@@ -104,6 +113,56 @@ def test_root_replaces_the_files_folder_except_for_absolute_paths(tmp_path: Path
 def test_where(tmp_path: Path, where: str, expected: str) -> None:
     path = write(tmp_path, "path,label,fold,group\na,0,0,x\nb,1,0,y\nc,0,1,x\nd,1,2,\n", "t.csv")
     assert "".join(row.path[-1] for row in rows_of(read_index(path, kind="video", where=where))) == expected
+
+
+@pytest.mark.parametrize(
+    "condition", ["fold!=9 & x", "fold!=1|2", "fold!=2 and group!x", "fold!='1'", "group!=(a)", "fold=1 or 2"]
+)
+def test_conditions_of_other_languages_are_refused(tmp_path: Path, condition: str) -> None:
+    path = write(tmp_path, "path,label,fold,group\na,0,0,x & y\nb,1,1,z\n", "t.csv")
+    assert f"'{condition}'" in fault(path, where=condition)
+    assert read_index(path, kind="video", where="group!=x & y").path(0).endswith("b")
+
+
+def test_a_condition_that_leaves_nothing_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path, "path,label,fold\na,0,0\nb,1,1\n", "t.csv")
+    read_index(path, kind="video", where="fold!=0")
+    assert not caplog.messages
+    read_index(path, kind="video", where="fold!=O")
+    assert "'fold!=O' leaves no row" in caplog.text
+
+
+@pytest.mark.parametrize("label", ["1;3", '"1,3"', '"[1, 3]"', "[1]", "1|3", "sit;stand", '"[\'sit\', \'stand\']"'])
+@pytest.mark.parametrize("first", ["0", "run"])
+def test_several_labels_where_one_is_expected(tmp_path: Path, label: str, first: str) -> None:
+    path = write(tmp_path, f"path,label\na.mp4,{first}\nb.mp4,{label}\n", "t.csv")
+    message = fault(path)
+    assert lines_named(message, path) == [3]
+    assert "--task.labels multi" in message or (first, label[0]) == ("0", "s")
+
+
+def test_a_class_may_be_called_like_several_labels(tmp_path: Path) -> None:
+    named = write(tmp_path, "path,class\na.mp4,run;walk\nb.mp4,\"1,3\"\n", "t.csv")
+    assert read_index(named, kind="video").class_names == ("1,3", "run;walk")
+    known = write(tmp_path, "path,label\na.mp4,run;walk\nb.mp4,sit\n", "t.csv")
+    assert read_index(known, kind="video", classes=["sit", "run;walk"]).labels.tolist() == [1, 0]
+
+
+def test_numbers_in_a_column_of_classes_are_names(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,class\na,90\nb,0\nc,270\n", "t.csv")
+    index = read_index(path, kind="video")
+    assert (index.class_names, index.labels.tolist()) == (("0", "90", "270"), [1, 0, 2])
+    several = read_index(write(tmp_path, "path,classes\na,90;0\nb,\n", "t.csv"), kind="video")
+    assert (several.class_names, several.label_set(0), several.label_set(1)) == (("0", "90"), (1, 0), ())
+
+
+def test_indices_of_classes_that_are_called_by_numbers(tmp_path: Path) -> None:
+    classes = ["0", "180", "270", "90"]
+    listed = write(tmp_path, "a 0\nb 3\nc 1\n")
+    assert read_index(listed, kind="video", classes=classes).labels.tolist() == [0, 3, 1]
+    named = write(tmp_path, "a 0\nb 90\nc 180\n")
+    assert read_index(named, kind="video", classes=classes).labels.tolist() == [0, 3, 1]
+    assert "label '3' is not a known class" in fault(write(tmp_path, "a 0\nb 90\nc 3\n"), classes=classes)
 
 
 def test_names_of_a_table_are_in_natural_order_and_validation_follows_training(tmp_path: Path) -> None:
@@ -143,6 +202,17 @@ def test_many_names_of_equal_and_other_lengths(tmp_path: Path) -> None:
         ("0\trun\n1\twalk fast\n", ("run", "walk fast")),
         ("2 hands\n1 hand\n", ("2 hands", "1 hand")),
         ("1\n2\n", ("1", "2")),
+        ("run\rwalk fast\r", ("run", "walk fast")),
+        ("id,name\n1,walk fast\n0,run\n", ("run", "walk fast")),
+        ("1,walk fast\n0,run\n", ("run", "walk fast")),
+        ("name;id\nrun;1\nwalk, fast;2\n", ("run", "walk, fast")),
+        ('name,id\n"walk, fast",1\nrun,0\n', ("run", "walk, fast")),
+        ("walk\t1\nrun\t0\n", ("run", "walk")),
+        ('{"walk fast": 1, "run": 0}', ("run", "walk fast")),
+        ('{"walk": "2", "run": "1"}', ("run", "walk")),
+        ('{"1": "walk", "0": "run"}', ("run", "walk")),
+        ('\n["run", "walk"]', ("run", "walk")),
+        ("[Something] falls\nrun, walk\n", ("[Something] falls", "run, walk")),
     ],
 )
 def test_class_name_files(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
@@ -150,7 +220,19 @@ def test_class_name_files(tmp_path: Path, text: str, expected: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", "empty"), ("run\nwalk\nrun\n", ":3: class 'run' already stands on line 1")]
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("run\nwalk\nrun\n", ":3: class 'run' already stands on line 1"),
+        ("\n{\n'run': 0}", "list.txt:2: not JSON"),
+        ('{"run": 0, "walk": 2}', "class 'walk' has id 2 instead of 1"),
+        ('{"run": 0, "walk": 0}', "class 'walk' has id 0 instead of 1"),
+        ('{"classes": ["run", "walk"]}', "JSON that does not name classes"),
+        ('{"run": true}', "JSON that does not name classes"),
+        ('["run", "walk", "run"]', "class 'run' stands there 2 times"),
+        ("0,run\n2,walk\n", "class 'walk' has id 2 instead of 1"),
+        ("id,name\n0,run\n1,\n", "empty name"),
+    ],
 )
 def test_faulty_class_name_files(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -200,6 +282,9 @@ FOLDS = "path,label,fold\na,0,1\n"
         ("t.csv", FOLDS, {"where": "fold==0"}, "'fold==0' is not a condition"),
         ("t.csv", FOLDS, {"where": "fold>0"}, "'fold>0' is not a condition"),
         ("t.csv", FOLDS, {"where": "fold=7"}, "has no rows with fold=7"),
+        ("l.txt", "\npath label\na.mp4 0\n", {}, "{}:2: column names with blanks between them, 'path label'"),
+        ("t.csv", "path label\na.mp4 0\n", {}, "{}:1: column names with blanks between them, 'path label'"),
+        ("t.csv", "video,class\na.mp4,run\n", {}, "'{}' has no column 'path'"),
         ("l.txt", "a 0\n", {"where": "fold=7"}, "'{}' has no header line"),
         (
             "t.csv",

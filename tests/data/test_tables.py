@@ -62,10 +62,15 @@ def is_integer(text: str) -> bool:
     return re.fullmatch(r"-?[0-9]{1,10}", text) is not None and abs(int(text)) < 2**31
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines with any kind of end."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
 def plain_list(text: str, kind: str) -> tuple[list[Row], list[int]]:
     """The rows of a list with integer labels, and the numbers of faulty lines."""
     rows, faulty = [], []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines_of(text), 1):
         content = line.strip(" \t\r")
         if not content:
             continue
@@ -84,7 +89,7 @@ def plain_list(text: str, kind: str) -> tuple[list[Row], list[int]]:
 def plain_table(text: str) -> tuple[list[Row], list[int]]:
     """The same for a table of path, label and fold without quotes, of which the rows with fold!=1 are wanted."""
     rows, faulty = [], []
-    for number, line in enumerate(text.split("\n")[1:], 2):
+    for number, line in enumerate(lines_of(text)[1:], 2):
         fields = [field.strip(" \t\r") for field in line.split(",")]
         if fields == [""]:
             continue
@@ -169,7 +174,7 @@ fields = st.text(st.characters(codec="utf-8", exclude_characters=":\ufeff", excl
 tables = st.lists(
     st.tuples(
         fields.map(lambda text: "v" + text.strip() + ".mp4"),
-        fields.map(lambda text: "class " + text.strip() + "!"),
+        fields.map(lambda text: "class " + text.replace(";", "").strip() + "!"),
         st.integers(0, 2).map(str),
         st.one_of(fields, st.just('two\nlines "of" notes')),
     ),

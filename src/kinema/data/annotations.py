@@ -16,8 +16,8 @@ from kinema.data.class_folders import natural_key, read_class_folders
 from kinema.data.columns import Bytes, Column, Mask, Rows
 from kinema.data.faults import LineFaults, shortened
 from kinema.data.index import Index, Kind, Labels
-from kinema.data.layouts import Layout, layout_of
-from kinema.data.tables import UNIT_SEPARATOR, Table, open_table, read_text
+from kinema.data.layouts import SINGLE_LABEL, Layout, check_condition, is_several, layout_of
+from kinema.data.tables import UNIT_SEPARATOR, Table, open_table
 from kinema.errors import UserError, did_you_mean
 
 
@@ -34,21 +34,22 @@ def read_index(
     """Read which videos there are, from one of these:
 
     1. A folder: one folder per class, see `read_class_folders`.
-    2. A table: a file whose first line names its columns, such as `path,label,fold`. Columns `path` and `label` are
-       needed; for rawframes `frames` (or `num_frames`) may say how many there are; others serve `where` alone.
-       Columns are separated by commas in a .csv (by semicolons or tabs where its first line has no comma), by tabs in
-       a .tsv, by `delimiter` in any other file. Fields may stand in quotes.
-    3. A list, `path label` for videos and `folder frames label` for rawframes: any other file, fields separated by
-       blanks; also a .csv or .tsv without column names. The last fields are the label and the number of frames, all
-       before them is the path, which may hold blanks.
+    2. A table: a file whose first line names its columns, such as `path,label,fold`. Columns `path` and `label` (or
+       `class`) are needed; for rawframes `frames` (or `num_frames`) may say how many there are; others serve `where`
+       alone. Columns are separated by commas, or by semicolons or tabs where the first line has no comma; by tabs in a
+       .tsv. Fields may stand in quotes.
+    3. A list, `path label` for videos and `folder frames label` for rawframes: fields separated by blanks or commas,
+       without column names. The last fields are the label and the number of frames, all before them is the path, which
+       may hold blanks.
 
-    Where a video may have several labels (`labels` multi), they stand in the table's column `labels` (or `label`) with
-    semicolons between them, none in an empty field; a list, `path label label …` or `folder frames label label …`, has
-    paths without blanks there. A table with a column `labels` and none `label` is read so in any case.
+    Where a video may have several labels (`labels` multi), they stand in the table's column `labels` (or `classes`,
+    `label`, `class`) with semicolons between them, none in an empty field; a list, `path label label …` or
+    `folder frames label label …`, has paths without blanks there. A table with a column `labels` or `classes` and
+    neither `label` nor `class` is read so in any case.
 
     A label is an integer counted from 0, or a class name in a table, or in any file when `classes` are given. The
-    first row decides which, for the whole file. Text is UTF-8; blank lines, blanks around fields, a byte order mark
-    and Windows line ends do no harm.
+    first row decides which, for the whole file; what stands in columns `class` and `classes` is always a name. Text is
+    UTF-8; blank lines, blanks around fields, a byte order mark and any kind of line ends do no harm.
 
     Args:
         annotation: the folder or file.
@@ -58,10 +59,11 @@ def read_index(
         classes: class names in the order of their indices, to give names (say, a validation set's) the same indices
             elsewhere; without them names get indices in natural order.
         labels: whether each video has one label, or may have several.
-        delimiter: what separates fields, where the rules above would guess wrongly; a blank stands for any run of
-            spaces and tabs.
+        delimiter: what separates fields, where the first line would mislead; a blank stands for any run of spaces and
+            tabs.
         where: which rows of a table to take: conditions `column=value` or `column!=value` separated by commas, all of
-            which must hold, such as `fold!=0`. Values are compared as text.
+            which must hold, such as `fold!=0`. Values are compared as text. A warning says that no row has the value
+            of a condition `column!=value`.
 
     Raises:
         UserError: the annotation is missing, empty, not text, or faulty: which lines, what they hold, what is allowed.
@@ -91,42 +93,26 @@ def read_index(
     return index
 
 
-def read_class_names(path: str | Path) -> tuple[str, ...]:
-    """Class names in the order of their indices, one a line.
-
-    Lines may be numbered, as in UCF101's `classInd.txt` (`1 ApplyEyeMakeup`): where every line starts with a number
-    and these count up from 0 or 1 without a gap, they are left out.
-
-    Raises:
-        UserError: the file is missing, empty or not text, or names a class twice.
-    """
-    text = read_text(Path(path)).decode()
-    lines = {number: line.strip() for number, line in enumerate(text.split("\n"), 1) if line.strip()}
-    if not lines:
-        raise UserError(f"'{path}' is empty; expected one class name a line")
-    words = [line.split(maxsplit=1) for line in lines.values()]
-    numbers = [first for first, *_ in words]
-    counted = any(numbers == [str(start + k) for k in range(len(words))] for start in (0, 1))
-    if counted and all(len(pair) == 2 for pair in words):
-        lines = dict(zip(lines, (name for _, name in words), strict=True))
-    seen: dict[str, int] = {}
-    for number, name in lines.items():
-        if seen.setdefault(name, number) != number:
-            raise UserError(f"{path}:{number}: class '{name}' already stands on line {seen[name]}")
-    return tuple(lines.values())
-
-
-def check_labels(index: Index, num_classes: int) -> None:
+def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
     """Check that all labels are of `num_classes` classes, and that a video that is to have one has it.
+
+    Args:
+        index: the videos.
+        num_classes: how many classes there are.
+        advice: what to do about a label out of range, for the message.
 
     Raises:
         UserError: labels are negative or too big: which lines, how many.
     """
     bad = torch.nonzero((index.labels < 0) | (index.labels >= num_classes)).flatten().numpy()
-    faults = LineFaults(index.source, f"labels 0 to {num_classes - 1}: there are {num_classes} classes, counted from 0")
+    expected = f"labels 0 to {num_classes - 1}: there are {num_classes} classes, counted from 0"
+    faults = LineFaults(index.source, f"{expected}; {advice}" if advice else expected)
     rows = bad if index.label_offsets is None else np.searchsorted(index.label_offsets.numpy(), bad, side="right") - 1
     faults.add(index.lines.numpy()[rows], lambda k: f"label {index.labels[bad[k]]} of '{index.path(rows[k])}'")
     faults.check()
+
+
+_NOT_A_NUMBER = "the label is not a whole number"
 
 
 class _Part(NamedTuple):
@@ -144,7 +130,8 @@ def _read_table(table: Table, layout: Layout, classes: tuple[str, ...] | None) -
     """All wanted rows, and the names of their classes."""
     faults = LineFaults(str(table.source), layout.expected)
     codes = defaultdict[bytes, int](count().__next__)
-    named: bool | None = None
+    named: bool | None = layout.named or None
+    occurring = [0] * len(layout.conditions)
     parts = list[_Part]()
     for block in table.rows():
         fits = (block.count >= layout.least) & (block.count <= (layout.most or block.count))
@@ -152,19 +139,46 @@ def _read_table(table: Table, layout: Layout, classes: tuple[str, ...] | None) -
         rows = block[fits]
         if named is None:
             named = _is_name(layout.labels_of(rows)[0], classes, allowed=table.header is not None)
-        for condition in layout.conditions:
-            rows = condition.select(rows)
+        wanted = np.ones(len(rows), np.bool_)
+        for k, condition in enumerate(layout.conditions):
+            occurs = condition.occurs(rows)
+            occurring[k] += int(occurs.sum())
+            wanted &= occurs == condition.equal
+        rows = rows[wanted]
         parts.append(_read_rows(rows, layout, codes if named else None, faults))
     faults.check()
+    for condition, occurs_in in zip(layout.conditions, occurring, strict=True):
+        check_condition(condition, occurs_in, table.source)
     if not any(len(part.lines) for part in parts):
-        wanted = f"with {layout.wanted}" if layout.conditions else "below its header"
-        raise UserError(f"'{table.source}' has no rows {wanted}; expected a row for each video")
+        which = f"with {layout.wanted}" if layout.conditions else "below its header"
+        raise UserError(f"'{table.source}' has no rows {which}; expected a row for each video")
     whole = _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if not named:
         return whole, classes
     names = [name.decode() for name in codes]
+    if classes is not None and not layout.named and _are_indices(names, classes):
+        return whole._replace(labels=np.array([*map(int, names)], np.int32)[whole.labels]), classes
+    if not layout.named:
+        _check_single(whole, names, classes or (), layout.labels, table.source)
     class_names = classes or tuple(sorted(names, key=natural_key))
     return whole._replace(labels=_class_indices(whole, names, class_names, table.source)), class_names
+
+
+def _are_indices(names: list[str], classes: tuple[str, ...]) -> bool:
+    """Whether labels are the indices of `classes`, some of which are called by numbers, rather than these names."""
+    if set(names) <= set(classes):
+        return False
+    return all(name.isascii() and name.isdecimal() and int(name) < len(classes) for name in names)
+
+
+def _check_single(part: _Part, names: list[str], classes: tuple[str, ...], labels: Labels, source: Path) -> None:
+    """Check that no label is several ones in a writing that is not read as such."""
+    several = np.array([name not in classes and is_several(name) for name in names], np.bool_)[part.labels]
+    expected = "several labels of a video with ';' between them" if labels == "multi" else SINGLE_LABEL
+    faults = LineFaults(str(source), expected)
+    rows = np.flatnonzero(several)
+    faults.add(np.repeat(part.lines, part.label_counts)[rows], lambda k: f"label '{names[part.labels[rows[k]]]}'")
+    faults.check()
 
 
 def _is_name(labels: Column, classes: tuple[str, ...] | None, *, allowed: bool) -> bool | None:
@@ -197,18 +211,24 @@ def _read_rows(rows: Rows, layout: Layout, codes: defaultdict[bytes, int] | None
     for sound, problem in (
         (path.lengths > 0, "no path"),
         (counted, "the number of frames is not a whole number"),
-        (labelled, "the label is not a whole number" if codes is None else "no label"),
+        (labelled, _NOT_A_NUMBER if codes is None else "no label"),
     ):
-        _report(rows, ~sound & ~faulty, problem, faults)
+        _report(rows, ~sound & ~faulty, problem, faults, label if layout.labels == "single" else None)
         faulty |= ~sound
     columns = (path.lengths, frame_counts, labels, label_counts, rows.lines)
     narrow = (column.astype(np.int32) for column in columns)
     return _Part(path.packed(), *narrow)
 
 
-def _report(rows: Rows, faulty: Mask, problem: str, faults: LineFaults) -> None:
-    bad = rows[faulty]
-    faults.add(bad.lines, lambda k: f"{problem}: {shortened(bad.column(0, -1).string(k).replace(UNIT_SEPARATOR, ','))}")
+def _report(rows: Rows, faulty: Mask, problem: str, faults: LineFaults, label: Column | None = None) -> None:
+    bad, labels = rows[faulty], label[faulty] if label is not None else None
+
+    def describe(k: int) -> str:
+        row = shortened(bad.column(0, -1).string(k).replace(UNIT_SEPARATOR, ","))
+        several = problem == _NOT_A_NUMBER and labels is not None and is_several(labels.string(k))
+        return f"{problem}: {row}" + (f" ({SINGLE_LABEL})" if several else "")
+
+    faults.add(bad.lines, describe)
 
 
 def _offsets(lengths: NDArray[np.int32]) -> Tensor:

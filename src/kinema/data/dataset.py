@@ -12,8 +12,9 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kinema.data.annotations import read_class_names, read_index
+from kinema.data.annotations import read_index
 from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey, collate, room_for
+from kinema.data.class_names import read_class_names
 from kinema.data.index import Index, Labels
 from kinema.data.listed_frames import check_counts, with_usual_names
 from kinema.data.packed import check_packed

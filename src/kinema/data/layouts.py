@@ -1,16 +1,25 @@
 """Which field of an annotation file's rows is what, and which rows are wanted."""
 
+import logging
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from kinema.data.columns import Column, Ints, Rows
+from kinema.data.columns import Column, Ints, Mask, Rows
 from kinema.data.index import Kind, Labels
 from kinema.data.tables import UNIT_SEPARATOR, Table
 from kinema.errors import UserError, did_you_mean
 
+log = logging.getLogger(__name__)
+
 _FRAME_COLUMNS = ("frames", "num_frames")
+_LABEL = "the label a whole number counted from 0, or the name of a class on every line"
+SINGLE_LABEL = "one label for each video; several, with ';' between them, need --task.labels multi"
+_LIST = r"(-?\d+|'[^']*'|\"[^\"]*\")"
+_SEVERAL = re.compile(rf"\[\s*{_LIST}(\s*,\s*{_LIST})*\s*\]|-?\d+(\s*[,|]\s*-?\d+)+")
+_OPERATORS = re.compile(r"[&|<>()!'\"]|\s(and|or)\s", re.IGNORECASE)
+"""What other languages write between or around conditions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +29,12 @@ class Condition:
     field: int
     equal: bool
     value: bytes
+    text: str
+    """As the user wrote it."""
 
-    def select(self, rows: Rows) -> Rows:
-        """The rows for which it holds."""
-        return rows[rows.column(self.field).equals(self.value) == self.equal]
+    def occurs(self, rows: Rows) -> Mask:
+        """Where the field has the value."""
+        return rows.column(self.field).equals(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +46,7 @@ class Layout:
     label: the field with the label, or the labels; or the first one, where labels are fields of their own.
     labels: whether a row has one label or any number of them.
     separator: what stands between the labels of one field; empty: all fields from `label` on are labels.
+    named: whether labels are class names even where they are numbers.
     least, most: how many fields a row must and may have; None: any number more.
     misfit: what is wrong with a row of another width.
     conditions: what holds for the rows that are wanted; `wanted` says it as the user did.
@@ -46,6 +58,7 @@ class Layout:
     label: int
     labels: Labels
     separator: str
+    named: bool
     least: int
     most: int | None
     misfit: str
@@ -82,6 +95,7 @@ def _list_layout(table: Table, kind: Kind) -> Layout:
         label=-1,
         labels="single",
         separator="",
+        named=False,
         least=len(fields),
         most=None,
         misfit="no number of frames, or no label" if kind == "rawframes" else "no label",
@@ -102,6 +116,7 @@ def _multi_label_list_layout(table: Table, kind: Kind) -> Layout:
         label=label,
         labels="multi",
         separator="",
+        named=False,
         least=label + 1,
         most=None,
         misfit="no label" if kind != "rawframes" else "no number of frames, or no label",
@@ -114,22 +129,26 @@ def _multi_label_list_layout(table: Table, kind: Kind) -> Layout:
 
 def _table_layout(table: Table, header: tuple[str, ...], kind: Kind, labels: Labels, where: str) -> Layout:
     path = _column(table, header, "path")
-    if "labels" in header and "label" not in header:
+    if not {"label", "class"} & set(header) and {"labels", "classes"} & set(header):
         labels = "multi"
+    columns = ("label", "class") if labels == "single" else ("labels", "classes", "label", "class")
+    label = next((name for name in columns if name in header), columns[0])
     between = "" if labels == "single" else "," if table.delimiter == ";" else ";"
     return Layout(
         path=(path, path),
         frames=next((header.index(name) for name in _FRAME_COLUMNS if name in header and kind == "rawframes"), None),
-        label=_column(table, header, "labels" if labels == "multi" and "labels" in header else "label"),
+        label=_column(table, header, label),
         labels=labels,
         separator=between,
+        named=label in ("class", "classes"),
         least=len(header),
         most=len(header),
         misfit="not one field for each column",
         conditions=tuple(_condition(table, header, text) for text in where.split(",")) if where else (),
         wanted=where,
-        expected=f"'{','.join(header)}' on each line, the label a whole number counted from 0, or the name of a "
-        "class on every line" + (f"; several labels with '{between}' between them" if between else ""),
+        expected=f"'{','.join(header)}' on each line, "
+        + ("the name of a class" if label in ("class", "classes") else _LABEL)
+        + (f"; several with '{between}' between them" if between else ""),
     )
 
 
@@ -140,7 +159,30 @@ def _condition(table: Table, header: tuple[str, ...], text: str) -> Condition:
             f"'{text}' is not a condition; expected column=value or column!=value, several with commas between"
         )
     name, operator, value = (part.strip() for part in parts.groups())
-    return Condition(field=_column(table, header, name.lower()), equal=operator == "=", value=value.encode())
+    field = _column(table, header, name.lower())
+    return Condition(field=field, equal=operator == "=", value=value.encode(), text=text.strip())
+
+
+def is_several(label: str) -> bool:
+    """Whether what stands for one label is probably several: `1;3`, `sit;stand`, `1,3`, `[1, 3]`."""
+    return sum(bool(part.strip()) for part in label.split(";")) > 1 or _SEVERAL.fullmatch(label) is not None
+
+
+def check_condition(condition: Condition, occurs: int, source: object) -> None:
+    """Check a condition whose value `occurs` in so many rows: one that occurs in none is probably no value.
+
+    Raises:
+        UserError: no row has the value, which holds an operator such as `&`.
+    """
+    if occurs:
+        return
+    if _OPERATORS.search(condition.value.decode()):
+        raise UserError(
+            f"'{condition.text}': no row of '{source}' has the value '{condition.value.decode()}'; expected "
+            "column=value or column!=value, several with commas between, which must all hold"
+        )
+    if not condition.equal:
+        log.warning("'%s' leaves no row of '%s' out: none has that value", condition.text, source)
 
 
 def _column(table: Table, header: tuple[str, ...], name: str) -> int:

@@ -11,6 +11,9 @@ from pathlib import Path
 from kinema.data.columns import BLANKS, Rows, blocks, split_rows
 from kinema.errors import UserError, did_you_mean
 
+_COLUMNS = {"path", "label", "labels", "class", "classes"}
+"""Names of columns by which the first line of a table is known."""
+
 # Takes the delimiter's place where quotes are taken away, so that delimiters inside fields stay what they are.
 UNIT_SEPARATOR = "\x1f"
 
@@ -46,12 +49,13 @@ def open_table(path: Path, delimiter: str | None) -> Table:
     text = read_text(path)
     first = _first_line(path, text)
     delimiter = delimiter or _guess_delimiter(path, first[0].decode())
+    _check_header(path, text, first, delimiter)
     if delimiter != " " and b'"' in text:
         text = _without_quotes(path, text, delimiter)
         delimiter = UNIT_SEPARATOR
         first = _first_line(path, text)
     names = tuple(name.strip().lower() for name in first[0].decode().split(delimiter))
-    header = names if delimiter != " " and {"path", "label"} & set(names) else None
+    header = names if delimiter != " " and _COLUMNS & set(names) else None
     start = first.end() if header else 0
     return Table(
         source=path, text=text, delimiter=delimiter, header=header,
@@ -60,7 +64,7 @@ def open_table(path: Path, delimiter: str | None) -> Table:
 
 
 def read_text(path: Path) -> bytes:
-    """The UTF-8 text of a file, without a byte order mark.
+    r"""The UTF-8 text of a file, without a byte order mark and with \n for every line end.
 
     Raises:
         UserError: the file is missing (the nearest name beside it is offered), unreadable, or not UTF-8 text.
@@ -73,6 +77,8 @@ def read_text(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"'{path}' cannot be read: {error.strerror}") from None
     text = text.removeprefix(codecs.BOM_UTF8)
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for block, first_line in blocks(text):
         content = block.tobytes()
         try:
@@ -101,7 +107,33 @@ def _guess_delimiter(path: Path, first_line: str) -> str:
         case ".csv":
             return next((character for character in ",;\t" if character in first_line), " ")
         case _:
-            return " "
+            return next((character for character in ",;\t" if _delimits(character, first_line)), " ")
+
+
+def _delimits(character: str, first_line: str) -> bool:
+    """Whether a file of no known suffix has `character` between fields, judged by its first line.
+
+    It has where the line names columns, as in `path, label`, and where a path is followed by fields without blanks, or
+    by a whole number at the end, as in `my clip.mp4, 0`. In `clip.mp4 1,0` fields are separated by blanks.
+    """
+    fields = [field.strip() for field in first_line.split(character)]
+    if len(_COLUMNS & {field.lower() for field in fields}) > 1:
+        return True
+    if len(fields) == 1 or character == "\t":  # which is a blank, too
+        return False
+    listed = all(fields[1:]) and not any(re.search(r"\s", field) for field in fields[1:])
+    return (listed or fields[-1].isdecimal()) and re.search(r"\s-?\d+$", fields[0]) is None
+
+
+def _check_header(path: Path, text: bytes, first: re.Match[bytes], delimiter: str) -> None:
+    """Refuse column names with blanks between them, which are also in the paths below."""
+    words = set(first[0].decode().lower().split())
+    if delimiter == " " and "path" in words and len(words & _COLUMNS) > 1:
+        line = 1 + text.count(b"\n", 0, first.start())
+        raise UserError(
+            f"{path}:{line}: column names with blanks between them, '{first[0].decode().strip()}'; expected commas or "
+            "tabs between columns, in every row, such as 'path,label'"
+        )
 
 
 def _without_quotes(path: Path, text: bytes, delimiter: str) -> bytes:

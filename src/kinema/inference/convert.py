@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 from torchvision.models.video import R2Plus1D_18_Weights
 
-from kinema.data.annotations import read_class_names
+from kinema.data.class_names import read_class_names
 from kinema.errors import UserError
 from kinema.inference.fitting import as_trained, check_source, find_recipe, is_of_pictures, misfit_table, weights_for
 from kinema.inference.foreign_files import read_foreign_weights
