@@ -84,5 +84,5 @@ def test_mirrored_flow_points_the_other_way() -> None:
 def test_flip_pairs_turn_labels_into_each_other() -> None:
     crop = TrainCrop(box=MultiScaleCrop(), size=40, flip_pairs=("86:87", "93:94"))
     assert [crop.flipped_label(label) for label in (85, 86, 87, 93, 94)] == [85, 87, 86, 94, 93]
-    with pytest.raises(ValueError, match="'86-87', which is not two labels such as 86:87"):
+    with pytest.raises(ValueError, match="'86-87', which is not two classes such as left:right"):
         TrainCrop(box=MultiScaleCrop(), size=40, flip_pairs=("86-87",))

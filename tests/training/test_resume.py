@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import tiny_arguments
+from kinema.errors import UserError
+from kinema.training import train
+from tests.conftest import tiny_arguments, tiny_config
 
 RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -98,6 +101,32 @@ def test_sigkill_at_any_step_changes_nothing(undisturbed: tuple[str, Path], samp
         for file in (reference / "checkpoints" / checkpoint).glob("*.safetensors"):
             assert (tmp_path / "checkpoints" / checkpoint / file.name).read_bytes() == file.read_bytes(), file
     assert rows(tmp_path) == rows(reference)
+
+
+def test_other_classes_or_another_network_are_not_resumed(sample: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(sample / split, tmp_path / split)
+    places = {"data__train": str(tmp_path / "train"), "data__val": str(tmp_path / "val")}
+    work_dir = tmp_path / "run"
+    train(tiny_config(sample, **places, schedule__epochs="1"), work_dir=work_dir)
+    kept = {file: file.read_bytes() for file in work_dir.rglob("*") if file.is_file()}
+
+    def refused(**options: str) -> str:
+        with pytest.raises(UserError) as caught:
+            train(tiny_config(sample, **places, **options), work_dir=work_dir, resume=True)
+        assert {file: file.read_bytes() for file in kept} == kept
+        return str(caught.value)
+
+    assert "width 8 → 16" in refused(model__width="16")
+    assert "dropout" in refused(model__dropout="0.1")
+    assert "depth 18 → 34" in refused(model__depth="34")
+    first = min((sample / "train").iterdir()).name
+    for split in ("train", "val"):
+        (tmp_path / split / first).rename(tmp_path / split / "zzz")
+    assert f"class 0 '{first}' → " in refused()
+    for split in ("train", "val"):
+        shutil.rmtree(tmp_path / split / "zzz")
+    assert "8 classes → 7" in refused()
 
 
 def test_sigterm_saves_and_asks_to_be_requeued(sample: Path, tmp_path: Path, undisturbed: tuple[str, Path]) -> None:

@@ -129,6 +129,7 @@ def measured_batches(
         raise UserError(f"{recipe} reads optical flow; `kinema benchmark data` measures how RGB is read")
     pick_device(config.runtime)  # as before a training, whose loaders inherit how memory is kept
     index = open_train_index(config.data)
+    config.train_clip.crop.flip_pairs = ()  # labels are not looked at
     dataset = VideoDataset(index, [config.train_clip], config.data)
     made_by, threads = opener(config.data, index.path(0)), torch.get_num_threads()
     torch.set_num_threads(1)

@@ -95,15 +95,16 @@ class TrainCrop:
     flip: Annotated[float, Interval(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip. 0 where left and right have a meaning."""
     flip_pairs: tuple[str, ...] = ()
-    """Labels that a flip turns into each other, such as `86:87` for left to right and right to left."""
+    """Classes that a flip turns into each other, such as left to right and right to left: two names, or two indices
+    counted from 0, with a colon between, such as `86:87`."""
 
     def __post_init__(self) -> None:
         for pair in self.flip_pairs:
-            if not re.fullmatch(r"\d+:\d+", pair):
-                raise ValueError(f"flip_pairs has '{pair}', which is not two labels such as 86:87")
+            if not re.fullmatch(r"\s*[^:\s].*:.*[^:\s]\s*", pair):
+                raise ValueError(f"flip_pairs has '{pair}', which is not two classes such as left:right or 86:87")
 
     def flipped_label(self, label: Label) -> Label:
-        """What `label`, or each of several, becomes in a mirror."""
+        """What `label`, or each of several, becomes in a mirror. Flip pairs must be of indices."""
         return self._mirrored(label) if isinstance(label, int) else tuple(map(self._mirrored, label))
 
     def _mirrored(self, label: int) -> int:

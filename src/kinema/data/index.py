@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -55,6 +56,15 @@ class Index:
         start, end = self.offsets.numpy()[i : i + 2].tolist()
         path = self.path_bytes.numpy()[start:end].tobytes().decode(errors="surrogateescape")
         return path if path.startswith("/") or "://" in path else f"{self.root.rstrip('/')}/{path}"
+
+    def paths(self) -> list[str]:
+        """Paths or URLs of all rows; see `path`."""
+        content = self.path_bytes.numpy().tobytes()
+        relative = [
+            content[start:end].decode(errors="surrogateescape") for start, end in pairwise(self.offsets.tolist())
+        ]
+        root = self.root.rstrip("/")
+        return [path if path.startswith("/") or "://" in path else f"{root}/{path}" for path in relative]
 
     def label(self, i: int) -> int:
         """Class index of row `i`, where each has one; -1 where there is no label."""

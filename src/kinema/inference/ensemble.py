@@ -95,6 +95,7 @@ def evaluate_results(
         scores = stream.scores[rows]
         averaged += share * (scores if average == "prob" else np.log(np.maximum(scores, np.finfo(np.float32).tiny)))
     if wanted.ndim == 2:
+        averaged = averaged if average == "prob" else np.exp(averaged)
         metrics = recognition_metrics("multi", count, torch.device("cpu"))
         metrics.update(torch.from_numpy(averaged), torch.from_numpy(np.where(wanted, np.arange(count), -1)))
         return metrics.compute()[0]

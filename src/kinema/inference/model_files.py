@@ -210,6 +210,34 @@ _KINDS: dict[str, dict[str, Any]] = {
 """What stands in `model.json`, by architecture; recognizers have the first."""
 
 
+def check_same_model(folder: Path, description: Description) -> None:
+    """Check that the model in `folder` has the network and the classes of `description`, as a resumed run must.
+
+    Raises:
+        UserError: it has not; says which options or classes differ.
+    """
+    before = read_any_description(folder)
+    then, now = ({"architecture": name_of(one.model), **asdict(one.model)} for one in (before, description))
+    changes = [f"{key} {then.get(key)} → {now.get(key)}" for key in {**then, **now} if then.get(key) != now.get(key)]
+    if isinstance(before, ModelDescription) and isinstance(description, ModelDescription):
+        changes += _changed_classes(before.classes, description.classes)
+    if changes:
+        raise UserError(
+            f"{folder} is of a model with other classes or another network than this run's: {'; '.join(changes)}. "
+            "Resume it with the classes and the model options that it began with, or start anew in another --work-dir "
+            f"with --init {folder}"
+        )
+
+
+def _changed_classes(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]:
+    if before == now:
+        return []
+    if len(before) != len(now):
+        return [f"{len(before)} classes → {len(now)}"]
+    label = next(k for k in range(len(now)) if before[k] != now[k])
+    return [f"class {label} '{before[label]}' → '{now[label]}'"]
+
+
 def digest(folder: Path) -> str:
     """16 hexadecimal digits that change with the weights in `folder`."""
     with (folder / _WEIGHTS).open("rb") as file:

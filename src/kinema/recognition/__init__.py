@@ -2,15 +2,21 @@
 
 from kinema.recognition.metrics import RecognitionMetrics, main_metric, recognition_metrics
 from kinema.recognition.multi_label import multi_hot
+from kinema.recognition.splits import check_told_apart, label_advice, warn_of_labels, warn_of_overlap, with_flip_pairs
 from kinema.recognition.task import RecognitionOptions, as_clips, training_loss, video_scores
 
 __all__ = [
     "RecognitionMetrics",
     "RecognitionOptions",
     "as_clips",
+    "check_told_apart",
+    "label_advice",
     "main_metric",
     "multi_hot",
     "recognition_metrics",
     "training_loss",
     "video_scores",
+    "warn_of_labels",
+    "warn_of_overlap",
+    "with_flip_pairs",
 ]

@@ -14,7 +14,7 @@ from torchmetrics.classification import (
 )
 
 from kinema.data.index import Labels
-from kinema.recognition.multi_label import multi_hot
+from kinema.recognition.multi_label import multi_hot, right_answers
 
 
 class RecognitionMetrics(Protocol):
@@ -91,7 +91,8 @@ class MultiLabelMetrics:
         """Fractions `mAP` and `top1`, and the count `videos`. There is no confusion matrix.
 
         mAP is the mean, over the classes that occur, of the precision at the rank of each of a class's videos; NaN
-        where no class occurs. top1 is the fraction of videos whose highest score is that of one of their classes.
+        where no class occurs. top1 is the fraction of videos whose highest score is that of one of their classes; of
+        one class alone, of the videos where a probability of at least 0.5 says rightly whether it is there.
         """
         right, videos, of_class = self._counts.compute()
         if not videos:  # which torchmetrics does not take
@@ -120,7 +121,7 @@ class _Counts(Metric):
         self.add_state("of_class", torch.zeros(num_classes), "sum")
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
-        self.right += targets.gather(1, scores.argmax(1, keepdim=True)).sum()
+        self.right += right_answers(scores, targets, threshold=0.5).sum()
         self.videos += len(targets)
         self.of_class += targets.sum(0)
 

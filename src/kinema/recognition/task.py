@@ -13,7 +13,7 @@ from kinema.data.batch import Batch
 from kinema.data.index import Labels
 from kinema.models import Recognizer
 from kinema.recognition.mixing import mixed
-from kinema.recognition.multi_label import binary_cross_entropy, multi_hot
+from kinema.recognition.multi_label import binary_cross_entropy, multi_hot, right_answers
 
 
 @dataclass(kw_only=True)
@@ -42,7 +42,7 @@ def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -
     """Mean loss over the clips of a batch, and how many of them have the right top-1 answer (both scalars).
 
     The loss is cross-entropy or, for any number of labels, binary cross-entropy, a mean over the classes too. The
-    answer is right that names the class, or one of several. Of a mixed clip it is right when it names its larger part.
+    answer is right that names the class, or one of several; of a mixed clip the one that names its larger part.
     """
     clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1], dim=0)
     multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
@@ -60,7 +60,7 @@ def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -
     if multi:
         targets = targets if mixing else multi_hot(labels, logits.shape[1])
         loss = binary_cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
-        return loss, (targets.gather(1, logits.argmax(1, keepdim=True)) >= 0.5).sum()
+        return loss, right_answers(logits, targets, threshold=0).sum()
     loss = F.cross_entropy(logits, targets if mixing else labels, label_smoothing=options.label_smoothing)
     return loss, (logits.argmax(1) == (targets.argmax(1) if mixing else labels)).sum()
 

@@ -27,7 +27,16 @@ from kinema.inference.model_files import (
     read_weights,
 )
 from kinema.models import Recognizer, build, load_pretrained
-from kinema.recognition import as_clips, main_metric, training_loss
+from kinema.recognition import (
+    as_clips,
+    check_told_apart,
+    label_advice,
+    main_metric,
+    training_loss,
+    warn_of_labels,
+    warn_of_overlap,
+    with_flip_pairs,
+)
 from kinema.training import multigrid
 from kinema.training.config import Config
 from kinema.training.distributed import Process
@@ -167,36 +176,48 @@ def open_recognition(config: Config, process: Process) -> RecognitionTask:
     """The task of a recognizer: its videos, and the config with the model's classes set to theirs.
 
     Where the data name their classes, these are the model's. Where labels are bare numbers, the model has as many
-    classes as its recipe says, and every label must be one of them.
+    classes as its recipe says, and every label must be one of them; a warning says when not all of them occur.
 
     Raises:
-        UserError: the annotations are faulty, or a label is out of range.
+        UserError: the annotations are faulty, a label or a flip pair is out of range, or all videos have one label.
     """
-    plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
     train = open_train_index(config.data, labels=config.task.labels)
     classes = train.class_names or tuple(map(str, range(config.model.num_classes)))
-    if len(classes) != config.model.num_classes:
-        log.info("%d classes, as the data name them (the recipe has %d)", len(classes), config.model.num_classes)
-        recipe = config.recipe
-        config = replace(config, model=replace(config.model, num_classes=len(classes)))
-        config.recipe = recipe
-    if len(classes) < 2:
-        raise UserError(f"the training videos are all of one class, {classes[0]}: there is nothing to tell apart")
-    check_labels(train, len(classes))
+    least = 2 if config.task.labels == "single" else 1
+    if train.class_names is None and len(classes) < least:
+        raise UserError(f"--model.num-classes {config.model.num_classes}: expected at least {least}")
+    check_labels(train, len(classes), advice=label_advice(train, len(classes)))
+    check_told_apart(train, classes)
+    config = _of_classes(config, classes)
     if not config.data.val:
         log.warning("no --data.val: nothing is validated, and `best` is not written")
     val = _open_val(config, train, len(classes)) if config.data.val else None
+    warn_of_labels(train, val, classes)
+    if val is not None:
+        warn_of_overlap(train, val)
+    plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
     return RecognitionTask(config=config, process=process, train=train, val=val, classes=classes, plan=plan)
+
+
+def _of_classes(config: Config, classes: tuple[str, ...]) -> Config:
+    """The config with the model's classes set to `classes`, and flip pairs as their indices."""
+    if len(classes) != config.model.num_classes:
+        log.info("%d classes, as the data name them (the recipe has %d)", len(classes), config.model.num_classes)
+    recipe, clip = config.recipe, config.train_clip
+    clip = replace(clip, crop=with_flip_pairs(clip.crop, classes))
+    config = replace(config, model=replace(config.model, num_classes=len(classes)), train_clip=clip)
+    config.recipe = recipe
+    return config
 
 
 def _open_val(config: Config, train: Index, num_classes: int) -> Index:
     val = open_val_index(config.data, train.class_names, labels=config.task.labels)
     if train.class_names is None and val.class_names is not None:
         raise UserError(
-            "the validation videos have class names, the training videos bare numbers: which is which? "
-            "--data.classes names a file with the classes' names, one a line, in the order of the numbers"
+            "the validation videos have class names, the training videos bare numbers: pass --data.classes FILE with "
+            "the names of the classes in the order of the numbers"
         )
-    check_labels(val, num_classes)
+    check_labels(val, num_classes, advice=label_advice(val, num_classes))
     return val
 
 

@@ -17,6 +17,7 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
+from kinema.inference.model_files import check_same_model
 from kinema.inference.runtime import RuntimeOptions, compile_stages, place, return_memory
 from kinema.training import tuning
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
@@ -118,6 +119,8 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
     """
     checkpoints, listing = work_dir / "checkpoints", work_dir / "bad_files.csv"
     resuming = resume and (checkpoints / "last").exists()
+    if resuming:
+        check_same_model(checkpoints / "last", task.description)
     timetable_of = partial(
         Timetable, task.num_train, config.data.batch_size, batches=process.world * config.training.accumulate
     )
