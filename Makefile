@@ -5,7 +5,7 @@
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
 RUN := demo/tsm
-CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0000.mp4
+CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0001.mp4
 
 .PHONY: demo test test-all test-slurm check format clean
 
@@ -14,6 +14,7 @@ demo: .venv/ready
 	$(KINEMA) train tsm_r18_video_1x1x8_sample_rgb --data.train $(SAMPLE)/train --data.val $(SAMPLE)/val --work-dir $(RUN) --resume
 	$(KINEMA) test $(RUN)
 	$(KINEMA) predict $(RUN) $(CLIP) --render demo/prediction.mp4
+	.venv/bin/python scripts/check_demo.py $(RUN) $(CLIP)
 	@echo
 	@echo "Look at: $(RUN)/curves.png  $(RUN)/test/confusion.png  demo/prediction.mp4"
 

@@ -85,8 +85,10 @@ def test_things_that_turn_clockwise_do(seed: int) -> None:
     scene = random_scene("turning_clockwise", np.random.default_rng(seed))
     track = scene.actors[-1].track
     frames = render(replace(scene, actors=scene.actors[-1:]))
-    centre, radii = np.array([track.x[0], track.y[0]]), np.linspace(0.25, 0.95, 12) * track.radius[0]
-    profiles = [ring_profile(frame, centre, radii) for frame in frames]
+    radii = np.linspace(0.25, 0.95, 12) * track.radius[0]
+    profiles = [
+        ring_profile(frame, np.array([x, y]), radii) for frame, x, y in zip(frames, track.x, track.y, strict=True)
+    ]
     turns = np.arange(-40, 41)
     found = []
     for before, after in zip(profiles[:-4], profiles[4:], strict=True):
@@ -94,6 +96,15 @@ def test_things_that_turn_clockwise_do(seed: int) -> None:
         found.append(turns[np.argmin(unlike)])
     assert np.median(found) > 5
     assert np.mean(np.array(found) < 0) < 0.1
+
+
+@given(seed=seeds)
+@few
+def test_things_that_turn_clockwise_bend_their_path_to_the_right(seed: int) -> None:
+    """The cross product of successive steps is positive where the vertical axis points down."""
+    track = performing("turning_clockwise", np.random.default_rng(seed))
+    steps = np.diff(np.stack([track.x, track.y])[:, ::4])
+    assert (steps[0, :-1] * steps[1, 1:] - steps[1, :-1] * steps[0, 1:] > 0).all()
 
 
 @given(seed=seeds)

@@ -37,7 +37,11 @@ class Track:
 
 
 def performing(motion: Drawn, rng: np.random.Generator) -> Track:
-    """A large object that performs `motion` at a varying speed, its centre never leaving the square in the middle."""
+    """A large object that performs `motion` at a varying speed, its centre never leaving the square in the middle.
+
+    An object turns about a pivot beside its centre, like the hand of a clock. One that turns about its own centre has
+    no net motion: a network with a global average pool learns its direction last, and with some seeds never.
+    """
     t, phase = np.linspace(0, 1, FRAMES), rng.uniform()
     ease = rng.uniform(0, 0.12) * (np.sin(2 * np.pi * (t + phase)) - np.sin(2 * np.pi * phase))
     progress = t + ease - 0.5  # rises from -0.5 to 0.5, for the ease's slope stays below 1
@@ -50,7 +54,9 @@ def performing(motion: Drawn, rng: np.random.Generator) -> Track:
         case "moving_down":
             right, down = sideways, forward
         case "turning_clockwise":
-            angle, size = turned + rng.uniform(0.6, 1.1) * np.pi * progress, 1.6 * size
+            angle = turned + rng.uniform(0.8, 1.2) * np.pi * progress
+            arm = rng.uniform(12, 18)
+            right, down = arm * np.cos(angle), arm * np.sin(angle)
         case "growing":
             size = radius * rng.uniform(2.4, 3.6) ** progress
     x = WIDTH / 2 + rng.uniform(-1, 1) * _room(right, size)

@@ -75,7 +75,7 @@ def prepare_sample(
     return SampleSummary(rendered=len(missing), kept=len(clips) - len(missing))
 
 
-_GENERATOR = 1
+_GENERATOR = 2
 """To be raised by one whenever the same options would give other clips."""
 
 

@@ -21,8 +21,8 @@ def tsm_r18_video_1x1x8_sample_rgb() -> Config:
         ),
         val_views=_views(),
         test_views=_views(),
-        optim=AdamW(lr=2e-3, lr_batch=16, weight_decay=0.05, clip_norm=20),
-        schedule=CosineSchedule(epochs=26, warmup_epochs=1),
+        optim=AdamW(lr=1e-3, lr_batch=16, weight_decay=0.05, clip_norm=20),
+        schedule=CosineSchedule(epochs=20, warmup_epochs=1),
         training=TrainingOptions(log_every=10, val_every=2),
     )
 
