@@ -1,7 +1,7 @@
 """`kinema test MODEL [--data.val …]`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +10,12 @@ import tyro
 
 from kinema import strict_json
 from kinema.cli.arguments import parse, split, wants_help
-from kinema.config import apply, options_help
+from kinema.config import apply, as_option, options_help
 from kinema.console import print_table
 from kinema.errors import UserError
 from kinema.inference.localizer_testing import LocalizerTestOptions, localizer_test_options, run_localizer_test
 from kinema.inference.model_files import is_localizer
+from kinema.inference.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
 from kinema.inference.testing import EvaluationOptions, evaluation_options, run_test
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Options:
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Receives metrics.json, bad_files.csv, a recognizer's confusion.png, a localizer's results.json (its proposals);
-    the folder `test` inside MODEL when not given."""
+    the folder `test` inside MODEL when not given, which is for the model's own data: others need a folder."""
     dump: Annotated[Path | None, tyro.conf.arg(metavar="NPZ")] = None
     """Write every video's path, label and scores, by a recognizer, to this file."""
     json: bool = False
@@ -47,8 +48,11 @@ def run(arguments: Sequence[str]) -> int:
         print(options_help(_options_of(Path(own[0]))))
         return 0
     options = parse(Options, own, command="test")
-    folder = options.work_dir or (options.model if options.model.is_dir() else options.model.parent) / "test"
-    metrics = _test(options.model, apply(_options_of(options.model), keys), folder=folder, dump=options.dump)
+    own_options = _options_of(options.model)
+    tested = apply(own_options, keys)
+    check_own_paths(own_options.data, keys, model=options.model)
+    folder = options.work_dir or _own_folder(options.model, own_options, tested, keys)
+    metrics = _test(options.model, tested, folder=folder, dump=options.dump)
     if options.json:
         print(strict_json.dumps(metrics))
     else:
@@ -56,6 +60,31 @@ def run(arguments: Sequence[str]) -> int:
         print_table(list(metrics), [list(values)])
         log.info("metrics and results: %s", folder)
     return 0
+
+
+def _own_folder(
+    model: Path,
+    own: EvaluationOptions | LocalizerTestOptions,
+    tested: EvaluationOptions | LocalizerTestOptions,
+    keys: Mapping[str, object],
+) -> Path:
+    """The folder for results on the model's own data.
+
+    Raises:
+        UserError: it is tested on others, whose results would replace these.
+    """
+    folder = (model if model.is_dir() else model.parent) / "test"
+    if not has_own_data(own.data):
+        if tested_on(folder) not in (None, data_of_test(tested.data)):
+            raise UserError(
+                f"{folder} has the results of a test on other data: name a folder for these with --work-dir"
+            )
+    elif others := other_data(own.data, keys):
+        raise UserError(
+            f"{', '.join(map(as_option, others))}: not the model's own data, whose results are kept in {folder}: "
+            "name a folder for these with --work-dir"
+        )
+    return folder
 
 
 def _options_of(model: Path) -> EvaluationOptions | LocalizerTestOptions:

@@ -9,6 +9,7 @@ from kinema.data.loader import num_workers
 from kinema.errors import UserError
 from kinema.inference.localizing import candidate_batches, evaluate_localizer, feature_batches
 from kinema.inference.model_files import find_model, load_localizer, read_localizer_description
+from kinema.inference.own_paths import write_tested_on
 from kinema.inference.runtime import RuntimeOptions, pick_device, place
 from kinema.localization.data import FeatureData, ProposalData, open_source
 from kinema.localization.labelling import write_results
@@ -42,8 +43,8 @@ def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Pa
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
         options: where the videos' features are and how proposals are chosen.
-        folder: receives `metrics.json`, the proposals in ActivityNet's layout as `results.json`, and, if there are any,
-            `bad_files.csv`.
+        folder: receives `metrics.json`, `data.json` (which videos were tested), the proposals in ActivityNet's layout
+            as `results.json`, and, if there are any, `bad_files.csv`.
 
     Returns:
         `AR@1`, `AR@5`, `AR@10`, `AR@100`, `AUC` (fractions), `videos`, `bad_files` (counts).
@@ -76,6 +77,7 @@ def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Pa
     bad_files.add(found.bad)
     bad_files.check()
     try:
+        write_tested_on(folder, options.data)
         write_text(folder / "metrics.json", strict_json.dumps(found.metrics, indent=2) + "\n")
         write_results(folder / "results.json", {videos.name(row): each for row, each in found.proposals.items()})
     except OSError as error:

@@ -17,6 +17,7 @@ from kinema import strict_json
 from kinema.data.dataset import DataOptions
 from kinema.data.views import Views
 from kinema.errors import UserError
+from kinema.inference.own_paths import resolved
 from kinema.localization.data import FeatureData, ProposalData
 from kinema.localization.tasks import BMNTask, LocalizationTask, PEMTask, TEMTask
 from kinema.models import (
@@ -72,7 +73,9 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], description: Descrip
     Raises:
         OSError: the disk is full or the folder is not writable.
     """
-    content = {"kinema": __version__, "architecture": name_of(description.model), **asdict(description)}
+    # Relative paths of the data start from the folder that the program was started in.
+    about = {"kinema": __version__, "folder": str(Path.cwd()), "architecture": name_of(description.model)}
+    content = {**about, **asdict(description)}
     # surrogateescape: a class may be called after a folder whose name is not UTF-8.
     text = strict_json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -174,7 +177,7 @@ def is_localizer(model: Path) -> bool:
 
 
 def read_any_description(folder: Path) -> Description:
-    """Read `model.json`.
+    """Read `model.json`; relative paths of the data are those that the run was given, see `resolved`.
 
     Raises:
         UserError: it is damaged, or of a kind that this version does not know.
@@ -187,6 +190,7 @@ def read_any_description(folder: Path) -> Description:
         model = options_from(architecture, content.pop("model"))
         kinds = _KINDS.get(architecture, _RECOGNIZER)
         rest = {name: TypeAdapter(kind).validate_python(content.pop(name)) for name, kind in kinds.items()}
+        rest["data"] = resolved(rest["data"], str(content.get("folder", "")))
     except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise UserError(f"{path} is damaged or was written by another version of Kinema: {error}") from error
     kind: type[Any] = LocalizerDescription if architecture in LOCALIZERS else ModelDescription

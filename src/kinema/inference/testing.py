@@ -16,6 +16,7 @@ from kinema.errors import UserError
 from kinema.inference.ensemble import label_array
 from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches
 from kinema.inference.model_files import find_model, load_model, read_description
+from kinema.inference.own_paths import write_tested_on
 from kinema.inference.plots import draw_confusion
 from kinema.inference.runtime import RuntimeOptions, pick_device, place
 from kinema.recognition import RecognitionOptions
@@ -50,8 +51,8 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
         options: where the videos are and how they are seen.
-        folder: receives `metrics.json`, `confusion.png` where each video has one label and, if there are any,
-            `bad_files.csv`.
+        folder: receives `metrics.json`, `data.json` (which videos were tested), `confusion.png` where each video has
+            one label and, if there are any, `bad_files.csv`.
         dump: an npz file for each video's result: `paths` (n,) text, `labels` (n,) int64, or (n, classes) int64 of 0
             and 1 where videos have any number of labels, `scores` (n, classes) float32, and `classes` (classes,) text.
 
@@ -78,6 +79,7 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     bad_files.add(evaluation.bad)
     bad_files.check()
     try:
+        write_tested_on(folder, options.data)
         write_text(folder / "metrics.json", strict_json.dumps(evaluation.metrics, indent=2) + "\n")
         if evaluation.confusion is not None:
             draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png")
