@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tests.localization import plain_loops
 
 from kinema.console import print_table
+from kinema.data.feature_spans import whole_video
 from kinema.localization.annotations import GroundTruth, Results, read_ground_truth
 from kinema.localization.detection import THRESHOLDS, average_precision
 from kinema.localization.error_analysis import analyse_errors
@@ -136,7 +137,7 @@ def from_scores_to_proposals(truth: GroundTruth, random: np.random.Generator) ->
             bsn_proposals(candidates, confidence, BSN_NMS)
         with _adding(seconds, "BMN: proposals"):
             found = bmn_proposals(scores.confidence, scores.start, scores.end, BMN_NMS)
-            parts.append(in_seconds(found, truth.durations[video]))
+            parts.append(in_seconds(found, whole_video(truth.durations[video])))
     return _joined(parts), seconds
 
 

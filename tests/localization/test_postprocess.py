@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinema.data.feature_spans import FeatureSpan, whole_video
 from kinema.localization.pgm import GenerationOptions, generate
-from kinema.localization.postprocess import Proposals, bmn_proposals, bsn_proposals, covered_seconds, in_seconds
+from kinema.localization.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
 from kinema.localization.soft_nms import SoftNmsOptions
 from tests.localization import plain_loops
 
@@ -49,16 +51,21 @@ def test_the_references_numbers(shared: Path) -> None:
     for k in range(5):
         entry = entries[k]
         found = bmn_proposals(numbers[f"conf__{k}"], numbers[f"start__{k}"], numbers[f"end__{k}"], SoftNmsOptions())
-        seconds = covered_seconds(entry["duration_second"], frames=entry["duration_frame"], interval=16)
-        found = in_seconds(found, seconds)
+        share = entry["duration_frame"] // 16 * 16 / entry["duration_frame"]  # as the reference has it
+        found = in_seconds(found, whole_video(entry["duration_second"], share=share))
         np.testing.assert_allclose(found.segments, numbers[f"out__{k}"][:, :2], atol=1e-9)
         np.testing.assert_allclose(found.scores, numbers[f"out__{k}"][:, 2], rtol=1e-9)
 
 
-def test_seconds_stay_within_the_video() -> None:
+@pytest.mark.parametrize(
+    ("span", "seconds"),
+    [
+        (whole_video(40), [[0, 20], [10, 40]]),
+        (whole_video(40, share=0.5), [[0, 10], [5, 20]]),
+        (FeatureSpan(0, 48, 40), [[0, 24], [12, 40]]),  # the last stride reaches beyond the end of the video
+        (FeatureSpan(2, 42, 42), [[2, 22], [12, 42]]),  # sound precedes the picture
+    ],
+)
+def test_seconds_stay_within_what_features_cover_and_the_video(span: FeatureSpan, seconds: list[list[float]]) -> None:
     found = Proposals(segments=np.array([[-0.1, 0.5], [0.25, 1.2]]), scores=np.array([0.9, 0.1]))
-    assert in_seconds(found, 40.0).segments.tolist() == [[0, 20], [10, 40]]
-
-
-def test_features_cover_whole_intervals_only() -> None:
-    assert covered_seconds(10.0, frames=100, interval=16) == 9.6
+    assert in_seconds(found, span).segments.tolist() == seconds

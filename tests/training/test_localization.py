@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from kinema.data.features import FeatureSource
 from kinema.errors import UserError
 from kinema.inference.localizer_testing import localizer_test_options, run_localizer_test
 from kinema.localization.evaluation import evaluate_proposals
 from kinema.localization.labelling import write_results
-from kinema.localization.postprocess import Proposals
-from kinema.localization.videos import read_videos
+from kinema.localization.postprocess import Proposals, in_seconds
+from kinema.localization.videos import read_truth, with_features
 from kinema.recipes import config_of
+from kinema.storage import Direct
 from kinema.training import train
 from tests.localization.planted import write_planted
 
@@ -141,9 +143,89 @@ def test_a_video_without_features_is_a_bad_one(tmp_path: Path) -> None:
     assert "v_005" in (tmp_path / "run" / "bad_files.csv").read_text()
 
 
+def in_files_of_mmaction2(places: dict[str, str], folder: Path) -> dict[str, str]:
+    """The same ground truth as anet_anno_train.json and anet_anno_val.json."""
+    database = json.loads(Path(places["data.ground_truth"]).read_text())["database"]
+    files = {}
+    for subset, option in (("training", "data.ground_truth"), ("validation", "data.val_ground_truth")):
+        entries = {
+            name: {"duration_second": entry["duration"], "annotations": entry["annotations"]}
+            for name, entry in database.items()
+            if entry["subset"] == subset
+        }
+        files[option] = str(folder / f"anet_anno_{subset}.json")
+        Path(files[option]).write_text(json.dumps(entries))
+    return places | files
+
+
+@pytest.mark.parametrize("recipe", ["bmn_64x50_small_feature", "bsn_64x50_small_feature"])
+def test_files_of_mmaction2_give_the_same_run(planted: dict[str, str], tmp_path: Path, recipe: str) -> None:
+    options = BSN if recipe.startswith("bsn") else {**BMN, "schedule.epochs": "1", "schedule.milestones": "1"}
+    other = in_files_of_mmaction2(planted, tmp_path)
+    runs = [
+        train(config_of(recipe, options | places), work_dir=tmp_path / str(k))
+        for k, places in enumerate((planted, other))
+    ]
+    assert runs[0] == runs[1]
+    model = tmp_path / "1" / ("pem" if recipe.startswith("bsn") else "")
+    tested = run_localizer_test(model, localizer_test_options(model), folder=tmp_path / "test")
+    assert tested["AUC"] == pytest.approx(runs[1]["AUC"], rel=0.5)
+    assert tested["videos"] == runs[1]["videos"]
+    with pytest.raises(UserError, match=r"that of the validation videos to --data\.val-ground-truth"):
+        train(config_of(recipe, options | other | {"data.val_ground_truth": ""}), work_dir=tmp_path / "none")
+
+
+def test_times_are_those_of_the_features(planted: dict[str, str], tmp_path: Path) -> None:
+    """The same training, with all times moved and features said to start as much later: the same proposals, moved."""
+    database = json.loads(Path(planted["data.ground_truth"]).read_text())["database"]
+    features = tmp_path / "features"
+    features.mkdir()
+    for name, entry in database.items():
+        (features / f"{name}.npy").symlink_to(Path(planted["data.features"]) / f"{name}.npy")
+        description = {"frames": 1000, "fps": 1000 / entry["duration"], "rows": 50, "stride": 20, "start": 7}
+        (features / f"{name}.json").write_text(json.dumps(description))
+        entry["duration"] += 7
+        entry["annotations"] = [
+            {**one, "segment": [second + 7 for second in one["segment"]]} for one in entry["annotations"]
+        ]
+    (tmp_path / "truth.json").write_text(json.dumps({"database": database}))
+    moved = {"data.ground_truth": str(tmp_path / "truth.json"), "data.features": str(features)}
+    for recipe, options, stage in (("bmn", BMN, ""), ("bsn", BSN, "pem")):
+        found = []
+        for name, places in (("here", planted), ("moved", moved)):
+            work_dir = tmp_path / recipe / name
+            train(config_of(f"{recipe}_64x50_small_feature", options | places), work_dir=work_dir)
+            run_localizer_test(work_dir / stage, localizer_test_options(work_dir / stage), folder=work_dir / "test")
+            found.append(json.loads((work_dir / "test" / "results.json").read_text())["results"])
+        assert found[0].keys() == found[1].keys()
+        for video, here in found[0].items():
+            segments, others = (np.array([each["segment"] for each in one]) for one in (here, found[1][video]))
+            np.testing.assert_allclose(segments + 7, others, atol=1e-4)
+
+
+def test_all_instances_are_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those beyond the features count as missed, which is said."""
+    places = write_planted(tmp_path / "data", videos=24)
+    options = BMN | places | {"schedule.epochs": "1", "schedule.milestones": "1"}
+    whole = train(config_of("bmn_64x50_small_feature", options), work_dir=tmp_path / "run")
+    path = Path(places["data.ground_truth"])
+    truth = json.loads(path.read_text())
+    counts = []
+    for entry in truth["database"].values():
+        if entry["subset"] == "validation":
+            counts.append(len(entry["annotations"]))
+            entry["annotations"].append({"label": "turn", "segment": [entry["duration"] + 1, entry["duration"] + 2]})
+    path.write_text(json.dumps(truth))
+    tested = run_localizer_test(tmp_path / "run", localizer_test_options(tmp_path / "run"), folder=tmp_path / "test")
+    assert tested["AR@100"] == pytest.approx(whole["AR@100"] * sum(counts) / (sum(counts) + len(counts)))
+    assert f"{len(counts)} of {sum(counts) + len(counts)} instances have no length, or lie outside" in caplog.text
+
+
 def attainable(places: dict[str, str], folder: Path, parts: int) -> float:
     """The AUC of a localizer that knows the ground truth, in whole parts of a video: the best cell of each instance."""
-    videos = read_videos(places["data.ground_truth"], "validation")
+    truth = places["data.ground_truth"]
+    source = FeatureSource(places["data.features"], storage=Direct(), parts=parts, channels=64)
+    videos = with_features(truth, read_truth(truth, "validation"), source)
     grid = np.array([(a, b) for a in range(parts) for b in range(a + 1, parts + 1)]) / parts
     found = {}
     for row, instances in enumerate(videos.instances):
@@ -152,8 +234,8 @@ def attainable(places: dict[str, str], folder: Path, parts: int) -> float:
             shared = (np.minimum(grid[:, 1], end) - np.maximum(grid[:, 0], start)).clip(0)
             best.append(grid[np.argmax(shared / (grid[:, 1] - grid[:, 0] + end - start - shared))])
         if best:
-            found[videos.name(row)] = Proposals(
-                segments=np.array(best) * videos.seconds(row), scores=np.ones(len(best))
+            found[videos.name(row)] = in_seconds(
+                Proposals(segments=np.array(best), scores=np.ones(len(best))), videos.spans[row]
             )
     write_results(folder / "attainable.json", found)
     return evaluate_proposals(Path(places["data.ground_truth"]), folder / "attainable.json", subset="validation")["AUC"]

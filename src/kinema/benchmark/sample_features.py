@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema import strict_json
+from kinema.data.feature_spans import whole_video
 from kinema.localization.data import FeatureData, ProposalData
 from kinema.localization.pgm import CandidateOptions, Candidates
 from kinema.localization.proposal_files import Described, Origin, write_described, write_origin
@@ -74,5 +75,6 @@ def _write_candidates(
             ends=random.uniform(size=count),
         )
         features, overlaps = random.random((count, channels), np.float32), random.random(count, np.float32)
-        write_described(folder, name, Described(candidates=candidates, features=features, overlaps=overlaps))
+        span = whole_video(_SECONDS)
+        write_described(folder, name, Described(candidates=candidates, features=features, overlaps=overlaps, span=span))
     write_origin(folder, Origin(tem="", options=options))

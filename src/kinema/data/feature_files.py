@@ -7,7 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,11 @@ SUFFIXES = (".csv", ".npy", ".npz")
 
 PACKED = (".safetensors", ".npz")
 """Of files that hold one array for each of many videos."""
+
+_DESCRIPTION = ".json"
+
+_DESCRIPTIONS = "videos"
+"""Key of the metadata of a safetensors file under which the descriptions of its videos are, as JSON."""
 
 REPORT = "failures.csv"
 """Lies among the features of `kinema prepare features`, and holds none."""
@@ -50,6 +55,13 @@ class FeatureFiles(Protocol):
             MediaError: it cannot be read, or is damaged.
         """
 
+    def description(self, video: str) -> Mapping[str, Any] | None:
+        """What `kinema prepare features` has written of one of `videos` beside its features; None: nothing.
+
+        Raises:
+            MediaError: it cannot be read, or is damaged.
+        """
+
 
 def open_features(place: str, storage: Storage) -> FeatureFiles:
     """A folder of files NAME.csv, NAME.npy or NAME.npz; or one .safetensors or .npz file with an array NAME for each.
@@ -58,7 +70,8 @@ def open_features(place: str, storage: Storage) -> FeatureFiles:
         UserError: it is not there, or holds no features, or its files are of several kinds.
     """
     if place.endswith(".safetensors"):
-        return Packed(place, _index_of_safetensors(place, storage), storage)
+        videos, descriptions = _index_of_safetensors(place, storage)
+        return Packed(place, videos, storage, descriptions)
     if place.endswith(".npz"):
         return Packed(place, _index_of_npz(place, storage), storage)
     return Folder(place, *_files_in(place, storage), storage)
@@ -66,11 +79,15 @@ def open_features(place: str, storage: Storage) -> FeatureFiles:
 
 @dataclass(frozen=True)
 class Folder:
-    """A file for each video: `videos` are their names, each with its file's name; all end in `suffix`."""
+    """A file for each video: `videos` are their names, each with its file's name; all end in `suffix`.
+
+    `described` are those that have a file NAME.json, too.
+    """
 
     place: str
     videos: Mapping[str, str]
     suffix: str
+    described: Mapping[str, str]
     storage: Storage
 
     def where(self, video: str) -> str:
@@ -88,6 +105,24 @@ class Folder:
         except _DAMAGE as error:
             raise MediaError(path, f"it holds no features, or is damaged ({error})") from None
 
+    def description(self, video: str) -> Mapping[str, Any] | None:
+        """The object in NAME.json."""
+        if video not in self.described:
+            return None
+        return _read_description(f"{self.place.rstrip('/')}/{self.described[video]}", self.storage)
+
+
+def _read_description(path: str, storage: Storage) -> Mapping[str, Any]:
+    try:
+        description = json.loads(storage.read(path))
+    except OSError as error:
+        raise MediaError(path, why(error)) from None
+    except ValueError as error:
+        raise MediaError(path, f"it is not JSON ({error})") from None
+    if not isinstance(description, dict):
+        raise MediaError(path, "it holds no object")
+    return description
+
 
 @dataclass(frozen=True)
 class Span:
@@ -102,11 +137,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Packed:
-    """One file with an array for each of `videos`, of which only what is asked for is read."""
+    """One file with an array for each of `videos`, of which only what is asked for is read.
+
+    `descriptions` are those of a safetensors file that `pack` has written.
+    """
 
     place: str
     videos: Mapping[str, Span]
     storage: Storage
+    descriptions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def where(self, video: str) -> str:
         """The file and the name in it."""
@@ -125,21 +164,27 @@ class Packed:
         except _DAMAGE as error:
             raise MediaError(self.where(video), f"it is damaged ({error})") from None
 
+    def description(self, video: str) -> Mapping[str, Any] | None:
+        """What the file says of the video."""
+        return self.descriptions.get(video)
+
 
 _DAMAGE = (ValueError, EOFError, KeyError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
-def _files_in(folder: str, storage: Storage) -> tuple[dict[str, str], str]:
+def _files_in(folder: str, storage: Storage) -> tuple[dict[str, str], str, dict[str, str]]:
+    """The files of the videos, how they end, and the files that describe them."""
     try:
         names = sorted(storage.list(folder))
     except OSError as error:
         raise UserError(f"features '{folder}': {why(error)}") from None
     kinds: dict[str, dict[str, str]] = {}
     for name in names:
-        suffix = next((each for each in SUFFIXES if name.endswith(each)), "")
+        suffix = next((each for each in (*SUFFIXES, _DESCRIPTION) if name.endswith(each)), "")
         if suffix and name != REPORT and not name.startswith("."):
             stem = name.removesuffix(suffix)
             kinds.setdefault(suffix, {})[unquote(stem) if folder.startswith("http") else stem] = name
+    described = kinds.pop(_DESCRIPTION, {})
     if not kinds:
         found = ", ".join(names[:3]) or "nothing"
         raise UserError(f"features '{folder}': expected NAME.csv, NAME.npy or NAME.npz of each video, found {found}")
@@ -147,7 +192,7 @@ def _files_in(folder: str, storage: Storage) -> tuple[dict[str, str], str]:
         found = ", ".join(f"{len(files)} {suffix}" for suffix, files in kinds.items())
         raise UserError(f"features '{folder}': files of one kind are expected, found {found}")
     (suffix, files), *_ = kinds.items()
-    return files, suffix
+    return files, suffix, described
 
 
 def _read_csv(data: bytes) -> Array:
@@ -180,22 +225,25 @@ def _read_numpy(data: bytes) -> Array:
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
-def _index_of_safetensors(place: str, storage: Storage) -> dict[str, Span]:
-    """Read the header: its length in 8 bytes, then JSON with type, shape and offsets of each tensor."""
+def _index_of_safetensors(place: str, storage: Storage) -> tuple[dict[str, Span], dict[str, Mapping[str, Any]]]:
+    """Read the header: its length in 8 bytes, then JSON with type, shape and offsets of each tensor, and metadata."""
     try:
         (length,) = struct.unpack("<Q", storage.read_range(place, 0, 8))
         if length > storage.size(place):
             raise ValueError(f"a header of {length} bytes")
         entries = json.loads(storage.read_range(place, 8, 8 + length))
         start = 8 + length
+        metadata = entries.pop("__metadata__", {})
+        descriptions = json.loads(metadata.get(_DESCRIPTIONS, "{}"))
+        if not isinstance(descriptions, dict) or not all(isinstance(each, dict) for each in descriptions.values()):
+            descriptions = {}  # another program's
         return {
             name: Span(
                 start + entry["data_offsets"][0], start + entry["data_offsets"][1],
                 tuple(entry["shape"]), str(entry["dtype"]),
             )
             for name, entry in entries.items()
-            if name != "__metadata__"
-        }  # fmt: skip
+        }, descriptions  # fmt: skip
     except OSError as error:
         raise UserError(f"features '{place}': {why(error)}") from None
     except (*_DAMAGE, TypeError, IndexError, AttributeError) as error:
@@ -247,12 +295,18 @@ def _read_npz_member(data: bytes, span: Span) -> Array:
 def pack(files: Mapping[str, Path], packed: Path) -> None:
     """Put the .npy files of videos into one .safetensors file, float32, one after the other.
 
-    safetensors' own function would hold all of them in memory.
+    Its metadata hold what the NAME.json beside each says of it. safetensors' own function would hold all arrays in
+    memory.
 
     Raises:
         OSError: the disk is full or the folder is not writable; `packed` is then as it was.
     """
-    header: dict[str, Any] = {}
+    described = {
+        video: json.loads(about.read_bytes())
+        for video, file in files.items()
+        if (about := file.with_suffix(_DESCRIPTION)).exists()
+    }
+    header: dict[str, Any] = {"__metadata__": {_DESCRIPTIONS: strict_json.dumps(described)}} if described else {}
     end = 0
     for video, file in files.items():
         shape = np.load(file, mmap_mode="r").shape

@@ -1,16 +1,20 @@
 """Features of untrimmed videos, read for localization."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kinema.data.feature_files import Array, FeatureFiles, open_features
+from kinema.data.feature_spans import FeatureSpan, described_span
 from kinema.data.rescaling import Rescaling, rescale
 from kinema.data.video_names import same_video
 from kinema.errors import MediaError
 from kinema.storage import Storage
+
+log = logging.getLogger(__name__)
 
 
 class FeatureSource:
@@ -63,6 +67,30 @@ class FeatureSource:
     def has(self, video: str) -> bool:
         """Whether there is a file of this video."""
         return all(same_video(video, place.videos) is not None for place in self._places)
+
+    def spans(self, videos: Iterable[str]) -> dict[str, FeatureSpan]:
+        """The seconds that the features of `videos` stand for, of those of which their files say it.
+
+        Of several places the first one that says it counts. A description that cannot be read is warned of.
+        """
+        spans, faults = dict[str, FeatureSpan](), list[MediaError]()
+        for video in videos:
+            for place in self._places:
+                name = same_video(video, place.videos)
+                try:
+                    description = None if name is None else place.description(name)
+                except MediaError as fault:
+                    faults.append(fault)
+                    continue
+                if description is not None and (span := described_span(description)) is not None:
+                    spans[video] = span
+                    break
+        if faults:
+            log.warning(
+                "%d descriptions of features cannot be read, such as %s: their times are taken from the ground truth",
+                len(faults), faults[0],
+            )  # fmt: skip
+        return spans
 
     def read(self, video: str) -> Tensor:
         """The features of a video, (C, T) float32.

@@ -9,6 +9,7 @@ from kinema.data.index import Kind
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
+from kinema.data.timed_video import TimedVideo, timed
 from kinema.data.video import Reader, open_video
 from kinema.errors import MediaError
 from kinema.storage import Storage
@@ -62,11 +63,26 @@ class Opener:
             case "packed" | "packed_flow":
                 return open_packed(path, storage=self.storage, flow=self.source in FLOW)
             case "video":
-                try:
-                    place = self.storage.local(path)
-                except OSError as error:
-                    raise MediaError(path, why(error)) from None
-                return open_video(place, path=path, reader=self.reader)
+                return open_video(self._file(path), path=path, reader=self.reader)
+
+    def open_timed(self, path: str) -> TimedVideo:
+        """Open the video at `path` at a constant frame rate, by its time stamps where it is a video file.
+
+        Raises:
+            MediaError: it cannot be read.
+            UserError: the template is faulty, or the reader does not load.
+        """
+        if self.source != "video":
+            return timed(self.open(path), None)
+        file = self._file(path)
+        return timed(open_video(file, path=path, reader=self.reader), file)
+
+    def _file(self, path: str) -> str | bytes:
+        """What a decoder opens: a path of this machine, or the bytes that lie at a URL."""
+        try:
+            return self.storage.local(path)
+        except OSError as error:
+            raise MediaError(path, why(error)) from None
 
     def find_first(self, folder: str) -> int:
         """The number that images named by `template` are counted from: 0 where `folder` has an image 0, else 1."""

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from kinema import strict_json
 from kinema.data.crops import crop_views
 from kinema.data.feature_files import REPORT, pack
+from kinema.data.feature_spans import FeatureSpan, described_span
 from kinema.data.index import Labels
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
 from kinema.data.sources import FLOW, KINDS, Opener, Source
+from kinema.data.timed_video import TimedVideo
 from kinema.errors import UserError
 from kinema.inference.model_files import ModelDescription, digest, find_model, load_model, read_description
 from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
@@ -49,7 +51,8 @@ class FeatureOptions:
     """features: what the model's last layer sees, averaged over space and time; logits: what comes out of it; scores:
     class probabilities."""
     stride: Annotated[int, at.Ge(1)] = 16
-    """Frames from one clip to the next: the middle of clip t is frame (t + 0.5) x stride."""
+    """Frames from one clip to the next: the middle of clip t is frame (t + 0.5) x stride. Of a video of variable frame
+    rate, these are frames at its average rate, so that clips lie at even distances in time."""
     parts: Annotated[int, at.Ge(0)] = 0
     """So many clips in the middle of as many equal parts of the video, instead of --stride; 0: by --stride."""
     window: Annotated[int, at.Ge(0)] = 0
@@ -69,14 +72,16 @@ class FeatureOptions:
 class VideoFeatures:
     """Features of one video.
 
-    values: (T, C) float32; row t stands for frames t · stride to (t + 1) · stride. frames: of the video. fps: None
-    where nothing says it.
+    values: (T, C) float32; row t stands for frames t · stride to (t + 1) · stride of the video at its average rate.
+    frames: of the video. fps: frames per second on average, None where nothing says it. start: seconds at which the
+    first frame is shown, on a player's clock; more than 0 where sound precedes it.
     """
 
     values: Singles
     frames: int
     fps: float | None
     stride: float
+    start: float = 0.0
 
     @property
     def duration(self) -> float | None:
@@ -89,7 +94,13 @@ class VideoFeatures:
         return {
             "frames": self.frames, "fps": self.fps, "duration": self.duration,
             "stride": self.stride, "rows": rows, "channels": channels,
+            **({"start": self.start} if self.start else {}),
         }  # fmt: skip
+
+    @property
+    def span(self) -> FeatureSpan | None:
+        """The seconds that the rows stand for; None where nothing says it."""
+        return described_span(self.description())
 
 
 class FeatureExtractor:
@@ -125,15 +136,24 @@ class FeatureExtractor:
         Raises:
             MediaError: the video cannot be read.
         """
-        reader = self._opener.open(video)
-        frames, options = len(reader), self._options
+        timed = self.open(video)
+        reader, options = timed.reader, self._options
+        frames = len(reader)
         count = options.parts or max(1, round(frames / options.stride))
         stride = frames / count if options.parts else float(options.stride)
         centres = (np.arange(count, dtype=np.float64) + 0.5) * stride
         places = clip_frames(self._sampling, centres, window=options.window or _WINDOW, num_frames=frames)
         values = torch.cat([self._answers(clips) for clips in self._clips(reader, places)])
-        fps = reader.fps or options.fps or None
-        return VideoFeatures(values=values.numpy(), frames=frames, fps=fps, stride=stride)
+        fps = timed.fps or options.fps or None
+        return VideoFeatures(values=values.numpy(), frames=frames, fps=fps, stride=stride, start=timed.start)
+
+    def open(self, video: str) -> TimedVideo:
+        """Open a video as its features see it: at a constant frame rate.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        return self._opener.open_timed(video)
 
     @torch.inference_mode()
     def scores_of(self, features: Singles) -> Singles:
@@ -208,7 +228,8 @@ def extract_features(
 ) -> Summary:
     """Write the features of every video: `output`/NAME.npy or NAME.csv, beside it NAME.json.
 
-    That says the video's `frames`, `fps`, `duration` in seconds, and `stride`, the frames that a row stands for.
+    That says the video's `frames`, `fps` on average, `duration` in seconds, and `stride`, the frames that a row stands
+    for; and `start`, the second at which the first frame is shown, where sound precedes it.
     `features.json` records the model and the options, `failures.csv` the videos that failed. Called again, it makes
     only what is missing. packed: .npy files, and all of them together in `features.safetensors`.
 

@@ -1,6 +1,7 @@
 """What happens when in a raw video: its features, segments proposed from them, and a label for each."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from kinema.data.feature_spans import FeatureSpan
 from kinema.data.reader import FrameReader
 from kinema.data.rescaling import rescale
+from kinema.data.sources import FLOW
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.inference.features import FeatureExtractor, FeatureOptions, Singles
 from kinema.inference.model_files import digest, find_model, read_description
@@ -24,6 +27,11 @@ from kinema.localization.labelling import Detections, label_proposals
 from kinema.localization.postprocess import Proposals, in_seconds
 from kinema.localization.segments import Floats
 from kinema.version import __version__
+
+log = logging.getLogger(__name__)
+
+_LONG_PART = 5.0
+"""Seconds: a part of a video that is longer than this is worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +113,7 @@ class VideoLocalizer:
             UserError: the features are not as the localizer takes them.
         """
         features = self._features.extract(str(video))
-        if features.duration is None:
+        if (span := features.span) is None:
             raise MediaError(str(video), "a folder of images does not say its frames per second: give --fps")
         proposer, data = self._proposer, self._proposer.data
         if features.values.shape[1] != proposer.channels:
@@ -115,19 +123,27 @@ class VideoLocalizer:
             )
         parts = rescale(features.values, data.parts, how=data.rescaling)
         proposals = proposer.propose(torch.from_numpy(np.ascontiguousarray(parts.T)))
-        proposals = in_seconds(proposals, features.duration)
+        if (shortest := (span.end - span.start) / data.parts) > _LONG_PART:
+            log.warning(
+                "%s: it lasts %.0f s, so that the shortest segment of a localizer of %d points is %.1f s long: for "
+                "shorter ones cut the video into pieces",
+                video, span.last, data.parts, shortest,
+            )  # fmt: skip
+        proposals = in_seconds(proposals, span)
         found: Proposals | Detections = proposals
         if self._options.labels != "none":
-            found = self._labelled(proposals, self._class_scores(video, features.values), features.duration)
-        return Localization(seconds=features.duration, found=_best(found, self._options), classes=self.classes)
+            found = self._labelled(proposals, self._class_scores(video, features.values), span)
+        return Localization(seconds=span.last, found=_best(found, self._options), classes=self.classes)
 
     def open(self, video: str | Path) -> FrameReader:
-        """The frames of a video file, or of a folder of images.
+        """The frames of a video file, at a constant frame rate, or of a folder of images.
 
         Raises:
             MediaError: it cannot be opened.
         """
-        return open_frames(video, self._data)
+        if self._data.source in FLOW:
+            return open_frames(video, self._data)
+        return self._features.open(str(video)).reader
 
     def _class_scores(self, video: str | Path, features: Singles) -> Floats:
         """Probabilities (T, classes) of clips all along the video; from their features, where these are the model's."""
@@ -139,13 +155,13 @@ class VideoLocalizer:
             found[:, self.classes.index(self._options.background)] = 0
         return found
 
-    def _labelled(self, proposals: Proposals, scores: Floats, seconds: float) -> Detections:
-        """Give segments their labels by class scores (T, classes) of clips all along the video."""
+    def _labelled(self, proposals: Proposals, scores: Floats, span: FeatureSpan) -> Detections:
+        """Give segments their labels by class scores (T, classes) of clips all along a span of the video."""
         top = self._options.top_classes
         if self._options.labels == "video":
             return label_proposals(proposals, scores.mean(axis=0), top=top)
         sums = np.concatenate([np.zeros((1, scores.shape[1])), scores.cumsum(axis=0)])
-        bounds = proposals.segments / seconds * len(scores)
+        bounds = span.fractions(proposals.segments) * len(scores)
         first = np.floor(bounds[:, 0]).astype(int).clip(0, len(scores) - 1)
         last = np.maximum(np.ceil(bounds[:, 1]).astype(int).clip(0, len(scores)), first + 1)
         of_segments = (sums[last] - sums[first]) / (last - first)[:, None]

@@ -1,6 +1,6 @@
 """Testing a trained localizer on the videos of a ground truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinema import strict_json
@@ -11,10 +11,10 @@ from kinema.inference.localizing import candidate_batches, evaluate_localizer, f
 from kinema.inference.model_files import find_model, load_localizer, read_localizer_description
 from kinema.inference.own_paths import write_tested_on
 from kinema.inference.runtime import RuntimeOptions, pick_device, place
-from kinema.localization.data import FeatureData, ProposalData, open_source
+from kinema.localization.data import FeatureData, ProposalData, open_source, val_file
 from kinema.localization.labelling import write_results
-from kinema.localization.tasks import LocalizationTask
-from kinema.localization.videos import read_videos
+from kinema.localization.tasks import LocalizationTask, grid_offset
+from kinema.localization.videos import Videos, read_truth, say_what_is_too_short, with_features
 from kinema.storage import write_text
 
 
@@ -34,11 +34,12 @@ def localizer_test_options(model: Path) -> LocalizerTestOptions:
         UserError: there is no localizer, or its files are damaged.
     """
     described = read_localizer_description(find_model(model))
-    return LocalizerTestOptions(data=described.data, task=described.task, runtime=RuntimeOptions())
+    data = replace(described.data, ground_truth=val_file(described.data), val_ground_truth="")
+    return LocalizerTestOptions(data=data, task=described.task, runtime=RuntimeOptions())
 
 
 def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Path) -> dict[str, float]:
-    """Test a localizer's proposals on the videos of `options.data.val_subset`.
+    """Test a localizer's proposals on the videos of `options.data.val_subset`, all of whose instances count.
 
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
@@ -55,12 +56,14 @@ def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Pa
     """
     device, data = pick_device(options.runtime), options.data
     module, described = load_localizer(model)
-    videos = read_videos(data.ground_truth, data.val_subset)
-    workers = num_workers(data.workers)
+    truth, workers = read_truth(data.ground_truth, data.val_subset, own_file=True), num_workers(data.workers)
     if isinstance(data, FeatureData):
         source = open_source(data, channels=described.model.feature_channels)
+        videos = with_features(data.ground_truth, truth, source)
+        say_what_is_too_short(videos, data.parts, offset=grid_offset(options.task), what="test videos")
         batches = feature_batches(videos, source, data, workers=workers)
     else:
+        videos = Videos(truth=truth)
         batches = candidate_batches(videos, data, workers=workers)
     found = evaluate_localizer(
         place(module, device, options.runtime),

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from kinema.console import progress
 from kinema.data.bad_files import gather
 from kinema.data.batch import BadFile
+from kinema.data.feature_spans import FeatureSpan
 from kinema.data.features import FeatureSource
 from kinema.data.loader import EvalBatches, load
 from kinema.inference.runtime import RuntimeOptions, autocast
@@ -84,7 +85,10 @@ def evaluate_localizer(
     device: torch.device,
     show: bool = True,
 ) -> ProposalEvaluation:
-    """Let a BMN, TEM or PEM propose segments in every video of `batches`. Leaves `model` in eval mode."""
+    """Let a BMN, TEM or PEM propose segments in every video of `batches`. Leaves `model` in eval mode.
+
+    All instances of the ground truth are measured, also those that lie outside what the features cover.
+    """
     model.eval()
     found, bad = dict[int, Proposals](), list[BadFile]()
     with torch.inference_mode(), autocast(device, runtime), progress("testing", len(batches), show=show) as meter:
@@ -93,8 +97,8 @@ def evaluate_localizer(
             if len(batch):
                 rows = batch.indices.tolist()
                 output = model(batch.to(device).inputs)
-                for row, proposals in zip(rows, _proposals(output, rows, videos, task, data), strict=True):
-                    found[row] = in_seconds(proposals, videos.seconds(row))
+                for row, (proposals, span) in zip(rows, _proposals(output, rows, videos, task, data), strict=True):
+                    found[row] = in_seconds(proposals, span)
             meter.advance()
     found, bad = _of_all(found), gather(bad)
     metrics = proposal_metrics(videos.truth, as_results(found))
@@ -105,23 +109,23 @@ def evaluate_localizer(
 
 def _proposals(
     output: Any, rows: list[int], videos: Videos, task: LocalizationTask, data: LoadingOptions
-) -> Iterator[Proposals]:
-    """Of each video of a batch, in fractions of it."""
+) -> Iterator[tuple[Proposals, FeatureSpan]]:
+    """Of each video of a batch, in fractions of the seconds that are given with them."""
     if isinstance(task, BMNTask):
-        for confidence, start, end in zip(*_arrays(output), strict=True):
-            yield bmn_proposals(confidence, start, end, task.nms)
+        for row, confidence, start, end in zip(rows, *_arrays(output), strict=True):
+            yield bmn_proposals(confidence, start, end, task.nms), videos.spans[row]
     elif isinstance(task, TEMTask):
         _, starts, ends = _arrays(output)
-        for start, end in zip(starts, ends, strict=True):
+        for row, start, end in zip(rows, starts, ends, strict=True):
             candidates = generate(start, end, task.generation)
-            yield bsn_proposals(candidates, np.ones(len(candidates.starts)), task.nms)
+            yield bsn_proposals(candidates, np.ones(len(candidates.starts)), task.nms), videos.spans[row]
     else:
         assert isinstance(data, ProposalData)
         confidence, first = output.float().cpu().numpy(), 0
         for row in rows:  # of the page cache: the loader has just read them
-            candidates = read_described(data.proposals, videos.name(row)).candidates
-            last = first + len(candidates.starts)
-            yield bsn_proposals(candidates, confidence[first:last], task.nms)
+            described = read_described(data.proposals, videos.name(row))
+            last = first + len(described.candidates.starts)
+            yield bsn_proposals(described.candidates, confidence[first:last], task.nms), described.span
             first = last
 
 

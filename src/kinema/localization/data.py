@@ -14,10 +14,11 @@ from kinema.data.batch import BadFile, SampleKey, copied
 from kinema.data.features import FeatureSource
 from kinema.data.rescaling import Rescaling
 from kinema.errors import MediaError, UserError
+from kinema.localization.annotations import GroundTruth
 from kinema.localization.labels import BMNLabels, TEMLabels
 from kinema.localization.proposal_files import Described, read_described
 from kinema.localization.segments import Floats
-from kinema.localization.videos import Videos
+from kinema.localization.videos import Videos, read_truth
 from kinema.storage import StorageOptions, open_storage
 
 Labels = BMNLabels | TEMLabels
@@ -31,9 +32,14 @@ class LoadingOptions:
     """Which videos there are, and how they are loaded."""
 
     ground_truth: str = ""
-    """JSON file of ActivityNet's layout: the videos, their subsets and lengths, and what happens in them."""
+    """JSON file: the videos, their subsets and lengths, and what happens in them. Of ActivityNet's layout, or of that
+    of MMAction2's anet_anno_*.json."""
+    val_ground_truth: str = ""
+    """Ground truth of the validation videos, if they have a file of their own, such as anet_anno_val.json; empty: they
+    are in `ground_truth`."""
     train_subset: str = "training"
-    """Subset of the ground truth to train on."""
+    """Subset of the ground truth to train on. A file of its own that names no subsets is taken whole, as for
+    validation."""
     val_subset: str = "validation"
     """Subset to validate and test on; empty: no validation."""
     batch_size: Annotated[int, Ge(1)] = 16
@@ -183,6 +189,30 @@ def collate_candidates(fetched: Sequence[Fetched[Described]]) -> LocalizationBat
         torch.tensor([row for row, _ in read], dtype=torch.int64),
         tuple(file for each in fetched for file in each.bad),
     )
+
+
+def train_truth(options: LoadingOptions) -> GroundTruth:
+    """Read the training videos of a ground truth.
+
+    Raises:
+        UserError: see `read_truth`.
+    """
+    own_file = bool(options.val_ground_truth) or not options.val_subset
+    return read_truth(options.ground_truth, options.train_subset, own_file=own_file)
+
+
+def val_truth(options: LoadingOptions) -> GroundTruth:
+    """Read the videos to validate on.
+
+    Raises:
+        UserError: see `read_truth`.
+    """
+    return read_truth(val_file(options), options.val_subset, own_file=bool(options.val_ground_truth))
+
+
+def val_file(options: LoadingOptions) -> str:
+    """The ground truth that the videos to validate on are in."""
+    return options.val_ground_truth or options.ground_truth
 
 
 def open_source(options: FeatureData, *, channels: int) -> FeatureSource:

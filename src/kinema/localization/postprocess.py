@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kinema.data.feature_spans import FeatureSpan
 from kinema.localization.annotations import Results
 from kinema.localization.pgm import Candidates, Scores, peaks
 from kinema.localization.segments import Floats
@@ -72,11 +73,6 @@ def as_results(proposals: Mapping[int, Proposals]) -> Results:
     )
 
 
-def in_seconds(proposals: Proposals, seconds: float) -> Proposals:
-    """Proposals in fractions of `seconds`, the time that the features cover, as proposals in seconds within it."""
-    return Proposals(segments=proposals.segments.clip(0, 1) * seconds, scores=proposals.scores)
-
-
-def covered_seconds(seconds: float, *, frames: int, interval: int) -> float:
-    """What features of `interval` frames each cover of a video of `frames` frames: whole intervals only."""
-    return frames // interval * interval / frames * seconds
+def in_seconds(proposals: Proposals, span: FeatureSpan) -> Proposals:
+    """Proposals in fractions of the seconds that features cover as proposals in seconds, within the video."""
+    return Proposals(segments=span.seconds(proposals.segments), scores=proposals.scores)

@@ -1,7 +1,7 @@
 """BSN's candidates on disk: what proposal generation leaves for the evaluation of proposals, a file for each video."""
 
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from kinema import strict_json
+from kinema.data.feature_spans import FeatureSpan
 from kinema.errors import MediaError, UserError
 from kinema.localization.pgm import CandidateOptions, Candidates
 from kinema.storage import replacing, write_text
@@ -20,17 +21,22 @@ _ORIGIN = "candidates.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """The candidates of a video. features: (n, C) of each; overlaps: (n,) its largest tIoU with an instance."""
+    """The candidates of a video.
+
+    features: (n, C) of each; overlaps: (n,) its largest tIoU with an instance. span: the seconds of the video that the
+    candidates' times are fractions of.
+    """
 
     candidates: Candidates
     features: Singles
     overlaps: Singles
+    span: FeatureSpan
 
     def first(self, most: int) -> "Described":
         """The `most` most probable of them."""
         old = self.candidates
         kept = Candidates(segments=old.segments[:most], starts=old.starts[:most], ends=old.ends[:most])
-        return Described(candidates=kept, features=self.features[:most], overlaps=self.overlaps[:most])
+        return replace(self, candidates=kept, features=self.features[:most], overlaps=self.overlaps[:most])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,7 @@ def write_described(folder: Path, video: str, described: Described) -> None:
             ends=candidates.ends,
             features=described.features,
             overlaps=described.overlaps,
+            span=np.array(astuple(described.span)),
         )
 
 
@@ -98,9 +105,14 @@ def read_described(folder: str | Path, video: str) -> Described:
     try:
         with np.load(path, allow_pickle=False) as found:
             candidates = Candidates(segments=found["segments"], starts=found["starts"], ends=found["ends"])
-            described = Described(candidates=candidates, features=found["features"], overlaps=found["overlaps"])
+            if "span" not in found:
+                raise MediaError(str(path), "it is of an earlier version: generate the candidates again")
+            span = FeatureSpan(*found["span"].tolist())
+            described = Described(
+                candidates=candidates, features=found["features"], overlaps=found["overlaps"], span=span
+            )
     except FileNotFoundError:
         raise MediaError(str(path), "no candidates of this video: proposal generation writes them") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise MediaError(str(path), f"it holds no candidates, or is damaged ({error})") from None
     return described

@@ -40,3 +40,8 @@ class PEMTask:
 
 
 LocalizationTask = BMNTask | TEMTask | PEMTask
+
+
+def grid_offset(task: LocalizationTask) -> float:
+    """Where in a part of the video the segments of a localizer start and end: at its start (BMN), or in its middle."""
+    return 0.0 if isinstance(task, BMNTask) else 0.5

@@ -11,17 +11,18 @@ import torch
 from kinema.config import dump
 from kinema.console import progress
 from kinema.data.bad_files import BadFiles
+from kinema.data.feature_spans import FeatureSpan
 from kinema.data.loader import num_workers
 from kinema.errors import UserError, renaming_options
 from kinema.inference.localizing import feature_batches
 from kinema.inference.model_files import digest, find_model, load_localizer
 from kinema.inference.runtime import autocast, place
-from kinema.localization.data import FeatureData, ProposalData, open_source
+from kinema.localization.data import FeatureData, ProposalData, open_source, train_truth, val_file, val_truth
 from kinema.localization.pgm import CandidateOptions, describe, generate, match
 from kinema.localization.proposal_files import Described, Origin, file_of, read_origin, write_described, write_origin
 from kinema.localization.segments import Floats
 from kinema.localization.tasks import PEMTask
-from kinema.localization.videos import Videos, read_videos
+from kinema.localization.videos import Videos, with_features
 from kinema.models.bsn import TEM, TEMOutput
 from kinema.storage import write_text
 from kinema.training.config import BSNConfig, LocalizationConfig, PGMConfig, Stage
@@ -108,6 +109,7 @@ def _candidates_of(config: BSNConfig, folder: Path) -> ProposalData:
     data = config.data
     return ProposalData(
         ground_truth=data.ground_truth,
+        val_ground_truth=data.val_ground_truth,
         train_subset=data.train_subset,
         val_subset=data.val_subset,
         batch_size=data.batch_size,
@@ -135,10 +137,12 @@ def generate_candidates(config: PGMConfig, *, work_dir: Path, resume: bool) -> d
         tem, data, origin = open_tem(config)
         process.first_does(lambda: _claim(work_dir, origin, config, resume=resume))
         place(tem, process.device, config.runtime)
-        subsets = [subset for subset in (data.train_subset, data.val_subset) if subset]
+        source = open_source(data, channels=tem.conv1.in_channels)
+        truths = [(data.ground_truth, train_truth(data))]
+        truths += [(val_file(data), val_truth(data))] if data.val_subset else []
         videos, bad = 0, 0
-        for subset in subsets:
-            of_subset = read_videos(data.ground_truth, subset)
+        for path, truth in truths:
+            of_subset = with_features(path, truth, source)
             found = _generate(tem, of_subset, data, config, work_dir, process, stop)
             _stop_if_asked(stop)
             videos, bad = videos + len(of_subset) - found, bad + found
@@ -214,29 +218,36 @@ def _generate(
             if len(batch):
                 output = TEMOutput(*(each.cpu() for each in tem(batch.to(process.device).inputs)))
                 for place_, row in enumerate(batch.indices.tolist()):
-                    made = make(*(each[place_].numpy() for each in output), instances=todo.instances[row])
+                    scores = (each[place_].numpy() for each in output)
+                    made = make(*scores, instances=todo.instances[row], span=todo.spans[row])
                     write_described(folder, todo.name(row), made)
             meter.advance()
     return len(bad_files)
 
 
 def _described(
-    action: Floats, start: Floats, end: Floats, *, instances: Floats, options: CandidateOptions
+    action: Floats,
+    start: Floats,
+    end: Floats,
+    *,
+    instances: Floats,
+    span: FeatureSpan,
+    options: CandidateOptions,
 ) -> Described:
     candidates = generate(start, end, options.generation)
     return Described(
         candidates=candidates,
         features=describe(action, candidates.segments, options.description).astype(np.float32),
         overlaps=match(candidates.segments, instances)[0].astype(np.float32),
+        span=span,
     )
 
 
 def _without(videos: Videos, done: list[int]) -> Videos:
-    """The other videos; their instances in seconds, which are not looked at here, stay those of all."""
+    """The other videos; the rest of their ground truth, which is not looked at here, stays that of all."""
     kept = sorted(set(range(len(videos))) - set(done))
-    truth = replace(
-        videos.truth,
-        videos=tuple(videos.truth.videos[row] for row in kept),
-        durations=videos.truth.durations[kept],
+    return Videos(
+        truth=replace(videos.truth, videos=tuple(videos.truth.videos[row] for row in kept)),
+        spans=tuple(videos.spans[row] for row in kept),
+        instances=tuple(videos.instances[row] for row in kept),
     )
-    return Videos(truth=truth, instances=tuple(videos.instances[row] for row in kept))

@@ -31,12 +31,15 @@ from kinema.localization.data import (
     ProposalDataset,
     collate_candidates,
     open_source,
+    train_truth,
+    val_file,
+    val_truth,
 )
 from kinema.localization.labels import BMNLabels, TEMLabels, bmn_labels, tem_labels
 from kinema.localization.losses import bmn_loss, pem_loss, tem_loss
 from kinema.localization.proposal_files import read_origin
-from kinema.localization.tasks import BMNTask, LocalizationTask, PEMTask, TEMTask
-from kinema.localization.videos import Videos, read_videos
+from kinema.localization.tasks import BMNTask, LocalizationTask, PEMTask, TEMTask, grid_offset
+from kinema.localization.videos import Videos, say_what_is_too_short, with_features
 from kinema.models import BMNOptions, Localizer, build
 from kinema.training.config import LocalizationConfig
 from kinema.training.distributed import Process
@@ -206,18 +209,26 @@ def open_localization(config: LocalizationConfig, process: Process) -> Localizer
         raise UserError("--training.precise-bn and --training.multigrid are for recognizers")
     if (config.optim.layer_decay, config.optim.head_weight_lr, config.optim.head_bias_lr) != (1, 1, 1):
         raise UserError("--optim.layer-decay, --optim.head-weight-lr and --optim.head-bias-lr are for recognizers")
-    train = read_videos(data.ground_truth, data.train_subset)
-    source = None
+    train, val, source = Videos(truth=train_truth(data)), None, None
+    if data.val_subset:
+        val = Videos(truth=val_truth(data))
+    else:
+        log.warning("no --data.val-subset: nothing is validated, and `best` is not written")
     if isinstance(data, FeatureData):
         if isinstance(config.model, BMNOptions) and config.model.parts != data.parts:
             raise UserError(f"--model.parts {config.model.parts} and --data.parts {data.parts} must be the same")
         source = open_source(data, channels=config.model.feature_channels)
         _check_features(source, train)
+        train = with_features(data.ground_truth, train.truth, source)
+        if not any(map(len, train.instances)):
+            raise UserError(f"{data.ground_truth}: no training video has an instance that its features cover")
+        offset = grid_offset(config.task)
+        say_what_is_too_short(train, data.parts, offset=offset, what="training videos")
+        if val is not None:
+            val = with_features(val_file(data), val.truth, source)
+            say_what_is_too_short(val, data.parts, offset=offset, what="validation videos")
     else:
         _check_candidates(data.proposals, config.task)
-    if not data.val_subset:
-        log.warning("no --data.val-subset: nothing is validated, and `best` is not written")
-    val = read_videos(data.ground_truth, data.val_subset) if data.val_subset else None
     return LocalizerTask(config=config, process=process, train=train, val=val, source=source)
 
 

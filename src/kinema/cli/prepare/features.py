@@ -18,7 +18,8 @@ class Features:
     """Extract features of whole videos with a trained recognizer, a row for each of many clips along the video.
 
     A file NAME.npy or NAME.csv for each video, and NAME.json with its frames, fps, duration in seconds, and stride, the
-    frames that a row stands for. Interrupted, the same command goes on where it was.
+    frames that a row stands for: `kinema train` and `localize` know by it which seconds the rows cover. Of variable
+    frame rates, rows are even in time. Interrupted, the same command goes on where it was.
 
     The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.
 
