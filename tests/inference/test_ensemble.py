@@ -116,6 +116,43 @@ def test_names_that_occur_in_several_folders_are_told_apart(tmp_path: Path) -> N
     assert found == pytest.approx(expected(np.float64(scores), truth))
 
 
+def test_a_list_that_repeats_videos_is_tested_and_evaluated_alike(tiny_run: Path, tmp_path: Path) -> None:
+    """Two videos stand in the list three times and twice, one of them once with another label."""
+    options, kept, listed = evaluation_options(tiny_run), tmp_path / "scores.npz", tmp_path / "val.txt"
+    videos = sorted(Path(options.data.val).rglob("*.mp4"))[:5]
+    lines = [f"{videos[row]} {label}\n" for row, label in enumerate([0, 1, 2, 3, 4])]
+    listed.write_text("".join([*lines, lines[0], f"{videos[2]} 7\n", lines[0]]))
+    options.data.val = str(listed)
+    metrics = run_test(tiny_run, options, folder=tmp_path, dump=kept)
+    assert metrics.pop("bad_files") == 0
+    assert metrics["videos"] == 8
+    assert evaluate_results([kept]) == pytest.approx(metrics)
+    assert evaluate_results([kept, kept], ground_truth=listed) == pytest.approx(metrics)
+
+
+def test_repeated_rows_are_taken_in_their_order(tmp_path: Path) -> None:
+    scores, truth = probabilities(1, count=4), np.array([0, 1, 2, 3])
+    for name, order in (("a", [0, 1, 2, 3]), ("b", [3, 0, 1, 2])):
+        paths = np.array([f"/{name}/v{row // 3}.mp4" for row in order])
+        np.savez(tmp_path / f"{name}.npz", paths=paths, labels=truth[order], scores=scores[order])
+    found = evaluate_results([tmp_path / "a.npz", tmp_path / "b.npz"])
+    assert found == pytest.approx(expected(np.float64(scores), truth))
+    np.savez(tmp_path / "c.npz", paths=np.array(["v0", "v1"]), labels=truth[[0, 3]], scores=scores[[0, 3]])
+    with pytest.raises(
+        UserError, match=r"a\.npz, 2 are missing elsewhere \(v0 \(named 2 times\), v0 \(named 3 times\)\)"
+    ):
+        evaluate_results([tmp_path / "a.npz", tmp_path / "c.npz"])
+
+
+def test_files_that_differ_in_their_suffix_alone(tmp_path: Path) -> None:
+    scores, truth = probabilities(1, count=2), np.array([0, 1])
+    for name, order in (("a", [0, 1]), ("b", [1, 0])):
+        paths = np.array([f"/{name}/01.{('avi', 'mp4')[row]}" for row in order])
+        np.savez(tmp_path / f"{name}.npz", paths=paths, labels=truth[order], scores=scores[order])
+    found = evaluate_results([tmp_path / "a.npz", tmp_path / "b.npz"])
+    assert found == pytest.approx(expected(np.float64(scores), truth))
+
+
 @pytest.mark.parametrize("form", ["list", "csv", "npz"])
 def test_ground_truth_of_its_own(tmp_path: Path, form: str) -> None:
     scores = probabilities(1)
@@ -158,7 +195,7 @@ def test_missing_videos_are_refused_or_skipped(tmp_path: Path, caplog: pytest.Lo
         ({"labels": labels() / 2}, "labels are float64 of shape"),
         ({"classes": np.array([f"class {5 - i}" for i in range(6)])}, "class 0 is 'class 0' in one and 'class 5'"),
         ({"classes": np.array(["a", "b"])}, "2 class names for scores of 6 classes"),
-        ({"paths": np.array(["/x/a.mp4"] * 20)}, "names a video twice: /x/a"),
+        ({"paths": np.array(["/x/a.mp4"] * 20)}, r"not the same videos"),
         ({"paths": np.array([f"/x/other{i}.mp4" for i in range(20)])}, "not the same videos"),
     ],
 )  # fmt: skip

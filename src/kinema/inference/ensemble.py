@@ -3,8 +3,9 @@
 import logging
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +54,8 @@ def evaluate_results(
     (Simonyan & Zisserman 2014, section 2).
 
     Videos are the same when their names are: the file's or folder's, without a video file's suffix, and as many of the
-    folders above as it takes to tell a file's videos apart. A stream may so have its videos elsewhere, or as folders.
+    folders above as it takes to tell a file's videos apart. A stream may so have its videos elsewhere, or as folders. A
+    video that a file names several times counts as many times; the files' rows of it are taken in their order.
 
     Args:
         results: npz files with `paths` (n,) text and `scores` (n, classes) probabilities; `labels` (n,) integers and
@@ -215,16 +217,20 @@ def _same_classes(streams: Sequence[_Results]) -> tuple[str, ...] | None:
 
 
 def _same_videos(files: Sequence[_Videos], *, skip_missing: bool) -> list[list[int]]:
-    """For each file its rows of the videos that all have, in the order of the first file."""
-    depth = max(_depth(file) for file in files)
-    rows = [{_name(path, depth): row for row, path in enumerate(file.paths)} for file in files]
+    """For each file its rows of the videos that all have, in the order of the first file.
+
+    A video that a file names several times is as many videos: its first row is the first row in all files, and so on.
+    """
+    naming = _naming(files)
+    rows = [_rows_by_name(file, naming) for file in files]
     everywhere = [name for name in rows[0] if all(name in names for names in rows)]
     for file, names in zip(files, rows, strict=True):
         alone = [name for name in names if any(name not in others for others in rows)]
         if alone and not skip_missing:
+            shown = ", ".join([*map(_called, alone[:3])] + ["…"] * (len(alone) > 3))
             raise UserError(
                 f"not the same videos: of {len(names)} in {file.origin}, {len(alone)} are missing elsewhere "
-                f"({', '.join(alone[:3])}{', …' if len(alone) > 3 else ''}); --skip-missing leaves them out"
+                f"({shown}); --skip-missing leaves them out"
             )
         if alone:
             log.warning("%s: %d of %d videos are left out, which others lack", file.origin, len(alone), len(names))
@@ -233,20 +239,40 @@ def _same_videos(files: Sequence[_Videos], *, skip_missing: bool) -> list[list[i
     return [[names[name] for name in everywhere] for names in rows]
 
 
-def _depth(file: _Videos) -> int:
-    """How many parts of the paths it takes to tell the videos of a file apart."""
-    longest = max((path.count("/") + 1 for path in file.paths), default=1)
-    for depth in range(1, longest + 1):
-        if len({_name(path, depth) for path in file.paths}) == len(file.paths):
-            return depth
-    counts = Counter(_name(path, longest) for path in file.paths)
-    raise UserError(f"{file.origin} names a video twice: {counts.most_common(1)[0][0]}")
+def _rows_by_name(file: _Videos, naming: Callable[[str], str]) -> dict[tuple[str, int], int]:
+    """Rows by a video's name and how many times it was named before."""
+    before = Counter[str]()
+    rows: dict[tuple[str, int], int] = {}
+    for row, path in enumerate(file.paths):
+        name = naming(path)
+        rows[name, before[name]] = row
+        before[name] += 1
+    return rows
 
 
-def _name(path: str, depth: int) -> str:
+def _called(name: tuple[str, int]) -> str:
+    path, before = name
+    return f"{path} (named {before + 1} times)" if before else path
+
+
+def _naming(files: Sequence[_Videos]) -> Callable[[str], str]:
+    """The shortest names, by parts of the paths, that tell the videos of each file apart.
+
+    Suffixes of video files are left out, unless two videos differ in nothing else.
+    """
+    longest = max((path.count("/") + 1 for file in files for path in file.paths), default=1)
+    for suffixed in (False, True):
+        for depth in range(1, longest + 1):
+            naming = partial(_name, depth=depth, suffixed=suffixed)
+            if all(len(set(map(naming, paths))) == len(paths) for paths in (set(file.paths) for file in files)):
+                return naming
+    return partial(_name, depth=longest + 1, suffixed=True)
+
+
+def _name(path: str, depth: int, suffixed: bool) -> str:
     *folders, last = path.rstrip("/").split("/")[-depth:]
     stem, dot, suffix = last.rpartition(".")
-    return "/".join([*folders, stem if f"{dot}{suffix}".lower() in VIDEO_SUFFIXES else last])
+    return "/".join([*folders, stem if not suffixed and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES else last])
 
 
 def _check_same_labels(truth: _Videos, stream: _Results, labels: NDArray[np.int64], rows: list[int]) -> None:
