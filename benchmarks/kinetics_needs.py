@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from kinema.benchmark.hardware import machine
+from kinema.data.annotations import read_index
 
 FIGURES = Path(__file__).parent / "figures"
 DATA, SCALING = FIGURES / "data.json", FIGURES / "scaling.json"
@@ -297,15 +298,16 @@ def measured(source: str) -> list[tuple[str, str, float]]:
 
 def sizes(work: Path) -> dict[str, Any]:
     """Kilobytes of a clip in each form, from the folder that peers_data.py made."""
-    listed = [line.rsplit(" ", 2) for line in (work / "rawframes" / "frames.txt").read_text().splitlines()]
-    clips, frames = len(listed), sum(int(count) for _, count, _ in listed)
+    index = read_index(work / "rawframes" / "frames.csv", kind="rawframes")
+    counts = index.frame_counts.tolist()
+    clips, frames = len(counts), sum(counts)
     total = {
         form: sum(
             file.stat().st_size for file in (work / form).rglob("*") if file.suffix not in (".txt", ".csv", ".json")
         )
         for form in FORMS
     }
-    kept = {"rawframes": frames, "packed": frames, "sparse": sum(-(-int(count) // 8) for _, count, _ in listed)}
+    kept = {"rawframes": frames, "packed": frames, "sparse": sum(-(-count // 8) for count in counts)}
     return {
         "clips": clips,
         "clip_seconds": frames / clips / 30,

@@ -26,6 +26,7 @@ import psutil
 import torch
 
 from kinema.benchmark.data import DataMeasure, measured_batches
+from kinema.data.annotations import read_index
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import load
@@ -64,7 +65,7 @@ def prepared(videos: Path, work: Path) -> dict[str, Path]:
     prepare_frames(work / "video", work / "rawframes", FramesOptions())
     prepare_pack(work / "rawframes", work / "packed", PackOptions(kind="rawframes"))
     prepare_pack(work / "video", work / "sparse", PackOptions(every=8, quality=85))
-    lists = {"rawframes": "frames.txt", "packed": "packed.txt", "sparse": "packed.txt"}
+    lists = {"rawframes": "frames.csv", "packed": "packed.csv", "sparse": "packed.csv"}
     return {form: work / form / lists.get(form, "") for form in ("rawframes", "packed", "video", "dense", "sparse")}
 
 
@@ -149,7 +150,10 @@ def cpu_seconds() -> float:
 def peer_list(kind: str, place: Path) -> tuple[str, str, int]:
     """A list of the same videos in MMAction2's form, what its paths start from, and how many they are."""
     if kind == "rawframes":
-        return str(place), str(place.parent), len(place.read_text().splitlines())
+        index, listing = read_index(place, kind="rawframes", root="."), place.with_name("mmaction2.txt")
+        rows = [f"{index.path(row)[2:]} {index.num_frames(row)} {index.label(row)}\n" for row in range(len(index))]
+        listing.write_text("".join(rows))
+        return str(listing), str(place.parent), len(index)
     videos = sorted(place.rglob("*.mp4"))
     listing = place / "videos.txt"
     listing.write_text("".join(f"{video.relative_to(place)} 0\n" for video in videos))

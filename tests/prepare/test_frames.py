@@ -35,9 +35,11 @@ def test_every_frame_becomes_an_image_and_the_list_is_ready_to_train_on(videos: 
         pictures = [np.asarray(Image.open(image)) for image in images]
         assert [number_of(picture) for picture in pictures] == list(range(FRAMES))
         assert pictures[0].shape == (48, 72, 3)
-    assert (output / "frames.txt").read_text().splitlines() == ["jump/a 60 0", "jump/b.v2 60 0", "run/c 60 1"]
+    assert (output / "frames.csv").read_text().splitlines() == [
+        "path,frames,class", "jump/a,60,jump", "jump/b.v2,60,jump", "run/c,60,run",
+    ]  # fmt: skip
     assert (output / "classes.txt").read_text().split() == ["jump", "run"]
-    index = read_index(output / "frames.txt", kind="rawframes")
+    index = read_index(output / "frames.csv", kind="rawframes")
     assert index.frame_counts.tolist() == [FRAMES] * 3
 
 
@@ -60,11 +62,11 @@ def test_a_bad_video_is_missing_from_the_list_and_made_once_it_is_mended(videos:
     (videos / "jump/a.mp4").write_bytes(b"none")
     assert prepare_frames(videos, output, options, workers=1).exit_code == 1
     assert not (output / "jump/a").exists()
-    assert len((output / "frames.txt").read_text().splitlines()) == 2
+    assert len((output / "frames.csv").read_text().splitlines()) == 1 + 2
     (videos / "jump/a.mp4").write_bytes(whole)
     summary = prepare_frames(videos, output, options, workers=1)
     assert (summary.done, summary.kept) == (1, 2)
-    assert len((output / "frames.txt").read_text().splitlines()) == 3
+    assert len((output / "frames.csv").read_text().splitlines()) == 1 + 3
 
 
 @given(st.lists(st.floats(-60, 60), min_size=1, max_size=50), st.sampled_from([15.0, 20.0]))
@@ -122,7 +124,7 @@ def test_raft_takes_any_size_and_a_file_of_weights(tmp_path: Path, videos: Path)
 def test_frames_of_a_list_go_where_the_list_says(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("jump/a.mp4 4\nrun/c.mp4 7\n")
     prepare_frames(tmp_path / "list.txt", tmp_path / "out", FramesOptions(short_side=0), root=str(videos), workers=1)
-    assert (tmp_path / "out/frames.txt").read_text() == "jump/a 60 4\nrun/c 60 7\n"
+    assert (tmp_path / "out/frames.csv").read_text() == "path,frames,label\njump/a,60,4\nrun/c,60,7\n"
     assert len(open_video(str(videos / "jump/a.mp4"))) == FRAMES
 
 
@@ -131,7 +133,7 @@ def test_a_video_of_a_list_may_have_several_labels(videos: Path, tmp_path: Path)
     output = tmp_path / "out"
     options = FramesOptions(short_side=16)
     assert prepare_frames(videos / "list.txt", output, options, labels="multi", workers=1).exit_code == 0
-    index = read_index(output / "frames.txt", kind="rawframes", labels="multi")
+    index = read_index(output / "frames.csv", kind="rawframes", labels="multi")
     assert [(index.path(i), index.num_frames(i), index.label_set(i)) for i in range(2)] == [
         (f"{output}/jump/a", FRAMES, (3, 0)),
         (f"{output}/run/c", FRAMES, (1,)),

@@ -35,7 +35,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frames_of_videos(videos: Path, tmp_path: Path, every: int) -> None:
     options = PackOptions(short_side=48, quality=90, every=every)
     assert prepare_pack(videos, tmp_path, options, workers=1).done == 3
-    assert (tmp_path / "packed.txt").read_text().splitlines() == ["jump/a.pack 0", "jump/b.v2.pack 0", "run/c.pack 1"]
+    assert (tmp_path / "packed.csv").read_text().splitlines() == [
+        "path,class", "jump/a.pack,jump", "jump/b.v2.pack,jump", "run/c.pack,run",
+    ]  # fmt: skip
     assert (tmp_path / "classes.txt").read_text().split() == ["jump", "run"]
     for name in ("jump/a.pack", "run/c.pack"):
         packed = open_packed(str(tmp_path / name))
@@ -52,7 +54,7 @@ def test_frames_of_videos(videos: Path, tmp_path: Path, every: int) -> None:
 def test_both_ways_to_training_read_the_same(videos: Path, tmp_path: Path) -> None:
     """By a list, and by the folder of class folders."""
     prepare_pack(videos, tmp_path, PackOptions(), workers=1)
-    by_list = read_index(tmp_path / "packed.txt", kind="packed")
+    by_list = read_index(tmp_path / "packed.csv", kind="packed")
     by_folder = open_train_index(DataOptions(train=str(tmp_path), source="packed"))
     assert [by_list.path(i) for i in range(3)] == [by_folder.path(i) for i in range(3)]
     assert by_list.labels.tolist() == by_folder.labels.tolist() == [0, 0, 1]
@@ -62,7 +64,7 @@ def test_images_of_folders_are_packed_byte_for_byte(videos: Path, tmp_path: Path
     prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0), workers=1)
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "frames/jump/a/img_00001.jpg", format="PNG")
     options = PackOptions(kind="rawframes")
-    assert prepare_pack(tmp_path / "frames/frames.txt", tmp_path / "packed", options, workers=1).exit_code == 0
+    assert prepare_pack(tmp_path / "frames/frames.csv", tmp_path / "packed", options, workers=1).exit_code == 0
     for name in ("jump/a", "run/c"):
         packed = open_packed(str(tmp_path / f"packed/{name}.pack"))
         folder = open_rawframes(str(tmp_path / f"frames/{name}"))
@@ -83,7 +85,10 @@ def test_pairs_of_flow_are_packed_byte_for_byte(tmp_path: Path, every: int) -> N
         write_flow(tmp_path / "flow" / name, pairs=7, size=(300, 280))
     options = PackOptions(kind="flow", every=every)
     assert prepare_pack(tmp_path / "flow", tmp_path / "packed", options, workers=1).done == 2
-    assert (tmp_path / "packed/packed.txt").read_text().splitlines() == ["left/a.pack 0", "right/b.v2.pack 1"]
+    assert (tmp_path / "packed/packed.csv").read_text().splitlines()[1:] == [
+        "left/a.pack,left",
+        "right/b.v2.pack,right",
+    ]
     packed, folder = (open_packed(str(tmp_path / "packed/left/a.pack")), open_flow(str(tmp_path / "flow/left/a")))
     order = [6, 0, 5, 5, 2]
     assert torch.equal(packed.frames(order), folder.frames([index - index % every for index in order]))
@@ -121,12 +126,12 @@ def test_a_damaged_image_of_a_folder_is_reported(videos: Path, tmp_path: Path) -
     summary = prepare_pack(tmp_path / "frames", tmp_path / "packed", PackOptions(kind="rawframes"), workers=1)
     assert (summary.done, len(summary.failures)) == (2, 1)
     assert not list(tmp_path.glob("packed/jump/*a.*"))
-    assert len((tmp_path / "packed/packed.txt").read_text().splitlines()) == 2
+    assert len((tmp_path / "packed/packed.csv").read_text().splitlines()) == 1 + 2
 
 
 def test_the_command_and_its_faults(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "pack", str(videos), str(tmp_path / "out"), "--every", "8", "--workers", "1"]) == 0
-    assert main(["prepare", "check", str(tmp_path / "out/packed.txt"), "--kind", "packed", "--workers", "1",
+    assert main(["prepare", "check", str(tmp_path / "out/packed.csv"), "--kind", "packed", "--workers", "1",
                  "--report", str(tmp_path / "check.csv")]) == 0  # fmt: skip
     (tmp_path / "out/jump/a.pack").write_bytes((tmp_path / "out/jump/a.pack").read_bytes()[:-9])
     assert main(["prepare", "check", str(tmp_path / "out"), "--kind", "packed", "--workers", "1",

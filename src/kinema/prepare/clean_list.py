@@ -19,7 +19,7 @@ def write_clean_list(
 
     Args:
         source: A list or table that `index` was read from, or a folder of class folders, for which a table is made:
-            `path,label` or, for rawframes, `path,frames,label`, with the names of the classes.
+            `path,class` or, for rawframes, `path,frames,class`.
         index: Its videos.
         kind: Of the videos.
         clean: The file to write.
@@ -48,7 +48,7 @@ def write_clean_list(
 def check_clean(source: Path, clean: Path) -> None:
     """Raise UserError if a clean list of `source` cannot have the name `clean`."""
     if source.is_dir() and clean.suffix.lower() != ".csv":
-        raise UserError(f"--clean {clean}: the list of a folder is a table path,label: give a name that ends in .csv")
+        raise UserError(f"--clean {clean}: the list of a folder is a table path,class: give a name that ends in .csv")
     if clean.absolute() == source.absolute():
         raise UserError(f"--clean {clean}: this is the list that is checked; give another name")
 
@@ -56,7 +56,7 @@ def check_clean(source: Path, clean: Path) -> None:
 def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "frames", "label"] if kind == "rawframes" else ["path", "label"])
+    writer.writerow(["path", "frames", "class"] if kind == "rawframes" else ["path", "class"])
     for i in sorted(frames):
         path = Path(index.path(i)).relative_to(index.root).as_posix()
         label = index.class_names[index.label(i)] if index.class_names else index.label(i)

@@ -18,7 +18,8 @@ from kinema.errors import UserError
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
 from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
-from kinema.prepare.sources import labelled_units, write_frame_list
+from kinema.prepare.lists import check_listable, write_frame_list
+from kinema.prepare.sources import labelled_units
 from kinema.storage import Direct, replacing_folder
 
 
@@ -58,7 +59,7 @@ def prepare_flow(
 
     `flow_x_00001.jpg` and `flow_y_00001.jpg` lead from frame 1 to frame 1 + `step`, and so on: a video of n frames has
     n - `step` pairs. Labels, lists, records, reports and repeated
-    calls are as `prepare_frames` has them; `frames.txt` counts pairs.
+    calls are as `prepare_frames` has them; `frames.csv` counts pairs.
 
     Args:
         source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
@@ -74,6 +75,7 @@ def prepare_flow(
     """
     _check(options)
     videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind)
+    check_listable(videos, output)
     flow_method(options.method, weights=options.weights, device=options.device)
     claim_folder(output, "flow.json", {name: value for name, value in asdict(options).items() if name != "device"})
     summary = run_jobs(
@@ -84,7 +86,7 @@ def prepare_flow(
         workers=workers,
         cluster=cluster,
     )
-    write_frame_list(videos, output, images_a_frame=2)
+    write_frame_list(videos, output, "flow", images_a_frame=2)
     return summary
 
 

@@ -18,7 +18,8 @@ from kinema.data.reader import FrameReader
 from kinema.data.video import open_video
 from kinema.errors import UserError
 from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
-from kinema.prepare.sources import labelled_units, write_frame_list
+from kinema.prepare.lists import check_listable, write_frame_list
+from kinema.prepare.sources import labelled_units
 from kinema.storage import replacing_folder
 
 BATCH = 32
@@ -49,8 +50,8 @@ def prepare_frames(
 ) -> Summary:
     """Write the frames of every video of `source` into a folder of its own in `output`, with the video's name.
 
-    Where videos have labels, `output/frames.txt` lists the folders that are there: `folder frames label`; and
-    `output/classes.txt` the names of the labels, if they have names. `output/frames.json` records the options, and
+    Where videos have labels, the table `output/frames.csv` lists the folders that are there: path, frames, class; and
+    `output/classes.txt` the names of the classes, if they have names. `output/frames.json` records the options, and
     `output/failures.csv` the videos that failed. Called again, it makes only what is missing: a folder is there with
     all its frames or not at all.
 
@@ -74,6 +75,7 @@ def prepare_frames(
         raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
     open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
     videos = labelled_units(source, output, root=root, labels=labels)
+    check_listable(videos, output)
     claim_folder(output, "frames.json", asdict(options))
     summary = run_jobs(
         partial(extract, options),
@@ -83,7 +85,7 @@ def prepare_frames(
         workers=workers,
         cluster=cluster,
     )
-    write_frame_list(videos, output)
+    write_frame_list(videos, output, "rawframes")
     return summary
 
 

@@ -23,7 +23,8 @@ from kinema.data.video import open_video
 from kinema.errors import MediaError, UserError
 from kinema.prepare.frames import read_all, resized
 from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
-from kinema.prepare.sources import labelled_units, write_file_list
+from kinema.prepare.lists import check_listable, write_file_list
+from kinema.prepare.sources import labelled_units
 from kinema.storage import Direct, replacing
 
 LONGEST = 65_535
@@ -60,8 +61,8 @@ def prepare_pack(
 ) -> Summary:
     """Pack every video of `source` into a file of its own in `output`, with the video's name and the suffix `.pack`.
 
-    Where videos have labels, `output/packed.txt` lists the files that are there, `path label`, and
-    `output/classes.txt` the names of the labels, if they have names. `output/pack.json` records the options, and
+    Where videos have labels, the table `output/packed.csv` lists the files that are there, path and class, and
+    `output/classes.txt` the names of the classes, if they have names. `output/pack.json` records the options, and
     `output/failures.csv` the videos that failed. Every file is decoded to its end before it gets its name. Called
     again, it makes only what is missing.
 
@@ -89,6 +90,7 @@ def prepare_pack(
         Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
     kind = KINDS[options.kind]
     videos = labelled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX)
+    check_listable(videos, output)
     claim_folder(output, "pack.json", asdict(options))
     summary = run_jobs(
         partial(pack, options),
@@ -98,7 +100,7 @@ def prepare_pack(
         workers=workers,
         cluster=cluster,
     )
-    write_file_list(videos, output, "packed.txt")
+    write_file_list(videos, output, "packed.csv", "packed_flow" if options.kind == "flow" else "packed")
     return summary
 
 

@@ -1,7 +1,7 @@
 """Which videos a preparation works on, and what its outputs are called."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, natural_key
 from kinema.data.index import Kind, Labels
 from kinema.errors import UserError
 from kinema.prepare.jobs import Unit, check_outputs
-from kinema.storage import write_text
 
 
 def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video") -> list[Unit]:
@@ -42,11 +41,15 @@ def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledUnits:
-    """Units with their labels: `labels` has those of each unit, or is empty; `class_names` may be empty, too."""
+    """Units with their labels: `labels` has those of each unit, or is empty; `class_names` may be empty, too.
+
+    `multi`: a unit may have any number of labels.
+    """
 
     units: list[Unit]
     labels: list[tuple[int, ...]]
     class_names: tuple[str, ...]
+    multi: bool = False
 
 
 def labelled_units(
@@ -82,45 +85,8 @@ def labelled_units(
     units = [_unit(path, base, output.absolute(), suffix, kind) for path in paths]
     check_outputs(units)
     label_sets = [index.label_set(i) for i in range(len(index))]
-    return LabelledUnits(units=units, labels=label_sets, class_names=index.class_names or ())
-
-
-def write_frame_list(videos: LabelledUnits, output: Path, *, images_a_frame: int = 1) -> None:
-    """List the outputs that are there in `output/frames.txt`: `folder frames label …`; names in `output/classes.txt`.
-
-    Args:
-        videos: Without labels, nothing is written.
-        output: The folder of the outputs.
-        images_a_frame: Images that count as one.
-    """
-    rows = []
-    for unit, labels in zip(videos.units, videos.labels, strict=bool(videos.labels)):
-        if unit.output.is_dir():
-            frames = sum(1 for _ in unit.output.iterdir()) // images_a_frame
-            rows.append(
-                f"{unit.output.relative_to(output.absolute()).as_posix()} {frames} {' '.join(map(str, labels))}\n"
-            )
-    _write_list(output / "frames.txt", rows, videos.class_names)
-
-
-def write_file_list(videos: LabelledUnits, output: Path, name: str) -> None:
-    """List the output files that are there in `output/NAME`: `path label …`; names in `output/classes.txt`.
-
-    Without labels, nothing is written.
-    """
-    rows = [
-        f"{unit.output.relative_to(output.absolute()).as_posix()} {' '.join(map(str, labels))}\n"
-        for unit, labels in zip(videos.units, videos.labels, strict=bool(videos.labels))
-        if unit.output.is_file()
-    ]
-    _write_list(output / name, rows, videos.class_names)
-
-
-def _write_list(path: Path, rows: Sequence[str], class_names: Sequence[str]) -> None:
-    if rows:
-        write_text(path, "".join(rows))
-    if rows and class_names:
-        write_text(path.with_name("classes.txt"), "".join(f"{name}\n" for name in class_names))
+    multi = index.label_offsets is not None
+    return LabelledUnits(units=units, labels=label_sets, class_names=index.class_names or (), multi=multi)
 
 
 def _videos(folder: Path, kind: Kind) -> Iterator[Path]:

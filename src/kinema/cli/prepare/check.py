@@ -25,7 +25,7 @@ class Check:
     report: Annotated[Path, tyro.conf.arg(metavar="CSV")] = Path("check.csv")
     """Receives what is wrong: path,what,found,expected."""
     clean: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Receives the list without the bad rows, in its own format; of a folder a table path,label (.csv)."""
+    """Receives the list without the bad rows, in its own format; of a folder a table path,class (.csv)."""
     fix_counts: bool = False
     """Keep videos with another number of frames than listed in the clean list, with the right number."""
     workers: int = 0

@@ -16,7 +16,7 @@ from kinema.prepare.frames import FramesOptions, prepare_frames
 class Frames:
     """Take videos apart into JPEG files: a folder for each video, with its name.
 
-    Where videos have labels, OUTPUT/frames.txt lists what is there (folder, frames, label) to train on. A folder is
+    Where videos have labels, OUTPUT/frames.csv lists what is there (path, frames, class) to train on. A folder is
     there with all its frames or not at all; interrupted, the same command goes on where it was.
 
     The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.

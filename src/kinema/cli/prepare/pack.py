@@ -16,7 +16,7 @@ from kinema.prepare.pack import PackOptions, prepare_pack
 class Pack:
     """Pack the frames of videos into one file for each, NAME.pack: images that are read one by one, as from a folder.
 
-    Where videos have labels, OUTPUT/packed.txt lists what is there (path, label) to train on with --data.source packed,
+    Where videos have labels, OUTPUT/packed.csv lists what is there (path, class) to train on with --data.source packed,
     or packed_flow.
     Every file is decoded to its end before it gets its name. Interrupted, the same command goes on where it was.
 

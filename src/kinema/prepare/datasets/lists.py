@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kinema.data.class_names import class_file_text
 from kinema.errors import UserError
 from kinema.prepare.datasets.matching import Video, Videos, plain
 from kinema.prepare.datasets.official import Annotations, Listed, Split
@@ -117,8 +118,8 @@ def report_listed(annotations: Annotations) -> Report:
 
 
 def write_classes(output: Path, names: Sequence[str]) -> None:
-    """Write `classes.txt`, one name a line."""
-    write_text(output / "classes.txt", "".join(f"{name}\n" for name in names))
+    """Write `classes.txt`, one name a line; see `class_file_text`."""
+    write_text(output / "classes.txt", class_file_text(names))
 
 
 def match(
