@@ -40,8 +40,8 @@ def test_rows_classes_and_lists(tmp_path: Path) -> None:
     videos = empty_files(tmp_path / "videos", "v1-3/train_val/v_QOlSCBRmfWY.mp4", "K6Tm5xHkJ5c.mkv")
     report = prepare_activitynet(ActivityNet(annotations=official, videos=videos, output=tmp_path / "out"))
     assert (tmp_path / "out/ground_truth.json").read_text() == text
-    assert table(tmp_path / "out/train.csv") == [["path", "label"], ["v1-3/train_val/v_QOlSCBRmfWY.mp4", "Archery"]]
-    assert table(tmp_path / "out/val.csv") == [["path", "label"], ["K6Tm5xHkJ5c.mkv", "Ballet"]]
+    assert table(tmp_path / "out/train.csv") == [["path", "class"], ["v1-3/train_val/v_QOlSCBRmfWY.mp4", "Archery"]]
+    assert table(tmp_path / "out/val.csv") == [["path", "class"], ["K6Tm5xHkJ5c.mkv", "Ballet"]]
     assert (tmp_path / "out/missing_test.txt").read_text() == "v_KrwFx7kw2pY\n"
     assert [split.found for split in report.splits] == [1, 1, 0]
 

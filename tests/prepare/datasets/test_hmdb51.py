@@ -32,8 +32,8 @@ def test_videos_of_one_name_in_two_classes_are_not_mixed_up(tmp_path: Path) -> N
     official = write_files(tmp_path / "official", FILES)
     videos = empty_files(tmp_path / "videos", "wave/same_1.avi", "wave/A#1_(x)!_wave_0.avi")
     report = prepare_hmdb51(Hmdb51(annotations=official, videos=videos, output=tmp_path / "out"))
-    assert table(tmp_path / "out/train.csv") == [["path", "label"], ["wave/A#1_(x)!_wave_0.avi", "wave"]]
-    assert table(tmp_path / "out/test.csv") == [["path", "label"], ["wave/same_1.avi", "wave"]]
+    assert table(tmp_path / "out/train.csv") == [["path", "class"], ["wave/A#1_(x)!_wave_0.avi", "wave"]]
+    assert table(tmp_path / "out/test.csv") == [["path", "class"], ["wave/same_1.avi", "wave"]]
     assert (tmp_path / "out/missing_train.txt").read_text() == "brush_hair/same_1\n"
     assert [split.missing for split in report.splits] == [1, 0]
 

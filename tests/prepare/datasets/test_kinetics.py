@@ -97,11 +97,11 @@ def test_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "2 classes, not 400" in caplog.text
     football = "passing American football (in game)"
     assert table(tmp_path / "out/train.csv") == [
-        ["path", "label"],
+        ["path", "class"],
         [f"train/{football.replace(' ', '_')}/-abc_DEFGHI_000007_000017.MKV", football],
         ["train/air_drumming/__0_1_2_3___000121_000131.mp4", "air drumming"],
     ]
-    assert table(tmp_path / "out/val.csv") == [["path", "label"]]
+    assert table(tmp_path / "out/val.csv") == [["path", "class"]]
     assert table(tmp_path / "out/test.csv") == [["path"], ["test/TTTTTTTTTTT.webm"]]
     assert (tmp_path / "out/missing_val.txt").read_text() == "air drumming/ZZZZZZZZZZZ_000000_000010\n"
     assert not (tmp_path / "out/missing_train.txt").exists()

@@ -53,6 +53,14 @@ def test_which_of_several_videos_of_one_name(
     assert found(root, listed, split, ("air drumming", "abseiling")) == expected
 
 
+def test_the_case_of_letters_decides_only_between_videos_that_are_there(tmp_path: Path) -> None:
+    root = empty_files(tmp_path, "a/V1.mp4", "a/v1.mp4", "a/V2.mp4")
+    assert found(root, Listed(names=("V1",))) == "a/V1.mp4"
+    assert found(root, Listed(names=("v1",))) == "a/v1.mp4"
+    assert found(root, Listed(names=("v2",))) == "a/V2.mp4"
+    assert found(root, Listed(names=("v3", "v2"))) == "a/V2.mp4"
+
+
 def test_clips_cut_at_other_seconds(tmp_path: Path) -> None:
     root = empty_files(tmp_path, "id_000003_000013.mp4", "two_1_2.mp4", "two_3_4.mp4")
     assert found(root, Listed(names=("id_000002_000012",), clip_of="id")) == "id_000003_000013.mp4"

@@ -80,7 +80,7 @@ def test_jester_rawframes(tmp_path: Path) -> None:
     others = [f"20bn-jester-v1/9223/{number:05}.jpg" for number in range(1, 4)]
     videos = empty_files(tmp_path / "videos", *frames, *flow, *others)
     prepare_jester(Jester(annotations=official, videos=videos, output=tmp_path / "out", source="rawframes"))
-    header = ["path", "label", "num_frames"]
+    header = ["path", "class", "num_frames"]
     assert table(tmp_path / "out/train.csv") == [header, ["20bn-jester-v1/34870", "Thumb Up", "37"]]
     assert table(tmp_path / "out/val.csv") == [header, ["20bn-jester-v1/9223", "Swiping Left", "3"]]
     assert (tmp_path / "out/classes.txt").read_text() == "Swiping Left\nThumb Up\n"

@@ -6,8 +6,8 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.prepare.datasets.official import Listed
-from kinema.prepare.datasets.ucf101 import read_ucf101
-from tests.prepare.datasets.trees import write_files
+from kinema.prepare.datasets.ucf101 import Ucf101, prepare_ucf101, read_ucf101
+from tests.prepare.datasets.trees import empty_files, table, write_files
 
 FILES: dict[str, str | bytes] = {
     "classInd.txt": "1 Hammering\r\n2 HammerThrow\r\n3 HandstandPushups\r\n",
@@ -32,6 +32,23 @@ def test_rows_and_classes(tmp_path: Path) -> None:
         "test": [Listed(names=("v_Hammering_g01_c01",), labels=(0,), folder="Hammering")],
     }
     assert [row.labels for row in read_ucf101(folder, 2).splits["train"]] == [(0,)]
+
+
+@pytest.mark.parametrize("folder", ["HandstandPushups", "HandStandPushups"])
+@pytest.mark.parametrize("video", ["HandstandPushups", "HandStandPushups"])
+@pytest.mark.parametrize("listed", ["HandstandPushups", "HandStandPushups"])
+def test_a_class_that_copies_write_in_two_ways_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, listed: str, folder: str, video: str
+) -> None:
+    names = {"trainlist01.txt": f"{listed}/v_{listed}_g08_c01.avi 3\nHammering/v_Hammering_g01_c01.avi 1\n"}
+    write_files(tmp_path / "official", FILES | names)
+    empty_files(tmp_path / "videos", f"{folder}/v_{video}_g08_c01.avi", "HammerThrow/v_HammerThrow_g08_c01.avi")
+    options = Ucf101(annotations=tmp_path / "official", videos=tmp_path / "videos", output=tmp_path / "out")
+    assert prepare_ucf101(options).splits[0].found == 1
+    assert table(tmp_path / "out/train.csv") == [
+        ["path", "class"], [f"{folder}/v_{video}_g08_c01.avi", "HandstandPushups"],
+    ]  # fmt: skip
+    assert "train: no video of 1 of 3 classes is there: Hammering" in caplog.text
 
 
 def test_an_unknown_class_is_named_with_its_line(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ class Report:
 def build_lists(annotations: Annotations, options: ListOptions) -> Report:
     """Write `classes.txt`, and for each split `<split>.csv` and, if any are missing, `missing_<split>.txt`.
 
-    A CSV has the columns path (relative to `options.videos`), label (the class's name; for several labels: labels, the
-    classes' numbers with semicolons between them; for a split without labels: none) and, for rawframes, num_frames.
+    A CSV has the columns path (relative to `options.videos`), class (its name; for several labels: labels, the classes'
+    numbers with semicolons between them; for a split without labels: none) and, for rawframes, num_frames.
 
     Raises:
         UserError: not one listed video is there, or the output would lie among the official files.
@@ -90,7 +90,8 @@ def build_lists(annotations: Annotations, options: ListOptions) -> Report:
         _write_list(options.output / f"{split}.csv", usable, annotations, labelled, options.source == "rawframes")
         write_missing(options.output, split, listed, found[split])
     write_classes(options.output, annotations.classes)
-    _tell_training(options, list(rows))
+    _warn_of_missing_classes(annotations.classes, rows, found)
+    _tell_training(options, list(rows), multi_label=annotations.multi_label)
     return Report(
         classes=len(annotations.classes),
         splits=tuple(report_split(split, annotations.splits[split], found[split]) for split in rows),
@@ -168,7 +169,19 @@ def check_output(options: FileOptions) -> None:
         )
 
 
-def _tell_training(options: ListOptions, splits: Sequence[Split]) -> None:
+def _warn_of_missing_classes(
+    classes: Sequence[str], rows: dict[Split, list[Listed]], found: dict[Split, list[Video | None]]
+) -> None:
+    """Log the classes of which annotations list videos and none is there."""
+    for split, listed in rows.items():
+        there = {label for row, video in zip(listed, found[split], strict=True) if video for label in row.labels}
+        missing = sorted({label for row in listed for label in row.labels} - there)
+        if missing:
+            names = ", ".join([classes[label] for label in missing[:5]] + ["…"] * (len(missing) > 5))
+            log.warning("%s: no video of %d of %d classes is there: %s", split, len(missing), len(classes), names)
+
+
+def _tell_training(options: ListOptions, splits: Sequence[Split], *, multi_label: bool) -> None:
     """Say how training gets the lists."""
     lists = {"data.train": "train", "data.val": "val" if "val" in splits else "test"}
     places = {"data.root": options.videos, "data.classes": options.output / "classes.txt"}
@@ -176,13 +189,15 @@ def _tell_training(options: ListOptions, splits: Sequence[Split]) -> None:
     arguments = [text for key, place in places.items() for text in (f"--{key}", str(place))]
     if options.source == "rawframes":
         arguments += ["--data.source", "rawframes"]
+    if multi_label:
+        arguments += ["--task.labels", "multi"]
     log.info("to train on the lists: kinema train RECIPE %s", shlex.join(arguments))
 
 
 def _write_list(
     file: Path, rows: Sequence[tuple[Listed, Video]], annotations: Annotations, labelled: bool, counted: bool
 ) -> None:
-    label = "labels" if annotations.multi_label else "label"
+    label = "labels" if annotations.multi_label else "class"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path"] + [label] * labelled + ["num_frames"] * counted)

@@ -46,11 +46,13 @@ class Videos:
             raise UserError(f"no folder '{root}': --videos names the folder that the videos lie in, at any depth")
         self.all: list[Video] = []
         self._by_name = defaultdict[str, list[Video]](list)
+        self._by_folded_name = defaultdict[str, list[Video]](list)
         self._by_source = defaultdict[str, list[Video]](list)
         with progress("looking for videos", wanted) as meter:
             for name, video in _search(root, kind):
                 self.all.append(video)
                 self._by_name[name].append(video)
+                self._by_folded_name[name.casefold()].append(video)
                 # Clips of one video are called <id>_<first second>_<last second>.
                 self._by_source[re.sub(r"_\d+_\d+$", "", name)].append(video)
                 if len(self.all) <= wanted:
@@ -60,14 +62,18 @@ class Videos:
         """The video that a row lists; None where there is none.
 
         Of several with its name it is one in its class folder, then one in a folder called after the split, then the
-        first by path. A video in the folder of another class is another video of the same name.
+        first by path. A video in the folder of another class is another video of the same name. Where no video has its
+        name, one is taken whose name differs in upper and lower case alone: UCF101's own lists and copies of its videos
+        write HandstandPushups and HandStandPushups.
 
         Args:
             listed: the row.
             split: the row's split.
             folders: every class folder, in `plain` writing.
         """
+        folded = (name.casefold() for name in listed.names)
         places = [self._by_name[name] for name in listed.names if name in self._by_name]
+        places = places or [self._by_folded_name[name] for name in folded if name in self._by_folded_name]
         if not places and listed.clip_of in self._by_source:
             # One clip of one video: cut at other seconds than listed, or not at all, it is still the same.
             places = [self._by_source[listed.clip_of]]

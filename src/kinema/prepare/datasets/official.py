@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -143,22 +143,25 @@ class Classes:
         self.names = tuple(names)
         self._source = source
         self._indices = {name: k for k, name in enumerate(self.names)}
+        folded = Counter(name.casefold() for name in self.names)
+        self._folded = {name.casefold(): k for name, k in self._indices.items() if folded[name.casefold()] == 1}
         if len(self._indices) < len(self.names):
             twice = next(name for k, name in enumerate(self.names) if self._indices[name] != k)
             raise UserError(f"{source}: class '{twice}' stands there twice")
 
     def index(self, name: str, where: str) -> int:
-        """The index of class `name`, found at `where`.
+        """The index of class `name`, found at `where`; the case of letters counts where classes differ in it alone.
 
         Raises:
             UserError: there is no such class.
         """
-        if name not in self._indices:
+        index = self._indices.get(name, self._folded.get(name.casefold()))
+        if index is None:
             raise UserError(
                 f"{where}: '{name}' is not one of the {len(self.names)} classes of '{self._source}'"
                 + did_you_mean(name, self.names)
             )
-        return self._indices[name]
+        return index
 
     def number(self, index: Any, where: str) -> int:
         """A class index counted from 0 that annotations give as a number.
