@@ -16,7 +16,7 @@ from kinema.models import (
     build,
     foreign_state_dict,
 )
-from kinema.models.foreign import Source
+from kinema.models.foreign_options import Source
 from tests.inference.foreign_checkpoints import candidates
 
 

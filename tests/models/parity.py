@@ -1,7 +1,9 @@
 """The reference implementation's weights, inputs and numbers, as `../shared/parity/README.md` describes them."""
 
 import json
+import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,31 @@ def numbers(shared: Path, model: str) -> Numbers:
     )
 
 
-def state_dict(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """The reference's weights, drawn from each key's own seed."""
-    return {key: _weight(key, shape) for key, shape in shapes.items()}
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""What a batch norm holds."""
+
+
+def expanded(modules: dict[str, str]) -> dict[str, list[int]]:
+    """Keys and shapes of a network described module by module, as `benchmarks/foreign_numbers.py` writes it."""
+    shapes: dict[str, list[int]] = {}
+    for module, text in modules.items():
+        words = text.split()
+        if words[0] == "norm":
+            tensors = [(leaf, [] if leaf == NORM[-1] else [int(words[1])]) for leaf in NORM]
+        else:
+            tensors = [
+                (leaf, [int(n) for n in shape.split("x")]) for leaf, shape in zip(words[::2], words[1::2], strict=True)
+            ]
+        shapes |= {f"{module}.{leaf}".lstrip("."): shape for leaf, shape in tensors}
+    return shapes
+
+
+def state_dict(shapes: dict[str, list[int]], scales: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+    """The reference's weights, drawn from each key's own seed; scaled where one of the patterns `scales` matches."""
+    weights = {key: _weight(key, shape) for key, shape in shapes.items()}
+    for pattern, scale in (scales or {}).items():
+        weights |= {key: value * scale for key, value in weights.items() if re.match(pattern, key)}
+    return weights
 
 
 def clips(input_shape: list[int]) -> Tensor:
@@ -67,6 +91,17 @@ def clips(input_shape: list[int]) -> Tensor:
     noise = np.random.RandomState(0).standard_normal((*leading, height // 8, width // 8))
     clips = torch.from_numpy(noise.repeat(8, -2).repeat(8, -1).astype(np.float32))
     return clips.squeeze(1) if clips.dim() == 6 else clips.transpose(1, 2)
+
+
+def pixels(channels: int, frames: int, size: int) -> Tensor:
+    """Two clips `(2, channels, frames, size, size)` of uint8 pixels, constant in squares of 8×8."""
+    squares = np.random.RandomState(0).randint(0, 256, (2, channels, frames, size // 8, size // 8))
+    return torch.from_numpy(squares.repeat(8, -2).repeat(8, -1).astype(np.uint8))
+
+
+def features(shape: list[int]) -> Tensor:
+    """Normally distributed features of a video's parts."""
+    return torch.from_numpy(np.random.RandomState(0).standard_normal(shape).astype(np.float32))
 
 
 def labels(clips: int) -> Tensor:

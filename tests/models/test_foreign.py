@@ -22,7 +22,8 @@ from kinema.models import (
     tsm,
     tsn,
 )
-from kinema.models.foreign import Source, foreign_names
+from kinema.models.foreign import foreign_names
+from kinema.models.foreign_options import Source
 from tests.models import parity
 from tests.models.reference_models import REFERENCE_MODELS
 

@@ -13,12 +13,23 @@ from torchvision.models.video import R2Plus1D_18_Weights
 
 from kinema.data.class_names import read_class_names
 from kinema.errors import UserError
-from kinema.inference.fitting import as_trained, check_source, find_recipe, is_of_pictures, misfit_table, weights_for
-from kinema.inference.foreign_files import read_foreign_weights
+from kinema.inference.fitting import (
+    as_trained,
+    check_source,
+    disagreements,
+    find_recipe,
+    misfit_table,
+    weights_for,
+    with_backbone_prefix,
+    with_clips,
+)
+from kinema.inference.foreign_configs import read_config
+from kinema.inference.foreign_files import ForeignCheckpoint, read_foreign_checkpoint
 from kinema.inference.model_files import (
     Description,
     LocalizerDescription,
     ModelDescription,
+    check_finite,
     is_localizer,
     load_localizer,
     load_model,
@@ -28,12 +39,14 @@ from kinema.models import (
     I3DOptions,
     Options,
     R2Plus1DOptions,
-    TSNOptions,
+    SlowFastOptions,
     build,
     foreign_state_dict,
     load_foreign_state_dict,
 )
-from kinema.models.foreign import Misfit, Source, foreign_misfits
+from kinema.models.foreign import Misfit, foreign_misfits
+from kinema.models.foreign_localizers import localizer_options_of
+from kinema.models.foreign_options import Source, is_of_pictures
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD
 from kinema.storage import replacing, replacing_folder
 
@@ -71,24 +84,33 @@ def convert(
             else, or cannot be written.
     """
     _check_free(folder)
-    weights = read_foreign_weights(checkpoint)
+    found = read_foreign_checkpoint(checkpoint)
+    weights = with_backbone_prefix(found.weights, source)
     check_source(weights, source, path=str(checkpoint))
+    check_finite(weights, origin=str(checkpoint))
+    trained = read_config(found.config, source, path=str(checkpoint))
     if len(candidates) > 1:
-        recipe = find_recipe(weights, candidates, source=source, path=str(checkpoint))
+        recipe = find_recipe(weights, candidates, source=source, path=str(checkpoint), trained=trained)
         log.info("recipe: %s, the only one with this network and its classes", recipe)
     else:
         (recipe,) = candidates
-    options = as_trained(candidates[recipe].model, weights, source)
-    if source == "tsm" and isinstance(options, TSNOptions) and options.flow_fields:
-        raise UserError(f"{recipe} sees optical flow, which the TSM repository normalises in another way than Kinema")
-    theirs, ours = options.num_classes, candidates[recipe].model.num_classes
+        if faults := disagreements(candidates[recipe].model, source, trained):
+            raise UserError(
+                f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}. "
+                "Without --recipe the one that fits is taken"
+            )
+    described = with_clips(candidates[recipe], trained)
+    if described != candidates[recipe]:
+        log.info("clips and labels are those of the checkpoint's configuration, not of the recipe: %s", trained)
+    options = as_trained(described.model, weights, source, trained)
+    theirs, ours = options.num_classes, described.model.num_classes
     if theirs != ours:
         log.info("%d classes, as the weights have them (the recipe has %d)", theirs, ours)
     names = _class_names(classes, theirs, recipe, of_pictures=is_of_pictures(weights, source))
-    described = replace(candidates[recipe], model=options, classes=names)
+    described = replace(described, model=options, classes=names)
 
     model = build(options)
-    fitted = weights_for(model, weights, source)
+    fitted = weights_for(model, weights, source, trained)
     _check_fit(foreign_misfits(model, fitted, source=source), allow_missing, f"{checkpoint} and the model of {recipe}")
     load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
     _write(folder, model, described)
@@ -111,19 +133,41 @@ def convert_localizer(
     Raises:
         UserError: see `convert`.
     """
-    weights = read_foreign_weights(checkpoint)
-    for recipe, described in candidates.items():
-        model = build(described.model)
-        misfits = foreign_misfits(model, weights, source="mmaction2")
-        if misfits and len(candidates) > 1:
+    found = read_foreign_checkpoint(checkpoint)
+    misfits: dict[str, list[Misfit]] = {}
+    for recipe, candidate in candidates.items():
+        described = replace(candidate, model=localizer_options_of(candidate.model, found.weights))
+        with torch.device("meta"):
+            misfits[recipe] = foreign_misfits(build(described.model), found.weights, source="mmaction2")
+        if misfits[recipe] and len(candidates) > 1:
             continue
         _check_free(folder)
-        _check_fit(misfits, allow_missing, f"{checkpoint} and the model of {recipe}")
-        load_foreign_state_dict(model, weights, source="mmaction2", allow_missing=allow_missing)
+        _check_fit(misfits[recipe], allow_missing, f"{checkpoint} and the model of {recipe}")
+        _check_localizer(checkpoint, found, recipe, described)
         log.info("recipe: %s", recipe)
+        theirs, ours = described.model.feature_channels, candidate.model.feature_channels
+        if theirs != ours:
+            log.info("features of %d channels, as the weights have them (the recipe has %d)", theirs, ours)
+        model = build(described.model)
+        load_foreign_state_dict(model, found.weights, source="mmaction2", allow_missing=allow_missing)
         _write(folder, model, described)
         return True
+    nearest = min(misfits, key=lambda recipe: len(misfits[recipe]), default="")
+    if nearest and len(misfits[nearest]) < len(found.weights):  # some weights are a localizer's
+        _check_fit(misfits[nearest], allow_missing, f"{checkpoint} and the model of {nearest}, the nearest recipe,")
     return False
+
+
+def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: LocalizerDescription) -> None:
+    """See that weights are finite, and those of the recipe's network.
+
+    Raises:
+        UserError: they are not.
+    """
+    check_finite(found.weights, origin=str(checkpoint))
+    trained = read_config(found.config, "mmaction2", path=str(checkpoint))
+    if faults := disagreements(described.model, "mmaction2", trained):
+        raise UserError(f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}")
 
 
 def _write(folder: Path, model: nn.Module, described: Description) -> None:
@@ -181,6 +225,8 @@ def _not_of_mmaction2(options: Options) -> str:
         return "which has no R(2+1)D of torchvision's form, R3D or MC3"
     if isinstance(options, I3DOptions) and options.non_local != "none" and options.non_local_form != "mmaction2":
         return "whose non-local blocks compute something else than PySlowFast's"
+    if isinstance(options, SlowFastOptions) and options.slow_frames != "every":
+        return "whose slow pathway sees other frames than PySlowFast's"
     return ""
 
 

@@ -1,64 +1,81 @@
 """Which recipe's model another tool's weights belong to, told by their names and shapes."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from kinema.data.views import Views
 from kinema.errors import UserError, did_you_mean
+from kinema.inference.foreign_configs import Trained
+from kinema.inference.foreign_files import tools_of
 from kinema.inference.model_files import ModelDescription
-from kinema.models import I3DOptions, Options, Recognizer, SlowFastOptions, build
-from kinema.models.foreign import Misfit, Source, foreign_misfits
+from kinema.models import AnyOptions, Options, Recognizer, build, name_of
+from kinema.models.foreign import Misfit, foreign_misfits
+from kinema.models.foreign_options import HEADS, Source, is_of_pictures, not_of_source, options_of_source
 from kinema.models.pretrained import inflated_state_dict
 
-_HEADS: dict[Source, str] = {
-    "mmaction2": "cls_head.fc_cls.weight",
-    "pyslowfast": "head.projection.weight",
-    "tsm": "new_fc.weight",
-    "torchvision": "fc.weight",
-}
+_BARE_BACKBONE = re.compile(r"(slow_path|fast_path|conv1|layer\d)\.")
 
-_BEGINNINGS: dict[Source, tuple[str, ...]] = {
-    "mmaction2": ("backbone.", "cls_head."),
-    "pyslowfast": ("s1.pathway", "s2.pathway"),
-    "tsm": ("base_model.",),
-    "torchvision": ("conv1.", "stem.", "layer1."),
-}
-
-_PYSLOWFAST_MEAN, _PYSLOWFAST_STD = 0.45 * 255, 0.225 * 255
-"""By which PySlowFast normalises all three colours."""
+_STEM = re.compile(r"s1\.pathway\d_stem\.conv\.weight$")
+"""PySlowFast's first convolutions."""
 
 _ROWS = 20  # of each kind in a message's table
 
 
-def as_trained(options: Options, state_dict: Mapping[str, Tensor], source: Source) -> Options:
-    """A recipe's model with what the weights, or the tool that trained them, say otherwise.
+def as_trained(
+    options: Options, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
+) -> Options:
+    """Return a recipe's model options with what the weights, their tool and its configuration say otherwise."""
+    options = options_of_source(options, state_dict, source)
+    taken: Mapping[str, Any] = trained.taken if trained is not None else {}
+    return replace(options, **{name: value for name, value in taken.items() if hasattr(options, name)})
 
-    The weights tell the number of classes, and whether SlowFast's lateral connections have batch norm. PySlowFast has
-    its own normalisation and its own form of non-local blocks.
+
+def disagreements(options: AnyOptions, source: Source, trained: Trained) -> list[str]:
+    """Say in what a recipe's network differs from the one that a checkpoint's tool or configuration tells of."""
+    faults = list(not_of_source(options, source))
+    if trained.network and trained.network != name_of(options):
+        return [*faults, f"the checkpoint is of a {trained.network}, the recipe of a {name_of(options)}"]
+    for name, value in trained.options.items():
+        if (ours := getattr(options, name)) != value:
+            faults.append(f"{name} is {value} in the checkpoint, {ours} in the recipe")
+    return faults
+
+
+def with_clips(description: ModelDescription, trained: Trained) -> ModelDescription:
+    """Return the description with clips, and what a label means, as a checkpoint's configuration has them."""
+
+    def clipped(views: Views) -> Views:
+        sampling = views.sampling
+        if trained.clip is not None:
+            sampling = replace(sampling, clip_len=trained.clip[0], frame_interval=trained.clip[1])
+        elif trained.segments is not None:
+            sampling = replace(sampling, num_clips=trained.segments)
+        return replace(views, sampling=sampling)
+
+    task = description.task
+    if trained.labels is not None and trained.labels != task.labels:
+        task = replace(task, labels=trained.labels, average=trained.average)
+    return replace(
+        description, val_views=clipped(description.val_views), test_views=clipped(description.test_views), task=task
+    )
+
+
+def weights_for(
+    model: Recognizer, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
+) -> Mapping[str, Tensor]:
+    """Return the state dict as `model` can take it.
+
+    That of a 2D ResNet is inflated for a 3D one. A first convolution that saw blue, green, red sees red, green, blue.
     """
-    head = state_dict.get(_HEADS[source])
-    if head is not None and head.dim() == 2:
-        options = replace(options, num_classes=head.shape[0])
-    if isinstance(options, SlowFastOptions):
-        options = replace(options, lateral_norm=any("_lateral.bn." in key or "_fuse.bn." in key for key in state_dict))
-    if source == "pyslowfast":
-        mean, std = (_PYSLOWFAST_MEAN,) * 3, (_PYSLOWFAST_STD,) * 3
-        options = replace(options, mean=mean, std=std)
-        if isinstance(options, I3DOptions):
-            options = replace(options, non_local_form="pyslowfast")
-    return options
-
-
-def is_of_pictures(state_dict: Mapping[str, Tensor], source: Source) -> bool:
-    """Whether the weights are those of torchvision's 2D ResNets."""
-    return source == "torchvision" and "conv1.weight" in state_dict and state_dict["conv1.weight"].dim() == 4
-
-
-def weights_for(model: Recognizer, state_dict: Mapping[str, Tensor], source: Source) -> Mapping[str, Tensor]:
-    """The state dict as `model` can take it: that of a 2D ResNet is inflated for a 3D one."""
+    if trained is not None and trained.reverses_channels:
+        stems = [key for key in state_dict if _STEM.match(key)]
+        state_dict = {**state_dict, **{key: state_dict[key].flip(1) for key in stems}}
     return inflated_state_dict(model, state_dict) if is_of_pictures(state_dict, source) else state_dict
 
 
@@ -68,31 +85,45 @@ def check_source(state_dict: Mapping[str, Tensor], source: Source, *, path: str)
     Raises:
         UserError: none has a name of `source`'s kind, some have one of another tool's.
     """
-    examples = {
-        tool: next((key for key in state_dict if key.startswith(_BEGINNINGS[tool])), "") for tool in _BEGINNINGS
-    }
-    others = [tool for tool, example in examples.items() if example]
-    if others and not examples[source]:
-        raise UserError(
-            f"{path} holds no names of {source}'s; they look like those of {others[0]} ({examples[others[0]]}, …): "
-            f"--from {others[0]}"
-        )
+    tools = tools_of(state_dict)
+    if not tools or source in tools:
+        return
+    tool, example = next(iter(tools.items()))
+    advice = f"--from {tool}" if tool in get_args(Source) else f"{tool}'s networks cannot be converted"
+    raise UserError(f"{path} holds no names of {source}'s; they look like those of {tool} ({example}, …): {advice}")
+
+
+def with_backbone_prefix(state_dict: Mapping[str, Tensor], source: Source) -> dict[str, Tensor]:
+    """Return the weights, those of MMAction2's backbone alone under the names that they have in a recognizer."""
+    if source == "mmaction2" and all(_BARE_BACKBONE.match(key) for key in state_dict):
+        return {f"backbone.{key}": value for key, value in state_dict.items()}
+    return dict(state_dict)
 
 
 def find_recipe(
-    state_dict: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], *, source: Source, path: str
+    state_dict: Mapping[str, Tensor],
+    candidates: Mapping[str, ModelDescription],
+    *,
+    source: Source,
+    path: str,
+    trained: Trained | None = None,
 ) -> str:
-    """The one recipe whose model the weights fit; among several, the one with as many classes.
+    """The one recipe whose model the weights fit; among several, the one with as many classes, and with their clips.
 
     Raises:
         UserError: they fit none, which are then the nearest; or several, which differ in how they see videos.
     """
+    trained = trained or Trained()
     shapes = {key: value.to("meta") for key, value in state_dict.items()}
-    misfits = _misfits(shapes, candidates, source)
+    misfits = _misfits(shapes, candidates, source, trained)
     fitting = [name for name in candidates if not misfits[name]]
-    head = shapes.get(_HEADS[source])
-    if head is not None:
-        fitting = [name for name in fitting if candidates[name].model.num_classes == head.shape[0]] or fitting
+    faults = {name: disagreements(candidates[name].model, source, trained) for name in fitting}
+    if fitting and all(faults.values()):
+        lines = [f"  {name}: {'; '.join(faults[name])}" for name in fitting]
+        raise UserError(f"{path}: no recipe's network computes what these weights are of:\n" + "\n".join(lines))
+    fitting = [name for name in fitting if not faults[name]]
+    for preferred in _preferences(shapes, candidates, source, trained):
+        fitting = [name for name in fitting if preferred(name)] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -110,13 +141,28 @@ def find_recipe(
     )
 
 
+def _preferences(
+    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
+) -> Iterator[Callable[[str], bool]]:
+    """What to prefer among recipes that fit, the most important first."""
+    head = shapes.get(HEADS[source])
+    if head is not None:
+        yield lambda name: candidates[name].model.num_classes == head.shape[0]
+    if trained.clip or trained.segments:
+        yield lambda name: with_clips(candidates[name], trained).test_views == candidates[name].test_views
+    if trained.labels is not None:
+        yield lambda name: with_clips(candidates[name], trained).task == candidates[name].task
+    if source == "pyslowfast":  # which reads nothing else
+        yield lambda name: candidates[name].data.source == "video"
+
+
 def _misfits(
-    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source
+    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
 ) -> dict[str, list[Misfit]]:
     known: dict[str, list[Misfit]] = {}  # many recipes train the same model
     misfits = {}
     for name, description in candidates.items():
-        options = as_trained(description.model, shapes, source)
+        options = as_trained(description.model, shapes, source, trained)
         architecture = repr(options)
         if architecture not in known:
             with torch.device("meta"):

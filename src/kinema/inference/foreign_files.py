@@ -2,19 +2,61 @@
 
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kinema.errors import UserError
 
-_WRAPPERS = ("state_dict", "model_state", "model")
-"""Under which key MMAction2 and TSM, PySlowFast and torchvision's scripts keep the weights, beside an optimizer's."""
+_WRAPPERS = (
+    "state_dict", "model_state", "model", "model_state_dict", "net",
+    "model_ema", "ema_state_dict", "state_dict_ema", "ema",
+)  # fmt: skip
+"""Under which key tools and training scripts keep the weights, beside an optimizer's. Averages come after the rest."""
 
-_WHERE = f"by itself or under {', '.join(_WRAPPERS)}"
+_PREFIXES = ("module.", "model.", "net.")
+"""By which parallel models, Lightning's modules and averaged models begin the names of all weights."""
+
+_WRAPPING_MODULES = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Modules that torch puts around others when it compiles, shards or checkpoints them."""
+
+_WHERE = f"by itself or under {', '.join(_WRAPPERS[:5])}"
+
+_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b", "is compressed with gzip: unpack it first (gunzip, or tar xf)"),
+    (b"BZh", "is compressed with bzip2: unpack it first"),
+    (b"\xfd7zXZ\x00", "is compressed with xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with Zstandard: unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive: unpack it first"),
+    (b"Rar!", "is a RAR archive: unpack it first"),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes them: only PyTorch's weights can be converted"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"),
+)
+
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "mmaction2": (
+        r"(backbone|cls_head|slow_path|fast_path)\.",
+        r"x_[123]d_[besp]\.",
+        r"(conv1|layer\d\.\d+\.conv\d)\.(conv|bn)\.",
+    ),
+    "pyslowfast": (r"s\d\.pathway\d", r"s\d_fuse\.", r"head\.projection\."),
+    "tsm": (r"base_model\.", r"new_fc\."),
+    "torchvision": (
+        r"(conv1|fc)\.(weight|bias)$",
+        r"(bn1|stem\.\d)\.",
+        r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample)",
+    ),
+    "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway|res_blocks|proj|pool|output_pool)",),
+}
+"""How the names of each tool's weights begin."""
 
 
 class _Discarded:
@@ -26,23 +68,55 @@ class _Discarded:
     def __setstate__(self, state: object) -> None:
         pass
 
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, item: object) -> None:
+        """Discard `item`."""
+
+    def extend(self, items: object) -> None:
+        """Discard `items`."""
+
 
 _DISCARDED = (
     "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.config.config.ConfigDict",
+    "mmcv.utils.config.ConfigDict",
     "builtins.getattr",  # by which a HistoryBuffer names its methods
     "numpy.dtype",
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    "argparse.Namespace",
+    "yacs.config.CfgNode",
+    "fvcore.common.config.CfgNode",
+    "easydict.EasyDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"datetime.{name}" for name in ("date", "datetime", "timedelta")),
 )
-"""Beside tensors, what MMEngine's checkpoints hold: recorded losses and scores, as arrays and numpy's scalars."""
+"""Beside tensors, what checkpoints hold: options of the training, recorded losses and scores, paths, dates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignCheckpoint:
+    """The weights of a checkpoint file, and the configuration that the tool has written beside them."""
+
+    weights: dict[str, Tensor]
+    config: str = ""
+    """As text: YAML of PySlowFast, Python of MMAction2; empty where the file has none."""
 
 
 def read_foreign_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint file, out of its wrapper and without the prefix `module.` of parallel models.
+    """Return the state dict of a checkpoint file; see `read_foreign_checkpoint`."""
+    return read_foreign_checkpoint(path).weights
+
+
+def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
+    """Read a checkpoint file: its state dict, out of its wrapper and without prefixes that all names share.
 
     Pickles are opened by torch's unpickler for weights only: it makes tensors and plain containers, and refuses a file
-    that asks for anything else. A handful of names that MMEngine's checkpoints mention are let pass and stand for
-    nothing here.
+    that asks for anything else. A handful of names that checkpoints mention are let pass and stand for nothing here.
 
     Raises:
         UserError: there is no such file, it is damaged, holds more than weights, or holds no state dict.
@@ -50,8 +124,10 @@ def read_foreign_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a checkpoint file")
     content = _load(path)
+    config = _config(content)
     while isinstance(content, Mapping) and (inner := _wrapped(content)) is not None:
         content = inner
+        config = config or _config(content)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}; expected a state dict, {_WHERE}")
     if not content:
@@ -62,7 +138,17 @@ def read_foreign_weights(path: Path) -> dict[str, Tensor]:
             f"{path} holds no state dict: of {len(content)} entries {len(others)} are not tensors "
             f"({', '.join(others[:5])}{', …' if len(others) > 5 else ''}); expected names and tensors, {_WHERE}"
         )
-    return _without_prefix({key: value.detach() for key, value in content.items()}, "module.")
+    return ForeignCheckpoint(weights=_renamed({key: value.detach() for key, value in content.items()}), config=config)
+
+
+def tools_of(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
+    """Tools that name weights so, each with an example, the likeliest first."""
+    examples: dict[str, list[str]] = {}
+    for tool, patterns in _NAMES.items():
+        alike = [key for key in state_dict if any(re.match(pattern, key) for pattern in patterns)]
+        if alike:
+            examples[tool] = alike
+    return {tool: examples[tool][0] for tool in sorted(examples, key=lambda tool: -len(examples[tool]))}
 
 
 def _wrapped(content: Mapping[object, object]) -> Mapping[object, object] | None:
@@ -70,22 +156,61 @@ def _wrapped(content: Mapping[object, object]) -> Mapping[object, object] | None
     return next((value for value in inner if isinstance(value, Mapping)), None)
 
 
+def _config(content: object) -> str:
+    """The text of the training's configuration: `cfg` of PySlowFast, `meta.cfg` or `meta.config` of MMAction2."""
+    if not isinstance(content, Mapping):
+        return ""
+    meta = content.get("meta")
+    found = [content.get("cfg"), *((meta.get("cfg"), meta.get("config")) if isinstance(meta, Mapping) else ())]
+    return next((text for text in found if isinstance(text, str)), "")
+
+
+def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off what wraps a model, and the counter of an averaged one (`torch.optim.swa_utils.AveragedModel`)."""
+    weights = {_WRAPPING_MODULES.sub("", key): value for key, value in weights.items()}
+    if len(weights) > 1 and weights.get("n_averaged", torch.zeros(1)).dim() == 0:
+        del weights["n_averaged"]
+    while prefix := next((one for one in _PREFIXES if all(key.startswith(one) for key in weights)), ""):
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights
+
+
 def _load(path: Path) -> object:
+    with path.open("rb") as file:
+        beginning = file.read(4096)
+    if said := _said_of(beginning):
+        raise UserError(f"{path} {said}")
+    if beginning[8:10] == b'{"':  # after the length of the header
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_Discarded, name) for name in _DISCARDED]
     try:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(_refusal(path, str(error))) from error
+        raise UserError(_refusal(path, beginning, str(error))) from error
     except Exception as error:  # damaged bytes fail wherever in the unpickler they happen to lead
-        raise UserError(_damaged(path, str(error) or type(error).__name__)) from error
+        raise UserError(_damaged(path, beginning, str(error) or type(error).__name__)) from error
 
 
-def _refusal(path: Path, reason: str) -> str:
+def _said_of(beginning: bytes) -> str:
+    """What a file is that is no checkpoint, told by its first bytes; empty where it may be one."""
+    if not beginning:
+        return "is empty"
+    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"<"):
+        kind = "an XML document" if text.startswith(b"<?xml") else "an HTML page"
+        return f"is {kind}, not a checkpoint: a server has answered the download with it; download the file again"
+    return next((said for start, said in _BEGINNINGS if beginning.startswith(start)), "")
+
+
+def _refusal(path: Path, beginning: bytes, reason: str) -> str:
     name = re.search(r"GLOBAL (\S+)", reason)
-    if name is None:
+    if name is None or _is_caffe2(beginning):
         found = re.search(r"WeightsUnpickler error: (.+)", reason)
-        return _damaged(path, found[1] if found else reason)
+        return _damaged(path, beginning, found[1] if found else reason)
     return (
         f"{path} is refused, and nothing in it was run: beside weights it asks for {name[1]}, and a pickle that may "
         "call Python can do anything. If you trust where it comes from, save its weights alone with the tool that "
@@ -93,11 +218,29 @@ def _refusal(path: Path, reason: str) -> str:
     )
 
 
-def _damaged(path: Path, reason: str) -> str:
+def _is_caffe2(beginning: bytes) -> bool:
+    """Whether a pickle is a dict of Caffe2's blobs, as Detectron and PySlowFast's model zoo have them."""
+    return b"blobs" in beginning[:256] or b"_bn_riv" in beginning or b"res_conv1_bn" in beginning
+
+
+def _damaged(path: Path, beginning: bytes, reason: str) -> str:
+    if _is_caffe2(beginning):
+        return (
+            f"{path} is a pickle of Caffe2's, which cannot be converted: load it in PySlowFast "
+            "(TRAIN.CHECKPOINT_TYPE caffe2) and convert the .pyth file that PySlowFast saves"
+        )
+    if "TorchScript" in reason:
+        return f"{path} is a TorchScript program, not a state dict: save torch.jit.load(FILE).state_dict()"
+    if zipfile.is_zipfile(path) and not _has_pickle(path):
+        return f"{path} is a ZIP archive without a checkpoint of PyTorch: unpack it first"
+    if "Invalid magic number" in reason:
+        return f"{path} is a pickle of another kind than PyTorch's checkpoints, or damaged: expected a torch.save file"
     return f"{path} is damaged, or is no checkpoint of PyTorch: {reason}"
 
 
-def _without_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    while all(key.startswith(prefix) for key in weights):
-        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-    return weights
+def _has_pickle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return True

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any, TypeVar
+from shlex import quote
+from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from kinema import strict_json
 from kinema.data.dataset import DataOptions
 from kinema.data.views import Views
 from kinema.errors import UserError
+from kinema.inference.foreign_files import read_foreign_weights, tools_of
 from kinema.inference.own_paths import resolved
 from kinema.localization.data import FeatureData, ProposalData
 from kinema.localization.tasks import BMNTask, LocalizationTask, PEMTask, TEMTask
@@ -30,6 +32,7 @@ from kinema.models import (
     name_of,
     options_from,
 )
+from kinema.models.foreign_options import Source
 from kinema.recognition import RecognitionOptions
 from kinema.storage import standing
 from kinema.version import __version__
@@ -131,10 +134,27 @@ def find_model(model: Path) -> Path:
     for folder in (standing(model), *checkpoints):
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
             return folder
+    if model.is_file():
+        folder = model.with_name(model.name.partition(".")[0])
+        raise UserError(
+            f"{model} is no model of Kinema's. If it is a checkpoint of another tool, make a model of it first, and "
+            f"pass that folder here: kinema convert {quote(str(model))} --from {_tool(model)} "
+            f"--output {quote(str(folder))}"
+        )
     found = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"
     raise UserError(
         f"{model} {found}; a MODEL is a run's --work-dir, a folder of its checkpoints, or a model.safetensors"
     )
+
+
+def _tool(checkpoint: Path) -> str:
+    """The tool that a checkpoint's weights are named by, or all that it may be of."""
+    try:
+        tools = tools_of(read_foreign_weights(checkpoint))
+    except UserError:
+        tools = {}
+    sources: tuple[str, ...] = get_args(Source)
+    return next((tool for tool in tools if tool in sources), "|".join(sources))
 
 
 def read_description(folder: Path) -> ModelDescription:
@@ -252,13 +272,29 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read `model.safetensors`.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or holds NaN or infinity.
     """
     path = folder / _WEIGHTS
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    check_finite(weights, origin=str(path))
+    return weights
+
+
+def check_finite(weights: Mapping[str, Tensor], *, origin: str) -> None:
+    """See that no weight is NaN or infinite.
+
+    Raises:
+        UserError: some are; names the first few.
+    """
+    names = [name for name, value in weights.items() if not value.isfinite().all()]
+    if names:
+        raise UserError(
+            f"{origin} holds NaN or infinity in {len(names)} of {len(weights)} weights ({_first(names)}): "
+            "its training has diverged; take a checkpoint from before that"
+        )
 
 
 def check_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, origin: str) -> None:

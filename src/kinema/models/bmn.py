@@ -76,13 +76,18 @@ def bmn(
 class BMN(nn.Module):
     """Features of a video's parts → where actions start and end, and how well each segment fits an action."""
 
+    GROUPS = 4
+    """Groups of the convolutions along time that see the features."""
+
     def __init__(
         self, matching: "_SparseMatching | _DenseMatching", feature_channels: int, samples: int,
         hidden_1d: int, hidden_2d: int, hidden_3d: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.parts = matching.parts
-        self.base = nn.Sequential(*_conv1d(feature_channels, hidden_1d, 4), *_conv1d(hidden_1d, hidden_1d, 4))
+        self.base = nn.Sequential(
+            *_conv1d(feature_channels, hidden_1d, self.GROUPS), *_conv1d(hidden_1d, hidden_1d, self.GROUPS)
+        )
         self.start = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.end = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.proposal = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 1))

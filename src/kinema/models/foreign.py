@@ -4,17 +4,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.models.foreign_localizers import Localizer, mmaction2_constants, mmaction2_localizer_names
+from kinema.models.foreign_options import Source
 from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d
 from kinema.models.slowfast import SlowFastBackbone
 
-Source = Literal["mmaction2", "pyslowfast", "tsm", "torchvision"]
 Network = Recognizer | Localizer
 
 

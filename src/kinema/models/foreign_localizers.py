@@ -1,9 +1,20 @@
 """MMAction2's names of what localizers hold, for Kinema's."""
 
-from kinema.models.bmn import BMN
-from kinema.models.bsn import PEM, TEM
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from torch import Tensor
+
+from kinema.models.bmn import BMN, BMNOptions
+from kinema.models.bsn import PEM, TEM, PEMOptions, TEMOptions
 
 Localizer = BMN | TEM | PEM
+
+_O = TypeVar("_O", bound=BMNOptions | TEMOptions | PEMOptions)
+
+_FIRST: dict[type, str] = {BMNOptions: "x_1d_b.0.weight", TEMOptions: "conv1.weight", PEMOptions: "fc1.weight"}
+"""The weights that see the features."""
 
 _BMN = (
     ("base.", "x_1d_b."),
@@ -26,6 +37,15 @@ def mmaction2_localizer_names(model: Localizer) -> dict[str, str]:
         ours, theirs = next((rule for rule in rules if key.startswith(rule[0])), ("", ""))
         names[key] = theirs + key.removeprefix(ours)
     return names
+
+
+def localizer_options_of(options: _O, state_dict: Mapping[str, Tensor]) -> _O:
+    """Return `options` with as many feature channels as MMAction2's weights have."""
+    first = state_dict.get(_FIRST[type(options)])
+    if first is None or first.dim() < 2:
+        return options
+    groups = BMN.GROUPS if isinstance(options, BMNOptions) else 1
+    return replace(options, feature_channels=first.shape[1] * groups)
 
 
 def mmaction2_constants(model: Localizer) -> dict[str, tuple[int, ...]]:

@@ -57,6 +57,7 @@ RECOGNIZERS: dict[str, Callable[[], Config]] = {
         i3d.i3d_r50_8x8x1_100e_kinetics400_rgb,
         i3d.i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb,
         i3d.i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb,
+        i3d.i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb,
         i3d.i3d_r101_video_32x2x1_100e_kinetics400_rgb,
         i3d.i3d_r18_video_32x2x1_100e_kinetics400_rgb,
         i3d.i3d_r18_video_16x2x1_small_rgb,

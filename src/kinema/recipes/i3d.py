@@ -73,6 +73,21 @@ def i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb() -> Config:
     return config
 
 
+def i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb() -> Config:
+    """PySlowFast's I3D on clips of 8 frames of a video file, with its form of non-local blocks."""
+    config = i3d_r50_video_8x8x1_100e_kinetics400_rgb()
+    config.model = I3DOptions(
+        num_classes=400,
+        depth=50,
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        non_local="embedded_gaussian",
+        non_local_form="pyslowfast",
+        pretrained="imagenet",
+    )
+    return config
+
+
 def i3d_r101_video_32x2x1_100e_kinetics400_rgb() -> Config:
     """ResNet-101 on clips of 32 frames of a video file."""
     config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()

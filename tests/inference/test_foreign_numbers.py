@@ -1,0 +1,159 @@
+"""Converted models compute what the tools' own code computes: numbers that `benchmarks/foreign_numbers.py` recorded."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kinema.inference.convert import convert
+from kinema.inference.model_files import load_model
+from kinema.models.foreign_options import Source
+from kinema.recipes import recognizer_config_of
+from tests.models import parity
+
+FOLDER = Path(__file__).parents[1] / "models" / "foreign_numbers"
+Case = dict[str, Any]
+
+TOLERANCE = 2e-5
+"""Of the largest logit; float32 has 1.2e-7, and up to 150 convolutions follow each other."""
+
+MMACTION2 = {
+    "tsn_r50": "tsn_r50_1x1x3_100e_kinetics400_rgb",
+    "tsn_r50_8": "tsn_r50_1x1x8_100e_kinetics400_rgb",
+    "tsn_r18": "tsn_r18_video_1x1x3_100e_kinetics400_rgb",
+    "tsn_r101": "tsn_r101_video_1x1x3_100e_kinetics400_rgb",
+    "tsn_r50_flow": "tsn_r50_1x1x3_110e_kinetics400_flow",
+    "tsm_r50": "tsm_r50_1x1x8_50e_kinetics400_rgb",
+    "tsm_r50_16": "tsm_r50_1x1x16_50e_kinetics400_rgb",
+    "tsm_r18": "tsm_r18_video_1x1x8_50e_kinetics400_rgb",
+    "tsm_r18_div4": "tsm_r18_video_1x1x8_small_rgb",
+    "tsm_r101": "tsm_r101_video_1x1x8_50e_kinetics400_rgb",
+    "i3d_r50_32x2": "i3d_r50_32x2x1_100e_kinetics400_rgb",
+    "i3d_r50_heavy_8x8": "i3d_r50_heavy_8x8x1_100e_kinetics400_rgb",
+    "i3d_r50_8x8": "i3d_r50_8x8x1_100e_kinetics400_rgb",
+    "i3d_r50_nl_dot_product": "i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb",
+    "i3d_r50_nl_embedded_gaussian": "i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb",
+    "i3d_r101_32x2": "i3d_r101_video_32x2x1_100e_kinetics400_rgb",
+    "i3d_r18_32x2": "i3d_r18_video_32x2x1_100e_kinetics400_rgb",
+    "slowonly_r50_4x16": "slowonly_r50_4x16x1_256e_kinetics400_rgb",
+    "slowonly_r50_8x8": "slowonly_r50_8x8x1_256e_kinetics400_rgb",
+    "slowonly_r18_4x16": "slowonly_r18_video_4x16x1_256e_kinetics400_rgb",
+    "slowonly_r101_8x8": "slowonly_r101_8x8x1_196e_kinetics400_rgb",
+    "slowfast_r50_4x16": "slowfast_r50_4x16x1_256e_kinetics400_rgb",
+    "slowfast_r50_8x8": "slowfast_r50_8x8x1_256e_kinetics400_rgb",
+    "slowfast_r50_8x8_multigrid": "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
+    "slowfast_r50_16x8": "slowfast_r50_16x8x1_22e_sthv1_rgb",
+    "slowfast_r101_8x8": "slowfast_r101_8x8x1_256e_kinetics400_rgb",
+    "slowfast_r101_4x16": "slowfast_r101_video_4x16x1_256e_kinetics400_rgb",
+    "slowfast_r18_4x16": "slowfast_r18_video_4x16x1_256e_kinetics400_rgb",
+    "slowfast_r18_4x4": "slowfast_r18_video_4x4x1_small_rgb",
+    "r2plus1d_r34_8x8": "r2plus1d_r34_8x8x1_180e_kinetics400_rgb",
+    "r2plus1d_r34_32x2": "r2plus1d_r34_32x2x1_180e_kinetics400_rgb",
+    "r2plus1d_r18_8x8": "r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb",
+}
+RECIPES: dict[str, dict[str, str]] = {
+    "mmaction2": MMACTION2,
+    "mmaction2_0x": MMACTION2,
+    "pyslowfast": {
+        "i3d_r50_8x8": "i3d_r50_video_8x8x1_100e_kinetics400_rgb",
+        "i3d_nln_r50_8x8": "i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb",
+        "slow_r50_4x16": "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
+        "slow_r50_8x8": "slowonly_r50_video_8x8x1_256e_kinetics400_rgb",
+        "slow_r101_8x8": "slowonly_r101_video_8x8x1_196e_kinetics400_rgb",
+        "slowfast_r50_4x16": "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
+        "slowfast_r50_8x8": "slowfast_r50_video_8x8x1_256e_kinetics400_rgb",
+        "slowfast_r50_8x8_multigrid": "slowfast_r50_video_8x8x1_256e_kinetics400_rgb",
+        "slowfast_r50_16x8_charades": "slowfast_r50_video_16x8x1_57e_charades_rgb",
+        "slowfast_r101_8x8": "slowfast_r101_video_8x8x1_256e_kinetics400_rgb",
+        "slowfast_r101_4x16": "slowfast_r101_video_4x16x1_256e_kinetics400_rgb",
+    },
+    "tsm": {name: MMACTION2[name] for name in (
+        "tsn_r50", "tsn_r18", "tsn_r101", "tsm_r50", "tsm_r50_16", "tsm_r18", "tsm_r18_div4", "tsm_r101")},
+    "torchvision": {
+        "r2plus1d_18": "r2plus1d_18_video_16x2x1_225e_kinetics400_rgb",
+        "r3d_18": "r3d_18_video_16x2x1_225e_kinetics400_rgb",
+        "mc3_18": "mc3_18_video_16x2x1_225e_kinetics400_rgb",
+        "resnet18": "tsn_r18_video_1x1x3_100e_kinetics400_rgb",
+        "resnet50": "tsn_r50_video_1x1x3_100e_kinetics400_rgb",
+        "resnet101": "tsn_r101_video_1x1x3_100e_kinetics400_rgb",
+    },
+}  # fmt: skip
+"""Tool → network → recipe that trains it."""
+
+QUICK = {
+    ("mmaction2_0x", "tsm_r18_div4"),
+    ("mmaction2_0x", "i3d_r50_nl_embedded_gaussian"),
+    ("mmaction2_0x", "slowfast_r18_4x4"),
+    ("mmaction2_0x", "r2plus1d_r18_8x8"),
+    ("mmaction2", "slowonly_r50_4x16"),
+    ("pyslowfast", "i3d_nln_r50_8x8"),
+    ("pyslowfast", "slowfast_r50_8x8"),
+    ("pyslowfast", "slow_r50_8x8"),
+    ("torchvision", "resnet18"),
+}
+"""One network of each kind, in every run of the tests."""
+
+
+@cache
+def recorded(tool: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / f"{tool}.json").read_text())
+    return found
+
+
+def cases() -> Iterator[Any]:
+    for tool, recipes in RECIPES.items():
+        for case in recorded(tool)["cases"]:
+            if case["name"] in recipes:
+                marks = () if (tool, case["name"]) in QUICK else pytest.mark.slow
+                yield pytest.param(tool, case, id=f"{tool}-{case['name']}", marks=marks)
+
+
+def weights_of(tool: str, case: Case, scales: dict[str, float] | None = None) -> dict[str, Tensor]:
+    shapes = parity.expanded(recorded(tool)["keys"][case["keys"]])
+    return parity.state_dict(shapes, case.get("scales", {}) if scales is None else scales)
+
+
+def source_of(tool: str) -> Source:
+    sources: dict[str, Source] = {"mmaction2_0x": "mmaction2", "pyslowfast": "pyslowfast", "tsm": "tsm"}
+    return sources.get(tool, "torchvision" if tool == "torchvision" else "mmaction2")
+
+
+def checkpoint(folder: Path, tool: str, case: Case, weights: dict[str, Tensor], *, config: bool = True) -> Path:
+    """The file that the tool would have written."""
+    text = case.get("config", "") if config else ""
+    path = folder / case.get("file", "checkpoint.pth")
+    content: dict[str, object] = {
+        "mmaction2": {"meta": {"cfg": text}, "state_dict": weights},
+        "mmaction2_0x": {"meta": {"config": text}, "state_dict": weights},
+        "pyslowfast": {"epoch": 1, "model_state": weights, "optimizer_state": {}, "cfg": text},
+        "tsm": {"epoch": 1, "state_dict": {f"module.{key}": value for key, value in weights.items()}},
+        "torchvision": weights,
+    }[tool]
+    torch.save(content, path)
+    return path
+
+
+def converted(folder: Path, tool: str, case: Case, weights: dict[str, Tensor]) -> tuple[torch.nn.Module, Any]:
+    recipe = RECIPES[tool][case["name"]]
+    described = recognizer_config_of(recipe).describe(())
+    width = 64 if described.model.__class__.__name__ in ("TSNOptions", "TSMOptions") or tool == "torchvision" else 16
+    candidates = {recipe: replace(described, model=replace(described.model, width=width))}
+    convert(checkpoint(folder, tool, case, weights), folder / "model", candidates, source=source_of(tool))
+    return load_model(folder / "model")
+
+
+@pytest.mark.parametrize(("tool", "case"), cases())
+def test_logits_are_the_tools(tmp_path: Path, tool: str, case: Case) -> None:
+    """From pixels on: normalisation, frames, strides, padding, pooling, activation, epsilon, the head's order."""
+    model, _ = converted(tmp_path, tool, case, weights_of(tool, case))
+    expected = torch.tensor(case["logits"])
+    channels = 2 if "flow" in case["name"] else 3
+    with torch.inference_mode():
+        logits = model(parity.pixels(channels, case["frames"], case["size"]))
+    assert (logits - expected).abs().max() <= TOLERANCE * expected.abs().max()
