@@ -1,4 +1,4 @@
-"""The two kinds of fault that Kinema expects: a user's, and a medium's."""
+"""The kinds of fault that Kinema expects: a user's, a medium's, and an outage of a storage."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +27,18 @@ class MediaError(Exception):
     def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str]]:
         """Two arguments make it, so that it crosses process borders (loader workers pickle it)."""
         return type(self), (self.path, self.reason)
+
+
+class StorageOutage(Exception):  # noqa: N818 - the established term
+    """A storage as a whole does not answer, so that nothing is known about the file that was asked for.
+
+    `kinema.storage.outages` says which faults are outages. Reading is tried again for a while, in a training for
+    `--data.storage.patience` seconds; then the command ends with exit code 75.
+    """
+
+
+EXIT_TEMPORARY = 75
+"""Exit code of a command that the same command continues or repeats (EX_TEMPFAIL of sysexits.h)."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

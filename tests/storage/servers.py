@@ -1,4 +1,4 @@
-"""Real servers for tests: Memcached processes, and a web server in a thread."""
+"""Real servers for tests: Memcached processes, a web server and an S3 server in threads, and a network that breaks."""
 
 import getpass
 import re
@@ -108,6 +108,43 @@ def web_server(folder: Path, *, ranges: bool = False) -> Iterator[WebServer]:
         web.server.shutdown()
         web.server.server_close()
         thread.join()
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """An S3 server with the empty bucket `bucket`; yields its address `http://host:port`."""
+    from boto3 import client
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    try:
+        endpoint = f"http://127.0.0.1:{server._port}"
+        client("s3", endpoint_url=endpoint, **S3_KEYS).create_bucket(Bucket="bucket")
+        yield endpoint
+    finally:
+        server.stop()
+
+
+S3_KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+
+
+def s3_environment(endpoint: str) -> dict[str, str]:
+    """The environment of a program that speaks with the S3 server at `endpoint`."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+    }  # fmt: skip
+
+
+def upload(folder: Path, endpoint: str, prefix: str = "") -> None:
+    """Put all files below `folder` into the bucket, by Amazon's own client."""
+    from boto3 import client
+
+    bucket = client("s3", endpoint_url=endpoint, **S3_KEYS)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            bucket.upload_file(str(file), "bucket", prefix + file.relative_to(folder).as_posix())
 
 
 def free_port() -> int:

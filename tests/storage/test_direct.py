@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.errors import UserError
+from kinema.errors import StorageOutage, UserError
 from kinema.storage import Direct, check_protocol
 from tests.storage.servers import web_server
 
@@ -85,8 +85,8 @@ def test_what_is_not_there(root: str, ask: Callable[[Direct, str], object]) -> N
         ask(Direct(), f"{root}/missing.bin")
 
 
-def test_faults_of_the_network_are_os_errors() -> None:
-    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+def test_a_server_that_is_not_there_is_an_outage() -> None:
+    with pytest.raises(StorageOutage, match=r"127\.0\.0\.1"):
         Direct().read("http://127.0.0.1:9/x")  # the discard port, where nothing listens
 
 

@@ -17,8 +17,9 @@ from kinema.data.columns import Bytes, Column, Mask, Rows
 from kinema.data.faults import LineFaults, shortened
 from kinema.data.index import Index, Kind, Labels
 from kinema.data.layouts import SINGLE_LABEL, Layout, check_condition, is_several, layout_of
-from kinema.data.tables import UNIT_SEPARATOR, Table, open_table
+from kinema.data.tables import UNIT_SEPARATOR, Table, annotation_is_folder, open_table
 from kinema.errors import UserError, did_you_mean
+from kinema.storage import parent
 
 
 def read_index(
@@ -52,7 +53,7 @@ def read_index(
     UTF-8; blank lines, blanks around fields, a byte order mark and any kind of line ends do no harm.
 
     Args:
-        annotation: the folder or file.
+        annotation: the folder or file, a local path or a URL.
         kind: video files, or a folder of images for each video.
         root: folder or URL that relative paths in a file start from; empty: the file's own folder. A folder of class
             folders is its own root.
@@ -68,8 +69,8 @@ def read_index(
     Raises:
         UserError: the annotation is missing, empty, not text, or faulty: which lines, what they hold, what is allowed.
     """
-    annotation = Path(annotation)
-    if annotation.is_dir():
+    annotation = str(annotation)
+    if annotation_is_folder(annotation):
         if where:
             raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
         index = read_class_folders(annotation, kind=kind, classes=classes)
@@ -83,8 +84,8 @@ def read_index(
         labels=torch.from_numpy(rows.labels),
         frame_counts=torch.from_numpy(rows.frame_counts),
         lines=torch.from_numpy(rows.lines),
-        source=str(annotation),
-        root=root or str(annotation.parent),
+        source=annotation,
+        root=root or parent(annotation),
         class_names=class_names,
         label_offsets=_offsets(rows.label_counts) if layout.labels == "multi" else None,
     )
@@ -171,7 +172,7 @@ def _are_indices(names: list[str], classes: tuple[str, ...]) -> bool:
     return all(name.isascii() and name.isdecimal() and int(name) < len(classes) for name in names)
 
 
-def _check_single(part: _Part, names: list[str], classes: tuple[str, ...], labels: Labels, source: Path) -> None:
+def _check_single(part: _Part, names: list[str], classes: tuple[str, ...], labels: Labels, source: str) -> None:
     """Check that no label is several ones in a writing that is not read as such."""
     several = np.array([name not in classes and is_several(name) for name in names], np.bool_)[part.labels]
     expected = "several labels of a video with ';' between them" if labels == "multi" else SINGLE_LABEL
@@ -235,7 +236,7 @@ def _offsets(lengths: NDArray[np.int32]) -> Tensor:
     return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
 
-def _class_indices(part: _Part, names: list[str], class_names: tuple[str, ...], source: Path) -> NDArray[np.int32]:
+def _class_indices(part: _Part, names: list[str], class_names: tuple[str, ...], source: str) -> NDArray[np.int32]:
     """Indices into `class_names` for labels that are indices into `names`."""
     index_of = {name: i for i, name in enumerate(class_names)}
     labels = np.array([index_of.get(name, -1) for name in names], np.int32)[part.labels]

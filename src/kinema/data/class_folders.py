@@ -1,12 +1,11 @@
 """Datasets that need no annotation file: a folder per class."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from kinema.data.index import Index, Kind, index_paths
 from kinema.errors import UserError, did_you_mean
+from kinema.storage import join, readable, suffix, walk
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
@@ -24,38 +23,40 @@ _LAYOUT: dict[Kind, str] = {
 }
 
 
-def read_class_folders(folder: Path, *, kind: Kind, classes: Sequence[str] | None = None) -> Index:
+def read_class_folders(folder: str, *, kind: Kind, classes: Sequence[str] | None = None) -> Index:
     """Index of `<folder>/<class>/…`: the folder that a video is in says its class.
 
     video: every video file below a class folder, at any depth.
     rawframes: every folder below a class folder, at any depth, that holds images; its frames are not counted.
     packed: every file `.pack` below a class folder, at any depth.
     Hidden files and folders are left out, symbolic links are followed. Classes are in natural order of their names,
-    or as `classes` says; videos are in natural order within their class.
+    or as `classes` says; videos are in natural order within their class. `folder` may be a URL.
 
     Raises:
-        UserError: no class folders, a class folder without videos, or one whose name is not in `classes`.
+        UserError: no class folders, a class folder without videos or one that cannot be read, or one whose name is not
+            in `classes`.
     """
-    found = sorted(
-        (entry.name for entry in folder.iterdir() if entry.is_dir() and _visible(entry.name)), key=natural_key
-    )
+    try:
+        videos, others = _videos(folder, kind)
+    except OSError as error:
+        raise UserError(f"folder '{error.filename or folder}' cannot be read: {error.strerror or error}") from None
+    found = sorted(videos, key=natural_key)
     if not found:
         raise UserError(f"'{folder}' holds no class folders; expected {_LAYOUT[kind]}")
     class_names = tuple(found if classes is None else classes)
     if unknown := [name for name in found if name not in class_names]:
         raise UserError(
-            f"'{folder / unknown[0]}': '{unknown[0]}' is not one of the {len(class_names)} known classes"
+            f"'{join(folder, unknown[0])}': '{unknown[0]}' is not one of the {len(class_names)} known classes"
             + did_you_mean(unknown[0], class_names)
         )
-    videos = {name: sorted(_videos(folder, name, kind), key=natural_key) for name in found}
     if empty := [name for name in found if not videos[name]]:
-        raise UserError(_without_videos(folder, empty, kind))
+        raise UserError(_without_videos(folder, empty, kind, others[empty[0]]))
     labels = {name: i for i, name in enumerate(class_names)}
     return index_paths(
-        [path for paths in videos.values() for path in paths],
-        [labels[name] for name, paths in videos.items() for _ in paths],
-        source=str(folder),
-        root=str(folder),
+        [path for name in found for path in sorted(videos[name], key=natural_key)],
+        [labels[name] for name in found for _ in videos[name]],
+        source=folder,
+        root=folder,
         class_names=class_names,
     )
 
@@ -65,27 +66,35 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))], name
 
 
-def _without_videos(folder: Path, empty: list[str], kind: Kind) -> str:
-    shown = ", ".join(f"'{folder / name}'" for name in empty[:3]) + (", …" if len(empty) > 3 else "")
-    others = [other for other in _LAYOUT if other != kind and any(_videos(folder, empty[0], other))]
-    hint = f" ('{empty[0]}' has some of kind {others[0]})" if others else ""
+def _without_videos(folder: str, empty: list[str], kind: Kind, others: set[Kind]) -> str:
+    shown = ", ".join(f"'{join(folder, name)}'" for name in empty[:3]) + (", …" if len(empty) > 3 else "")
+    hint = f" ('{empty[0]}' has some of kind {sorted(others)[0]})" if others else ""
     return f"{len(empty)} class folder(s) without {_CALLED[kind]}: {shown}{hint}; expected {_LAYOUT[kind]}"
 
 
-def _videos(root: Path, class_name: str, kind: Kind) -> Iterator[str]:
-    """Paths, relative to `root`, of the videos below a class folder."""
-    for folder, subfolders, files in os.walk(root / class_name, followlinks=True):
+def _videos(root: str, kind: Kind) -> tuple[dict[str, list[str]], dict[str, set[Kind]]]:
+    """By class: paths, relative to `root`, of its videos; and the other kinds of videos that it has."""
+    root = root.rstrip("/") or root
+    videos, others = dict[str, list[str]](), dict[str, set[Kind]]()
+    for folder, subfolders, files in walk(root):
         subfolders[:] = filter(_visible, subfolders)
-        relative = Path(folder).relative_to(root).as_posix()
-        if suffixes := FILE_SUFFIXES.get(kind):
-            yield from (f"{relative}/{name}" for name in files if _visible(name) and _suffix(name) in suffixes)
-        elif relative != class_name and any(_visible(name) and _suffix(name) in IMAGE_SUFFIXES for name in files):
-            yield relative
+        relative = folder.removeprefix(root).strip("/")
+        if not relative:
+            videos = {readable(name, of=root): [] for name in subfolders}
+            others = {name: set() for name in videos}
+            continue
+        first, _, inner = relative.partition("/")
+        class_name = readable(first, of=root)
+        suffixes = {name: suffix(name) for name in filter(_visible, files)}
+        for other, wanted in FILE_SUFFIXES.items():
+            if named := [f"{relative}/{name}" for name, its in suffixes.items() if its in wanted]:
+                others[class_name].add(other)
+                videos[class_name] += named if other == kind else []
+        if inner and not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
+            others[class_name].add("rawframes")
+            videos[class_name] += [relative] if kind == "rawframes" else []
+    return videos, others
 
 
 def _visible(name: str) -> bool:
     return not name.startswith(".")
-
-
-def _suffix(name: str) -> str:
-    return Path(name).suffix.lower()

@@ -4,12 +4,15 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.data.columns import BLANKS, Rows, blocks, split_rows
 from kinema.errors import UserError, did_you_mean
+from kinema.storage import Direct, display_name, is_folder, parent, suffix
+
+_HERE = Direct()
 
 _COLUMNS = {"path", "label", "labels", "class", "classes"}
 """Names of columns by which the first line of a table is known."""
@@ -27,7 +30,7 @@ class Table:
     start, first_line: byte and line number at which the rows begin, after the header.
     """
 
-    source: Path
+    source: str
     text: bytes
     delimiter: str
     header: tuple[str, ...] | None
@@ -40,12 +43,13 @@ class Table:
             yield split_rows(block, self.delimiter, line)
 
 
-def open_table(path: Path, delimiter: str | None) -> Table:
+def open_table(path: str | Path, delimiter: str | None) -> Table:
     """Read a file and see how it is laid out; `read_index` says by which rules.
 
     Raises:
         UserError: the file is missing, empty, not UTF-8 text, or its quotes do not match.
     """
+    path = str(path)
     text = read_text(path)
     first = _first_line(path, text)
     delimiter = delimiter or _guess_delimiter(path, first[0].decode())
@@ -63,19 +67,19 @@ def open_table(path: Path, delimiter: str | None) -> Table:
     )  # fmt: skip
 
 
-def read_text(path: Path) -> bytes:
-    r"""The UTF-8 text of a file, without a byte order mark and with \n for every line end.
+def read_text(path: str | Path) -> bytes:
+    r"""The UTF-8 text of a file, a local path or a URL, without a byte order mark and with \n for every line end.
 
     Raises:
         UserError: the file is missing (the nearest name beside it is offered), unreadable, or not UTF-8 text.
     """
+    path = str(path)
     try:
-        text = path.read_bytes()
+        text = _HERE.read(path)
     except FileNotFoundError:
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"no file or folder '{path}'{did_you_mean(path.name, beside)}") from None
+        raise UserError(f"no file or folder '{path}'{did_you_mean(display_name(path), _beside(path))}") from None
     except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}") from None
+        raise UserError(f"'{path}' cannot be read: {error.strerror or error}") from None
     text = text.removeprefix(codecs.BOM_UTF8)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -92,7 +96,29 @@ def read_text(path: Path) -> bytes:
     return text
 
 
-def _first_line(path: Path, text: bytes) -> re.Match[bytes]:
+def annotation_is_folder(path: str) -> bool:
+    """Whether an annotation, a local path or a URL, is a folder.
+
+    Raises:
+        UserError: it is a URL with nothing there, or that cannot be asked.
+    """
+    try:
+        return is_folder(path)
+    except FileNotFoundError:
+        raise UserError(f"no file or folder '{path}'{did_you_mean(display_name(path), _beside(path))}") from None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror or error}") from None
+
+
+def _beside(path: str) -> Sequence[str]:
+    """Names in the folder of a file that is not there."""
+    try:
+        return _HERE.list(parent(path))
+    except OSError:
+        return ()
+
+
+def _first_line(path: str, text: bytes) -> re.Match[bytes]:
     """The first line that is not blank, with its line end."""
     line = re.compile(rb"[^%b][^\n]*\n?" % BLANKS).search(text)
     if line is None:
@@ -100,8 +126,8 @@ def _first_line(path: Path, text: bytes) -> re.Match[bytes]:
     return line
 
 
-def _guess_delimiter(path: Path, first_line: str) -> str:
-    match path.suffix.lower():
+def _guess_delimiter(path: str, first_line: str) -> str:
+    match suffix(path):
         case ".tsv":
             return "\t"
         case ".csv":
@@ -125,7 +151,7 @@ def _delimits(character: str, first_line: str) -> bool:
     return (listed or fields[-1].isdecimal()) and re.search(r"\s-?\d+$", fields[0]) is None
 
 
-def _check_header(path: Path, text: bytes, first: re.Match[bytes], delimiter: str) -> None:
+def _check_header(path: str, text: bytes, first: re.Match[bytes], delimiter: str) -> None:
     """Refuse column names with blanks between them, which are also in the paths below."""
     words = set(first[0].decode().lower().split())
     if delimiter == " " and "path" in words and len(words & _COLUMNS) > 1:
@@ -136,7 +162,7 @@ def _check_header(path: Path, text: bytes, first: re.Match[bytes], delimiter: st
         )
 
 
-def _without_quotes(path: Path, text: bytes, delimiter: str) -> bytes:
+def _without_quotes(path: str, text: bytes, delimiter: str) -> bytes:
     """The same rows on the same lines with fields out of their quotes, `UNIT_SEPARATOR` between them.
 
     Row by row in Python: slower than without quotes, and for a moment several times the file's size in memory.

@@ -11,21 +11,31 @@ from kinema.storage.atomic import (
     write_text,
 )
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
+from kinema.storage.listing import display_name, is_folder, join, parent, readable, suffix, walk
 from kinema.storage.options import StorageOptions, open_storage
+from kinema.storage.outages import check_outage
 
 __all__ = [
     "Direct",
     "Storage",
     "StorageOptions",
+    "check_outage",
     "check_protocol",
+    "display_name",
+    "is_folder",
     "is_temporary",
     "is_url",
+    "join",
     "open_storage",
+    "parent",
+    "readable",
     "remove_leftovers",
     "replacing",
     "replacing_folder",
     "settled",
     "standing",
+    "suffix",
     "unfinished",
+    "walk",
     "write_text",
 ]
