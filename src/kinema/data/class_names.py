@@ -20,7 +20,7 @@ _BLANKS = BLANKS.decode()
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...]:
-    """Read class names in the order of their indices.
+    """Read class names in the order of their indices, from a local path or a URL.
 
     The file is one of these:
 
@@ -35,7 +35,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
     Raises:
         UserError: the file is missing, empty or none of these, or names a class twice.
     """
-    return _parse(read_text(Path(path)).decode(), str(path))
+    return _parse(read_text(path).decode(), str(path))
 
 
 def class_file_text(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from kinema.data.class_names import read_class_names
 from kinema.data.index import Index, Labels
 from kinema.data.listed_frames import check_counts, with_usual_names
 from kinema.data.packed import check_packed
+from kinema.data.patience import Patience, blame
 from kinema.data.sampling import Draws
 from kinema.data.sources import FLOW, KINDS, Opener, Source
 from kinema.data.timeout import within
@@ -77,8 +78,9 @@ class VideoDataset(Dataset[Fetched]):
     """Makes the sample of a `SampleKey`.
 
     All randomness of a sample comes from (seed, epoch, index): neither the number of workers nor a resumed run
-    changes it. A video that cannot be read is reported; in training a random other one takes its place. `views` are
-    those of a test, or the kinds of clips to train on, of which a key names one.
+    changes it. A video that cannot be read is reported; in training a random other one takes its place. A storage that
+    does not answer is waited for, which changes no sample. `views` are those of a test, or the kinds of clips to train
+    on, of which a key names one.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class VideoDataset(Dataset[Fetched]):
         Raises:
             UserError: also when the colours of optical flow are to change, or clips need frames that sparse packed
                 files have not.
+            StorageOutage: the storage does not answer for `options.storage.patience` seconds.
         """
         flow = options.source in FLOW
         if flow and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
@@ -97,12 +100,14 @@ class VideoDataset(Dataset[Fetched]):
                 f"train_clip.augment.color_jitter must be 0 with --data.source {options.source}"
             )
         self.index = index
-        self._opener = with_usual_names(opener(options, index.path(0)), index)
+        self._patience = Patience(options.storage.patience)
+        self._opener = self._patience.through(lambda: with_usual_names(opener(options, index.path(0)), index))
         if KINDS[options.source] == "packed":
             samplings = [clip.sampling for clip in ([views] if isinstance(views, Views) else views)]
             first, storage = index.path(0), self._opener.storage
             check = partial(check_packed, samplings, first, flow=flow, storage=storage)
-            within(options.decode_timeout, first, check)  # which passes over a file that answers too late
+            # Which passes over a file that answers too late.
+            self._patience.through(partial(within, options.decode_timeout, first, check))
         self._views = views
         self._draws = Draws()
         self._seed = seed
@@ -117,12 +122,12 @@ class VideoDataset(Dataset[Fetched]):
         views = self._views if isinstance(self._views, Views) else self._views[keys[0].clip]
         room, fetched, good = room_for(len(keys), (*views.shape, self._channels)), list[Fetched](), 0
         for key in keys:
-            fetched.append(self._fetch(key, room[good]))
+            fetched.append(self._patience.through(partial(self._fetch, key, room[good])))
             good += fetched[-1].sample is not None
         return collate(fetched, room)
 
     def __getitem__(self, key: SampleKey) -> Fetched:
-        return self._fetch(key, None)
+        return self._patience.through(partial(self._fetch, key, None))
 
     def _fetch(self, key: SampleKey, room: Tensor | None) -> Fetched:
         rng = self._draws.begin(self._seed, key.epoch, key.index)
@@ -131,8 +136,9 @@ class VideoDataset(Dataset[Fetched]):
             try:
                 path = self.index.path(row)
                 clips, label = within(self._timeout, path, partial(self._read, path, row, key.clip, rng, room))
-            except MediaError as error:
-                bad.append(BadFile(error.path, error.reason))
+            except MediaError as fault:
+                fault = blame(path, fault, limit=self._timeout)
+                bad.append(BadFile(fault.path, fault.reason))
                 if isinstance(self._views, Views):
                     break
                 row = int(rng.integers(len(self.index)))
@@ -201,7 +207,8 @@ def open_train_index(options: DataOptions, *, labels: Labels = "single") -> Inde
         raise UserError(
             "no training videos: say where they are with --data.train (a folder of class folders, or a list)"
         )
-    classes = read_class_names(options.classes) if options.classes else None
+    patience = Patience(options.storage.patience)
+    classes = patience.through(lambda: read_class_names(options.classes)) if options.classes else None
     return _read_index(
         options.train, options, root=options.root, classes=classes, labels=labels, where=options.train_where
     )
@@ -224,13 +231,15 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, lab
 def _read_index(
     annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, labels: Labels, where: str
 ) -> Index:
-    kind = KINDS[options.source]
-    index = read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where)
+    kind, patience = KINDS[options.source], Patience(options.storage.patience)
+    index = patience.through(
+        lambda: read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where)
+    )
     if labels == "single" and index.label_offsets is not None:
         raise UserError(
             f"'{annotation}' has a column 'labels', any number of labels a video: that is --task.labels multi; "
             "where each video has one the column is called 'label'"
         )
     if kind == "rawframes":
-        check_counts(index, opener(options, index.path(0)))
+        patience.through(lambda: check_counts(index, opener(options, index.path(0))))
     return index

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from kinema.data.feature_files import Array, FeatureFiles, open_features
 from kinema.data.feature_spans import FeatureSpan, described_span
+from kinema.data.patience import Patience
 from kinema.data.rescaling import Rescaling, rescale
 from kinema.data.video_names import same_video
 from kinema.errors import MediaError
@@ -36,6 +38,7 @@ class FeatureSource:
         channels: int,
         how: Rescaling = "linear",
         least: int = 1,
+        patience: float = 0,
     ) -> None:
         """Open a folder or a packed file, see `open_features`.
 
@@ -46,12 +49,16 @@ class FeatureSource:
             channels: Features that each point must have.
             how: How they are brought to `parts`.
             least: Points that a file must have at least.
+            patience: Seconds to wait for a storage that does not answer, here and in `read`.
 
         Raises:
             UserError: a place is not there or holds no features.
+            StorageOutage: the storage does not answer for as long.
         """
+        self._patience = Patience(patience)
         self._places: list[FeatureFiles] = [
-            open_features(each, storage) for each in ([place] if isinstance(place, str) else place)
+            self._patience.through(partial(open_features, each, storage))
+            for each in ([place] if isinstance(place, str) else place)
         ]
         self._parts = parts
         self._how = how
@@ -97,6 +104,7 @@ class FeatureSource:
 
         Raises:
             MediaError: there are none, or too few, or not `channels` of them; or some are no finite numbers.
+            StorageOutage: the storage does not answer.
         """
         arrays = [self._rows(place, video) for place in self._places]
         if self._parts is None:
@@ -116,7 +124,7 @@ class FeatureSource:
         name = same_video(video, place.videos)
         if name is None:
             raise MediaError(place.where(video), "no features of this video")
-        array = place.read(name)
+        array = self._patience.through(partial(place.read, name))
         where = place.where(name)
         if array.ndim != 2 or array.dtype.kind not in "fiu":
             raise MediaError(where, f"expected rows of numbers, found an array {array.shape} of {array.dtype}")

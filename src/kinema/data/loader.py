@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinema.data.batch import SampleKey
 from kinema.data.timetable import Timetable
-from kinema.errors import UserError
+from kinema.errors import StorageOutage, UserError
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -80,7 +80,7 @@ def load(
 
     `collate` makes a batch of samples; None: the dataset makes whole batches, by `__getitems__`.
 
-    A UserError that `dataset` raises is raised by the loader, in the same words.
+    A UserError or StorageOutage that `dataset` raises is raised by the loader, in the same words.
     """
     # torch types a loader by its samples; this one's batches are another type, made by `collate`.
     return _Loader(
@@ -99,7 +99,7 @@ def _as_it_is(batch: B) -> B:
 
 
 class _Loader(DataLoader[B]):
-    """Raises the UserError of a worker as it was there: torch puts the worker's traceback into its message."""
+    """Raises the UserError or StorageOutage of a worker as it was there: torch adds the worker's traceback to it."""
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]
         # At once, not at the first batch: torch draws a seed from the global generator here, which a step seeds anew.
@@ -109,9 +109,10 @@ class _Loader(DataLoader[B]):
 def _in_own_words(batches: Iterator[B]) -> Iterator[B]:
     try:
         yield from batches
-    except UserError as error:
-        before_message = f"{UserError.__module__}.{UserError.__qualname__}: "
-        raise UserError(str(error).rpartition(before_message)[2].rstrip()) from None
+    except (UserError, StorageOutage) as error:
+        kind = type(error)
+        before_message = f"{kind.__module__}.{kind.__qualname__}: "
+        raise kind(str(error).rpartition(before_message)[2].rstrip()) from None
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

@@ -9,6 +9,11 @@ from typing import TypeVar
 
 from kinema.errors import MediaError
 
+
+class TimeLimit(MediaError):  # noqa: N818 - a fault of the video, as all of its base
+    """Reading a video took too long."""
+
+
 _AGAIN = 1.0  # seconds; code on the way out may swallow one exception (`__del__` does), hardly every one
 _Result = TypeVar("_Result")
 
@@ -27,7 +32,7 @@ def within(seconds: float, path: str, read: Callable[[], _Result]) -> _Result:
     before its `__exit__` could switch it off.
 
     Raises:
-        MediaError: `read` took too long. It is no OSError or RuntimeError, which readers take for faults of a file.
+        TimeLimit: `read` took too long. It is no OSError or RuntimeError, which readers take for faults of a file.
     """
     if not seconds or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         return read()
@@ -38,8 +43,8 @@ def within(seconds: float, path: str, read: Callable[[], _Result]) -> _Result:
         rang = True
         raise too_long()
 
-    def too_long() -> MediaError:
-        return MediaError(path, f"reading it took longer than {seconds:g} s (--data.decode-timeout)")
+    def too_long() -> TimeLimit:
+        return TimeLimit(path, f"reading it took longer than {seconds:g} s (--data.decode-timeout)")
 
     started = time.monotonic()
     delay, interval = signal.getitimer(signal.ITIMER_REAL)

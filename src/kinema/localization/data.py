@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from kinema.data.batch import BadFile, SampleKey, copied
 from kinema.data.features import FeatureSource
+from kinema.data.patience import Patience
 from kinema.data.rescaling import Rescaling
 from kinema.errors import MediaError, UserError
 from kinema.localization.annotations import GroundTruth
@@ -137,13 +139,14 @@ class ProposalDataset(Dataset[Fetched[Described]]):
 
     def __init__(self, videos: Videos, options: ProposalData, *, seed: int = 0, replace: bool = False) -> None:
         self._videos, self._options, self._seed, self._replace = videos, options, seed, replace
+        self._patience = Patience(StorageOptions().patience)
 
     def __len__(self) -> int:
         return len(self._videos)
 
     def __getitem__(self, key: SampleKey) -> Fetched[Described]:
         def read(row: int) -> Described:
-            described = read_described(self._options.proposals, self._videos.name(row))
+            described = self._patience.through(partial(read_described, self._options.proposals, self._videos.name(row)))
             return described.first(self._options.train_candidates) if self._replace else described
 
         return _fetch(key, read, seed=self._seed, others=len(self) if self._replace else 0)
@@ -229,4 +232,5 @@ def open_source(options: FeatureData, *, channels: int) -> FeatureSource:
         parts=options.parts,
         channels=channels,
         how=options.rescaling,
+        patience=options.storage.patience,
     )

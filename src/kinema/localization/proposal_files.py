@@ -12,7 +12,7 @@ from kinema import strict_json
 from kinema.data.feature_spans import FeatureSpan
 from kinema.errors import MediaError, UserError
 from kinema.localization.pgm import CandidateOptions, Candidates
-from kinema.storage import replacing, write_text
+from kinema.storage import check_outage, replacing, write_text
 
 Singles = NDArray[np.float32]
 
@@ -100,6 +100,7 @@ def read_described(folder: str | Path, video: str) -> Described:
 
     Raises:
         MediaError: there are none, or the file is damaged.
+        StorageOutage: the disk does not answer.
     """
     path = file_of(folder, video)
     try:
@@ -114,5 +115,6 @@ def read_described(folder: str | Path, video: str) -> Described:
     except FileNotFoundError:
         raise MediaError(str(path), "no candidates of this video: proposal generation writes them") from None
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        check_outage(str(path), error)
         raise MediaError(str(path), f"it holds no candidates, or is damaged ({error})") from None
     return described

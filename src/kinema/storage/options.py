@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from kinema.errors import UserError
 from kinema.storage.direct import Direct, Storage
@@ -20,6 +20,9 @@ class StorageOptions:
     Caches take files as they were when first read: files that change must be told by another `namespace`.
     """
 
+    patience: Annotated[float, Ge(0)] = 600.0
+    """Seconds to wait for a storage that fails as a whole: refused connections, time-outs, HTTP 429 and 5xx, I/O errors
+    of a disk. No video counts as bad meanwhile. Then a training saves itself, and ends with exit code 75."""
     memcached: tuple[str, ...] = ()
     """Memcached servers `host:port` that keep whatever is read, from disk or URL; empty: none."""
     memcached_timeout: Annotated[float, Gt(0)] = 1.0
