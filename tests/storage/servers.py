@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -108,6 +109,36 @@ def web_server(folder: Path, *, ranges: bool = False) -> Iterator[WebServer]:
         web.server.shutdown()
         web.server.server_close()
         thread.join()
+
+
+class WebProcess:
+    """Python's own web server as a process, which can be killed: no other process has its port then.
+
+    It serves `folder` while its block runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Answer, at the same port as before."""
+        arguments = ["-m", "http.server", str(self._port), "--bind", "127.0.0.1", "--directory", str(self._folder)]
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(self._port)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> "WebProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
 
 @contextmanager

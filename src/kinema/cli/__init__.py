@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from kinema.console import escape_unprintable, print_fault, show_messages
-from kinema.errors import MediaError, UserError, did_you_mean, renamed_options
+from kinema.errors import EXIT_TEMPORARY, MediaError, StorageOutage, UserError, did_you_mean, renamed_options
 from kinema.version import __version__
 
 COMMANDS = {
@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 on success, 2 on a user's fault."""
+    """Run a command; returns the exit code: 0 on success, 2 on a user's fault, 75 where the storage does not answer."""
     # Before torch is imported: threads that wait for each other by spinning take the cores from the loader workers,
     # which makes steps several times slower where the two share a few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, MediaError) as error:
         print_fault(_in_words_of(command, str(error)))
         return 2
+    except StorageOutage as outage:
+        print_fault(f"{_in_words_of(command, str(outage))}. Run the same command again when it does")
+        return EXIT_TEMPORARY
     except BrokenPipeError:
         return 0
     except OSError as error:

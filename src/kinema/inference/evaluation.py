@@ -15,6 +15,7 @@ from kinema.data.dataset import DataOptions, VideoDataset
 from kinema.data.index import Index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.views import Views
+from kinema.inference.processes import outage_shared
 from kinema.inference.runtime import RuntimeOptions, autocast
 from kinema.recognition import RecognitionOptions, recognition_metrics, video_scores
 
@@ -67,7 +68,8 @@ def evaluate(
     model.eval()
     metrics = recognition_metrics(task.labels, num_classes, device)
     rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
-    with torch.inference_mode(), autocast(device, runtime), progress("testing", len(batches), show=show) as meter:
+    meter_of = progress("testing", len(batches), show=show)
+    with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
         for batch in batches:
             bad.extend(batch.bad)
             meter.advance()

@@ -16,6 +16,7 @@ from kinema.data.batch import BadFile
 from kinema.data.feature_spans import FeatureSpan
 from kinema.data.features import FeatureSource
 from kinema.data.loader import EvalBatches, load
+from kinema.inference.processes import outage_shared
 from kinema.inference.runtime import RuntimeOptions, autocast
 from kinema.localization.data import (
     CollateFeatures,
@@ -91,7 +92,8 @@ def evaluate_localizer(
     """
     model.eval()
     found, bad = dict[int, Proposals](), list[BadFile]()
-    with torch.inference_mode(), autocast(device, runtime), progress("testing", len(batches), show=show) as meter:
+    meter_of = progress("testing", len(batches), show=show)
+    with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
         for batch in batches:
             bad.extend(batch.bad)
             if len(batch):

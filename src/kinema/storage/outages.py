@@ -120,4 +120,6 @@ def _statuses(error: BaseException) -> Iterator[object]:
     if isinstance(response, dict):
         yield response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     yield getattr(response, "status_code", None)
-    yield getattr(error, "code", None)
+    # Of other libraries it may be anything: aiohttp's parser calls a body that breaks off 400.
+    if type(error).__module__.startswith("gcsfs."):
+        yield getattr(error, "code", None)

@@ -26,7 +26,7 @@ from kinema.localization.videos import Videos, with_features
 from kinema.models.bsn import TEM, TEMOutput
 from kinema.storage import write_text
 from kinema.training.config import BSNConfig, LocalizationConfig, PGMConfig, Stage
-from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined
+from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined, outage_shared
 from kinema.training.loop import train_network
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,7 @@ def _generate(
     batches = feature_batches(todo, source, data, workers=workers, rank=process.rank, world=process.world)
     make = partial(_described, options=config.candidates)
     with (
+        outage_shared(),
         torch.inference_mode(),
         autocast(process.device, config.runtime),
         progress("generating candidates", len(batches), show=process.is_main) as meter,

@@ -1,11 +1,11 @@
-"""The processes of one run: started by torchrun, or just this one."""
+"""What the processes of a training tell each other, and what a scheduler tells them."""
 
-import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import FrameType
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,73 +13,18 @@ from torch import Tensor, nn
 
 from kinema.data.bad_files import gather
 from kinema.data.batch import BadFile
-from kinema.errors import UserError
-from kinema.inference.runtime import RuntimeOptions, pick_device
+from kinema.errors import EXIT_TEMPORARY, StorageOutage
+from kinema.inference.processes import Process, joined, outage_shared
 
-EXIT_REQUEUE = 75
+__all__ = [
+    "EXIT_REQUEUE", "InterruptedRun", "Process", "StopRequest", "agree", "joined", "mean_over_processes",
+    "next_in_all", "outage_shared", "share_buffers",
+]  # fmt: skip
+
+B = TypeVar("B")
+
+EXIT_REQUEUE = EXIT_TEMPORARY
 """Exit code of a run that was asked to stop and saved itself (EX_TEMPFAIL): start the same command with --resume."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Process:
-    """This process among those of the run."""
-
-    device: torch.device
-    rank: int = 0
-    world: int = 1
-    local_world: int = 1
-
-    @property
-    def is_main(self) -> bool:
-        """Whether it is this process that prints and writes."""
-        return self.rank == 0
-
-    def first_does(self, act: Callable[[], object]) -> None:
-        """Let the first process act while the others wait. When it fails, all of them end, and it alone says why.
-
-        Raises:
-            UserError: `act` raised one, or an OSError, in this process.
-            SystemExit: it did so in the first process, which is another one.
-        """
-        failed = torch.zeros(1)
-        try:
-            if self.is_main:
-                act()
-        except (UserError, OSError) as error:
-            failed += 1
-            raise UserError(str(error)) from error
-        finally:
-            if self.world > 1:
-                dist.broadcast(failed, src=0)
-        if failed:
-            raise SystemExit(2)
-
-
-@contextmanager
-def joined(runtime: RuntimeOptions) -> Iterator[Process]:
-    """Join the processes that torchrun started (its environment tells), over nccl on GPUs and gloo on CPUs.
-
-    Those that have joined stay so until the outermost block ends.
-    """
-    if "RANK" not in os.environ:
-        yield Process(device=pick_device(runtime))
-        return
-    device = pick_device(runtime, int(os.environ["LOCAL_RANK"]))
-    if dist.is_initialized():
-        yield _among_others(device)
-        return
-    # Objects and flags go over gloo also on GPUs, so that exchanging them does not wait for the device.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield _among_others(device)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-
-
-def _among_others(device: torch.device) -> Process:
-    local_world = int(os.environ["LOCAL_WORLD_SIZE"])
-    return Process(device=device, rank=dist.get_rank(), world=dist.get_world_size(), local_world=local_world)
 
 
 class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
@@ -91,6 +36,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received = False
+        self._waiting_since: float | None = None
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
@@ -104,6 +50,43 @@ class StopRequest:
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self.received = True
+        if self._waiting_since is not None and time.monotonic() - self._waiting_since > _ORDINARY_WAIT:
+            raise _StopWaiting
+
+    @contextmanager
+    def ending_wait(self) -> Iterator[None]:
+        """Let a signal end the block, which waits for data, once it takes longer than batches usually do.
+
+        Raises:
+            StorageOutage: a signal has ended it.
+        """
+        self._waiting_since = time.monotonic()
+        try:
+            yield
+        except _StopWaiting:
+            raise StorageOutage("asked to stop while waiting for data") from None
+        finally:
+            self._waiting_since = None
+
+
+class _StopWaiting(BaseException):
+    """No Exception, which whatever reads the data may take for a fault of a file."""
+
+
+_ORDINARY_WAIT = 5.0  # seconds
+
+
+def next_in_all(batches: Iterator[B], stop: StopRequest | None = None) -> B:
+    """The next batch of this process, once all processes have theirs; `stop` may end the wait for it.
+
+    Raises:
+        StorageOutage: in all processes, when the storage did not answer one of them, or one was asked to stop.
+    """
+    batch: B | None = None
+    with outage_shared(), stop.ending_wait() if stop is not None else nullcontext():
+        batch = next(batches)
+    assert batch is not None
+    return batch
 
 
 def agree(stop: bool, bad: list[BadFile]) -> tuple[bool, list[BadFile]]:

@@ -4,9 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kinema.console import progress
 from kinema.data.batch import BadFile
-from kinema.errors import UserError
+from kinema.errors import StorageOutage, UserError
 from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
 from kinema.training.batch_norm import renew_batch_norm
 from kinema.training.config import AnyConfig, LocalizationConfig
-from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined, share_buffers
+from kinema.training.distributed import (
+    InterruptedRun,
+    Process,
+    StopRequest,
+    agree,
+    joined,
+    next_in_all,
+    outage_shared,
+    share_buffers,
+)
 from kinema.training.localization import open_localization
 from kinema.training.optim import set_lr
 from kinema.training.recognition import open_recognition
@@ -41,9 +49,14 @@ def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) ->
     config = deepcopy(config)  # what is `auto` in it gets decided
     with joined(config.runtime) as process, StopRequest().listening() as stop:
         process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
-        run = set_up(config, open_task(config, process), process, work_dir=work_dir, resume=resume)
+        with outage_shared():
+            task = open_task(config, process)
+        run = set_up(config, task, process, work_dir=work_dir, resume=resume)
         try:
             metrics = _loop(run, stop)
+        except StorageOutage as outage:
+            after = f"stopped after step {run.position.step}; the same command with --resume continues"
+            raise InterruptedRun(f"{outage}; {after}") from outage
         finally:
             run.close()
         rows = read_rows(work_dir / "metrics.jsonl")
@@ -79,7 +92,11 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     run.network.train()
     with progress("training", timetable.steps, done=first, show=run.process.is_main) as meter:
         for step in range(first + 1, timetable.steps + 1):
-            lr, stopping = advance(run, batches, step, window, stop)
+            try:
+                lr, stopping = advance(run, batches, step, window, stop)
+            except StorageOutage:
+                _save_steps(run, window, since=first)
+                raise
             all_done = step == timetable.steps
             due = options.checkpoint_every and step % options.checkpoint_every == 0
             saving = timetable.place(step)[1] == 0 or due or stopping
@@ -102,14 +119,26 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     return metrics
 
 
+def _save_steps(run: Run, window: Window, *, since: int) -> None:
+    """Save what was trained after step `since`, when no step can follow."""
+    step = run.position.step
+    if step == since:
+        return
+    if window.batches:
+        lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
+        run.write("train", {"step": step, "epoch": run.timetable.epochs_done(step), "lr": lr, **window.close()})
+    run.save()
+
+
 def advance(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> tuple[float, bool]:
     """Take one step of a run; returns the learning rate, and whether any of its processes was asked to stop.
 
     Raises:
         UserError: more videos are bad than the options allow.
+        StorageOutage: the storage does not answer; the run is as it was before the step.
     """
     lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
-    stopping, bad = agree(stop.received, _step(run, batches, step, window))
+    stopping, bad = agree(stop.received, _step(run, batches, step, window, stop))
     run.account(bad)
     run.position.step = step
     return lr, stopping
@@ -123,15 +152,31 @@ def _figures(row: dict[str, float]) -> str:
     )
 
 
-def _step(run: Run, batches: Iterator[Any], step: int, window: Window) -> list[BadFile]:
+def _step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> list[BadFile]:
     """One optimizer step over `accumulate` batches; returns the bad files met."""
-    process, trained, accumulate = run.process, run.trained, run.config.training.accumulate
+    trained = run.trained
     # Seeded anew at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
-    torch.manual_seed(_seed(run.config.training.seed, step, process.rank))
+    torch.manual_seed(_seed(run.config.training.seed, step, run.process.rank))
+    with _undone_by_outage(run, window):
+        bad = _add_gradients(run, batches, window, stop)
+    if run.config.optim.clip_norm:
+        trained.scaler.unscale_(trained.optimizer)
+        torch.nn.utils.clip_grad_norm_(trained.model.parameters(), run.config.optim.clip_norm)
+    trained.scaler.step(trained.optimizer)
+    trained.scaler.update()
+    trained.optimizer.zero_grad()
+    if trained.ema is not None:
+        trained.ema.update_parameters(trained.model)
+    return bad
+
+
+def _add_gradients(run: Run, batches: Iterator[Any], window: Window, stop: StopRequest) -> list[BadFile]:
+    """The gradients of `accumulate` batches, added up; returns the bad files met."""
+    process, accumulate = run.process, run.config.training.accumulate
     bad: list[BadFile] = []
     for turn in range(accumulate):
         asked = time.perf_counter()
-        batch = next(batches)
+        batch = next_in_all(batches, stop)
         window.wait(asked)
         bad.extend(batch.bad)
         if not len(batch):
@@ -143,17 +188,26 @@ def _step(run: Run, batches: Iterator[Any], step: int, window: Window) -> list[B
         with _gradients_kept_here(run.network, turn < accumulate - 1):
             with autocast(process.device, run.config.runtime):
                 loss = run.task.loss(run.network, batch)
-            trained.scaler.scale(loss.total / accumulate).backward()
+            run.trained.scaler.scale(loss.total / accumulate).backward()
         window.add(loss)
-    if run.config.optim.clip_norm:
-        trained.scaler.unscale_(trained.optimizer)
-        torch.nn.utils.clip_grad_norm_(trained.model.parameters(), run.config.optim.clip_norm)
-    trained.scaler.step(trained.optimizer)
-    trained.scaler.update()
-    trained.optimizer.zero_grad()
-    if trained.ema is not None:
-        trained.ema.update_parameters(trained.model)
     return bad
+
+
+@contextmanager
+def _undone_by_outage(run: Run, window: Window) -> Iterator[None]:
+    """Leave the run as it was, when the storage fails between the batches of a step."""
+    began, mark = time.perf_counter(), window.mark()
+    buffers = list(run.trained.model.buffers())
+    # Of one batch nothing has been computed when it fails to come.
+    kept = [buffer.clone() for buffer in buffers] if run.config.training.accumulate > 1 else []
+    try:
+        yield
+    except StorageOutage:
+        for buffer, before in zip(buffers, kept, strict=bool(kept)):
+            buffer.copy_(before)
+        window.go_back(mark)
+        window.skip_pause(began)
+        raise
 
 
 def _gradients_kept_here(network: nn.Module, keep: bool) -> AbstractContextManager[None]:
@@ -170,8 +224,9 @@ def _renew_batch_norm(run: Run) -> None:
     count, device = run.config.training.precise_bn, run.process.device
     if count:
         with autocast(device, run.config.runtime):
-            batches = islice(run.statistics_batches, count)
-            renew_batch_norm(run.trained.shown, (run.task.inputs(batch.to(device)) for batch in batches))
+            batches = iter(run.statistics_batches)
+            taken = (next_in_all(batches).to(device) for _ in range(count))
+            renew_batch_norm(run.trained.shown, map(run.task.inputs, taken))
 
 
 def _validate(run: Run) -> dict[str, float]:

@@ -21,9 +21,17 @@ class Window:
     def _open(self) -> None:
         self._started = time.perf_counter()
         self._waited = 0.0
-        self._batches = 0
+        self.batches = 0
         self._names: tuple[str, ...] = ()
         self._sums = torch.zeros(1, dtype=torch.float64, device=self._device)
+
+    def mark(self) -> tuple[float, int, torch.Tensor]:
+        """What was counted so far, for `go_back`."""
+        return self._waited, self.batches, self._sums
+
+    def go_back(self, mark: tuple[float, int, torch.Tensor]) -> None:
+        """Forget what was counted since `mark`."""
+        self._waited, self.batches, self._sums = mark
 
     def wait(self, since: float) -> None:
         """Count the time from `since` (of `time.perf_counter`) until now as waiting for data."""
@@ -31,7 +39,7 @@ class Window:
 
     def add(self, loss: Loss) -> None:
         """Count one batch."""
-        self._batches += 1
+        self.batches += 1
         self._names = ("loss", *loss.figures)
         self._sums = self._sums + torch.stack([each.detach().double() for each in (loss.total, *loss.figures.values())])
 
@@ -45,12 +53,12 @@ class Window:
         Raises:
             UserError: the loss is not finite any more.
         """
-        means = [each / self._batches for each in mean_over_processes(self._sums).tolist()]
+        means = [each / self.batches for each in mean_over_processes(self._sums).tolist()]
         if not means[0] < float("inf"):
             raise UserError(
                 f"the loss became {means[0]}: training diverged; try a lower --optim.lr or --optim.clip-norm"
             )
-        steps = self._batches / self._batches_per_step
+        steps = self.batches / self._batches_per_step
         row = {
             **dict(zip(self._names, means, strict=True)),
             "step_time": (time.perf_counter() - self._started) / steps,
