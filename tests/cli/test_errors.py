@@ -52,6 +52,7 @@ def test_no_training_videos_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_label_out_of_range(capsys: pytest.CaptureFixture[str], sample: Path, tmp_path: Path) -> None:
     listing = tmp_path / "train.txt"
     listing.write_text("a.mp4 0\nb.mp4 8\n")
+    (tmp_path / "a.mp4").touch()
     said = train(capsys, sample, tmp_path / "run", data__train=str(listing))
     assert f"{listing}:2" in said
     assert "0 to 7" in said
@@ -88,10 +89,9 @@ def test_all_videos_missing(capsys: pytest.CaptureFixture[str], sample: Path, tm
     listing = tmp_path / "train.txt"
     listing.write_text("".join(f"{k}.mp4 {k % 8}\n" for k in range(32)))
     said = train(capsys, sample, tmp_path / "run", data__train=str(listing), data__val="")
-    assert f"{tmp_path}/" in said
-    assert ".mp4: No such file" in said
-    assert "videos could not be read" in said
+    assert f"no such file or folder: '{tmp_path}/0.mp4'" in said
     assert "--data.root" in said
+    assert said.count(".mp4") == 1
 
 
 def test_one_class_is_nothing_to_tell_apart(capsys: pytest.CaptureFixture[str], sample: Path, tmp_path: Path) -> None:

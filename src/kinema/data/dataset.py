@@ -19,6 +19,7 @@ from kinema.data.index import Index, Labels
 from kinema.data.listed_frames import check_counts, with_usual_names
 from kinema.data.packed import check_packed
 from kinema.data.patience import Patience, blame
+from kinema.data.presence import check_presence
 from kinema.data.sampling import Draws
 from kinema.data.sources import FLOW, KINDS, Opener, Source
 from kinema.data.timeout import within
@@ -240,6 +241,7 @@ def _read_index(
             f"'{annotation}' has a column 'labels', any number of labels a video: that is --task.labels multi; "
             "where each video has one the column is called 'label'"
         )
+    check_presence(index, options.source)
     if kind == "rawframes":
         patience.through(lambda: check_counts(index, opener(options, index.path(0))))
     return index

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _FRAME_COLUMNS = ("frames", "num_frames")
 _LABEL = "the label a whole number counted from 0, or the name of a class on every line"
+_FILES = "; a list of video files, without numbers of frames, needs --data.source video"
 SINGLE_LABEL = "one label for each video; several, with ';' between them, need --task.labels multi"
 _LIST = r"(-?\d+|'[^']*'|\"[^\"]*\")"
 _SEVERAL = re.compile(rf"\[\s*{_LIST}(\s*,\s*{_LIST})*\s*\]|-?\d+(\s*[,|]\s*-?\d+)+")
@@ -102,7 +103,8 @@ def _list_layout(table: Table, kind: Kind) -> Layout:
         conditions=(),
         wanted="",
         expected=f"'{delimiter.join(fields)}' on each line, the label a whole number counted from 0; names of "
-        "classes need a header line path,label in a .csv, or a given list of classes",
+        "classes need a header line path,label in a .csv, or a given list of classes"
+        + (_FILES if kind == "rawframes" else ""),
     )
 
 
@@ -123,7 +125,8 @@ def _multi_label_list_layout(table: Table, kind: Kind) -> Layout:
         conditions=(),
         wanted="",
         expected=f"'{delimiter.join(fields)}' on each line, labels whole numbers counted from 0; paths with blanks, "
-        "and names of classes, need a .csv with a header line path,labels and semicolons between labels",
+        "and names of classes, need a .csv with a header line path,labels and semicolons between labels"
+        + (_FILES if kind == "rawframes" else ""),
     )
 
 

@@ -3,17 +3,13 @@
 import logging
 from dataclasses import replace
 
-import numpy as np
-
 from kinema.data.frame_names import Numbered, image_series, numbering
 from kinema.data.index import Index
+from kinema.data.presence import looked_at
 from kinema.data.sources import Opener
 from kinema.errors import MediaError, UserError
 
 log = logging.getLogger(__name__)
-
-LOOKED_AT = 8
-"""Folders of a dataset that are looked at; `kinema prepare check` looks at all."""
 
 
 def check_counts(index: Index, opener: Opener) -> None:
@@ -24,7 +20,7 @@ def check_counts(index: Index, opener: Opener) -> None:
     Raises:
         UserError: all of them hold fewer than listed.
     """
-    listed = {row: index.num_frames(row) for row in _looked_at(index) if index.num_frames(row)}
+    listed = {row: index.num_frames(row) for row in looked_at(index) if index.num_frames(row)}
     found = {row: count for row in listed if (count := _count(index.path(row), opener))}
     differing = [row for row in found if found[row] != listed[row]]
     if not differing:
@@ -52,7 +48,7 @@ def with_usual_names(opener: Opener, index: Index) -> Opener:
     """
     if opener.source != "rawframes" or opener.template != "auto":
         return opener
-    found = {_numbering(index.path(row), opener) for row in _looked_at(index)}
+    found = {_numbering(index.path(row), opener) for row in looked_at(index)}
     return replace(opener, usual=found.pop()) if len(found) == 1 else opener
 
 
@@ -63,10 +59,6 @@ def _numbering(folder: str, opener: Opener) -> Numbered | None:
         return None
     found = numbering(next(iter(series.values()))) if len(series) == 1 else None
     return found and replace(found, images=0)
-
-
-def _looked_at(index: Index) -> list[int]:
-    return [int(row) for row in np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int))]
 
 
 def _count(folder: str, opener: Opener) -> int:
