@@ -1,5 +1,6 @@
 """Datasets that are a folder per class."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from kinema.data.annotations import check_labels, read_index
 from kinema.data.class_folders import natural_key
-from kinema.data.index import Index
+from kinema.data.index import Index, Kind
 from kinema.errors import UserError
 
 
@@ -64,12 +65,35 @@ def test_faulty_class_folders(tmp_path: Path) -> None:
     assert f"'{bare}/walk'" in message
     assert f"'{bare}/sit'" in message
     assert f"'{bare}/run'" not in message
-    assert "rawframes" in fault(touch(tmp_path / "frames", "run/01/1.jpg"))
     good = touch(tmp_path / "good", "runing/a.mp4")
     assert "'runing' is not one of the 2 known classes; did you mean 'running'?" in fault(
         good, classes=["running", "sit"]
     )
     assert "folder" in fault(good, where="fold=0")
+
+
+@pytest.mark.parametrize(
+    ("paths", "kind", "said"),
+    [
+        (["run/01/1.jpg", "sit/02/1.jpg"], "video", "('run' holds folders of images: pass --data.source rawframes)"),
+        (["run/01.mp4", "sit/02.mp4"], "rawframes", "('run' holds video files: pass --data.source video)"),
+        (["run/01.mp4", "sit/02.mp4"], "packed", "('run' holds video files: pass --data.source video)"),
+        (["run/01.pack", "sit/02.pack"], "video", "('run' holds packed files: pass --data.source packed)"),
+        (
+            ["01/1.jpg", "02/1.jpg"],
+            "rawframes",
+            "2 class folder(s) .*('01' holds images, which make one video: .*label')",
+        ),
+        (["01/1.jpg", "02/1.jpg"], "video", "('01' holds images, .*, and need --data.source rawframes)"),
+        (["1.jpg", "2.jpg"], "rawframes", "no class folders ('{}' holds images, which make one video"),
+        (["1.mp4", "2.mp4"], "video", "no class folders ('{}' holds video files)"),
+    ],
+)
+def test_folders_of_another_kind_or_without_classes(tmp_path: Path, paths: list[str], kind: Kind, said: str) -> None:
+    message = fault(touch(tmp_path, *paths), kind=kind)
+    assert re.search(".*".join(map(re.escape, said.format(tmp_path).split(".*"))), message), message
+    if "--data.source" in message:
+        assert "--source" in fault(tmp_path, kind=kind, option="--source")
 
 
 def test_labels_of_folders_out_of_range_name_the_video(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def read_index(
     labels: Labels = "single",
     delimiter: Literal[" ", ",", ";", "\t"] | None = None,
     where: str = "",
+    option: str = "--data.source",
 ) -> Index:
     """Read which videos there are, from one of these:
 
@@ -65,6 +66,7 @@ def read_index(
         where: which rows of a table to take: conditions `column=value` or `column!=value` separated by commas, all of
             which must hold, such as `fold!=0`. Values are compared as text. A warning says that no row has the value
             of a condition `column!=value`.
+        option: what the user chooses the kind by, for messages.
 
     Raises:
         UserError: the annotation is missing, empty, not text, or faulty: which lines, what they hold, what is allowed.
@@ -73,7 +75,7 @@ def read_index(
     if annotation_is_folder(annotation):
         if where:
             raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
-        index = read_class_folders(annotation, kind=kind, classes=classes)
+        index = read_class_folders(annotation, kind=kind, classes=classes, option=option)
         return replace(index, label_offsets=torch.arange(len(index) + 1)) if labels == "multi" else index
     table = open_table(annotation, delimiter)
     layout = layout_of(table, kind, labels, where)

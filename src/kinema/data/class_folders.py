@@ -23,14 +23,20 @@ _LAYOUT: dict[Kind, str] = {
 }
 
 
-def read_class_folders(folder: str, *, kind: Kind, classes: Sequence[str] | None = None) -> Index:
+_IMAGES = "images"
+
+
+def read_class_folders(
+    folder: str, *, kind: Kind, classes: Sequence[str] | None = None, option: str = "--data.source"
+) -> Index:
     """Index of `<folder>/<class>/…`: the folder that a video is in says its class.
 
     video: every video file below a class folder, at any depth.
     rawframes: every folder below a class folder, at any depth, that holds images; its frames are not counted.
     packed: every file `.pack` below a class folder, at any depth.
     Hidden files and folders are left out, symbolic links are followed. Classes are in natural order of their names,
-    or as `classes` says; videos are in natural order within their class. `folder` may be a URL.
+    or as `classes` says; videos are in natural order within their class. `folder` may be a URL. `option` is what the
+    user chooses the kind by, for messages.
 
     Raises:
         UserError: no class folders, a class folder without videos or one that cannot be read, or one whose name is not
@@ -42,7 +48,8 @@ def read_class_folders(folder: str, *, kind: Kind, classes: Sequence[str] | None
         raise UserError(f"folder '{error.filename or folder}' cannot be read: {error.strerror or error}") from None
     found = sorted(videos, key=natural_key)
     if not found:
-        raise UserError(f"'{folder}' holds no class folders; expected {_LAYOUT[kind]}")
+        loose = _advice(folder, kind, others.get("", set()), option, of_class=False)
+        raise UserError(f"'{folder}' holds no class folders{loose}; expected {_LAYOUT[kind]}")
     class_names = tuple(found if classes is None else classes)
     if unknown := [name for name in found if name not in class_names]:
         raise UserError(
@@ -50,7 +57,7 @@ def read_class_folders(folder: str, *, kind: Kind, classes: Sequence[str] | None
             + did_you_mean(unknown[0], class_names)
         )
     if empty := [name for name in found if not videos[name]]:
-        raise UserError(_without_videos(folder, empty, kind, others[empty[0]]))
+        raise UserError(_without_videos(folder, empty, kind, others[empty[0]], option))
     labels = {name: i for i, name in enumerate(class_names)}
     return index_paths(
         [path for name in found for path in sorted(videos[name], key=natural_key)],
@@ -66,33 +73,52 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))], name
 
 
-def _without_videos(folder: str, empty: list[str], kind: Kind, others: set[Kind]) -> str:
+def _without_videos(folder: str, empty: list[str], kind: Kind, others: set[str], option: str) -> str:
     shown = ", ".join(f"'{join(folder, name)}'" for name in empty[:3]) + (", …" if len(empty) > 3 else "")
-    hint = f" ('{empty[0]}' has some of kind {sorted(others)[0]})" if others else ""
+    hint = _advice(empty[0], kind, others, option, of_class=True)
     return f"{len(empty)} class folder(s) without {_CALLED[kind]}: {shown}{hint}; expected {_LAYOUT[kind]}"
 
 
-def _videos(root: str, kind: Kind) -> tuple[dict[str, list[str]], dict[str, set[Kind]]]:
-    """By class: paths, relative to `root`, of its videos; and the other kinds of videos that it has."""
+def _advice(name: str, kind: Kind, others: set[str], option: str, *, of_class: bool) -> str:
+    """What to say of a folder without videos of `kind` that holds `others`: kinds of videos, or images themselves."""
+    for other, called in _CALLED.items():
+        if other in others:
+            option = f": pass {option} {other}" if of_class and other != kind else ""
+            return f" ('{name}' holds {called}{option})"
+    if _IMAGES in others:
+        option = "" if kind == "rawframes" else f", and need {option} rawframes"
+        return (
+            f" ('{name}' holds images, which make one video: such folders lie in a folder for each class, or stand in "
+            f"a list of 'folder frames label'{option})"
+        )
+    return ""
+
+
+def _videos(root: str, kind: Kind) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
+    """By class: paths, relative to `root`, of its videos; and which kinds of videos it has, or images in itself.
+
+    The latter also of `root`, by the name "".
+    """
     root = root.rstrip("/") or root
-    videos, others = dict[str, list[str]](), dict[str, set[Kind]]()
+    videos, others = dict[str, list[str]](), dict[str, set[str]]()
     for folder, subfolders, files in walk(root):
         subfolders[:] = filter(_visible, subfolders)
         relative = folder.removeprefix(root).strip("/")
         if not relative:
             videos = {readable(name, of=root): [] for name in subfolders}
-            others = {name: set() for name in videos}
-            continue
+            others = {name: set() for name in ("", *videos)}
         first, _, inner = relative.partition("/")
         class_name = readable(first, of=root)
         suffixes = {name: suffix(name) for name in filter(_visible, files)}
         for other, wanted in FILE_SUFFIXES.items():
             if named := [f"{relative}/{name}" for name, its in suffixes.items() if its in wanted]:
                 others[class_name].add(other)
-                videos[class_name] += named if other == kind else []
-        if inner and not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
-            others[class_name].add("rawframes")
-            videos[class_name] += [relative] if kind == "rawframes" else []
+                if relative and other == kind:
+                    videos[class_name] += named
+        if not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
+            others[class_name].add("rawframes" if inner else _IMAGES)
+            if inner and kind == "rawframes":
+                videos[class_name].append(relative)
     return videos, others
 
 

@@ -158,7 +158,7 @@ def _read_truth(
     if path.suffix == ".npz":
         arrays = _read_npz(path, ("paths", "labels"))
         return _Videos(origin=path, paths=[str(one) for one in arrays["paths"]], labels=_labels(path, arrays))
-    index = read_index(path, kind=kind, root=root, classes=classes, labels=labels)
+    index = read_index(path, kind=kind, root=root, classes=classes, labels=labels, option="--source")
     if index.label_offsets is not None:
         check_labels(index, num_classes)
     paths = [index.path(row) for row in range(len(index))]
