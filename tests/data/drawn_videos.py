@@ -23,7 +23,7 @@ except UserError as error:
 else:
     _MISSING = ""
 NEEDS_TORCHCODEC = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
-READERS = ["pyav", pytest.param("torchcodec", marks=NEEDS_TORCHCODEC)]
+READERS = ["auto", "pyav", pytest.param("torchcodec", marks=NEEDS_TORCHCODEC)]
 
 
 def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:

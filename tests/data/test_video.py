@@ -164,27 +164,3 @@ def test_an_edit_list_hides_frames(reader: Reader, tmp_path: Path) -> None:
     assert len(opened) == len(shown)
     for index in (0, len(shown) - 1, 3, 0):
         assert number_of(opened.frames([index])[0]) == shown[index]
-
-
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("container", ["mp4", "mkv"])
-def test_packets_that_give_no_frame(
-    video: Callable[[str], Path], reader: Reader, container: str, tmp_path: Path
-) -> None:
-    """A stream that starts between keyframes: the next frame that decodes stands in for those that don't."""
-    path = tmp_path / f"video.{container}"
-    with av.open(str(video("b_frames.mp4"))) as whole, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(whole.streams.video[0])
-        for packet in list(whole.demux(video=0))[5:-1]:
-            packet.stream = stream
-            target.mux(packet)
-    with av.open(str(path)) as file:
-        times = sorted(packet.pts for packet in file.demux(video=0) if packet.pts is not None and not packet.is_discard)
-    with av.open(str(path)) as file:
-        given = [(frame.pts, number_of(frame.to_ndarray(format="rgb24"))) for frame in file.decode(video=0)]
-    assert len(given) < len(times), "the test's own video"
-    expected = [next((number for pts, number in given if pts >= time), given[-1][1]) for time in times]
-    opened = open_video(str(path), reader=reader)
-    assert [number_of(frame) for frame in opened.frames(range(len(opened)))] == expected
-    for index in (30, 2, 0, 9, 8, len(expected) - 1):
-        assert number_of(opened.frames([index])[0]) == expected[index]

@@ -203,7 +203,7 @@ def _decode_video(exact: PyAVReader, places: Sequence[int]) -> Any:
         stream = container.streams.best("video")
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1
-        decoder = QuickDecoder(container, stream, exact.packets)
+        decoder = QuickDecoder(container, stream, exact.table)
         decoder.plan(places)
         for place in places:
             frame = decoder.frame(place)

@@ -63,6 +63,8 @@ def best_video(container: InputContainer, *, path: str, threads: int = 1) -> Vid
         raise MediaError(path, "it has no video stream that can be decoded")
     if stream.disposition & Disposition.attached_pic:
         raise MediaError(path, "it has no video stream, only a cover image")
+    if "enc_key_id" in stream.metadata:  # of Matroska
+        raise MediaError(path, "it is encrypted")
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "AUTO"
     return stream

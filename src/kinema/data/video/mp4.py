@@ -16,7 +16,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinema.data.video.packets import Packets, packets
+from kinema.data.video.nal import H264
+from kinema.data.video.table import FrameTable, packets, rate
 
 Part = Callable[[int, int], bytes]
 """Bytes of a file, from a place on, so many or fewer where it ends."""
@@ -52,14 +53,19 @@ def read_delays(source: str | bytes) -> Delays | None:
         os.close(file)
 
 
-def packets_by_table(container: InputContainer, stream: VideoStream, known: Delays) -> Packets | None:
+def table_from_boxes(
+    container: InputContainer, stream: VideoStream, known: Delays, bitstream: H264
+) -> FrameTable | None:
     """What a pass over the packets would give, put together from FFmpeg's index of the file and `known`.
 
-    None where the two do not fit together, or the file does not hold all that its index says. The container must
-    stand at its beginning; it is a packet farther afterwards.
+    None where the two do not fit together, or the file does not hold all that its index says, or its beginning shows
+    that packets are no whole frames, or that decoding cannot start with the first one. The container must stand at its
+    beginning; it is a packet farther afterwards.
     """
     entries = stream.index_entries
     if not len(entries) == stream.frames == len(known.delays) > 0 or stream.time_base is None:
+        return None
+    if not bitstream.frames_only:
         return None
     table = np.array([(e.timestamp, e.pos, e.size, e.is_keyframe, e.is_discard) for e in entries], np.int64)
     decoded, places, sizes, keys, discarded = table.T
@@ -71,11 +77,17 @@ def packets_by_table(container: InputContainer, stream: VideoStream, known: Dela
     first = next(packets(container, stream))
     if first is None or (first.dts, first.pts, first.pos, first.size) != (decoded[0], shown[0], places[0], sizes[0]):
         return None
-    if (times[1:] == times[:-1]).any():
+    if (times[1:] == times[:-1]).any() or order[0] or not keys[0]:
         return None
-    return Packets(
+    frames, key = bitstream.inspect(bytes(first))
+    if frames != 1 or not key or bitstream.turned or len(bitstream.parameters) > 1:
+        return None
+    stamps = times.tolist()
+    return FrameTable(
         count=len(times),
-        times=times.tolist(),
+        fps=rate(stamps, stream),
+        times=stamps,
+        stamps=stamps,
         keyframes=np.flatnonzero(keys[order]).tolist(),
         time_base=stream.time_base,
     )
@@ -127,6 +139,9 @@ def _delays(moov: bytes) -> NDArray[np.int64] | None:
         if kind in samples and kind in (b"stsz", b"ctts"):
             return None
         samples[kind] = table
+    descriptions = samples.get(b"stsd", b"")
+    if descriptions[4:8] != b"\0\0\0\1" or descriptions[12:16] == b"encv":
+        return None
     count: int = struct.unpack(">I", samples.get(b"stsz", b"")[8:12])[0]
     if count > _LARGEST:
         return None

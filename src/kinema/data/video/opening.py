@@ -38,9 +38,9 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
         UserError: `reader` is torchcodec, which does not load here.
     """
     path = path or (source if isinstance(source, str) else "video in memory")
-    exact = PyAVReader(source, path=path, threads=threads)
-    # torchcodec turns frames, but does not mirror them.
-    if not _by_torchcodec(reader) or not exact.packets.times or exact.orientation.mirrors:
+    exact = PyAVReader(source, path=path, threads=threads, by_tables=reader == "auto")
+    # torchcodec seeks as the container says, and turns frames as it says, but does not mirror them.
+    if not _by_torchcodec(reader) or not exact.table.plain or exact.table.turned or exact.orientation.mirrors:
         return exact
     from kinema.data.video.torchcodec_reader import TorchCodecReader
 

@@ -3,12 +3,13 @@
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from io import BytesIO
+from typing import cast
 
 from av.video.frame import VideoFrame
+from PIL import ExifTags, Image
 
-if TYPE_CHECKING:
-    from kinema.data.reader import Image
+from kinema.data.reader import Image as Pixels
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,35 @@ class Orientation:
         return cls(transpose=True, flip_horizontal=c < 0, flip_vertical=b < 0)
 
     @classmethod
+    def from_exif(cls, value: int) -> "Orientation":
+        """Read the EXIF tag Orientation, 1 to 8; other values turn nothing."""
+        number = value - 1 if 1 <= value <= 8 else 0
+        if number < 4:
+            return cls(flip_horizontal=number in (1, 2), flip_vertical=number in (2, 3))
+        return cls(transpose=True, flip_horizontal=number in (5, 6), flip_vertical=number in (6, 7))
+
+    @classmethod
+    def from_jpeg(cls, data: bytes) -> "Orientation | None":
+        """The orientation that a JPEG file carries in its EXIF data; None: it has none."""
+        try:
+            with Image.open(BytesIO(data)) as image:
+                value = image.getexif().get(ExifTags.Base.Orientation)
+        except (OSError, SyntaxError, ValueError):
+            return None
+        return cls.from_exif(value) if isinstance(value, int) else None
+
+    @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation | None":
         """The orientation that a decoded frame carries, from its container or its own bitstream; None: it has none."""
-        # PyAV's annotations name only the keys of another kind of side data.
-        side_data = cast(Mapping[str, bytes], frame.side_data)
         try:
+            # PyAV's annotations name only the keys of another kind of side data.
+            side_data = cast(Mapping[str, bytes], frame.side_data)
             return cls.from_matrix(bytes(side_data["DISPLAYMATRIX"]))
         except KeyError:
             return None
+        except ValueError:  # FFmpeg has kinds of side data that PyAV cannot name; their mere presence raises this
+            quarters = round(frame.rotation / 90) % 4  # counterclockwise
+            return cls.from_exif((1, 8, 3, 6)[quarters]) if quarters else None
 
     @property
     def mirrors(self) -> bool:
@@ -58,7 +80,7 @@ class Orientation:
         """Width and height of the upright picture."""
         return (height, width) if self.transpose else (width, height)
 
-    def upright(self, image: "Image") -> "Image":
+    def upright(self, image: Pixels) -> Pixels:
         """A view of a picture (H, W, C) as it is shown: (H, W, C) or (W, H, C)."""
         if self.transpose:
             image = image.swapaxes(0, 1)

@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import av
@@ -21,29 +21,43 @@ from numpy.typing import NDArray
 
 from kinema.data.reader import Image, Room, check_indices, gather
 from kinema.data.video.container import best_video, open_container
-from kinema.data.video.mp4 import packets_by_table, read_delays
+from kinema.data.video.mp4 import read_delays, table_from_boxes
+from kinema.data.video.nal import H264
 from kinema.data.video.orientation import Orientation
-from kinema.data.video.packets import Packets, packets, scan
 from kinema.data.video.quick import QUICK, QuickDecoder
+from kinema.data.video.table import FrameTable, Sequences, decode_table, is_start, packets, scan
 from kinema.errors import MediaError
+
+_TRIES = 8
+"""Keyframes that are tried before a file is decoded from its start."""
 
 
 class PyAVReader:
     """Frame-exact random access to one video file; see `FrameReader` for what it promises.
 
-    The tables of an MP4 file, or one pass over the packets without decoding, give the times of the frames. Frame `i` is
-    the one with the `i`-th time, found by decoding from the keyframe at or before it. A file without times to trust
-    (AVI with B-frames above all) is decoded from its start instead, and its frames are counted as they come out.
+    Its frames are those that decoding the file from its start to its end gives. `table` holds how many these are and
+    when they are shown, from the cheapest source that tells it: the tables of an MP4 file of H.264, one pass over the
+    packets without decoding, or, of what is out of the ordinary, decoding everything once.
 
-    There are as many frames as packets. Where the decoder gives no frame for a packet, the next one stands in for it;
-    at the end of the file the last one does.
+    Frame `i` is the one with the `i`-th time, found by decoding from the keyframe at or before it; a keyframe that is
+    none by the decoder's judgement is not used again. A file without times to trust (AVI with B-frames above all), or
+    whose parameters change on the way, is decoded from its start instead.
+
+    Of a damaged file, a frame that is missing is stood in for by the next one, at the end by the last one.
 
     MP4 files of H.264 are read by a `QuickDecoder`, unless it finds something to be amiss.
 
-    `packets` is what the tables or the pass over the packets gave, as `by_tables` says.
+    Args:
+        source: A local path or the file's bytes.
+        path: The name of the video in messages.
+        threads: Threads to decode with; 0: one per core.
+        by_tables: Whether MP4 tables may be used, and the `QuickDecoder`; they change no frame.
+
+    Raises:
+        MediaError: the file is missing, holds no video or cannot be decoded, or its frames differ in size.
     """
 
-    def __init__(self, source: str | bytes, *, path: str, threads: int = 1) -> None:
+    def __init__(self, source: str | bytes, *, path: str, threads: int = 1, by_tables: bool = True) -> None:
         self.path = path
         self._source = source
         self._threads = threads
@@ -52,58 +66,46 @@ class PyAVReader:
         self.by_tables = False
         self._to_decode: Iterator[Packet[VideoStream] | None] = iter(())
         self._to_rgb = _RGBConverter()
+        self._orientation: Orientation | None = None  # of all frames; None: frames carry it
         try:
-            self.packets = self._open_quickly() or self._open_and_scan()
-        except FFmpegError as error:
+            table = self._open_quickly() if by_tables else None
+            self.table = table or self._open_and_scan()
+            self._orientation = self.orientation if self.table.turned else None
+        except (FFmpegError, OSError) as error:
             raise MediaError(path, error.strerror or str(error)) from None
-        if not len(self):
-            raise MediaError(path, "its video stream holds no frames")
+        self._size = self._stream.codec_context.width, self._stream.codec_context.height
         self._lose_place()
 
     def __len__(self) -> int:
-        return self.packets.count
+        return self.table.count
 
-    @cached_property
+    @property
     def fps(self) -> float | None:
         """Frames per second on average."""
-        if not self.by_tables or self.packets.fps:
-            return self.packets.fps
-        # Tables do not say how long the last frame is shown.
-        with ExitStack() as file:
-            return scan(*self._opened(file)).fps
+        return self.table.fps
 
     @cached_property
     def orientation(self) -> Orientation:
-        """How frames must be turned and mirrored, which is done for all that `frames` returns."""
-        with ExitStack() as file:
-            container, stream = self._opened(file)
-            try:
-                first = next(container.decode(stream), None)
-            except FFmpegError:
-                first = None
-            return (Orientation.of(first) if first else None) or Orientation()
+        """How frames must be turned and mirrored, which is done for all that `frames` returns.
+
+        It is the first frame's, by the container or else by the bitstream.
+        """
+        if self._stream.codec_context.name == "mjpeg" and self.table.turned:
+            with ExitStack() as file:
+                container, stream = self._opened(file)
+                jpeg = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
+            return Orientation.from_jpeg(jpeg) or Orientation()
+        return Orientation.of(self._first) or Orientation()
 
     def seconds(self) -> NDArray[np.float64]:
         """When each frame is shown, (frames,); see `frame_times`."""
-        with ExitStack() as file:
-            container, stream = self._opened(file)
-            start = (container.start_time or 0) / av.time_base
-            rate = stream.average_rate or stream.guessed_rate
-            if self.packets.times:
-                return np.array(self.packets.times) * float(self.packets.time_base) - start
-            times = self._decoded_times(container, stream)
-        known = [time for time in times if time is not None]
-        if len(known) == len(self) and stream.time_base and all(one < next_ for one, next_ in pairwise(known)):
-            return np.array(known) * float(stream.time_base) - start
-        if not rate:
+        if self.table.stamps:
+            with ExitStack() as file:
+                start = (self._opened(file)[0].start_time or 0) / av.time_base
+            return np.array(self.table.stamps) * float(self.table.time_base) - start
+        if not self.fps:
             raise MediaError(self.path, "it has neither time stamps nor a frame rate")
-        return np.arange(len(self)) / float(rate)
-
-    def _decoded_times(self, container: InputContainer, stream: VideoStream) -> list[int | None]:
-        try:
-            return [frame.pts for packet in container.demux(stream) for frame in packet.decode()]
-        except FFmpegError:
-            return []
+        return np.arange(len(self)) / self.fps
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
@@ -122,7 +124,7 @@ class PyAVReader:
         # A container and its streams refer to each other: left open, it would wait for the cycle collector.
         self.close()
 
-    def _open_quickly(self) -> Packets | None:
+    def _open_quickly(self) -> FrameTable | None:
         """Open an MP4 file of H.264 by its tables; None where they do not do."""
         try:
             delays = read_delays(self._source)
@@ -131,17 +133,22 @@ class PyAVReader:
             self._open(**QUICK)
             if self._stream.codec_context.name != "h264":
                 return None
-            found = packets_by_table(self._container, self._stream, delays)
+            bitstream = H264(self._stream.codec_context.extradata or b"")
+            table = table_from_boxes(self._container, self._stream, delays, bitstream)
         except (FFmpegError, MediaError, OSError):  # said by what opens it carefully
             return None
-        if found:
-            self._quick = QuickDecoder(self._container, self._stream, found)
+        if table:
+            self._quick = QuickDecoder(self._container, self._stream, table, bitstream)
             self.by_tables = True
-        return found
+        return table
 
-    def _open_and_scan(self) -> Packets:
+    def _open_and_scan(self) -> FrameTable:
         self._open()
-        return scan(self._container, self._stream)
+        table = scan(self._container, self._stream, path=self.path)
+        if table is None:
+            table = decode_table(self._source, path=self.path, threads=self._threads)
+            self._open()  # what was read before may stay in force
+        return table
 
     def _open(self, **options: Any) -> None:
         self.close()
@@ -158,16 +165,38 @@ class PyAVReader:
         self._frame: VideoFrame | None = None
         self._last = -1  # the index that self._frame answers
 
+    @cached_property
+    def _first(self) -> VideoFrame:
+        """The first frame that is shown."""
+        with ExitStack() as file:
+            container, stream = self._opened(file)
+            sequences = Sequences(stream)
+            for packet in packets(container, stream):
+                for frame in sequences.decode(packet):
+                    return frame
+        raise MediaError(self.path, "none of its frames can be decoded")
+
     def _image(self, index: int, room: Room) -> None:
         """Frame `index` into `room`."""
         try:
             if (frame := self._quickly(index)) is None:
                 frame = self._carefully(index)
-            pixels = self._to_rgb(frame)
+            self._check_size(index, frame)
+            pixels = self._to_rgb(frame, self._orientation)
         except FFmpegError as error:
             self._lose_place()
             raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
         room(*pixels.shape)[:] = pixels
+
+    def _check_size(self, index: int, frame: VideoFrame) -> None:
+        """Raise MediaError unless the frame has the size of the first one."""
+        size = frame.width, frame.height
+        if size == self._size:
+            return
+        self._size = self._first.width, self._first.height
+        if size != self._size:
+            sizes = "frame {} is {}x{} and frame 0 is {}x{}".format(index, *size, *self._size)
+            raise MediaError(self.path, f"its frames differ in size: {sizes}")
 
     def _quickly(self, index: int) -> VideoFrame | None:
         """Frame `index` from the quick decoder, which is given up when it has not exactly that."""
@@ -179,15 +208,16 @@ class PyAVReader:
             frame = None
         if frame is None:
             # The packets say more of a damaged file than the tables: a keyframe may no longer be one.
-            found = self._open_and_scan()
-            if found.times == self.packets.times:
-                self.packets = found
+            table = self._open_and_scan()
+            if table.times == self.table.times:
+                self.table = table
+                self._orientation = self.orientation if table.turned else None
             self._lose_place()
         return frame
 
     def _carefully(self, index: int) -> VideoFrame:
         """Frame `index`: decoded from where the decoder stands, unless a keyframe after that is nearer."""
-        if self._frame is None or index < self._last or self.packets.nearest_keyframe(index) > self._last + 1:
+        if self._frame is None or index < self._last or self.table.nearest_keyframe(index) > self._last + 1:
             self._seek(index)
         while self._last < index:
             self._advance(index)
@@ -198,16 +228,29 @@ class PyAVReader:
     def _seek(self, index: int) -> None:
         """Put the decoder at or before frame `index`: at the nearest keyframe, if all is well.
 
-        But the container's seek may land behind the keyframe, and H.264 has keyframes that only start to refresh the
-        picture. Then the keyframe is not what comes out, and an earlier one or the start of the file must do.
+        But the container's seek may land elsewhere, H.264 has keyframes that only start to refresh the picture, and
+        containers call keyframes what is none. Then the keyframe does not come out as one, and an earlier one or the
+        start of the file must do.
         """
-        for keyframe in reversed(self.packets.keyframes_to(index)):
-            self._container.seek(self.packets.times[keyframe], stream=self._stream)
-            self._start(keyframe)
-            if self._advance(index) and self._last <= keyframe:
+        for keyframe in self.table.keyframes_to(index)[: -_TRIES - 1 : -1]:
+            if self._starts_at(keyframe):
                 return
+            self.table = replace(self.table, keyframes=[known for known in self.table.keyframes if known != keyframe])
         self._open()
         self._start(0)
+
+    def _starts_at(self, keyframe: int) -> bool:
+        """Whether decoding from this keyframe gives it, and the decoder takes it for one; it stands there then."""
+        time = self.table.times[keyframe]
+        try:
+            self._container.seek(time, stream=self._stream)
+            self._start(keyframe)
+            while self._advance(keyframe) and self._frame and self._frame.pts is not None and self._frame.pts < time:
+                pass
+        except FFmpegError:
+            return False
+        frame = self._frame
+        return frame is not None and frame.pts == time and is_start(frame, self._stream.codec_context.name)
 
     def _start(self, index: int) -> None:
         """Begin with the packets that come next in the file, of which frame `index` is the first."""
@@ -215,6 +258,7 @@ class PyAVReader:
         self._last = index - 1
         self._to_decode = packets(self._container, self._stream)
         self._decoded: deque[VideoFrame] = deque()
+        self._sequences = Sequences(self._stream) if self.table.decoded else None
 
     def _advance(self, index: int) -> bool:
         """Decode one frame more on the way to frame `index`.
@@ -227,13 +271,16 @@ class PyAVReader:
             except StopIteration:
                 self._last = len(self) - 1
                 return False
+            if self._sequences:
+                self._decoded.extend(self._sequences.decode(packet))
+                continue
             if packet is not None and not packet.size:
                 continue  # it would tell the decoder that the stream is over, as None does in the end
             decoder = self._stream.codec_context
             decoder.skip_frame = "NONREF" if packet and self._needless(packet.pts, index) else "DEFAULT"
             self._decoded.extend(decoder.decode(packet))
         self._frame = self._decoded.popleft()
-        self._last = self.packets.index(self._frame, after=self._last)
+        self._last = self.table.index(self._frame, after=self._last)
         return True
 
     def _needless(self, time: int | None, index: int) -> bool:
@@ -241,9 +288,9 @@ class PyAVReader:
 
         Said of H.264 only: HEVC has layers, in which a frame without references of its own layer may have others.
         """
-        if time is None or not self.packets.times or self._stream.codec_context.name != "h264":
+        if time is None or not self.table.plain or self._stream.codec_context.name != "h264":
             return False
-        return time < self.packets.times[index]
+        return time < self.table.times[index]
 
 
 class _RGBConverter:
@@ -253,17 +300,17 @@ class _RGBConverter:
     what torchcodec gives, also for 10 bits and odd heights.
     """
 
-    _layout: tuple[int, int, str] | None = None
+    _layout: tuple[object, ...] | None = None
 
-    def __call__(self, frame: VideoFrame) -> Image:
-        """(H, W, 3) uint8."""
-        layout = (frame.width, frame.height, frame.format.name)
+    def __call__(self, frame: VideoFrame, orientation: Orientation | None = None) -> Image:
+        """(H, W, 3) uint8; turned as the frame itself says where no orientation is given."""
+        layout = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         if layout != self._layout:
             self._build(frame)
             self._layout = layout
         self._graph.vpush(frame)
         image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
-        orientation = Orientation.of(frame)
+        orientation = orientation or Orientation.of(frame)
         return orientation.upright(image) if orientation else image
 
     def _build(self, frame: VideoFrame) -> None:

@@ -10,7 +10,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.video.packets import Packets, packets
+from kinema.data.video.nal import H264
+from kinema.data.video.table import FrameTable, is_start, packets
 
 QUICK: dict[str, Any] = {
     "format": "mov",
@@ -29,11 +30,17 @@ class QuickDecoder:
     the two or so that follow are decoded as well.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream, known: Packets) -> None:
-        """`known` must name the times of the frames; an MP4 file of H.264 may have been opened with `QUICK`."""
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, known: FrameTable, bitstream: H264 | None = None
+    ) -> None:
+        """`known` must name the times of the frames; an MP4 file of H.264 may have been opened with `QUICK`.
+
+        With `bitstream`, it says that it cannot where a keyframe changes sizes, colours or orientation.
+        """
         self._container = container
         self._stream = stream
         self._known = known
+        self._bitstream = bitstream
         self._to_decode: Iterator[Packet[VideoStream] | None] | None = None
         self._at_end = False
         self._fed = set[int | None]()  # times of the packets that were decoded since the last seek
@@ -84,10 +91,13 @@ class QuickDecoder:
             self._fed.clear()
             self._given_away = set()
             self._decoded.clear()
-            # A seek may land behind the keyframe, and there are keyframes that only start to refresh the picture:
-            # then it is not what comes out first.
+            # A seek may land behind the keyframe, and there are keyframes that only start to refresh the picture, or
+            # are none: then it is not what comes out first.
+            start = self._known.times[keyframe]
             first = self._next(index)
-            if first is None or first.pts is None or first.pts > self._known.times[keyframe]:
+            while first is not None and first.pts is not None and first.pts < start:
+                first = self._next(index)
+            if first is None or first.pts != start or not is_start(first, self._stream.codec_context.name):
                 self._lose_place()
                 return None
             self._decoded.appendleft(first)
@@ -114,6 +124,8 @@ class QuickDecoder:
             if packet is None or not packet.size:
                 packet, self._at_end = None, True
             else:
+                if self._bitstream and packet.is_keyframe and self._bitstream.differs(bytes(packet)):
+                    return None
                 decoder.skip_frame = "NONREF" if self._needless(packet.pts) else "DEFAULT"
                 self._fed.add(packet.pts)
             self._decoded.extend(decoder.decode(packet))

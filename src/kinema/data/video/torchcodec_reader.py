@@ -28,7 +28,7 @@ class TorchCodecReader:
 
     def __init__(self, source: str | bytes, exact: PyAVReader, *, threads: int = 1) -> None:
         self._exact = exact
-        self._times = torch.tensor(exact.packets.times, dtype=torch.float64) * float(exact.packets.time_base)
+        self._times = torch.tensor(exact.table.times, dtype=torch.float64) * float(exact.table.time_base)
         self._reached = -1  # the last frame asked for
         # "file:" keeps a colon in the name from being taken for a protocol.
         self._decoder: VideoDecoder | None = VideoDecoder(
@@ -62,7 +62,7 @@ class TorchCodecReader:
         """Frames `indices`, unless torchcodec does not give exactly these, now or earlier."""
         if self._decoder is None:
             return None
-        keyframes = {keyframe for index in indices for keyframe in self._exact.packets.keyframes_to(index)[-1:]}
+        keyframes = {keyframe for index in indices for keyframe in self._exact.table.keyframes_to(index)[-1:]}
         if min(indices) > self._reached:  # it goes on from there, and looks again at no keyframe that it has passed
             keyframes = {keyframe for keyframe in keyframes if keyframe > self._reached}
         self._reached = max(indices)
