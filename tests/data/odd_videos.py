@@ -44,6 +44,12 @@ def from_packet(number: int) -> Callable[[Packets], Packets]:
     return lambda packets: packets[number:]
 
 
+def from_second_keyframe(packets: Packets) -> Packets:
+    """Leave out the first GOP; with open GOPs, the second one's leading frames lose what they refer to."""
+    second = [number for number, packet in enumerate(packets) if packet.is_keyframe][1]
+    return packets[second:]
+
+
 def all_keyframes(packets: Packets) -> Packets:
     """Mark every packet as a keyframe."""
     for packet in packets:

@@ -25,6 +25,7 @@ from tests.data.odd_videos import (
     copy,
     first_unmarked,
     from_packet,
+    from_second_keyframe,
     join,
     not_coded,
     replaced,
@@ -38,6 +39,8 @@ pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg
 X264 = {"x264-params": "keyint=10:scenecut=0:bframes=2"}
 X265 = {"x265-params": "keyint=10:scenecut=0:bframes=3:log-level=none"}
 OPEN_265 = {"x265-params": "keyint=12:scenecut=0:bframes=4:open-gop=1:log-level=none"}
+SMALL_BLOCKS = {"x265-params": "keyint=10:ctu=16:ref=1:log-level=none"}
+INTERLACED = {"x264-params": "keyint=10:bframes=2:tff=1"}
 ODD_MEDIA = {
     "cut.ts": 25, "first.mp4": 25, "h2.mkv": 24, "hflip.mp4": 2, "nostss.mp4": 25, "null.avi": 10, "o.ogv": 19,
     "paff.mp4": 6, "paff.ts": 6, "sar.mp4": 5, "trim.mp4": 20, "vp8.webm": 50,
@@ -89,6 +92,10 @@ def changed(path: Path, codec: str, change: Callable[[list[av.Packet]], list[av.
     return copy(write(path.with_stem("source"), codec=codec, **options), path, change)
 
 
+def open_start(path: Path) -> Path:
+    return changed(path, "libx265", from_second_keyframe, options=OPEN_265, times=range(40))
+
+
 def fragmented_unmarked(path: Path) -> Path:
     source = write(path.with_stem("source"), codec="libx264", options=X264)
     return copy(source, path, first_unmarked, movflags="frag_every_frame+empty_moov")
@@ -119,7 +126,8 @@ KINDS: dict[str, tuple[int | None, Callable[[Path], Path]]] = {
     "cut_mpeg2.mkv": (None, partial(changed, codec="mpeg2video", change=from_packet(5), b_frames=2)),
     "cut_mpeg4.avi": (None, partial(changed, codec="mpeg4", change=from_packet(3))),
     "cut_vp9.webm": (None, partial(changed, codec="libvpx-vp9", change=from_packet(3))),
-    "open_gop.mkv": (None, partial(changed, codec="libx265", change=from_packet(12), options=OPEN_265)),
+    "open_gop.mkv": (None, open_start),
+    "open_gop.mp4": (None, open_start),
     "all_mpeg4.mp4": (25, partial(changed, codec="mpeg4", change=all_keyframes)),
     "all_flv1.flv": (25, partial(changed, codec="flv", change=all_keyframes)),
     "all_h263.3gp": (25, partial(changed, codec="h263", change=all_keyframes, size=(128, 96))),
@@ -132,12 +140,8 @@ KINDS: dict[str, tuple[int | None, Callable[[Path], Path]]] = {
     "first_vp9.mp4": (25, partial(changed, codec="libvpx-vp9", change=first_unmarked)),
     "first_mpeg4.mp4": (25, partial(changed, codec="mpeg4", change=first_unmarked)),
     "first_h263.avi": (25, partial(changed, codec="h263", change=first_unmarked, size=(128, 96))),
-    "two_hevc.mp4": (
-        50, partial(described_twice, codec="libx265", second={"options": {"x265-params": "ctu=16:ref=1:log-level=none"}}),
-    ),
-    "two_interlaced.mp4": (
-        50, partial(described_twice, second={"options": {"x264-params": "keyint=10:bframes=2:tff=1"}}),
-    ),
+    "two_hevc.mp4": (50, partial(described_twice, codec="libx265", second={"options": SMALL_BLOCKS})),
+    "two_interlaced.mp4": (50, partial(described_twice, second={"options": INTERLACED})),
     "two_444.mov": (50, partial(described_twice, second={"pixel_format": "yuv444p"})),
 }  # fmt: skip
 
