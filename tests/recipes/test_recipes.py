@@ -208,6 +208,11 @@ def test_a_fault_in_ones_own_recipe_is_named(tmp_path: Path) -> None:
         config_of(f"{tmp_path / 'yours.py'}:wrong")
 
 
-def test_cosine_recipes_warm_up_for_less_than_they_train() -> None:
-    with pytest.raises(ValueError, match="warmup_epochs 5 must be less than epochs 5"):
-        CosineSchedule(epochs=5, warmup_epochs=5)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_tried_for_an_epoch(name: str) -> None:
+    """Its warm-up is shortened to a tenth, so that the rate still reaches its height."""
+    config = config_of(name)
+    if hasattr(config, "schedule"):
+        schedule = config_of(name, {"schedule.epochs": "1"}).schedule
+        assert schedule.warmup <= min(0.1, schedule.warmup_epochs)
+        assert schedule.warmup > 0 or schedule.warmup_epochs == 0

@@ -117,9 +117,9 @@ def test_other_classes_or_another_network_are_not_resumed(sample: Path, tmp_path
         assert {file: file.read_bytes() for file in kept} == kept
         return str(caught.value)
 
-    assert "width 8 → 16" in refused(model__width="16")
-    assert "dropout" in refused(model__dropout="0.1")
-    assert "depth 18 → 34" in refused(model__depth="34")
+    assert "--model.width 16 (the run has 8)" in refused(model__width="16")
+    assert "--model.dropout 0.1" in refused(model__dropout="0.1")
+    assert "--model.depth 34 (the run has 18)" in refused(model__depth="34")
     first = min((sample / "train").iterdir()).name
     for split in ("train", "val"):
         (tmp_path / split / first).rename(tmp_path / split / "zzz")
@@ -129,17 +129,54 @@ def test_other_classes_or_another_network_are_not_resumed(sample: Path, tmp_path
     assert "8 classes → 7" in refused()
 
 
-def test_sigterm_saves_and_asks_to_be_requeued(sample: Path, tmp_path: Path, undisturbed: tuple[str, Path]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_run(
+    number: signal.Signals, code: int, sample: Path, tmp_path: Path, undisturbed: tuple[str, Path]
+) -> None:
     variant, reference = undisturbed
+    if number == signal.SIGINT and "processes" in variant:
+        pytest.skip("torchrun answers Ctrl-C by ending its processes with SIGTERM, which the other case sends")
     process = start(command(sample, tmp_path, variant))
     wait_for_step(process, tmp_path, 5)
-    process.terminate()
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal's Ctrl-C reaches the loader workers as well
+    else:
+        process.terminate()
     errors = process.communicate(timeout=120)[1]
     if "processes" not in variant:  # torchrun has exit codes of its own
-        assert process.returncode == 75, errors
+        assert process.returncode == code, errors
     assert "--resume continues" in errors
+    assert (tmp_path / "curves.png").stat().st_size > 1000
     saved = json.loads((tmp_path / "checkpoints/last/training.json").read_text())["position"]["step"]
     assert saved == max(row["step"] for row in rows(tmp_path)) >= 5
     subprocess.run(command(sample, tmp_path, variant), env=ENVIRONMENT, check=True, capture_output=True)
     weights = "checkpoints/last/model.safetensors"
     assert (tmp_path / weights).read_bytes() == (reference / weights).read_bytes()
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(sample: Path, tmp_path: Path) -> None:
+    """While the loader waits for a video that never comes, no step ends after which the run could be saved."""
+    listing, pipe = tmp_path / "train.csv", tmp_path / "never.mp4"
+    os.mkfifo(pipe)
+    clips = sorted((sample / "train").rglob("*.mp4"))
+    lines = [f"{clip},{clip.parent.name}" for clip in clips] + [f"{pipe},growing"]
+    listing.write_text("\n".join(["path,label", *lines]) + "\n")
+    options = tiny_arguments(sample, data__train=str(listing), data__batch_size="33")
+    work_dir = tmp_path / "run"
+    arguments = [sys.executable, "-m", "kinema", "train", RECIPE, "--work-dir", str(work_dir), *options]
+    holder = os.open(pipe, os.O_RDWR)  # a writer that writes nothing
+    process = start(arguments)
+    try:
+        while not (work_dir / "config.yaml").exists():
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        assert process.stderr is not None
+        os.killpg(process.pid, signal.SIGINT)
+        while "press Ctrl-C again" not in (line := process.stderr.readline()):
+            assert line
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+    finally:
+        os.close(holder)
+        process.kill()

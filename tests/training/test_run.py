@@ -1,6 +1,5 @@
 """What a run keeps of how it was begun."""
 
-import logging
 import shutil
 from pathlib import Path
 
@@ -21,18 +20,6 @@ def test_a_finished_run_answers_again_with_its_last_metrics(sample: Path, tiny_r
     assert set(found) == {"top1", "top5", "mean_class", "videos", "bad_files"}
     assert f'"top1": {found["top1"]}' in before.splitlines()[-1]
     assert (work_dir / "metrics.jsonl").read_text() == before
-
-
-def test_options_that_changed_are_said_when_resuming(
-    sample: Path, tiny_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    work_dir = shutil.copytree(tiny_run, tmp_path / "run")
-    with caplog.at_level(logging.WARNING):
-        train(tiny_config(sample, task__label_smoothing="0.2"), work_dir=work_dir, resume=True)
-    said = [record.getMessage() for record in caplog.records if "other options" in record.getMessage()]
-    assert len(said) == 1
-    assert said[0].endswith("task.label_smoothing 0.0 → 0.2")
-    assert read(work_dir / "config.yaml")[1]["task.label_smoothing"] == "0.2"
 
 
 def test_the_model_to_start_from_stands_in_the_config(sample: Path, tiny_run: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = parse(Options, own, command="submit")
     config = train.config_from(options, keys)
-    work_dir = (options.work_dir or default_work_dir(config)).absolute()
+    work_dir = (options.work_dir or default_work_dir(config.recipe)).absolute()
     checked = check(config, options, work_dir=work_dir, resume=options.resume, init=options.init)
     if options.dry_run:
         print(batch_script(checked, options, work_dir=work_dir))

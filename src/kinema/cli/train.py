@@ -12,7 +12,7 @@ from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import as_argument, changed, options_help, read
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.training import EXIT_REQUEUE, InterruptedRun, RecipeConfig, train
+from kinema.training import InterruptedRun, RecipeConfig, default_work_dir, read_resumed, resumable_config, train
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class Options:
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ""
-    """What to train: a name that `kinema recipes` lists, or my_file.py:function. May be left out beside --config."""
+    """What to train: a name that `kinema recipes` lists, or my_file.py:function. May be left out beside --config or
+    --resume."""
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Receives all that the run leaves behind; runs/RECIPE when not given."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="YAML")] = None
@@ -34,7 +35,8 @@ class Options:
     init: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
     """Trained model to start from: a run, a checkpoint folder or a model.safetensors. Other classes get a new head."""
     resume: bool = False
-    """Continue the run in --work-dir exactly from its last checkpoint; start it when there is none."""
+    """Continue the run in --work-dir exactly from its last checkpoint, with its own recipe and options; start it when
+    there is none."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -52,17 +54,33 @@ def run(arguments: Sequence[str]) -> int:
         train(config, work_dir=options.work_dir or "", resume=options.resume, init=options.init or "")
     except InterruptedRun as interruption:
         log.warning("%s", interruption)
-        return EXIT_REQUEUE
+        return interruption.exit_code
     return 0
 
 
 def config_from(options: Options, keys: Mapping[str, object]) -> RecipeConfig:
-    """The recipe's config, then the YAML file's options, then the command line's."""
-    if options.config is None:
-        if not options.recipe:
-            raise UserError("which recipe? `kinema recipes` lists them; then: kinema train RECIPE …")
-        return config_of(options.recipe, keys)
-    recipe, values = read(options.config)
-    if options.recipe not in ("", recipe):
-        raise UserError(f"{options.config} is of the recipe {recipe}, not {options.recipe}: leave one of them out")
-    return config_of(recipe, {**values, **keys})
+    """Return the recipe's config with the options of the YAML file, then those of the command line.
+
+    A run that is resumed has its own config, with the options of the command line on top.
+    """
+    recipe, values = options.recipe, dict(keys)
+    if options.config is not None:
+        recipe, of_file = read(options.config)
+        if options.recipe not in ("", recipe):
+            raise UserError(f"{options.config} is of the recipe {recipe}, not {options.recipe}: leave one of them out")
+        values = {**of_file, **values}
+    if options.resume and (file := _config_of_run(options, recipe)):
+        of_run, own = read_resumed(file, recipe=recipe)
+        recipe, values = recipe or of_run, {**own, **values}
+    if not recipe:
+        raise UserError("pass a RECIPE (`kinema recipes` lists them), --config, or the --work-dir of a run to --resume")
+    return config_of(recipe, values)
+
+
+def _config_of_run(options: Options, recipe: str) -> Path | None:
+    """The config of the run to be resumed; None where there is none."""
+    if options.work_dir is None and not recipe:
+        return None
+    work_dir = options.work_dir or default_work_dir(recipe)
+    begun = work_dir / "config.yaml"
+    return resumable_config(work_dir) or (begun if not recipe and begun.exists() else None)

@@ -139,7 +139,7 @@ def check(
 
 
 def _check_network(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, resume: bool) -> None:
-    prepare_work_dir(work_dir, resume=resume)
+    prepare_work_dir(work_dir, config, resume=resume)
     task = open_task(config, Process(device=torch.device("cpu")))
     if not (work_dir / "checkpoints" / "last").exists():
         task.first_model()

@@ -16,6 +16,7 @@ from kinema.training.loop import open_task
 from kinema.training.multigrid import Multigrid
 from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
+from kinema.training.setup import read_resumed, resumable_config
 
 __all__ = [
     "EXIT_REQUEUE",
@@ -36,5 +37,7 @@ __all__ = [
     "TrainingOptions",
     "default_work_dir",
     "open_task",
+    "read_resumed",
+    "resumable_config",
     "train",
 ]

@@ -28,6 +28,7 @@ from kinema.storage import write_text
 from kinema.training.config import BSNConfig, LocalizationConfig, PGMConfig, Stage
 from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined, outage_shared
 from kinema.training.loop import train_network
+from kinema.training.setup import check_resumed, resumable_config
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,7 @@ def train_bsn(config: BSNConfig, *, work_dir: Path, resume: bool) -> dict[str, f
     """
     refuse_earlier_stages(work_dir, resume=resume)
     with joined(config.runtime) as process, StopRequest().listening() as stop:
-        text = dump(config, recipe=config.recipe)
-        process.first_does(lambda: write_text(work_dir / "config.yaml", text))
+        process.first_does(lambda: _keep_config(config, work_dir))
         log.info("1 of 3: TEM")
         with renaming_options(stage_options("tem")):
             train_network(tem_stage(config), work_dir=work_dir / "tem", resume=resume)
@@ -76,6 +76,12 @@ def stage_options(stage: str) -> dict[str, str]:
     return {f"--{group}.": f"--{stage}.{group}." for group in groups}
 
 
+def _keep_config(config: BSNConfig, work_dir: Path) -> None:
+    if file := resumable_config(work_dir):
+        check_resumed(config, file)
+    write_text(work_dir / "config.yaml", dump(config, recipe=config.recipe))
+
+
 def tem_stage(config: BSNConfig) -> LocalizationConfig:
     """The first network's training."""
     return _stage(config, config.tem, config.data)
@@ -88,7 +94,7 @@ def _stop_if_asked(stop: StopRequest) -> None:
         InterruptedRun: one of them was asked to stop.
     """
     if agree(stop.received, [])[0]:
-        raise InterruptedRun("stopped as asked; the same command with --resume continues")
+        raise InterruptedRun("stopped as asked; the same command with --resume continues", exit_code=stop.exit_code)
 
 
 def _stage(config: BSNConfig, stage: Stage, data: FeatureData | ProposalData) -> LocalizationConfig:

@@ -1,6 +1,8 @@
 """What the processes of a training tell each other, and what a scheduler tells them."""
 
+import logging
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,32 +25,57 @@ __all__ = [
 
 B = TypeVar("B")
 
+log = logging.getLogger(__name__)
+
 EXIT_REQUEUE = EXIT_TEMPORARY
 """Exit code of a run that was asked to stop and saved itself (EX_TEMPFAIL): start the same command with --resume."""
+EXIT_INTERRUPTED = 130
+"""Exit code of a run that saved itself after Ctrl-C, as shells give it (128 + SIGINT)."""
 
 
 class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
-    """The scheduler asked the run to stop; it has saved what it needs to continue."""
+    """The run was asked to stop and has saved what it needs to continue."""
+
+    def __init__(self, message: str, *, exit_code: int = EXIT_REQUEUE) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        """What the process ends with: `EXIT_REQUEUE`, or `EXIT_INTERRUPTED` after Ctrl-C."""
 
 
 class StopRequest:
-    """Remembers that the scheduler asked this process to stop: SIGTERM, or SIGUSR1, which Slurm can send before it."""
+    """Remembers that this process was asked to stop.
+
+    By SIGTERM, by SIGUSR1, which Slurm can send before it, or by Ctrl-C (SIGINT); a second Ctrl-C raises
+    `KeyboardInterrupt` at once.
+    """
 
     def __init__(self) -> None:
         self.received = False
         self._waiting_since: float | None = None
+        self.exit_code = EXIT_REQUEUE
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Take the signals while the block runs."""
-        before = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        """Take the signals while the block runs; elsewhere than in the main thread, none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if hasattr(signal, "SIGUSR1"):
+            numbers.append(signal.SIGUSR1)
+        before = {number: signal.signal(number, self._take) for number in numbers}
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self.received:
+                raise KeyboardInterrupt
+            self.exit_code = EXIT_INTERRUPTED
+            log.warning("saving the run before it ends; press Ctrl-C again to end at once")
         self.received = True
         if self._waiting_since is not None and time.monotonic() - self._waiting_since > _ORDINARY_WAIT:
             raise _StopWaiting

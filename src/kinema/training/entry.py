@@ -18,7 +18,8 @@ def train(
         config: all of the run's options.
         work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png` and
             `tensorboard/`; of BSN's three stages a folder for each. `runs/RECIPE` when empty.
-        resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none.
+        resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none. `config`
+            may differ from the run's own in `kinema.training.setup.CHANGEABLE` only.
         init: sets the config's `training.init`, a trained model whose weights to start from.
 
     Returns:
@@ -26,9 +27,9 @@ def train(
 
     Raises:
         UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
-        InterruptedRun: SIGTERM or SIGUSR1 came; the run is saved.
+        InterruptedRun: SIGTERM, SIGUSR1 or Ctrl-C came; the run is saved.
     """
-    work_dir = Path(work_dir or default_work_dir(config))
+    work_dir = Path(work_dir or default_work_dir(config.recipe))
     if init:
         config = with_init(config, init)
     match config:
@@ -53,6 +54,6 @@ def with_init(config: RecipeConfig, init: str | Path) -> RecipeConfig:
     return config
 
 
-def default_work_dir(config: RecipeConfig) -> Path:
-    """Where a run leaves what it makes when it is not told: `runs/RECIPE`."""
-    return Path("runs") / Path(config.recipe or "unnamed").name.replace(":", "_")
+def default_work_dir(recipe: str) -> Path:
+    """Return the work dir of a run for which none is given: `runs/RECIPE`."""
+    return Path("runs") / Path(recipe or "unnamed").name.replace(":", "_")

@@ -48,7 +48,7 @@ def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) ->
     """Train one network; see `kinema.training.train`."""
     config = deepcopy(config)  # what is `auto` in it gets decided
     with joined(config.runtime) as process, StopRequest().listening() as stop:
-        process.first_does(lambda: prepare_work_dir(work_dir, resume=resume))
+        process.first_does(lambda: prepare_work_dir(work_dir, config, resume=resume))
         with outage_shared():
             task = open_task(config, process)
         run = set_up(config, task, process, work_dir=work_dir, resume=resume)
@@ -56,14 +56,20 @@ def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) ->
             metrics = _loop(run, stop)
         except StorageOutage as outage:
             after = f"stopped after step {run.position.step}; the same command with --resume continues"
-            raise InterruptedRun(f"{outage}; {after}") from outage
+            raise InterruptedRun(f"{outage}; {after}", exit_code=stop.exit_code) from outage
         finally:
             run.close()
-        rows = read_rows(work_dir / "metrics.jsonl")
+            _draw(run)
         if process.is_main:
-            draw_curves(rows, work_dir / "curves.png")
             log.info("done: everything is in %s", work_dir)
+        rows = read_rows(work_dir / "metrics.jsonl")
         return metrics or next((_metrics(row) for row in reversed(rows) if "loss" not in row), {})
+
+
+def _draw(run: Run) -> None:
+    """Draw the curves of all rows written so far, in the first process."""
+    if run.record is not None and (rows := run.record.rows()):
+        draw_curves(rows, run.record.work_dir / "curves.png")
 
 
 def open_task(config: AnyConfig, process: Process) -> Task:
@@ -111,7 +117,10 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
             if saving:
                 run.save()
             if stopping and not all_done:
-                raise InterruptedRun(f"stopped as asked after step {step}; the same command with --resume continues")
+                raise InterruptedRun(
+                    f"stopped as asked after step {step}; the same command with --resume continues",
+                    exit_code=stop.exit_code,
+                )
             if run.validation_is_due():
                 metrics = _validate(run)
                 run.save()
@@ -245,6 +254,7 @@ def _validate(run: Run) -> dict[str, float]:
     run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
     log.info("epoch %d: %s", epoch, run.task.summary(found.metrics))
     run.position.validated = run.position.step
+    _draw(run)
     score = run.task.score(found.metrics)
     if run.position.best is None or score > run.position.best:
         run.position.best = None if math.isnan(score) else score

@@ -95,7 +95,7 @@ def _long_cycles(options: Multigrid, schedule: StepSchedule, clip: TrainClip) ->
         epochs=ends[-1],
         starts=(0, *ends[:-1], middle),
         factors=(*rates[:-1], rates[-2], rates[-1]),
-        warmup_epochs=schedule.warmup_epochs,
+        warmup_epochs=schedule.warmup,
         warmup_start=schedule.warmup_start,
     )
     return _planned([(grids, epochs) for (_, grids, _), epochs in zip(parts, lengths, strict=True)], clip, stretches)

@@ -15,6 +15,7 @@ class Record:
 
     def __init__(self, work_dir: Path, *, from_step: int, validated: int) -> None:
         """Keep the rows of training up to `from_step`, those of validations up to step `validated`."""
+        self.work_dir = work_dir
         self._path = work_dir / "metrics.jsonl"
         if self._path.exists():
             last = {"train": from_step, "val": validated}
@@ -30,6 +31,10 @@ class Record:
         for name, value in row.items():
             if name not in ("step", "epoch"):
                 self._tensorboard.add_scalar(f"{part}/{name}", value, int(row["step"]))
+
+    def rows(self) -> list[dict[str, float]]:
+        """All rows so far, those of the run that was resumed too; see `read_rows`."""
+        return read_rows(self._path) if self._path.exists() else []
 
     def close(self) -> None:
         """Write out what is buffered."""

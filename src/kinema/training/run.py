@@ -138,14 +138,26 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
             "resume it with the same videos, --data.batch-size, --training.accumulate and number of processes"
         )
     position.steps_per_epoch = steps_per_epoch
+    if position.step > timetable.steps:
+        raise UserError(
+            f"{work_dir} has trained for {position.step / steps_per_epoch:.3g} epochs already: "
+            f"--schedule.epochs {config.schedule.epochs} must not be less"
+        )
     if config.training.precise_bn and not task.num_val:
         raise UserError("--training.precise-bn takes statistics before a validation: it needs --data.val")
     # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
     reads = task.reads
-    process.first_does(lambda: write_config(config, work_dir / "config.yaml", resuming=resuming))
+    process.first_does(lambda: write_config(config, work_dir / "config.yaml"))
     if process.is_main:
         log.info("%s: %d videos, %d steps an epoch", config.recipe, task.num_train, steps_per_epoch)
         log.info("%s", reads)
+        if config.schedule.warmup != config.schedule.warmup_epochs:
+            log.warning(
+                "--schedule.warmup-epochs %g is shortened to %g: the training has %d epochs",
+                config.schedule.warmup_epochs,
+                config.schedule.warmup,
+                config.schedule.epochs,
+            )
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
     usual = timetable_of([Phase(epochs=max(1, config.training.precise_bn))])

@@ -15,13 +15,15 @@ class Schedule:
     epochs: Annotated[int, Ge(1)]
     """Length of the training."""
     warmup_epochs: Annotated[float, Ge(0)] = 0.0
-    """Epochs in which the rate rises linearly to where the schedule is by then."""
+    """Epochs in which the rate rises linearly to where the schedule is by then; a tenth of `epochs` where they are not
+    more than this."""
     warmup_start: Annotated[float, Interval(ge=0, le=1)] = 0.1
     """Where the warm-up begins, as a fraction of where it ends."""
 
-    def __post_init__(self) -> None:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}")
+    @property
+    def warmup(self) -> float:
+        """Epochs of warm-up: `warmup_epochs`, or a tenth of a training that is no longer than that."""
+        return self.warmup_epochs if self.warmup_epochs < self.epochs else self.epochs / 10
 
 
 @dataclass(kw_only=True)
@@ -54,13 +56,13 @@ class StretchSchedule(Schedule):
 
 def lr_factor(schedule: StepSchedule | CosineSchedule | StretchSchedule, epoch: float) -> float:
     """The learning rate after `epoch` epochs (fractions count), as a fraction of the initial one."""
-    if epoch < schedule.warmup_epochs:
-        start, end = schedule.warmup_start, _unwarmed(schedule, schedule.warmup_epochs)
-        return end * (start + (1 - start) * epoch / schedule.warmup_epochs)
-    return _unwarmed(schedule, epoch)
+    if epoch < schedule.warmup:
+        start, end = schedule.warmup_start, _factor_without_warmup(schedule, schedule.warmup)
+        return end * (start + (1 - start) * epoch / schedule.warmup)
+    return _factor_without_warmup(schedule, epoch)
 
 
-def _unwarmed(schedule: StepSchedule | CosineSchedule | StretchSchedule, epoch: float) -> float:
+def _factor_without_warmup(schedule: StepSchedule | CosineSchedule | StretchSchedule, epoch: float) -> float:
     if isinstance(schedule, StretchSchedule):
         return schedule.factors[bisect_right(schedule.starts, epoch) - 1]
     if isinstance(schedule, StepSchedule):

@@ -1,40 +1,129 @@
 """A run's folder: what it must not hold, and the config that it keeps."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from kinema.config import dump, read
+from kinema.config import apply, as_argument, changed, dump, leaves, read
 from kinema.errors import UserError
 from kinema.storage import settled, write_text
-from kinema.training.config import AnyConfig
+from kinema.training.tuning import CANDIDATES
 
 log = logging.getLogger(__name__)
 
+CHANGEABLE = (
+    "schedule.epochs",
+    "data.workers",
+    "runtime.device",
+    "training.log_every",
+    "training.checkpoint_every",
+)
+"""Options that a resumed run may be given other values of."""
+STORAGE = "data.storage."
+"""So may those of this group: where files are cached does not change what is read."""
 
-def prepare_work_dir(work_dir: Path, *, resume: bool) -> None:
-    """See that a new run does not write over an old one, and finish what a crash left half done.
+
+def prepare_work_dir(work_dir: Path, config: Any, *, resume: bool) -> None:
+    """Create a run's folder, or see that `config` continues the run in it and finish what a crash left half done.
 
     Raises:
-        UserError: `work_dir` holds a run that is not resumed.
+        UserError: `work_dir` cannot be created, holds a run that is not resumed, or one that `config` may not continue.
     """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--work-dir {work_dir} cannot be created: {error.strerror or error}") from error
     if (work_dir / "metrics.jsonl").exists() and not resume:
         raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
     for name in ("last", "best"):
         settled(work_dir / "checkpoints" / name)
-    if not (work_dir / "checkpoints" / "last").exists():
+    if file := resumable_config(work_dir):
+        check_resumed(config, file)
+    else:
         (work_dir / "bad_files.csv").unlink(missing_ok=True)  # of a run that ended before it began
 
 
-def write_config(config: AnyConfig, file: Path, *, resuming: bool) -> None:
-    """Keep the config in the run's folder; say what a resumed run does otherwise than it began.
+def resumable_config(work_dir: Path) -> Path | None:
+    """Return the `config.yaml` of the run in `work_dir`, or None where nothing has been saved to continue from."""
+    file, stages = work_dir / "config.yaml", (".", "tem", "pem")
+    saved = any((work_dir / stage / "checkpoints" / "last").exists() for stage in stages)
+    return file if saved and file.exists() else None
+
+
+def check_resumed(config: Any, file: Path) -> None:
+    """Compare a config with the one that a run began with, and log the options that changed.
+
+    Values of `auto` count as unchanged: the run goes on with what it decided on.
 
     Raises:
-        UserError: the folder's config is damaged.
+        UserError: `file` is damaged or of another recipe, or an option differs that a resumed run keeps.
     """
-    before = read(file)[1] if resuming and file.exists() else None
+    changes = _changes(config, read_resumed(file, recipe=config.recipe)[1])
+    refused = {key: change for key, change in changes.items() if not _is_changeable(key)}
+    if refused:
+        lines = [
+            f"  {_option(key)} {as_argument(now)} (the run has {as_argument(was)})"
+            for key, (was, now) in refused.items()
+        ]
+        allowed = ", ".join(map(_option, (*CHANGEABLE, STORAGE + "*")))
+        raise UserError(
+            "\n".join(
+                [
+                    f"{file.parent} cannot be resumed with other options than it began with:",
+                    *lines,
+                    f"Leave them out, or choose another --work-dir. A resumed run may change {allowed}.",
+                ]
+            )
+        )
+    for key, (was, now) in changes.items():
+        log.warning("resumed with %s %s (it was %s)", _option(key), as_argument(now), as_argument(was))
+
+
+def read_resumed(file: Path, *, recipe: str) -> tuple[str, dict[str, object]]:
+    """Return recipe and dotted keys of the config that a run began with.
+
+    Args:
+        file: the run's `config.yaml`.
+        recipe: what the run is to go on as; the empty string stands for the run's own.
+
+    Raises:
+        UserError: `file` is damaged or of another recipe.
+    """
+    began, values = read(file)
+    if recipe and not _same_recipe(began, recipe):
+        raise UserError(
+            f"{file.parent} holds a run of the recipe {began}, not {recipe}: "
+            "leave the recipe out, or choose another --work-dir"
+        )
+    return began, values
+
+
+def write_config(config: Any, file: Path) -> None:
+    """Keep the config in the run's folder."""
     write_text(file, dump(config, recipe=config.recipe))
-    if before is not None:
-        now = read(file)[1]
-        changes = [f"{key} {before.get(key)} → {now.get(key)}" for key in now if before.get(key) != now.get(key)]
-        if changes:
-            log.warning("resumed with other options than the run had: %s", ", ".join(changes))
+
+
+def _changes(config: Any, values: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """Options whose value differs from the saved `values`, as (saved, given)."""
+    known = leaves(config)
+    began = apply(config, {key: value for key, value in values.items() if key in known})
+    return {
+        key: change
+        for key, change in changed(config, began).items()
+        if not (key.rpartition(".")[2] in CANDIDATES and change[1] == "auto")
+    }
+
+
+def _is_changeable(key: str) -> bool:
+    """Whether `key`, which may be of one of BSN's stages, is among `CHANGEABLE` or options of the storage."""
+    return STORAGE in key or any(key == name or key.endswith(f".{name}") for name in CHANGEABLE)
+
+
+def _same_recipe(one: str, other: str) -> bool:
+    """Whether two recipes are the same; files of recipes may be given relative to different folders."""
+    return one == other or (":" in one and ":" in other and Path(one).name == Path(other).name)
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
