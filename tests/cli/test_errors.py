@@ -104,11 +104,6 @@ def test_a_work_dir_that_cannot_be_made(capsys: pytest.CaptureFixture[str], samp
     assert str(tmp_path / "file") in train(capsys, sample, tmp_path / "file/run")
 
 
-def test_resuming_with_another_batch_size(capsys: pytest.CaptureFixture[str], sample: Path, tiny_run: Path) -> None:
-    said = train(capsys, sample, tiny_run, "--resume", data__batch_size="8")
-    assert "8 steps an epoch, this would be 4" in said
-
-
 def test_a_run_is_not_written_over(capsys: pytest.CaptureFixture[str], sample: Path, tiny_run: Path) -> None:
     before = (tiny_run / "metrics.jsonl").read_bytes()
     assert "--resume" in train(capsys, sample, tiny_run)

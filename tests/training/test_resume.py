@@ -13,6 +13,7 @@ import pytest
 
 from kinema.errors import UserError
 from kinema.training import train
+from kinema.training.distributed import StopRequest
 from tests.conftest import tiny_arguments, tiny_config
 
 RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
@@ -154,29 +155,17 @@ def test_a_signal_saves_the_run(
     assert (tmp_path / weights).read_bytes() == (reference / weights).read_bytes()
 
 
-def test_a_second_ctrl_c_ends_a_run_at_once(sample: Path, tmp_path: Path) -> None:
-    """While the loader waits for a video that never comes, no step ends after which the run could be saved."""
-    listing, pipe = tmp_path / "train.csv", tmp_path / "never.mp4"
-    os.mkfifo(pipe)
-    clips = sorted((sample / "train").rglob("*.mp4"))
-    lines = [f"{clip},{clip.parent.name}" for clip in clips] + [f"{pipe},growing"]
-    listing.write_text("\n".join(["path,label", *lines]) + "\n")
-    options = tiny_arguments(sample, data__train=str(listing), data__batch_size="33")
-    work_dir = tmp_path / "run"
-    arguments = [sys.executable, "-m", "kinema", "train", RECIPE, "--work-dir", str(work_dir), *options]
-    holder = os.open(pipe, os.O_RDWR)  # a writer that writes nothing
-    process = start(arguments)
-    try:
-        while not (work_dir / "config.yaml").exists():
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.01)
-        assert process.stderr is not None
-        os.killpg(process.pid, signal.SIGINT)
-        while "press Ctrl-C again" not in (line := process.stderr.readline()):
-            assert line
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode == 130
-    finally:
-        os.close(holder)
-        process.kill()
+def test_a_second_ctrl_c_ends_a_run_at_once() -> None:
+    with StopRequest().listening() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert (stop.received, stop.exit_code) == (True, 130)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_after_a_schedulers_signal_ends_a_run_at_once() -> None:
+    with StopRequest().listening() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert (stop.received, stop.exit_code) == (True, 75)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -86,6 +86,16 @@ def test_python_is_held_to_the_same(run: Path, sample: Path) -> None:
         train(tiny_config(sample, task__label_smoothing="0.2"), work_dir=run, resume=True)
 
 
+def test_fewer_videos_are_refused(sample: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(sample / "train", tmp_path / "train")
+    config = tiny_config(sample, data__train=str(videos), schedule__epochs="1")
+    train(config, work_dir=tmp_path / "run")
+    for folder in videos.iterdir():
+        next(folder.iterdir()).unlink()
+    with pytest.raises(UserError, match="trained in 8 steps an epoch, this would be 6"):
+        train(config, work_dir=tmp_path / "run", resume=True)
+
+
 def test_automatic_choices_are_no_change(run: Path) -> None:
     options = ["--runtime.precision", "auto", "--runtime.channels-last", "auto"]
     assert main(["train", "--work-dir", str(run), "--resume", *options]) == 0
