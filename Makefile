@@ -7,6 +7,9 @@ SAMPLE := demo/sample
 RUN := demo/tsm
 CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0001.mp4
 
+# Whole files go to one process each, since tests of a file share what is expensive to make.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
+
 .PHONY: demo test test-all test-slurm check format clean
 
 demo: .venv/ready
@@ -19,10 +22,10 @@ demo: .venv/ready
 	@echo "Look at: $(RUN)/curves.png  $(RUN)/test/confusion.png  demo/prediction.mp4"
 
 test: .venv/ready
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest $(PARALLEL)
 
 test-all: .venv/ready
-	.venv/bin/python -m pytest -m ""
+	.venv/bin/python -m pytest -m "" $(PARALLEL)
 
 test-slurm: .venv/ready
 	.venv/bin/python -m pytest -m "" tests/slurm
