@@ -132,7 +132,7 @@ def test_logs_without_times_need_stamps(tool: str, tmp_path: Path) -> None:
 def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = written(tmp_path, "hello\nworld\n")
     for arguments, said in (
-        ([], "which logs?"),
+        ([], "no logs named"),
         ([str(tmp_path / "none.log")], "no such file"),
         ([str(strange)], "none of its 2 lines tells the time of an iteration; logs of Kinema"),
         ([str(written(tmp_path / "..", EACH["PySlowFast"]())), "--skip", "400"], "400 iterations, of which --skip 400"),

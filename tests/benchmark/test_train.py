@@ -131,7 +131,7 @@ def test_matmul_peak_is_that_of_a_product() -> None:
 
 def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
-        ([], "which recipes?"),
+        ([], "no recipes named"),
         (["tsn_r50_1x1x3"], "no recipe is called 'tsn_r50_1x1x3'"),
         ([RECIPE, "--optim.lrr", "1"], "optim.lrr: no such option"),
         ([RECIPE, "--data.train", str(tmp_path / "none")], "none"),

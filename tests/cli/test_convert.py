@@ -80,8 +80,8 @@ def test_the_recipe_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "which way? --from TOOL"),
-        (["--from", "tsm", "--to", "mmaction2"], "which way? --from TOOL"),
+        ([], "--from TOOL for another"),
+        (["--from", "tsm", "--to", "mmaction2"], "--from TOOL for another"),
         (["--from", "mmaction2"], "none.pth does not exist"),
         (["--to", "mmaction2"], "none.pth does not exist"),
         (["--from", "mmaction2", "--recipe", "tsn_r50_1x1x3_100e_kinetics400"], "did you mean 'tsn_r50_1x1x3_100e_kin"),

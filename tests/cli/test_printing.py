@@ -97,3 +97,15 @@ def test_brackets_in_names_and_labels(
 def test_a_fault_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/[bold]:smile:[/x]", "a.mp4"]) == 2
     assert "kinema: runs/[bold]:smile:[/x] does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"), [("> /dev/full", 2, "No space left on device"), ("| true", 0, "")]
+)
+def test_output_that_nobody_takes(redirection: str, code: int, said: str) -> None:
+    command = f"{sys.executable} -m kinema recipes --json {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

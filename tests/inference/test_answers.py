@@ -90,3 +90,11 @@ def test_other_files_are_refused_and_stay(name: str, content: str | None, fault:
     with pytest.raises(UserError, match=fault):
         AnswerFile(tmp_path / name, weights="abc", top=2)
     assert content is None or (tmp_path / name).read_text() == content
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_full_disk_is_said_once(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+        write(path)

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise UserError(f"no command is called '{command}'{did_you_mean(command, COMMANDS)}\n\n{_help()}")
         exit_code: int = import_module(f"kinema.cli.{command}").run(rest)
+        sys.stdout.flush()  # while it can still be said that a disk is full
     except (UserError, MediaError) as error:
         print_fault(_in_words_of(command, str(error)))
         return 2
@@ -49,9 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_fault(f"{_in_words_of(command, str(outage))}. Run the same command again when it does")
         return EXIT_TEMPORARY
     except BrokenPipeError:
+        _give_up_stdout()
         return 0
     except OSError as error:
-        print_fault(f"{error.filename or 'a file'}: {error.strerror or error}")
+        print_fault(f"{error.filename or 'a file, or the output'}: {error.strerror or error}")
+        _give_up_stdout()
         return 2
     except KeyboardInterrupt:
         print_fault("interrupted")
@@ -61,10 +64,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(end.code, str):
             print_fault(end.code)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception:
+    except Exception as error:
+        if _is_out_of_memory(error):
+            print_fault(f"out of memory: {str(error).splitlines()[0]}; make batches, clips or frames smaller")
+            return 2
         sys.excepthook(*sys.exc_info())
         return 1
     return exit_code
+
+
+def _give_up_stdout() -> None:
+    """Have Python not complain, when it ends, of output that it still holds and that nobody takes."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch on a GPU, or torch on the CPU has no more memory; torch may not have been imported."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def _in_words_of(command: str, message: str) -> str:

@@ -49,7 +49,9 @@ def run(arguments: Sequence[str]) -> int:
     """Convert."""
     options = parse(Options, arguments, command="convert")
     if (options.source is None) == (options.target is None):
-        raise UserError("which way? --from TOOL for another tool's checkpoint, or --to mmaction2 for a model")
+        raise UserError(
+            "one of two is needed: --from TOOL for another tool's checkpoint, or --to mmaction2 for a model"
+        )
     if options.source is None:
         convert_to_mmaction2(options.checkpoint, options.output)
         log.info("checkpoint for MMAction2: %s", options.output)

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     """Localize and print."""
     options = parse(Options, arguments, command="localize")
     if not options.videos:
-        raise UserError("no videos: kinema localize MODEL VIDEO…")
+        raise UserError("no videos named: kinema localize MODEL VIDEO…")
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
     names, plots = short_names(inputs), _plots(inputs, options.plot)

@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     """Predict and print."""
     options = parse(Options, arguments, command="predict")
     if not options.videos:
-        raise UserError("no videos: kinema predict MODEL VIDEO…")
+        raise UserError("no videos named: kinema predict MODEL VIDEO…")
     if options.top < 1:
         raise UserError(f"--top {options.top}: at least 1 class can be named")
     if options.output is not None:

@@ -110,7 +110,7 @@ def evaluate_results(
 
 def _shares(weights: Sequence[float], count: int) -> list[float]:
     if not count:
-        raise UserError("which results? --results a.npz b.npz, as `kinema test MODEL --dump a.npz` writes them")
+        raise UserError("no results named: --results a.npz b.npz, as `kinema test MODEL --dump a.npz` writes them")
     weights = weights or [1.0] * count
     if len(weights) != count:
         raise UserError(f"{len(weights)} weights for {count} results: --weights needs one for each")
@@ -167,10 +167,15 @@ def _read_truth(
 
 def _read_npz(path: Path, needed: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise UserError(f"{path} is no npz file; `kinema test MODEL --dump FILE.npz` writes one")
         with np.load(path, allow_pickle=False) as content:
             arrays: dict[str, NDArray[np.generic]] = dict(content)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as an npz file of arrays: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no npz file of arrays without pickled objects: {error}") from error
     if lacking := [name for name in needed if name not in arrays]:
         raise UserError(f"{path} has no {' and no '.join(lacking)}; it holds {', '.join(arrays) or 'nothing'}")
     return arrays

@@ -115,7 +115,7 @@ def is_temporary(path: Path) -> bool:
 
 def unfinished(path: Path) -> Path:
     """Where results for the file `path` gather over several runs of a command, until all are there."""
-    return path.with_name(f"{_PREFIX}unfinished-{_short(path)}")
+    return _beside(path, "unfinished")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -140,11 +140,17 @@ def _temporary_file(path: Path) -> str:
 
 
 def _new_folder(path: Path) -> Path:
-    return path.with_name(f"{_PREFIX}new-{_short(path)}")
+    return _beside(path, "new")
 
 
 def _old_folder(path: Path) -> Path:
-    return path.with_name(f"{_PREFIX}old-{_short(path)}")
+    return _beside(path, "old")
+
+
+def _beside(path: Path, kind: str) -> Path:
+    if path.name in ("", ".."):  # the current folder, or one above it
+        path = path.resolve()
+    return path.parent / f"{_PREFIX}{kind}-{_short(path)}"
 
 
 def _short(path: Path) -> str:

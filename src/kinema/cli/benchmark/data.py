@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark data")
     if not options.recipes:
-        raise UserError("which recipes? `kinema recipes` lists them; then: kinema benchmark data RECIPE…")
+        raise UserError("no recipes named; `kinema recipes` lists them: kinema benchmark data RECIPE…")
     changes: dict[str, object] = dict(keys)
     if options.source is not None:
         changes["data.source"] = options.source

@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     """Read the logs and print."""
     options = parse(Log, arguments, command="benchmark log")
     if not options.files:
-        raise UserError("which logs? kinema benchmark log FILE…")
+        raise UserError("no logs named: kinema benchmark log FILE…")
     found = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
     if options.json:
         print(strict_json.dumps([asdict(figures) for figures in found], indent=1))

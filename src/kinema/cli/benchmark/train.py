@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark train")
     if not options.recipes:
-        raise UserError("which recipes? `kinema recipes` lists them; then: kinema benchmark train RECIPE…")
+        raise UserError("no recipes named; `kinema recipes` lists them: kinema benchmark train RECIPE…")
     changes: dict[str, object] = dict(keys)
     if options.batch_size is not None:
         changes["data.batch_size"] = str(options.batch_size)

@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     """Write the features."""
     options = parse(Features, arguments, command="prepare features")
     if not options.videos:
-        raise UserError("which videos? kinema prepare features MODEL VIDEO… --output FOLDER")
+        raise UserError("no videos named: kinema prepare features MODEL VIDEO… --output FOLDER")
     return extract_features(
         options.model,
         options.videos,
