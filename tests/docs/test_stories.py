@@ -76,7 +76,7 @@ def shortened(line: Line) -> list[str]:
         return [*_FEW, *(f"--{stage}.{option}" for stage in ("tem", "pem") for option in _SHORT)]
     if recipe.startswith(("bmn", "bsn")):
         return [*_FEW, *(f"--{option}" for option in _SHORT)]
-    return _CLIPS
+    return _CLIPS + ["--data.train=videos/train"] * ("…" in line.text)
 
 
 def test_localization(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

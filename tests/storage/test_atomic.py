@@ -174,3 +174,12 @@ for number in itertools.count():
         process.communicate()
         contents = {(settled(folder) / str(k)).read_text() for k in range(10)}
         assert len(contents) == 1
+
+
+def test_the_current_folder_has_something_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run" / "inner")
+    for path in (Path(), Path(".."), Path("/")):
+        assert standing(path) == path
+        assert settled(path) == path
+    assert (tmp_path / "run" / "inner").is_dir()

@@ -66,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as error:
         if _is_out_of_memory(error):
-            print_fault(f"out of memory: {str(error).splitlines()[0]}; make batches, clips or frames smaller")
+            print_fault(f"out of memory: {str(error).partition(chr(10))[0]}; make batches, clips or frames smaller")
+            return 2
+        if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # of pathlib
+            print_fault(str(error))
             return 2
         sys.excepthook(*sys.exc_info())
         return 1

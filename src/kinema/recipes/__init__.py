@@ -178,8 +178,8 @@ def find_recipe(name: str) -> Callable[[], RecipeConfig]:
 def _nearest(name: str) -> str:
     """What to say of recipes whose names hold `name`, or all parts of it (tsm_small), or else of the nearest one."""
     parts = [part for part in name.lower().split("_") if part]
-    fitting = [recipe for recipe in RECIPES if name.lower() in recipe]
-    fitting = fitting or [recipe for recipe in RECIPES if all(part in recipe for part in parts)]
+    fitting = [recipe for recipe in RECIPES if parts and name.lower() in recipe]
+    fitting = fitting or [recipe for recipe in RECIPES if parts and all(part in recipe for part in parts)]
     if len(fitting) > 1:
         lines = "".join(f"\n  {recipe}" for recipe in fitting[:_MOST_NAMED])
         further = f"\n  … `kinema recipes {parts[0]}` lists them all" if len(fitting) > _MOST_NAMED else ""
