@@ -278,3 +278,40 @@ def test_normalisation_that_mmaction2_must_be_told_is_told(tmp_path: Path, caplo
     save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
     convert_to_mmaction2(tmp_path, tmp_path / "a.pth")
     assert "mean=[1.0, 2.0, 3.0]" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    weights = filled(TINY)
+    weights["backbone.layer1.0.conv1.conv.weight"][0, 0, 0, 0] = value
+    torch.save(weights, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"a\.pth holds NaN or infinity in 1 of .*backbone\.layer1\.0\.conv1\.conv"):
+        convert(tmp_path / "a.pth", tmp_path / "out", tiny(TINY), source="mmaction2")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_whose_weights_are_no_numbers_is_not_loaded(tmp_path: Path) -> None:
+    weights = build(TINY).state_dict()
+    weights["fc.bias"][1] = float("nan")
+    save_model(tmp_path, weights, replace(tiny(TINY)["tiny"], classes=("a", "b", "c")))
+    with pytest.raises(UserError, match=r"model\.safetensors holds NaN or infinity in 1 of .* \(fc\.bias\)"):
+        load_model(tmp_path)
+
+
+def test_mmaction2s_backbone_alone_is_taken(tmp_path: Path) -> None:
+    weights = {key.removeprefix("backbone."): value for key, value in filled(TINY).items() if "backbone" in key}
+    torch.save(weights, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="--from mmaction2"):
+        convert(tmp_path / "a.pth", tmp_path / "out", tiny(TINY), source="torchvision")
+    with pytest.raises(UserError, match="in 2 keys"):  # the head
+        convert(tmp_path / "a.pth", tmp_path / "out", tiny(TINY), source="mmaction2")
+    convert(tmp_path / "a.pth", tmp_path / "out", tiny(TINY), source="mmaction2", allow_missing=["cls_head.*"])
+    found = load_model(tmp_path / "out")[0].backbone.state_dict()
+    assert torch.equal(found["conv1.weight"], weights["conv1.conv.weight"])
+
+
+def test_pyslowfasts_slow_frames_are_not_mmaction2s(tmp_path: Path) -> None:
+    options = SlowFastOptions(depth=18, width=8, num_classes=3, slow_frames="spread")
+    save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
+    with pytest.raises(UserError, match="slow pathway sees other frames"):
+        convert_to_mmaction2(tmp_path, tmp_path / "a.pth")

@@ -1,11 +1,15 @@
 """Checkpoint files as the tools write them, with what else is in them; damaged and malicious ones."""
 
+import argparse
 import builtins
+import gzip
 import pickle
 import sys
 import types
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
 from kinema.errors import UserError
@@ -30,6 +35,13 @@ from kinema.inference.foreign_files import read_foreign_weights
         lambda weights: {"model": weights, "epoch": 3},
         lambda weights: {"state_dict": {f"module.{key}": value for key, value in weights.items()}},
         lambda weights: {"state_dict": {key: nn.Parameter(value) for key, value in weights.items()}},
+        lambda weights: {"model_state_dict": weights, "optimizer_state_dict": {}},
+        lambda weights: {"net": weights, "acc": 0.5},
+        lambda weights: {"model": weights, "args": argparse.Namespace(lr=0.1, path=Path("a"), name=None)},
+        lambda weights: {"state_dict": {f"model.{key}": value for key, value in weights.items()}},
+        lambda weights: {"model": {f"module._orig_mod.{key}": value for key, value in weights.items()}},
+        lambda weights: {"model": {key.replace(".", "._orig_mod.", 1): value for key, value in weights.items()}},
+        lambda weights: {"model_ema": {"n_averaged": torch.tensor(5), **{f"module.{k}": weights[k] for k in weights}}},
     ],
 )
 def test_wrappers_and_prefixes_are_taken_off(tmp_path: Path, wrap: Callable[[Any], object], zipped: bool) -> None:
@@ -179,3 +191,53 @@ def test_damaged_files_are_users_faults(
         read_foreign_weights(path)
     except UserError as error:
         assert str(path) in str(error)  # noqa: PT017
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    save_file({"module.a": torch.ones(2)}, tmp_path / "a.safetensors")
+    assert read_foreign_weights(tmp_path / "a.safetensors")["a"].tolist() == [1, 1]
+
+
+def archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("weights.pth", b"x")
+
+
+def caffe2(path: Path, protocol: int) -> None:
+    blobs = {name: np.ones(3, np.float32) for name in ("conv1_w", "res_conv1_bn_s", "res2_0_branch2a_bn_riv")}
+    path.write_bytes(pickle.dumps({"blobs": blobs}, protocol))
+
+
+class Scripted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_text("<!DOCTYPE html>\n<html>Sign in</html>"), "is an HTML page"),
+        (lambda path: path.write_text("\n  <html>"), "is an HTML page"),
+        (lambda path: path.write_text("<?xml version='1.0'?><Error><Code>AccessDenied"), "is an XML document"),
+        (lambda path: path.write_bytes(gzip.compress(b"weights")), "is compressed with gzip"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 1\n"),
+            "is a pointer of Git LFS",
+        ),
+        (archive, "is a ZIP archive without a checkpoint"),
+        (partial(caffe2, protocol=0), r"is a pickle of Caffe2's, .*CHECKPOINT_TYPE caffe2"),
+        (partial(caffe2, protocol=2), r"is a pickle of Caffe2's, .*CHECKPOINT_TYPE caffe2"),
+        (partial(caffe2, protocol=4), r"is a pickle of Caffe2's, .*CHECKPOINT_TYPE caffe2"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle of another kind"),
+        (lambda path: torch.jit.script(Scripted()).save(path), "is a TorchScript program"),
+        (lambda path: path.write_bytes((20).to_bytes(8, "little") + b'{"a": 1'), "is damaged"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_in_one_line(tmp_path: Path, write: Callable[[Path], object], said: str) -> None:
+    path = tmp_path / "model.pth"
+    write(path)
+    with pytest.raises(UserError, match=rf"model\.pth {said}") as error:
+        read_foreign_weights(path)
+    assert "\n" not in str(error.value)
+    assert "weights_only" not in str(error.value)

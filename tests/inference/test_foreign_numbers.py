@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.inference.convert import convert
-from kinema.inference.model_files import load_model
+from kinema.inference.convert import convert, convert_localizer
+from kinema.inference.model_files import LocalizerDescription, load_localizer, load_model
+from kinema.models import Options
 from kinema.models.foreign_options import Source
-from kinema.recipes import recognizer_config_of
+from kinema.recipes import RECOGNIZERS, config_of, recognizer_config_of
 from tests.models import parity
 
 FOLDER = Path(__file__).parents[1] / "models" / "foreign_numbers"
@@ -157,3 +158,68 @@ def test_logits_are_the_tools(tmp_path: Path, tool: str, case: Case) -> None:
     with torch.inference_mode():
         logits = model(parity.pixels(channels, case["frames"], case["size"]))
     assert (logits - expected).abs().max() <= TOLERANCE * expected.abs().max()
+
+
+@pytest.mark.parametrize(("tool", "case"), [param for param in cases() if param.values[0] == "pyslowfast"])
+def test_pyslowfasts_probabilities(tmp_path: Path, tool: str, case: Case) -> None:
+    """Also of crops larger than those trained on, whose windows' probabilities it averages."""
+    model, described = converted(tmp_path, tool, case, weights_of(tool, case, case["scaled"]))
+    assert described.task.labels == ("multi" if "charades" in case["name"] else "single")
+    activation = torch.sigmoid if described.task.labels == "multi" else partial(torch.softmax, dim=1)
+    for size, expected in ((64, case["probabilities"]), (96, case["windows"])):
+        pixels, bound = parity.pixels(3, case["frames"], size), 1e-5
+        with torch.inference_mode():
+            probabilities = activation(model.float()(pixels))
+            if "nln" in case["name"]:  # sharp attention amplifies rounding: as far as float32 is from float64 here
+                bound += 10 * float((probabilities - activation(model.double()(pixels))).abs().max())
+        assert (probabilities - torch.tensor(expected)).abs().max() < bound
+
+
+LOCALIZERS = {
+    "bmn": "bmn_400x100_2x8_9e_activitynet_feature",
+    "bmn_2048": "bmn_400x100_2x8_9e_activitynet_feature",
+    "bmn_64x50": "bmn_64x50_small_feature",
+    "bsn_tem": "bsn_tem_400x100_1x16_20e_activitynet_feature",
+    "bsn_tem_2048": "bsn_tem_400x100_1x16_20e_activitynet_feature",
+    "bsn_pem": "bsn_pem_400x100_1x16_20e_activitynet_feature",
+}
+
+
+@pytest.mark.parametrize("tool", ["mmaction2", pytest.param("mmaction2_0x", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", LOCALIZERS)
+def test_localizers_answer_as_mmaction2_does(tmp_path: Path, tool: str, name: str) -> None:
+    case = next(case for case in recorded(tool)["cases"] if case["name"] == name)
+    shapes = parity.expanded(recorded(tool)["keys"][case["keys"]])
+    path = checkpoint(tmp_path, tool, case, parity.state_dict(shapes, {}))
+    known = {recipe: config_of(recipe).describe() for recipe in set(LOCALIZERS.values())}
+    candidates = {recipe: one for recipe, one in known.items() if isinstance(one, LocalizerDescription)}
+    assert convert_localizer(path, tmp_path / "model", candidates)
+    model, described = load_localizer(tmp_path / "model")
+    assert described.recipe == LOCALIZERS[name]
+    assert described.model.feature_channels == case["input_shape"][-1 if name == "bsn_pem" else 1]
+    with torch.inference_mode():
+        answer = model(parity.features(case["input_shape"]))
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    stacked = torch.stack(parts, 1).flatten() if "tem" in name else torch.cat([part.flatten() for part in parts])
+    found, expected = stacked[::97], torch.tensor(case["logits"][0])
+    if "bmn" in name:  # Kinema computes the segments that exist, MMAction2 also those that run past the end
+        found, expected = found[found > 0], expected[found > 0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def _computed(options: Options) -> Options:
+    """Options by which networks compute differently, without those of training and of the head."""
+    same = {"num_classes": 400, "dropout": 0.5, "init_std": 0.01, "zero_init_residual": False, "norm_eval": False}
+    return replace(options, **same, frozen_stages=-1, width=64, pretrained="none")  # type: ignore[arg-type]
+
+
+def test_every_recipe_is_proven() -> None:
+    """Against a network of a tool: as deep, with the same options, but for its width."""
+    proven = [recognizer_config_of(recipe).model for recipes in RECIPES.values() for recipe in recipes.values()]
+    known = [repr(_computed(options)) for options in proven]
+    unproven = [name for name, recipe in RECOGNIZERS.items() if repr(_computed(recipe().model)) not in known]
+    assert set(unproven) <= SMALL
+
+
+SMALL = {"i3d_r18_video_16x2x1_small_rgb"}
+"""Recipes without a counterpart in any tool."""

@@ -208,6 +208,10 @@ def convert_to_mmaction2(model: Path, file: Path) -> None:
             list(described.model.mean),
             list(described.model.std),
         )
+    if getattr(described.model, "window", 0):
+        log.warning(
+            "MMAction2 averages the features of a whole crop: of crops larger than those trained on, scores differ"
+        )
     _write_checkpoint(file, foreign_state_dict(module, source="mmaction2"))
 
 

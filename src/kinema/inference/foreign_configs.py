@@ -130,6 +130,9 @@ def _pyslowfast(cfg: dict[str, Any], faults: list[str]) -> Trained:
             faults.append(f"NONLOCAL.POOL {pools}")
         only("NONLOCAL.GROUP", [[1]] * 4)
     multi = value("MODEL.HEAD_ACT", "softmax") == "sigmoid"
+    adaptive = value("MULTIGRID.SHORT_CYCLE", False)
+    taken["window"] = 0 if adaptive else value("DATA.TRAIN_CROP_SIZE", 224) // 32
+    taken["window_scores"] = "sigmoid" if multi else "softmax"
     return Trained(
         network={"i3d": "i3d", "slow": "slowonly"}.get(arch, "slowfast"),
         options=options,

@@ -52,7 +52,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "torchvision": (
         r"(conv1|fc)\.(weight|bias)$",
         r"(bn1|stem\.\d)\.",
-        r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample)",
+        r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample\.\d)",
     ),
     "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway|res_blocks|proj|pool|output_pool)",),
 }
@@ -96,6 +96,9 @@ _DISCARDED = (
     *(f"datetime.{name}" for name in ("date", "datetime", "timedelta")),
 )
 """Beside tensors, what checkpoints hold: options of the training, recorded losses and scores, paths, dates."""
+
+_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch.save's files begin that are no ZIP archives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +236,10 @@ def _damaged(path: Path, beginning: bytes, reason: str) -> str:
         return f"{path} is a TorchScript program, not a state dict: save torch.jit.load(FILE).state_dict()"
     if zipfile.is_zipfile(path) and not _has_pickle(path):
         return f"{path} is a ZIP archive without a checkpoint of PyTorch: unpack it first"
-    if "Invalid magic number" in reason:
+    if beginning.startswith(b"\x80") and not beginning.startswith(_MAGIC):
         return f"{path} is a pickle of another kind than PyTorch's checkpoints, or damaged: expected a torch.save file"
-    return f"{path} is damaged, or is no checkpoint of PyTorch: {reason}"
+    # What torch adds for those who trust a file is of no use here.
+    return f"{path} is damaged, or is no checkpoint of PyTorch: {reason.partition('. In PyTorch 2.6')[0]}"
 
 
 def _has_pickle(path: Path) -> bool:

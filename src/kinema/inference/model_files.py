@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from shlex import quote
@@ -24,6 +24,7 @@ from kinema.localization.data import FeatureData, ProposalData
 from kinema.localization.tasks import BMNTask, LocalizationTask, PEMTask, TEMTask
 from kinema.models import (
     LOCALIZERS,
+    AnyOptions,
     Localizer,
     LocalizerOptions,
     Options,
@@ -317,3 +318,30 @@ def check_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]
 
 def _first(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+_OF_TRAINING = (
+    "num_classes", "dropout", "init_std", "zero_init_residual", "frozen_stages", "norm_eval",
+    "gradient_checkpointing", "pretrained", "formulation",
+)  # fmt: skip
+"""Options of models that change nothing of what given weights compute."""
+
+
+def warn_of_other_options(init: str, theirs: AnyOptions, ours: AnyOptions) -> None:
+    """Warn where weights fit a network that computes something else with them: name the options that would not."""
+    names = [option.name for option in fields(ours) if option.name not in _OF_TRAINING]
+    others = {name: getattr(theirs, name) for name in names if getattr(theirs, name, None) != getattr(ours, name)}
+    if type(theirs) is type(ours) and others:
+        log.warning(
+            "the weights of %s were trained with other options of the model, without which they compute something "
+            "else; to start from the same network: %s",
+            init,
+            " ".join(f"--model.{name.replace('_', '-')} {_typed(value)}" for name, value in others.items()),
+        )
+
+
+def _typed(value: object) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, tuple):
+        return " ".join(map(_typed, value))
+    return f"{value:.9g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kinema.models.i3d import I3DOptions
 from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kinema.models.resnet3d import ResNet3dOptions
 from kinema.models.slowfast import SlowFastOptions
 from kinema.models.slowonly import SlowOnlyOptions
 from kinema.models.tsm import TSMOptions
@@ -23,6 +24,9 @@ _O = TypeVar("_O", bound=_Options)
 PYSLOWFAST_MEAN: RGB = (0.45 * 255, 0.45 * 255, 0.45 * 255)
 PYSLOWFAST_STD: RGB = (0.225 * 255, 0.225 * 255, 0.225 * 255)
 """By which PySlowFast normalises unless its configuration says otherwise."""
+
+PYSLOWFAST_WINDOW = 7
+"""Features of the crops of 224 px that PySlowFast trains on."""
 
 _KINETICS_MEAN: RGB = (0.43216 * 255, 0.394666 * 255, 0.37645 * 255)
 _KINETICS_STD: RGB = (0.22803 * 255, 0.22145 * 255, 0.216989 * 255)
@@ -46,8 +50,8 @@ def options_of_source(options: _O, state_dict: Mapping[str, Tensor], source: Sou
     """Return `options` with what `source` computes, whatever they said.
 
     The weights tell the number of classes, and whether SlowFast's lateral connections have batch norm. The tool tells
-    how pixels are normalised, which frames SlowFast's slow pathway sees, how non-local blocks weigh, and the form of
-    R(2+1)D.
+    how pixels are normalised, which frames SlowFast's slow pathway sees, how non-local blocks weigh, the form of
+    R(2+1)D, and how a crop's features are averaged.
     """
     changes: dict[str, Any] = {}
     head = state_dict.get(HEADS[source])
@@ -58,6 +62,8 @@ def options_of_source(options: _O, state_dict: Mapping[str, Tensor], source: Sou
         changes["slow_frames"] = "spread" if source == "pyslowfast" else "every"
     if isinstance(options, I3DOptions):
         changes["non_local_form"] = "pyslowfast" if source == "pyslowfast" else "mmaction2"
+    if isinstance(options, ResNet3dOptions):
+        changes["window"] = PYSLOWFAST_WINDOW if source == "pyslowfast" else 0
     if isinstance(options, R2Plus1DOptions):
         changes["form"] = "torchvision" if source == "torchvision" else "mmaction2"
     if normalisation := _normalisation(state_dict, source):

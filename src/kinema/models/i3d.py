@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kinema.models.backbone import Depth, FrozenStages
 from kinema.models.non_local import NonLocal, NonLocalForm, NonLocalKind
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, WindowScores
 from kinema.models.resnet3d import Inflate, InflateStyle, ResNet3d, ResNet3dOptions
 
 
@@ -59,6 +59,8 @@ def i3d(
     gradient_checkpointing: bool = False,
     mean: RGB = IMAGENET_MEAN,
     std: RGB = IMAGENET_STD,
+    window: int = 0,
+    window_scores: WindowScores = "softmax",
 ) -> "I3D":
     """An I3D with random weights; the keywords are explained in `I3DOptions`."""
     backbone = ResNet3d(
@@ -79,7 +81,16 @@ def i3d(
         for block in (*backbone.layer2[1:4:2], *backbone.layer3[1:6:2]):
             block.non_local = NonLocal(block.last_norm.num_features, non_local, non_local_form)
         backbone.freeze()
-    return I3D(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=mean, std=std)
+    return I3D(
+        backbone,
+        num_classes=num_classes,
+        dropout=dropout,
+        init_std=init_std,
+        mean=mean,
+        std=std,
+        window=window,
+        window_scores=window_scores,
+    )
 
 
 class I3D(Recognizer):

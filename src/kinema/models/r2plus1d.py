@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Depth, FrozenStages
 from kinema.models.convolution import convolution
 from kinema.models.normalisation import norm_relu
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, WindowScores
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 Convolutions = Literal["2+1d", "3d", "mixed"]
@@ -46,6 +46,8 @@ def r2plus1d(
     gradient_checkpointing: bool = False,
     mean: RGB = IMAGENET_MEAN,
     std: RGB = IMAGENET_STD,
+    window: int = 0,
+    window_scores: WindowScores = "softmax",
 ) -> "R2Plus1D":
     """An R(2+1)D with random weights; the keywords are explained in `R2Plus1DOptions`."""
     backbone = ResNet3d(
@@ -69,7 +71,16 @@ def r2plus1d(
         # After the epsilons: the batch norms between the two steps keep the usual one.
         _factorise_as_mmaction2(backbone) if form == "mmaction2" else _factorise_as_torchvision(backbone)
         backbone.freeze()
-    return R2Plus1D(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=mean, std=std)
+    return R2Plus1D(
+        backbone,
+        num_classes=num_classes,
+        dropout=dropout,
+        init_std=init_std,
+        mean=mean,
+        std=std,
+        window=window,
+        window_scores=window_scores,
+    )
 
 
 class R2Plus1D(Recognizer):

@@ -1,13 +1,17 @@
 """What every recognizer shares: its input, its backbone and its head."""
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone
 
 RGB = tuple[float, float, float]
+WindowScores = Literal["softmax", "sigmoid"]
 IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
 IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
 FLOW_CENTRE = (128.0, 128.0)
@@ -24,9 +28,11 @@ class Recognizer(nn.Module):
 
     def __init__(
         self, backbone: Backbone, *, num_classes: int, dropout: float, init_std: float,
-        mean: Sequence[float], std: Sequence[float],
+        mean: Sequence[float], std: Sequence[float], window: int = 0, window_scores: WindowScores = "softmax",
     ) -> None:  # fmt: skip
         super().__init__()
+        self.window = window
+        self.window_scores = window_scores
         self.normalize = Normalize(mean, std)
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
@@ -34,10 +40,26 @@ class Recognizer(nn.Module):
         nn.init.normal_(self.fc.weight, std=init_std)
         nn.init.zeros_(self.fc.bias)
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Feature maps `(N, C, T, H, W)` → logits `(N, num_classes)` of their average."""
-        logits: Tensor = self.fc(self.dropout(features.mean(dim=(2, 3, 4))))
-        return logits
+    def classify(self, *features: Tensor) -> Tensor:
+        """Feature maps `(N, C, T, H, W)` of each pathway → logits `(N, num_classes)` of their averages.
+
+        In eval mode, maps that are larger than `window` are averaged in every window of that height and width, and
+        the logits are those of the windows' mean probabilities.
+        """
+        height, width = features[0].shape[-2:]
+        if self.training or not self.window or min(height, width) < self.window or height == width == self.window:
+            average = torch.cat([maps.mean(dim=(2, 3, 4)) for maps in features], dim=1)
+            logits: Tensor = self.fc(self.dropout(average))
+            return logits
+        means = torch.cat([F.avg_pool2d(maps.mean(dim=2), self.window, stride=1) for maps in features], dim=1)
+        return _mean_probabilities(self.fc(means.flatten(2).transpose(1, 2)), self.window_scores)
+
+
+def _mean_probabilities(logits: Tensor, scores: WindowScores) -> Tensor:
+    """Logits `(N, windows, classes)` → logits `(N, classes)` of the mean over the windows of what they stand for."""
+    if scores == "softmax":
+        return logits.log_softmax(dim=2).logsumexp(dim=1) - math.log(logits.shape[1])
+    return F.logsigmoid(logits).logsumexp(dim=1) - F.logsigmoid(-logits).logsumexp(dim=1)
 
 
 class Normalize(nn.Module):

@@ -6,14 +6,15 @@ State-dict names are those of torchvision's 2D ResNet, so its weights can be inf
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.convolution import Size, convolution
 from kinema.models.normalisation import Projection, norm_relu
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, WindowScores
 from kinema.models.recomputation import recomputed
 
 Four = tuple[int, int, int, int]
@@ -48,6 +49,11 @@ class ResNet3dOptions:
     """Mean of the red, green and blue pixels, on the scale 0–255."""
     std: RGB = IMAGENET_STD
     """Standard deviation of the red, green and blue pixels, on the scale 0–255."""
+    window: Annotated[int, Ge(0)] = 0
+    """Height and width, in features of 32 pixels, of the windows whose probabilities are averaged when a model is
+    tested on larger crops, as PySlowFast does; 0: all features are averaged first."""
+    window_scores: WindowScores = "softmax"
+    """What the windows' logits stand for: one class (softmax), or any number of classes (sigmoid)."""
 
 
 class ResNet3d(Backbone):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Backbone, Depth, FrozenStages
 from kinema.models.convolution import convolution
 from kinema.models.normalisation import norm_relu
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, WindowScores
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
@@ -57,6 +57,8 @@ def slowfast(
     gradient_checkpointing: bool = False,
     mean: RGB = IMAGENET_MEAN,
     std: RGB = IMAGENET_STD,
+    window: int = 0,
+    window_scores: WindowScores = "softmax",
 ) -> "SlowFast":
     """A SlowFast with random weights; the keywords are explained in `SlowFastOptions`."""
     pathway = partial(
@@ -72,7 +74,16 @@ def slowfast(
     laterals = nn.ModuleList(Lateral(count, alpha=alpha, kernel=fusion_kernel, norm=lateral_norm) for count in channels)
     slow = pathway(width=width, conv1_kernel_t=1, inflate="late", lateral_channels=[2 * count for count in channels])
     backbone = SlowFastBackbone(slow, fast, laterals, alpha=alpha, slow_frames=slow_frames)
-    return SlowFast(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=mean, std=std)
+    return SlowFast(
+        backbone,
+        num_classes=num_classes,
+        dropout=dropout,
+        init_std=init_std,
+        mean=mean,
+        std=std,
+        window=window,
+        window_scores=window_scores,
+    )
 
 
 class SlowFast(Recognizer):
@@ -81,9 +92,7 @@ class SlowFast(Recognizer):
     def forward(self, clips: Tensor) -> Tensor:
         """Clips `(N, 3, T, H, W)`, T = the fast pathway's frames → logits `(N, num_classes)`."""
         slow, fast = self.backbone(self.normalize(clips))
-        features = torch.cat((fast.mean(dim=(2, 3, 4)), slow.mean(dim=(2, 3, 4))), dim=1)
-        logits: Tensor = self.fc(self.dropout(features))
-        return logits
+        return self.classify(fast, slow)
 
 
 class SlowFastBackbone(Backbone):

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from kinema.models.backbone import Depth, FrozenStages
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, WindowScores
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 
@@ -33,6 +33,8 @@ def slowonly(
     gradient_checkpointing: bool = False,
     mean: RGB = IMAGENET_MEAN,
     std: RGB = IMAGENET_STD,
+    window: int = 0,
+    window_scores: WindowScores = "softmax",
 ) -> "SlowOnly":
     """A SlowOnly with random weights; the keywords are explained in `SlowOnlyOptions`."""
     backbone = ResNet3d(
@@ -45,7 +47,16 @@ def slowonly(
         norm_eval=norm_eval,
         gradient_checkpointing=gradient_checkpointing,
     )
-    return SlowOnly(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=mean, std=std)
+    return SlowOnly(
+        backbone,
+        num_classes=num_classes,
+        dropout=dropout,
+        init_std=init_std,
+        mean=mean,
+        std=std,
+        window=window,
+        window_scores=window_scores,
+    )
 
 
 class SlowOnly(Recognizer):

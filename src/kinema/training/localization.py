@@ -22,6 +22,7 @@ from kinema.inference.model_files import (
     find_model,
     read_localizer_description,
     read_weights,
+    warn_of_other_options,
 )
 from kinema.localization.data import (
     CollateFeatures,
@@ -108,9 +109,10 @@ class LocalizerTask:
         model = self.empty_model()
         if self.config.training.init:
             folder = find_model(Path(self.config.training.init))
-            read_localizer_description(folder)
+            theirs = read_localizer_description(folder)
             weights = read_weights(folder)
             check_same_weights(model.state_dict(), weights, origin=self.config.training.init)
+            warn_of_other_options(self.config.training.init, theirs.model, self.config.model)
             model.load_state_dict(weights)
         return model
 

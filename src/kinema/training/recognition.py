@@ -25,8 +25,9 @@ from kinema.inference.model_files import (
     find_model,
     read_description,
     read_weights,
+    warn_of_other_options,
 )
-from kinema.models import Recognizer, build, load_pretrained
+from kinema.models import Options, Recognizer, build, load_pretrained
 from kinema.recognition import (
     as_clips,
     check_told_apart,
@@ -103,7 +104,7 @@ class RecognitionTask:
         """
         model = self.empty_model()
         if self.config.training.init:
-            _load_init(model, self.classes, Path(self.config.training.init))
+            _load_init(model, self.config.model, self.classes, Path(self.config.training.init))
         elif self.config.model.pretrained != "none":
             # Downloaded once; the others then find the file.
             self.process.first_does(lambda: load_pretrained(model, self.config.model))
@@ -221,7 +222,7 @@ def _open_val(config: Config, train: Index, num_classes: int) -> Index:
     return val
 
 
-def _load_init(model: Recognizer, classes: tuple[str, ...], init: Path) -> None:
+def _load_init(model: Recognizer, options: Options, classes: tuple[str, ...], init: Path) -> None:
     """Take over `init`'s weights; its head only where it tells the same classes apart."""
     folder = find_model(init)
     weights = read_weights(folder)
@@ -232,4 +233,5 @@ def _load_init(model: Recognizer, classes: tuple[str, ...], init: Path) -> None:
         weights |= head
         log.info("new head: %s tells %d other classes apart than these %d", init, len(theirs.classes), len(classes))
     check_same_weights(wanted, weights, origin=str(init))
+    warn_of_other_options(str(init), theirs.model, options)
     model.load_state_dict(weights)
