@@ -1,56 +1,124 @@
-"""3D convolutions, computed as the 2D ones that most of them are."""
+"""2D and 3D convolutions with torch's weights and results, kept clear of faults of oneDNN, torch's library on the CPU.
+
+Three kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depending on the processor:
+
+- 1×1 with a stride, channels-last, fewer input channels than a block has (8 on AVX2, 16 on AVX-512): the weight
+  gradient of fp32 writes beyond its memory (oneDNN issue 6035). The process aborts, hangs, or gets another gradient.
+  Small images hit it on AVX2 only, large ones (64 of 56×56) on AVX-512, too.
+- A stride above 1 where the output is 1 wide: output and weight gradient of bf16 on AMX are wrong (pytorch issue
+  169688). So is the output in 3D where the clip is 1 frame long and the kernel longer.
+- A stride above the kernel's size: bf16 on AMX writes beyond its memory (oneDNN pull request 5494).
+
+`reduced` rewrites all of them as equal convolutions that are right everywhere; others it leaves as they are.
+"""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinema.models.acceleration import accelerated
 from kinema.models.recognizer import fold_time
 
 Size = tuple[int, int, int]
 """Of a kernel or a stride: time, height, width."""
 
+_BLOCK = 16
+"""Channels that oneDNN's kernels see at a time, at most."""
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` with zero padding, without dilation and groups, that avoids oneDNN's faults."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
+        """`(N, in_channels, H, W)` → `(N, out_channels, H', W')`."""
+        x, weight, stride, padding = reduced(input, self.weight, self.stride, _numbers(self.padding))
+        return F.conv2d(x, weight, self.bias, stride, padding)
+
 
 class Conv3d(nn.Conv3d):
-    """A 3D convolution, with the weights and the results of `nn.Conv3d`, that takes shorter ways where there are any.
+    """`nn.Conv3d` with zero padding, without dilation and groups, that avoids oneDNN's faults.
 
-    One that sees a single frame at a time is a 2D convolution of all frames: where memory is channels-last, clips and
-    weights are seen so without a copy, and 2D kernels are as fast as 3D ones or faster, twice as fast in the backward
-    pass of 1×1 with a stride. One that skips frames, as its stride over time is larger than its kernel, sees only those
-    that it reads; oneDNN 3.12 writes beyond its memory when it skips them itself in bfloat16.
+    A channels-last convolution that sees a single frame at a time is computed as a 2D one of all frames, if
+    `accelerated`: clips and weights are seen so without a copy, and 2D kernels are as fast as 3D ones or faster, twice
+    as fast in the backward pass of 1×1 with a stride.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
         """`(N, in_channels, T, H, W)` → `(N, out_channels, T', H', W')`."""
-        time, step, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        if step > time:
-            input, step = _frames_read(input, time, step, padding), time  # noqa: A001
-        if time == step == 1 and padding == 0 and input.stride(1) == 1:  # channels-last
-            return self._frame_by_frame(input)
-        return F.conv3d(input, self.weight, self.bias, (step, *self.stride[1:]), self.padding)
-
-    def _frame_by_frame(self, clips: Tensor) -> Tensor:
-        frames = fold_time(clips)
-        out = F.conv2d(frames, self.weight.squeeze(2), self.bias, self.stride[1:], self.padding[1:])
-        return out.unflatten(0, (clips.shape[0], clips.shape[2])).transpose(1, 2)
+        x, weight, stride, padding = reduced(input, self.weight, self.stride, _numbers(self.padding))
+        single = weight.shape[2] == stride[0] == 1 and padding[0] == 0
+        if single and x.stride(1) == 1 and accelerated():  # channels-last
+            out = F.conv2d(fold_time(x), weight.squeeze(2), self.bias, stride[1:], padding[1:])
+            return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+        return F.conv3d(x, weight, self.bias, stride, padding)
 
 
-def _frames_read(clips: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """Those frames of `(N, C, T, H, W)` that a convolution reads, in the memory layout that they have.
+def reduced(
+    x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]
+) -> tuple[Tensor, Tensor, tuple[int, ...], tuple[int, ...]]:
+    """Return input, weight, stride and padding of an equal convolution without a superfluous stride or padding.
+
+    Along each of the last two or three dimensions:
+
+    - Where the output has length 1, the kernel is cut to the part that lies on the input, and the input to what the
+      kernel sees. Neither stride nor padding is left.
+    - Where the stride is above the kernel's size, the input is cut to what is read; the stride becomes the kernel's
+      size. This costs time, and is left out for the height and width of 1×1 convolutions of `_BLOCK` channels or more.
+    """
+    pointwise = max(weight.shape[-2:]) == 1 and weight.shape[1] >= _BLOCK
+    strides, paddings = list(stride), list(padding)
+    for i, (step, pad) in enumerate(zip(stride, padding, strict=True)):
+        dim = i + 2
+        size, kernel = x.shape[dim], weight.shape[dim]
+        if kernel <= size + 2 * pad < kernel + step:  # one output
+            taps = min(kernel, pad + size) - pad
+            x, weight = _narrow(x, dim, 0, taps), _narrow(weight, dim, pad, taps)
+            strides[i], paddings[i] = 1, 0
+        elif step > kernel and not (pointwise and dim >= x.dim() - 2):
+            x = _read(x, dim, kernel, step, pad)
+            strides[i] = kernel
+    if tuple(strides) != tuple(stride):
+        x = _dense(x)
+    return x, weight, tuple(strides), tuple(paddings)
+
+
+def _narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+    return x if x.shape[dim] == length else x.narrow(dim, start, length)
+
+
+def _read(x: Tensor, dim: int, kernel: int, stride: int, padding: int) -> Tensor:
+    """Select what a convolution reads of `x` along `dim`, with `stride` > `kernel`.
 
     A convolution with as much padding and a stride as large as its kernel has the same result.
     """
-    frames = clips.shape[2]
-    last = (frames + 2 * padding - kernel) // stride
-    stop = last * kernel + min(kernel, frames + padding - last * stride)
-    place = torch.arange(padding, stop, device=clips.device)  # the first ones are padding
-    read = place // kernel * stride + place % kernel - padding
-    if clips.stride(1) == 1:  # channels-last
-        return clips.movedim(1, -1).index_select(1, read).movedim(-1, 1)
-    return clips.index_select(2, read)
+    if kernel == 1 and padding == 0:
+        return x[(slice(None),) * dim + (slice(None, None, stride),)]
+    size = x.shape[dim]
+    last = (size + 2 * padding - kernel) // stride
+    stop = last * kernel + min(kernel, size + padding - last * stride)
+    index = torch.arange(padding, stop, device=x.device)  # the first ones are padding
+    read = index // kernel * stride + index % kernel - padding
+    if x.stride(1) == 1:  # channels-last
+        return x.movedim(1, -1).index_select(dim - 1, read).movedim(-1, 1)
+    return x.index_select(dim, read)
+
+
+def _dense(x: Tensor) -> Tensor:
+    """Copy what was cut out, in its memory layout, once for the forward and the backward pass."""
+    if x.stride(1) == 1:
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.contiguous()
+
+
+def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
+    assert not isinstance(padding, str)
+    return padding
 
 
 def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1)) -> Conv3d:
-    """A 3D convolution without bias that keeps the size but for its stride, with Kaiming-normal weights."""
+    """Return a 3D convolution without bias that keeps the size but for its stride, with Kaiming-normal weights."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     conv = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from kinema.models.acceleration import accelerated
 from kinema.models.recomputation import can_be_recomputed
 
 
@@ -49,7 +50,8 @@ def norm_relu(layer: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Te
 def _fits(layer: nn.Module, x: Tensor) -> bool:
     """Whether the kernels can take this; not if others listen to the layer, or trace it."""
     return (
-        not torch.compiler.is_compiling()
+        accelerated()
+        and not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None
         and torch.is_grad_enabled()
         and type(x) is Tensor

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.convolution import Conv2d
 from kinema.models.normalisation import Projection, norm_relu
 from kinema.models.recomputation import recomputed
 
@@ -45,7 +46,7 @@ class ResNet(Backbone):
             gradient_checkpointing=gradient_checkpointing,
         )
         self.in_channels = in_channels
-        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        self.conv1 = Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(block, lengths[0], width, width, stride=1)
@@ -103,9 +104,9 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.shift: Shift | None = None
         self.in_channels = in_channels
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _projection(in_channels, width, stride)
 
@@ -125,11 +126,11 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.shift: Shift | None = None
         self.in_channels = in_channels
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, self.expansion * width, 1, bias=False)
+        self.conv3 = Conv2d(width, self.expansion * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(self.expansion * width)
         self.downsample = _projection(in_channels, self.expansion * width, stride)
 
@@ -161,4 +162,4 @@ def _projection(in_channels: int, out_channels: int, stride: int) -> Projection 
     """The shortcut of a block that changes the shape; None where the identity will do."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return Projection(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
+    return Projection(Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))

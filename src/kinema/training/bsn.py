@@ -23,7 +23,7 @@ from kinema.localization.proposal_files import Described, Origin, file_of, read_
 from kinema.localization.segments import Floats
 from kinema.localization.tasks import PEMTask
 from kinema.localization.videos import Videos, with_features
-from kinema.models.bsn import TEM, TEMOutput
+from kinema.models.bsn import TEM
 from kinema.storage import write_text
 from kinema.training.config import BSNConfig, LocalizationConfig, PGMConfig, Stage
 from kinema.training.distributed import InterruptedRun, Process, StopRequest, agree, joined, outage_shared
@@ -222,12 +222,12 @@ def _generate(
                 break
             bad_files.add(batch.bad)
             bad_files.check()
-            if len(batch):
-                output = TEMOutput(*(each.cpu() for each in tem(batch.to(process.device).inputs)))
-                for place_, row in enumerate(batch.indices.tolist()):
-                    scores = (each[place_].numpy() for each in output)
-                    made = make(*scores, instances=todo.instances[row], span=todo.spans[row])
-                    write_described(folder, todo.name(row), made)
+            inputs = batch.inputs.to(process.device)
+            for position, row in enumerate(batch.indices.tolist()):
+                # One video at a time: rounding in a batch depends on what else is in it.
+                scores = (each[0].cpu().numpy() for each in tem(inputs[position : position + 1]))
+                made = make(*scores, instances=todo.instances[row], span=todo.spans[row])
+                write_described(folder, todo.name(row), made)
             meter.advance()
     return len(bad_files)
 

@@ -1,0 +1,42 @@
+"""Programs in a process of their own, on a CPU whose instruction sets are those of an older one."""
+
+import ctypes.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CPUS = {"SSE41": "default", "AVX2": "avx2", "AVX512_CORE": "avx512", "DEFAULT": None}
+"""oneDNN's instruction sets, and what torch's own kernels have on such a machine; None: all that there is."""
+ROOT = Path(__file__).parents[1]
+
+
+def environment(isa: str, *, check_memory: bool = False) -> dict[str, str]:
+    """Return this process's environment, for `isa` of `CPUS`; `check_memory`: glibc ends a process that harms it."""
+    values = {key: value for key, value in os.environ.items() if key != "ATEN_CPU_CAPABILITY"}
+    values["ONEDNN_MAX_CPU_ISA"] = isa
+    values["OMP_WAIT_POLICY"] = "PASSIVE"  # threads beyond the cores would spin
+    if (capability := CPUS[isa]) is not None:
+        values["ATEN_CPU_CAPABILITY"] = capability
+    if check_memory:
+        values["MALLOC_CHECK_"] = "3"
+        if ctypes.util.find_library("c_malloc_debug"):  # without it glibc ≥ 2.34 does not check
+            values["LD_PRELOAD"] = "libc_malloc_debug.so.0"
+    values["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    return values
+
+
+def run(*arguments: str, isa: str, seconds: float, check_memory: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run Python with `arguments`.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in `seconds`; it is killed.
+    """
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment(isa, check_memory=check_memory),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
