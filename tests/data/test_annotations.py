@@ -132,13 +132,23 @@ def test_a_condition_that_leaves_nothing_out_is_said(tmp_path: Path, caplog: pyt
     assert "'fold!=O' leaves no row" in caplog.text
 
 
-@pytest.mark.parametrize("label", ["1;3", '"1,3"', '"[1, 3]"', "[1]", "1|3", "sit;stand", "\"['sit', 'stand']\""])
+@pytest.mark.parametrize(
+    "label", ["1;3", "1 3", '"1,3"', '"[1, 3]"', "[1]", "1|3", "sit;stand", "\"['sit', 'stand']\""]
+)
 @pytest.mark.parametrize("first", ["0", "run"])
 def test_several_labels_where_one_is_expected(tmp_path: Path, label: str, first: str) -> None:
     path = write(tmp_path, f"path,label\na.mp4,{first}\nb.mp4,{label}\n", "t.csv")
     message = fault(path)
     assert lines_named(message, path) == [3]
     assert "--task.labels multi" in message or (first, label[0]) == ("0", "s")
+
+
+@pytest.mark.parametrize("between", [", ", "|", " + ", "/"])
+def test_several_names_that_also_stand_alone(tmp_path: Path, between: str) -> None:
+    rows = ["a.mp4,sit", "b.mp4,stand", f'c.mp4,"sit{between}stand"', f'd.mp4,"sit{between}lie"']
+    message = fault(write(tmp_path, "\n".join(["path,label", *rows, "e.mp4,run"]), "t.csv"))
+    assert f"t.csv:4: label 'sit{between}stand'" in message
+    assert "lie" not in message
 
 
 def test_a_class_may_be_called_like_several_labels(tmp_path: Path) -> None:

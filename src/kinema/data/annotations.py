@@ -16,7 +16,7 @@ from kinema.data.class_folders import natural_key, read_class_folders
 from kinema.data.columns import Bytes, Column, Mask, Rows
 from kinema.data.faults import LineFaults, shortened
 from kinema.data.index import Index, Kind, Labels
-from kinema.data.layouts import SINGLE_LABEL, Layout, check_condition, is_several, layout_of
+from kinema.data.layouts import SINGLE_LABEL, Layout, check_condition, is_several, is_several_of, layout_of
 from kinema.data.tables import UNIT_SEPARATOR, Table, annotation_is_folder, open_table
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import parent
@@ -176,10 +176,11 @@ def _are_indices(names: list[str], classes: tuple[str, ...]) -> bool:
 
 def _check_single(part: _Part, names: list[str], classes: tuple[str, ...], labels: Labels, source: str) -> None:
     """Check that no label is several ones in a writing that is not read as such."""
-    several = np.array([name not in classes and is_several(name) for name in names], np.bool_)[part.labels]
+    known = {*names, *classes}
+    several = [name not in classes and (is_several(name) or is_several_of(name, known)) for name in names]
     expected = "several labels of a video with ';' between them" if labels == "multi" else SINGLE_LABEL
     faults = LineFaults(str(source), expected)
-    rows = np.flatnonzero(several)
+    rows = np.flatnonzero(np.array(several, np.bool_)[part.labels])
     faults.add(np.repeat(part.lines, part.label_counts)[rows], lambda k: f"label '{names[part.labels[rows[k]]]}'")
     faults.check()
 

@@ -35,9 +35,9 @@ class DataOptions:
     """Where the videos are and how they are fed."""
 
     train: str = ""
-    """Training videos: a folder of class folders, a CSV/TSV with columns path and label, or a list file
-    `path label` (videos, packed) or `folder frames label` (rawframes). With `task.labels` multi a list has any number
-    of labels on a line, and a CSV a column labels with semicolons between them."""
+    """Training videos: a folder of class folders, a CSV/TSV with columns path and label (or class, for names that may
+    be numbers), or a list file `path label` (videos, packed) or `folder frames label` (rawframes). With `task.labels`
+    multi a list has any number of labels on a line, and a CSV a column labels with semicolons between them."""
     train_where: str = ""
     """Rows of a CSV to train on: conditions such as `fold!=0`, separated by commas."""
     val: str = ""
@@ -49,7 +49,8 @@ class DataOptions:
     val_root: str = ""
     """The same for the validation list; empty: as `root`."""
     classes: str = ""
-    """File with one class name a line, in the order of the labels; empty: as the data names them."""
+    """File that names the classes in the order of the labels: one name a line, lines of id,name, or JSON
+    {"name": id}; empty: as the data names them."""
     source: Source = "video"
     """Video files; or for each video a folder of images, a packed file of them (`kinema prepare pack`), a folder of
     pairs of images with its optical flow in x and y, or a packed file of these."""
@@ -238,8 +239,8 @@ def _read_index(
     )
     if labels == "single" and index.label_offsets is not None:
         raise UserError(
-            f"'{annotation}' has a column 'labels', any number of labels a video: that is --task.labels multi; "
-            "where each video has one the column is called 'label'"
+            f"'{annotation}' has a column for any number of labels a video: that is --task.labels multi; where each "
+            "video has one the column is called 'label' or 'class'"
         )
     check_presence(index, options.source)
     if kind == "rawframes":

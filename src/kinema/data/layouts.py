@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,14 @@ from kinema.errors import UserError, did_you_mean
 log = logging.getLogger(__name__)
 
 _FRAME_COLUMNS = ("frames", "num_frames")
-_LABEL = "the label a whole number counted from 0, or the name of a class on every line"
+_LABEL = (
+    "the label a whole number counted from 0, or the name of a class, on every line (names that are numbers need the "
+    "column 'class')"
+)
 _FILES = "; a list of video files, without numbers of frames, needs --data.source video"
 SINGLE_LABEL = "one label for each video; several, with ';' between them, need --task.labels multi"
 _LIST = r"(-?\d+|'[^']*'|\"[^\"]*\")"
-_SEVERAL = re.compile(rf"\[\s*{_LIST}(\s*,\s*{_LIST})*\s*\]|-?\d+(\s*[,|]\s*-?\d+)+")
+_SEVERAL = re.compile(rf"\[\s*{_LIST}(\s*,\s*{_LIST})*\s*\]|-?\d+([\s,|]+-?\d+)+")
 _OPERATORS = re.compile(r"[&|<>()!'\"]|\s(and|or)\s", re.IGNORECASE)
 """What other languages write between or around conditions."""
 
@@ -167,8 +171,18 @@ def _condition(table: Table, header: tuple[str, ...], text: str) -> Condition:
 
 
 def is_several(label: str) -> bool:
-    """Whether what stands for one label is probably several: `1;3`, `sit;stand`, `1,3`, `[1, 3]`."""
-    return sum(bool(part.strip()) for part in label.split(";")) > 1 or _SEVERAL.fullmatch(label) is not None
+    """Whether what stands for one label is probably several: `1;3`, `sit;stand`, `1,3`, `1 3`, `[1, 3]`."""
+    return len(_parts(label, ";")) > 1 or _SEVERAL.fullmatch(label) is not None
+
+
+def is_several_of(label: str, names: Collection[str]) -> bool:
+    """Whether what stands for one label is several of `names`, as in `sit, stand` or `sit|stand`."""
+    splits = (_parts(label, separator) for separator in (",", "|", "/", "+", "&"))
+    return any(len(parts) > 1 and all(part in names for part in parts) for parts in splits)
+
+
+def _parts(label: str, separator: str) -> list[str]:
+    return [part.strip() for part in label.split(separator) if part.strip()]
 
 
 def check_condition(condition: Condition, occurs: int, source: object) -> None:

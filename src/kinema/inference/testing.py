@@ -19,7 +19,7 @@ from kinema.inference.model_files import find_model, load_model, read_descriptio
 from kinema.inference.own_paths import write_tested_on
 from kinema.inference.plots import draw_confusion
 from kinema.inference.runtime import RuntimeOptions, pick_device, place
-from kinema.recognition import RecognitionOptions
+from kinema.recognition import RecognitionOptions, warn_of_unlabelled
 from kinema.storage import replacing, write_text
 
 
@@ -63,7 +63,8 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
     device = pick_device(options.runtime)
     module, described = load_model(model)
     index = open_val_index(options.data, described.classes, labels=options.task.labels)
-    check_labels(index, len(described.classes))
+    check_labels(index, len(described.classes), advice="these are the model's, --data.val lists what it is tested on")
+    warn_of_unlabelled(index)
     batches = evaluation_batches(index, options.test_views, options.data, workers=num_workers(options.data.workers))
     evaluation = evaluate(
         place(module, device, options.runtime),

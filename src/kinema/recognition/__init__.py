@@ -2,7 +2,14 @@
 
 from kinema.recognition.metrics import RecognitionMetrics, main_metric, recognition_metrics
 from kinema.recognition.multi_label import multi_hot
-from kinema.recognition.splits import check_told_apart, label_advice, warn_of_labels, warn_of_overlap, with_flip_pairs
+from kinema.recognition.splits import (
+    check_told_apart,
+    label_advice,
+    warn_of_labels,
+    warn_of_overlap,
+    warn_of_unlabelled,
+    with_flip_pairs,
+)
 from kinema.recognition.task import RecognitionOptions, as_clips, training_loss, video_scores
 
 __all__ = [
@@ -18,5 +25,6 @@ __all__ = [
     "video_scores",
     "warn_of_labels",
     "warn_of_overlap",
+    "warn_of_unlabelled",
     "with_flip_pairs",
 ]

@@ -43,19 +43,23 @@ def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> N
         log.warning("%d of %d classes have no training video: %s", len(missing), len(classes), _listed(missing))
     if val is None:
         return
+    if warn_of_unlabelled(val):
+        log.warning("`best` will be the model that was validated last")
     val_counts = _videos_of_classes(val, len(classes))
-    if not val_counts.any():
-        log.warning(
-            "no validation video of '%s' has a label: mAP is undefined (null in metrics.jsonl), and `best` is the "
-            "model that was validated last",
-            val.source,
-        )
     unseen = np.flatnonzero((val_counts > 0) & (counts == 0))
     if len(unseen):
         log.warning(
             "%d of %d validation videos are of classes that no training video has: %s",
             val_counts[unseen].sum(), len(val), _listed([classes[k] for k in unseen.tolist()]),
         )  # fmt: skip
+
+
+def warn_of_unlabelled(index: Index) -> bool:
+    """Log that no video has a label, where that is so; returns whether it is."""
+    if len(index.labels):
+        return False
+    log.warning("no video of '%s' has a label: mAP is undefined, null in JSON", index.source)
+    return True
 
 
 def label_advice(index: Index, num_classes: int) -> str:
