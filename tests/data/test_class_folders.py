@@ -51,6 +51,23 @@ def test_class_folders_of_rawframes(tmp_path: Path) -> None:
     assert labelled(index) == [(f"{tmp_path}/a/x/y", 0), (f"{tmp_path}/b/2", 1), (f"{tmp_path}/b/10", 1)]
 
 
+CAMERAS = "mts MTS m2ts m2t vob asf mxf mpg mpeg 3gp 3g2 ts ogv wmv flv f4v divx mov qt dv mod tod rm"
+
+
+def test_files_of_cameras_broadcast_and_discs_are_videos(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"c/{number}.{ending}" for number, ending in enumerate(CAMERAS.split())))
+    touch(tmp_path, "c/cover.jpg", "c/sound.mp3", "c/sound.m4a", "c/a.srt", "c/._0.mts", "c/x.mp4.part", "c/mp4")
+    names = [Path(path).name for path, _ in labelled(read_index(tmp_path, kind="video"))]
+    assert names == [f"{number}.{ending}" for number, ending in enumerate(CAMERAS.split())]
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    touch(tmp_path, "c/a.mp4", "c/deep/b.mp4")
+    (tmp_path / "c/deep/up").symlink_to(tmp_path / "c")
+    (tmp_path / "c/other").symlink_to(tmp_path)
+    assert [Path(path).name for path, _ in labelled(read_index(tmp_path, kind="video"))] == ["a.mp4", "b.mp4"]
+
+
 def test_linked_class_folders_are_followed(tmp_path: Path) -> None:
     touch(tmp_path, "real/a.mp4", "data/other/b.mp4")
     (tmp_path / "data/linked").symlink_to(tmp_path / "real")

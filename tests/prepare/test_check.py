@@ -105,6 +105,37 @@ def test_a_folder_gives_a_table_of_its_sound_videos(videos: Path, tmp_path: Path
         prepare_check(videos / "set", CheckOptions(), report=tmp_path / "r.csv", clean=tmp_path / "clean.txt")
 
 
+def test_a_folder_without_classes_is_checked(videos: Path, tmp_path: Path) -> None:
+    """Videos that lie about, some deeper; hidden files are none."""
+    (videos / "deep").mkdir()
+    (videos / "d.mp4").rename(videos / "deep" / "d.mp4")
+    (videos / "._a.mp4").write_text("what macOS writes beside a.mp4")
+    report = tmp_path / "r.csv"
+    summary = prepare_check(videos, CheckOptions(), report=report, workers=1)
+    assert (summary.videos, summary.bad) == (4, 2)
+    assert [Path(row[0]).name for row in rows(report)[1:]] == ["b.mp4", "c.mp4"]
+    with pytest.raises(UserError, match="lie in no class folders"):
+        prepare_check(videos, CheckOptions(), report=report, clean=tmp_path / "clean.csv", workers=1)
+    assert prepare_check(videos / "a.mp4", CheckOptions(), report=report, workers=1).videos == 1
+
+
+def test_folders_of_frames_are_checked_as_what_they_are(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in (1, 2):
+            write_frame(tmp_path / "set" / name / f"img_{number:05}.jpg", number)
+    (tmp_path / "set" / "y" / "img_00002.jpg").write_bytes(b"none")
+    report = tmp_path / "r.csv"
+    with pytest.raises(UserError, match="holds no video files .*, but folders of images: add --kind rawframes"):
+        prepare_check(tmp_path / "set", CheckOptions(), report=report, workers=1)
+    frames = CheckOptions(kind="rawframes")
+    summary = prepare_check(tmp_path / "set", frames, report=report, workers=1)
+    assert (summary.videos, summary.bad) == (2, 1)
+    assert prepare_check(tmp_path / "set" / "x", frames, report=report, workers=1).videos == 1
+    with pytest.raises(UserError, match=r"no file or folder '.*nowhere'"):
+        prepare_check(tmp_path / "nowhere", frames, report=report, workers=1)
+
+
 def test_the_command_ends_with_1_when_videos_are_bad(videos: Path, tmp_path: Path) -> None:
     (videos / "good.txt").write_text("a.mp4 0\nd.mp4 1\n")
     report = str(tmp_path / "report.csv")

@@ -7,9 +7,12 @@ from kinema.data.index import Index, Kind, index_paths
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import join, readable, suffix, walk
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
+_VIDEO_ENDINGS = (
+    "3g2 3gp amv apng asf avi avs2 divx dv f4v flv gif gxf h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mod "
+    "mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogm ogv qt rm rmvb tod ts vob webm wmv wtv xvid y4m"
 )
+VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split(" "))
+"""Of files that are taken for videos where a folder is listed; in lower case."""
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 PACK_SUFFIX = ".pack"
 FILE_SUFFIXES: dict[Kind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": frozenset({PACK_SUFFIX})}
@@ -17,7 +20,7 @@ FILE_SUFFIXES: dict[Kind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": 
 
 _CALLED: dict[Kind, str] = {"video": "video files", "rawframes": "folders of images", "packed": "packed files"}
 _LAYOUT: dict[Kind, str] = {
-    "video": "<folder>/<class>/<video file>, video files being " + " ".join(sorted(VIDEO_SUFFIXES)),
+    "video": "<folder>/<class>/<video file>, video files being .mp4 .avi .mkv .mov .webm and many others",
     "rawframes": "<folder>/<class>/<video>/<image file>, image files being " + " ".join(sorted(IMAGE_SUFFIXES)),
     "packed": f"<folder>/<class>/<name>{PACK_SUFFIX}",
 }

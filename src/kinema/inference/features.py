@@ -321,7 +321,7 @@ def _units(
     units = [
         Unit(source=unit.source, output=output.absolute() / f"{unit.output.name}{suffix}")
         for each in videos
-        for unit in labelled_units(each, output, root=root, labels=labels, kind=KINDS[source]).units
+        for unit in labelled_units(each, output, root=root, labels=labels, kind=KINDS[source], option="--source").units
     ]
     check_outputs(units)
     return units

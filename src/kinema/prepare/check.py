@@ -11,13 +11,16 @@ from typing import TextIO
 
 from kinema.console import progress
 from kinema.data.annotations import read_index
-from kinema.data.index import Index, Labels
+from kinema.data.class_folders import FILE_SUFFIXES
+from kinema.data.index import Index, Labels, index_paths
 from kinema.data.sources import KINDS, Opener, Source
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
+from kinema.prepare.interrupts import soon_interrupted
 from kinema.prepare.parallel import in_parallel
+from kinema.prepare.sources import find_videos
 from kinema.storage import Direct, replacing, unfinished
 
 log = logging.getLogger(__name__)
@@ -85,7 +88,8 @@ def prepare_check(
     beside it.
 
     Args:
-        source: A folder of class folders, or a list or table, see `read_index`.
+        source: A folder of class folders, or a list or table, see `read_index`; or any other folder of videos, at any
+            depth, or one video.
         options: What is checked.
         report: Where to write what is wrong.
         clean: Where to write a list without the bad videos, in the format of `source`; for a folder a .csv. Relative
@@ -95,20 +99,24 @@ def prepare_check(
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: the dataset is missing or its list faulty; or an option is out of range.
+        UserError: the dataset is missing or holds no videos of this kind, or its list is faulty; or an option is out
+            of range.
     """
     if workers < 0:
         raise UserError(f"--workers: found {workers}, must be at least 0 (one a core)")
+    index = _index(source, options)
     if clean is not None:
-        check_clean(source, clean)
-    index = read_index(source, kind=KINDS[options.kind], root=options.root, labels=options.labels)
+        check_clean(source, clean, index)
     # The path of a row may hold no root: other machines need all of it.
     rows = [(i, str(Path(index.path(i)).absolute())) for i in range(len(index))]
     report.parent.mkdir(parents=True, exist_ok=True)
     partial_report = unfinished(report)
     results = _read(partial_report, rows)
     missing = [row for row in rows if row[0] not in results]
-    with partial_report.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        soon_interrupted(lambda: None),
+        partial_report.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         for one in _check_all(missing, options, workers, cluster, done=len(results)):
             results[int(one.row)] = one
             _append(file, one)
@@ -125,6 +133,22 @@ def prepare_check(
     if bad or wrong:
         log.error("%s says which", report)
     return CheckSummary(videos=len(index), bad=len(bad), miscounted=len(wrong))
+
+
+def _index(source: Path, options: CheckOptions) -> Index:
+    """The videos to check; without labels where they do not lie in class folders."""
+    kind = KINDS[options.kind]
+    if not source.exists():
+        raise UserError(f"no file or folder '{source}'")
+    if source.is_dir():
+        videos = find_videos(source, kind, option="--kind")
+        if all(len(video.relative_to(source).parts) > 1 for video in videos):
+            return read_index(source, kind=kind)
+    elif source.suffix.lower() in FILE_SUFFIXES.get(kind, ()):
+        videos = [source]
+    else:
+        return read_index(source, kind=kind, root=options.root, labels=options.labels)
+    return index_paths([str(video.absolute()) for video in videos], source=str(source), root=str(source))
 
 
 def check_video(options: CheckOptions, row: tuple[int, str]) -> Checked:

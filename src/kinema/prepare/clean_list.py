@@ -45,8 +45,13 @@ def write_clean_list(
     write_text(clean, "".join(f"{line}\n" for line in lines if line.strip()))
 
 
-def check_clean(source: Path, clean: Path) -> None:
-    """Raise UserError if a clean list of `source` cannot have the name `clean`."""
+def check_clean(source: Path, clean: Path, index: Index) -> None:
+    """Raise UserError if no clean list of `source`, whose videos are `index`, can be written to `clean`."""
+    if index.class_names is None and not int(index.lines.max()):
+        raise UserError(
+            f"--clean {clean}: the videos of '{source}' lie in no class folders, and a list needs labels; "
+            "leave --clean out"
+        )
     if source.is_dir() and clean.suffix.lower() != ".csv":
         raise UserError(f"--clean {clean}: the list of a folder is a table path,class: give a name that ends in .csv")
     if clean.absolute() == source.absolute():

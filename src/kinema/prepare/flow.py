@@ -74,7 +74,7 @@ def prepare_flow(
         UserError: as `prepare_frames`; or the method's library or weights are not at hand.
     """
     _check(options)
-    videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind)
+    videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind, option="--kind")
     check_listable(videos, output)
     flow_method(options.method, weights=options.weights, device=options.device)
     claim_folder(output, "flow.json", {name: value for name, value in asdict(options).items() if name != "device"})

@@ -3,19 +3,17 @@
 import csv
 import json
 import logging
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from kinema import strict_json
 from kinema.console import progress
 from kinema.errors import MediaError, UserError
+from kinema.prepare.interrupts import soon_interrupted
 from kinema.prepare.parallel import in_parallel
 from kinema.storage import is_temporary, remove_leftovers, replacing, settled, write_text
 
@@ -59,7 +57,8 @@ def run_jobs(
     """Call `work(unit)` for every unit whose output is missing, and log what came of it.
 
     Killed or interrupted at any time, it leaves whole outputs only, and another call goes on where this one was. It
-    tries again what failed. SIGTERM, as a cluster sends before it takes a machine away, acts like an interrupt.
+    tries again what failed. An interrupt ends it within two seconds; so does SIGTERM, as a cluster sends before it
+    takes a machine away.
 
     Args:
         work: Makes `unit.output`, a file or a folder, in one step (`replacing`, `replacing_folder`), or raises
@@ -80,12 +79,13 @@ def run_jobs(
     check_outputs(units)
     missing = [unit for unit in units if not settled(unit.output).exists()]
     failures: dict[str, str] = {}
-    remove_leftovers(unit.output for unit in missing)
-    with _terminable():
+    clean_up = partial(remove_leftovers, [unit.output for unit in missing])
+    clean_up()
+    with soon_interrupted(clean_up):
         try:
             _run(work, missing, failures, title=title, kept=len(units) - len(missing), workers=workers, cluster=cluster)
         finally:
-            remove_leftovers(unit.output for unit in missing)
+            clean_up()
             _write_report(report, failures, units)
     done = len(missing) - len(failures)
     log.info("%s: %d done, %d were there, %d failed", title, done, len(units) - len(missing), len(failures))
@@ -187,20 +187,3 @@ def read_report(report: Path) -> dict[str, str]:
         return {}
     with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return {row["path"]: row["reason"] for row in csv.DictReader(file)}
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the block as an interrupt would, with the exit code that shells give it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -89,7 +89,7 @@ def prepare_pack(
     if options.kind != "video" and options.template != "auto":  # opening says what is wrong with a template
         Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
     kind = KINDS[options.kind]
-    videos = labelled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX)
+    videos = labelled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX, option="--kind")
     check_listable(videos, output)
     claim_folder(output, "pack.json", asdict(options))
     summary = run_jobs(

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -17,6 +18,8 @@ Result = TypeVar("Result")
 RETRIES = 2
 """How many times more an item is tried whose process or machine died."""
 
+_GRACE = 0.7  # seconds
+
 
 def in_parallel(
     work: Callable[[Item], Result],
@@ -28,8 +31,8 @@ def in_parallel(
 ) -> Generator[Result, None, None]:
     """Yield `work(item)` of every item as soon as it is ready, in any order.
 
-    When the caller stops early or is interrupted, items that have been begun in processes are finished and the others
-    are dropped; a second interrupt drops those too. When the caller is killed, its processes end.
+    When the caller stops early or is interrupted, what is nearly ready in other processes has a moment to be finished,
+    unless another interrupt comes; then they are ended. When the caller is killed, its processes end.
 
     Args:
         work: Like items and results, it must be picklable.
@@ -82,7 +85,8 @@ def _in_pool(
             # One more than there are workers, so that none of them waits for this loop.
             held = [*running.values(), *islice(items, workers + 1 - len(running))]
             for item in held[len(running) :]:
-                running[pool.submit(work, item)] = item
+                with _without_interrupts():
+                    running[pool.submit(work, item)] = item
             if not running:
                 return []
             for ready in wait(running, return_when=FIRST_COMPLETED).done:
@@ -92,7 +96,7 @@ def _in_pool(
     except BrokenProcessPool:
         return held
     finally:
-        _shut_down(pool, others)
+        _shut_down(pool, running, others)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -103,6 +107,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _start_worker() -> None:
     # An interrupt from the keyboard reaches the whole process group: only the caller shall act on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a worker was told to leave alone, programs that it starts need not.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
     Thread(target=_end_with_caller, daemon=True).start()
 
@@ -114,14 +120,29 @@ def _end_with_caller() -> None:
         os._exit(1)
 
 
-def _shut_down(pool: ProcessPoolExecutor, others: set[BaseProcess]) -> None:
-    """Let the pool finish what it has begun; an interrupt meanwhile ends its processes, which are not `others`."""
+def _shut_down(pool: ProcessPoolExecutor, running: Iterable[Future[Result]], others: set[BaseProcess]) -> None:
+    """End the pool: at once where nothing runs, else after a moment; its processes are the children but `others`."""
+    processes = set(active_children()) - others
     try:
-        pool.shutdown(cancel_futures=True)
-    except BaseException:
-        for process in set(active_children()) - others:
-            process.kill()
-        raise
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Items that wait for a process are not worth the wait; a cancelled one is done.
+        wait([future for future in running if future.running()], timeout=_GRACE)
+    finally:
+        if any(not future.done() for future in running):
+            for process in processes:
+                process.kill()
+        for process in processes:
+            process.join()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started here never see an interrupt, not even before `_start_worker` has its turn."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_that_processes_start() -> None:

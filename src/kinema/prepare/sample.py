@@ -3,6 +3,7 @@
 import os
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from kinema.console import progress
 from kinema.errors import UserError
+from kinema.prepare.interrupts import soon_interrupted
 from kinema.prepare.jobs import claim_folder
 from kinema.prepare.motion import FPS
 from kinema.prepare.parallel import in_parallel
@@ -65,13 +67,16 @@ def prepare_sample(
         for index in range(counts[split])
     ]
     missing = [clip for clip in clips if not clip.path.exists()]
+    clean_up = partial(remove_leftovers, [clip.path for clip in missing])
+    clean_up()
     results = in_parallel(_make, missing, workers=workers)
-    try:
-        with progress("Rendering clips", len(missing)) as meter, closing(results):
-            for _ in results:
-                meter.advance()
-    finally:
-        remove_leftovers(clip.path for clip in missing)
+    with soon_interrupted(clean_up):
+        try:
+            with progress("Rendering clips", len(missing)) as meter, closing(results):
+                for _ in results:
+                    meter.advance()
+        finally:
+            clean_up()
     return SampleSummary(rendered=len(missing), kept=len(clips) - len(missing))
 
 

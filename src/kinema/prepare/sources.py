@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.data.annotations import read_index
-from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, natural_key
+from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
 from kinema.data.index import Kind, Labels
 from kinema.errors import UserError
 from kinema.prepare.jobs import Unit, check_outputs
+from kinema.storage import suffix, walk
 
 
-def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video") -> list[Unit]:
+def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video", option: str = "") -> list[Unit]:
     """A unit for each video of the tree `source`, hidden ones left out, in natural order of their names.
 
     The output has the same place and name below `output`, with `suffix` instead of that of a video file. A `source`
-    that is one video is a tree of that alone. Videos are files or folders of images, as `kind` says.
+    that is one video is a tree of that alone. Videos are files or folders of images, as `kind` says, which the user
+    chose by `option`, if by any.
 
     Raises:
         UserError: `source` is missing or holds no videos, two of them would have the same output, or `output` lies in
@@ -29,11 +31,7 @@ def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video"
         return [_unit(source, source.parent, output, suffix, kind)]
     if output.resolve().is_relative_to(source.resolve()):
         raise UserError(f"the output '{output}' lies in the source '{source}': give a folder elsewhere")
-    found = sorted(_videos(source, kind), key=lambda path: natural_key(str(path)))
-    if not found:
-        suffixes = " ".join(sorted(FILE_SUFFIXES.get(kind, ())))
-        what = f"videos ({suffixes})" if suffixes else "folders of images"
-        raise UserError(f"'{source}' holds no {what}")
+    found = find_videos(source, kind, option=option)
     units = [_unit(path, source, output, suffix, kind) for path in found]
     check_outputs(units)
     return units
@@ -53,7 +51,14 @@ class LabelledUnits:
 
 
 def labelled_units(
-    source: Path, output: Path, *, root: str = "", labels: Labels = "single", kind: Kind = "video", suffix: str = ""
+    source: Path,
+    output: Path,
+    *,
+    root: str = "",
+    labels: Labels = "single",
+    kind: Kind = "video",
+    suffix: str = "",
+    option: str = "",
 ) -> LabelledUnits:
     """A unit for each video of a tree or of a list, whose output has the video's place and name, and `suffix`.
 
@@ -64,12 +69,14 @@ def labelled_units(
         root: Where the paths of a list start; empty: the list's own folder.
         labels: Whether each video of a list has one label, or any number of them.
         kind: Whether videos are files or folders of images.
+        suffix: Of the outputs.
+        option: What the user chooses `kind` by, for messages.
 
     Raises:
         UserError: as `video_units` and `read_index`; or the list has paths that do not lie in `root`.
     """
     if source.is_dir() or source.suffix.lower() in FILE_SUFFIXES.get(kind, ()) or not source.exists():
-        units = video_units(source, output, suffix=suffix, kind=kind)
+        units = video_units(source, output, suffix=suffix, kind=kind, option=option)
         places = [unit.output.relative_to(output.absolute()) for unit in units]
         if any(len(place.parts) < 2 for place in places):
             return LabelledUnits(units=units, labels=[], class_names=())
@@ -89,14 +96,39 @@ def labelled_units(
     return LabelledUnits(units=units, labels=label_sets, class_names=index.class_names or (), multi=multi)
 
 
-def _videos(folder: Path, kind: Kind) -> Iterator[Path]:
-    for inner, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        suffixes = {name: Path(name).suffix.lower() for name in names if not name.startswith(".")}
-        if wanted := FILE_SUFFIXES.get(kind):
-            yield from (Path(inner, name) for name, suffix in suffixes.items() if suffix in wanted)
-        elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
-            yield Path(inner)
+def find_videos(folder: Path, kind: Kind, *, option: str = "") -> list[Path]:
+    """All videos below `folder`, at any depth, in natural order of their names; hidden ones are left out.
+
+    Raises:
+        UserError: there are none. It says what else there is, and how to ask for that by `option`, if there is one.
+    """
+    found = sorted(_videos(folder, kind), key=lambda path: natural_key(str(path)))
+    if not found:
+        others = [other for other in _CALLED if other != kind and any(_videos(folder, other))]
+        hint = f", but {_CALLED[others[0]]}" if others else ""
+        hint += f": add {option} {others[0]}" if others and option else ""
+        raise UserError(f"'{folder}' holds no {_CALLED[kind]}{hint}")
+    return found
+
+
+_CALLED: dict[Kind, str] = {
+    "video": "video files (.mp4 .avi .mkv .mov .webm and many others)",
+    "rawframes": "folders of images",
+    "packed": f"packed files ({PACK_SUFFIX})",
+}
+
+
+def _videos(root: Path, kind: Kind) -> Iterator[Path]:
+    try:
+        for folder, subfolders, files in walk(str(root)):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            suffixes = {name: suffix(name) for name in files if not name.startswith(".")}
+            if wanted := FILE_SUFFIXES.get(kind):
+                yield from (Path(folder, name) for name, its in suffixes.items() if its in wanted)
+            elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
+                yield Path(folder)
+    except OSError as error:
+        raise UserError(f"the folder '{error.filename}' cannot be read: {error.strerror}") from error
 
 
 def _unit(path: Path, root: Path, output: Path, suffix: str, kind: Kind) -> Unit:

@@ -99,13 +99,12 @@ def standing(path: Path) -> Path:
 def remove_leftovers(paths: Iterable[Path]) -> None:
     """Remove what killed processes left behind while they wrote `paths`; nobody may be writing them now."""
     paths = list(paths)
-    prefixes = {path.parent / _temporary_file(path) for path in paths}
+    files = {path.parent / _temporary_file(path) for path in paths}
+    folders = {_new_folder(path) for path in paths}
     for folder in {path.parent for path in paths}:
-        for entry in folder.glob(f"{_PREFIX}file-*") if folder.is_dir() else ():
-            if entry.with_name(entry.name.rpartition("-")[0]) in prefixes:
-                entry.unlink(missing_ok=True)
-    for path in paths:
-        _remove(_new_folder(path))
+        for entry in folder.glob(f"{_PREFIX}*") if folder.is_dir() else ():
+            if entry in folders or entry.with_name(entry.name.rpartition("-")[0]) in files:
+                _remove(entry)
 
 
 def is_temporary(path: Path) -> bool:

@@ -33,6 +33,8 @@ def is_folder(path: str) -> bool:
 def walk(folder: str) -> Iterator[Level]:
     """Folders from `folder` down, as os.walk with links followed gives them: names may be taken out before it goes on.
 
+    A link that leads back to a folder above it is left out.
+
     Names are as a URL of them needs them: `display_name` makes them readable.
 
     Raises:
@@ -41,11 +43,23 @@ def walk(folder: str) -> Iterator[Level]:
         UserError: fsspec lacks a library for the kind of URL.
     """
     if not is_url(folder):
-        yield from os.walk(folder, followlinks=True, onerror=_raise)
+        yield from _local(folder)
     elif _is_web(folder):
         yield from _pages(folder.rstrip("/"), seen=set())
     else:
         yield from _tree(folder.rstrip("/"))
+
+
+def _local(folder: str) -> Iterator[Level]:
+    above = dict[str, frozenset[tuple[int, int]]]()
+    for place, subfolders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        facts = os.stat(place)  # noqa: PTH116 - for each folder of a dataset
+        own, ancestors = (facts.st_dev, facts.st_ino), above.pop(place, frozenset())
+        if own in ancestors:
+            subfolders.clear()
+            continue
+        yield place, subfolders, files
+        above |= {os.path.join(place, name): ancestors | {own} for name in subfolders}  # noqa: PTH118
 
 
 def join(folder: str, name: str) -> str:
