@@ -15,6 +15,7 @@ from kinema.data.video import open_video
 from kinema.errors import MediaError, UserError
 from kinema.inference.prediction import Prediction
 from kinema.inference.render import Box, Card, Row, lay_out, render_prediction
+from tests.data.drawn_videos import write_video
 
 PREDICTIONS = [Prediction("turning_counterclockwise", 0.75), Prediction("growing", 0.2), Prediction("shrinking", 0.05)]
 
@@ -82,6 +83,43 @@ def test_the_speed_is_the_readers_where_it_knows_it(fps: float | None, expected:
     render_prediction(Clip(smooth_clip(8, 64, 64), fps=fps), PREDICTIONS, tmp_path / "new folder" / "out.mp4")
     with av.open(str(tmp_path / "new folder" / "out.mp4")) as container:
         assert container.streams.video[0].average_rate == pytest.approx(expected, rel=1e-3)
+
+
+CLOCKS = {
+    "a.mp4": ("libx264", (64, 48), range(50)),
+    "a.flv": ("flv", (64, 48), range(50)),
+    "a.wmv": ("wmv2", (64, 48), range(50)),
+    "a.dv": ("dvvideo", (720, 576), range(12)),
+    "a.ts": ("mpeg2video", (64, 48), range(50)),
+    "variable.mp4": ("libx264", (64, 48), [0, 1, 2, 30, 31, 60, 61, 62, 90]),
+    "variable.mkv": ("libx264", (64, 48), [0, 10, 11, 12, 100]),
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_frames_are_shown_when_the_file_says(name: str, tmp_path: Path) -> None:
+    """Headers of FLV and WMV name a frame rate that is n / (n - 1) of the true one, those of DV 60,000."""
+    codec, size, times = CLOCKS[name]
+    pixels = "yuv420p"
+    write_video(tmp_path / name, codec=codec, pixel_format=pixels, size=size, times=times)
+    render_prediction(open_video(str(tmp_path / name)), PREDICTIONS, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        shown = [frame.time for frame in container.decode(stream)]
+        seconds = float(stream.duration * stream.time_base)
+    assert shown == pytest.approx([time / 25 for time in times], abs=2e-3)
+    mean_gap = times[-1] / (len(times) - 1)
+    assert seconds == pytest.approx((times[-1] + mean_gap) / 25, abs=0.01)
+
+
+def test_the_repeats_of_theora_keep_their_time(shared: Path, tmp_path: Path) -> None:
+    """Its header names no frame rate, and frames that repeat the one before are empty packets."""
+    render_prediction(open_video(str(shared / "data/odd_media/o.ogv")), PREDICTIONS, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        shown = [round(frame.time * 25) for frame in container.decode(video=0)]
+    assert shown == [0, 1, 2, 3, 4, 6, 7, 9, 11, 12, *shown[10:]]
+    assert len(shown) == 19
+    assert shown[-1] == 24
 
 
 @pytest.mark.parametrize(("height", "width", "scale"), [(96, 128, 5), (240, 320, 2), (500, 480, 1)])

@@ -126,7 +126,7 @@ def test_folders_of_frames_are_checked_as_what_they_are(tmp_path: Path) -> None:
             write_frame(tmp_path / "set" / name / f"img_{number:05}.jpg", number)
     (tmp_path / "set" / "y" / "img_00002.jpg").write_bytes(b"none")
     report = tmp_path / "r.csv"
-    with pytest.raises(UserError, match="holds no video files .*, but folders of images: add --kind rawframes"):
+    with pytest.raises(UserError, match=r"holds no video files .*, but folders of images: add --kind rawframes"):
         prepare_check(tmp_path / "set", CheckOptions(), report=report, workers=1)
     frames = CheckOptions(kind="rawframes")
     summary = prepare_check(tmp_path / "set", frames, report=report, workers=1)

@@ -1,17 +1,22 @@
 """New encodings by PyAV's own account of them: frames, times, keyframes, size."""
 
+import shutil
+import struct
+import subprocess
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from kinema.data.video import open_video
-from kinema.errors import UserError
+from kinema.errors import MediaError, UserError
+from kinema.prepare.decoding import count_frames
 from kinema.prepare.encoding import EncodingOptions, encode, output_size
 from kinema.prepare.resize import prepare_resize
-from tests.data.drawn_videos import FRAMES, number_of, write_video
+from tests.data.drawn_videos import FRAMES, number_of, picture, write_video
 
 
 def frames_of(path: Path) -> Iterator[av.VideoFrame]:
@@ -76,27 +81,115 @@ def test_sizes_are_even_and_keep_proportions(
     assert output_size(*size, EncodingOptions(**options)) == expected
 
 
-def test_turned_videos_come_out_upright(tmp_path: Path) -> None:
-    """As telephones write them: lying frames and a note to turn them by a quarter."""
-    write_video(tmp_path / "in.mp4", size=(64, 48))
-    with av.open(str(tmp_path / "in.mp4")) as reading, av.open(str(tmp_path / "turned.mp4"), "w") as writing:
-        stream = writing.add_stream_from_template(reading.streams.video[0])
-        for packet in reading.demux(reading.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                writing.mux(packet)
-    data = bytearray((tmp_path / "turned.mp4").read_bytes())
-    one, place = (1 << 16).to_bytes(4, "big"), data.rindex(b"tkhd") + 4 + 40
-    nothing, minus_one, last = bytes(4), (-(1 << 16)).to_bytes(4, "big", signed=True), (1 << 30).to_bytes(4, "big")
-    turn = [nothing, one, nothing, minus_one, nothing, nothing, (48 << 16).to_bytes(4, "big"), nothing, last]
-    data[place : place + 36] = b"".join(turn)
-    (tmp_path / "turned.mp4").write_bytes(data)
-    shown = open_video(str(tmp_path / "turned.mp4"), reader="pyav").frames([5])
-    assert shown.shape[1:3] == (64, 48)
-    encode(str(tmp_path / "turned.mp4"), tmp_path / "out.mp4", EncodingOptions(short_side=48))
-    encoded = open_video(str(tmp_path / "out.mp4"), reader="pyav").frames([5])
-    assert encoded.shape == shown.shape
-    assert (encoded.int() - shown.int()).abs().float().mean() < 6
+ORIENTATIONS = {
+    "as it is": ((1, 0, 0, 1), lambda image: image),
+    "quarter": ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    "half": ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+    "three quarters": ((0, -1, 1, 0), np.rot90),
+    "mirrored": ((-1, 0, 0, 1), np.fliplr),
+    "upside down": ((1, 0, 0, -1), np.flipud),
+    "transposed": ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+    "transposed over the other diagonal": ((0, -1, -1, 0), lambda image: np.rot90(image, 2).transpose(1, 0, 2)),
+}
+"""a, b, c and d of a display matrix, by which a pixel (x, y) is shown at (a x + c y, b x + d y), and what it does."""
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_videos_come_out_upright(name: str, tmp_path: Path) -> None:
+    """As telephones write them: lying frames, and a note to turn them; mirrored ones from cameras in front."""
+    matrix, shown = ORIENTATIONS[name]
+    write_video(tmp_path / "plain.mp4", size=(64, 48))
+    write_matrix(tmp_path / "plain.mp4", tmp_path / "in.mp4", matrix)
+    encode(str(tmp_path / "in.mp4"), tmp_path / "out.mp4", EncodingOptions(short_side=48, crf=1))
+    with av.open(str(tmp_path / "plain.mp4")) as container:
+        plain = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    encoded = list(frames_of(tmp_path / "out.mp4"))
+    assert len(encoded) == len(plain)
+    for number in (0, 21, FRAMES - 1):  # in each, the eight blocks differ otherwise
+        expected = shown(plain[number]).astype(int)
+        assert np.abs(encoded[number].to_ndarray(format="rgb24") - expected).mean() < 3
+    assert not any(frame.rotation for frame in encoded)
+
+
+def write_matrix(source: Path, target: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Copy an MP4 file with another display matrix in the header of its only track."""
+    data = bytearray(source.read_bytes())
+    place = data.rindex(b"tkhd") + 4 + 40
+    a, b, c, d = (value << 16 for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_proportions_of_pixels_stay_or_become_square(turned: bool, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "plain.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 72, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(32, 27)
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number, (72, 48)), format="rgb24")))
+        container.mux(stream.encode(None))
+    write_matrix(tmp_path / "plain.mp4", tmp_path / "in.mp4", (0, 1, -1, 0) if turned else (1, 0, 0, 1))
+    expected = {False: ((72, 48), Fraction(32, 27)), True: ((86, 48), None)}  # 72 · 32 / 27 = 85.3
+    for square, ((width, height), aspect) in expected.items():
+        encode(str(tmp_path / "in.mp4"), tmp_path / "out.mp4", EncodingOptions(short_side=48, square_pixels=square))
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            stream = container.streams.video[0]
+            found = (stream.width, stream.height), stream.sample_aspect_ratio or None
+        assert found == (((height, width), aspect and 1 / aspect) if turned else ((width, height), aspect))
+
+
+ODD = ["first.mp4", "hflip.mp4", "nostss.mp4", "null.avi", "o.ogv", "sar.mp4", "trim.mp4"]
+"""Healthy files, some of which have other numbers of packets, or of frames by their own account, than of frames."""
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files_are_healthy_and_keep_the_frames_and_times_that_ffmpeg_shows(
+    name: str, shared: Path, tmp_path: Path
+) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the program ffmpeg, which says what is right, is not installed")
+    source = shared / "data" / "odd_media" / name
+    decode = ["ffmpeg", "-v", "error", "-i", str(source), "-map", "0:v:0", "-vsync", "0"]
+    listed = subprocess.run([*decode, "-f", "framecrc", "-"], check=True, capture_output=True, text=True).stdout
+    rows = [line.split(",") for line in listed.splitlines() if not line.startswith("#")]
+    unit = Fraction(next(line.split()[-1] for line in listed.splitlines() if line.startswith("#tb")))
+    times = [int(row[2]) * unit for row in rows]
+    assert count_frames(str(source)) == len(times)
+
+    encode(str(source), tmp_path / "out.mp4", EncodingOptions(short_side=48, crf=1))
+    found = list(frames_of(tmp_path / "out.mp4"))
+    assert [frame.time for frame in found] == pytest.approx([float(time - times[0]) for time in times], abs=1e-3)
+    height, width = found[0].height, found[0].width
+    scaled = ["-vf", f"scale={width}:{height}:flags=bicubic", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    shown = subprocess.run([*decode, *scaled], check=True, capture_output=True).stdout
+    pictures = np.frombuffer(shown, np.uint8).reshape(len(times), height, width, 3)
+    for frame, expected in zip(found, pictures, strict=True):
+        assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - expected).mean() < 6
+
+
+def test_dropped_frames_leave_a_gap(tmp_path: Path) -> None:
+    """AVI holds an empty packet for each frame that is dropped; none may stand in for a frame, nor count as one."""
+    times = [0, 1, 2, 7, 8, 20, 21, 22, 40]
+    write_video(tmp_path / "in.avi", codec="mpeg4", times=times, gop=1)
+    assert count_frames(str(tmp_path / "in.avi")) == len(times)
+    encode(str(tmp_path / "in.avi"), tmp_path / "out.mp4", EncodingOptions(short_side=32))
+    assert [round(frame.time * 25) for frame in frames_of(tmp_path / "out.mp4")] == times
+    whole = (tmp_path / "in.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: whole.rindex(b"idx1") - 300])
+    with pytest.raises(MediaError, match=r"it ends after \d+ of its 41 frames|frame \d cannot be decoded"):
+        count_frames(str(tmp_path / "cut.avi"))
+
+
+def test_frames_of_several_sizes_are_refused_as_in_training(tmp_path: Path) -> None:
+    """A transport stream whose picture grows halfway, as broadcasts have them."""
+    for name, size in (("a.ts", (64, 48)), ("b.ts", (96, 64))):
+        write_video(tmp_path / name, codec="mpeg2video", size=size, times=range(12))
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    for work in (count_frames, lambda path: encode(path, tmp_path / "out.mp4", EncodingOptions())):
+        with pytest.raises(MediaError, match="differ in size"):
+            work(str(both))
 
 
 def test_damaged_videos_fail_with_a_reason_and_leave_nothing(tmp_path: Path) -> None:

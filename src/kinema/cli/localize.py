@@ -11,6 +11,7 @@ import tyro
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import print_json, print_table, printable, progress
 from kinema.errors import MediaError, UserError, renamed_options
+from kinema.inference.fonts import check_font, say_missing
 from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths, short_names
 from kinema.inference.localization_file import Localizations
 from kinema.inference.localize import Localization, LocalizeOptions, VideoLocalizer
@@ -42,6 +43,8 @@ class Options(LocalizeOptions):
     plot: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
     """Draw a timeline into this file; for several videos, into files in this folder, which are called as the videos
     are, in the same subfolders."""
+    font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A .ttf, .otf or .ttc font for labels that DejaVu Sans cannot write, such as Chinese ones; for --plot."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -49,11 +52,14 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="localize")
     if not options.videos:
         raise UserError("no videos named: kinema localize MODEL VIDEO…")
+    check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
     names, plots = short_names(inputs), _plots(inputs, options.plot)
     own = {field.name: getattr(options, field.name) for field in fields(LocalizeOptions)}
     localizer = VideoLocalizer(options.model, LocalizeOptions(**own))
+    if options.plot is not None:
+        say_missing([*localizer.classes, *(Path(video.path).name for video in inputs)], options.font)
     found = Localizations(
         options.output,
         origin=localizer.origin,
@@ -65,7 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with found, progress("localizing", len(inputs)) as meter:
             for video in inputs:
-                _localize(localizer, video, names[video], found, plots.get(video), show=not options.json)
+                picture = plots.get(video)
+                _localize(localizer, video, names[video], found, picture, font=options.font, show=not options.json)
                 meter.advance()
     finally:  # also where it is interrupted
         if options.json:
@@ -74,7 +81,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _localize(
-    localizer: VideoLocalizer, video: Input, name: str, found: Localizations, plot: Path | None, *, show: bool
+    localizer: VideoLocalizer,
+    video: Input,
+    name: str,
+    found: Localizations,
+    plot: Path | None,
+    *,
+    font: Path | None,
+    show: bool,
 ) -> None:
     """Localize one video, unless that is done already; a video that cannot be read is logged."""
     if name in found and (plot is None or plot.exists()):
@@ -82,7 +96,8 @@ def _localize(
     try:
         answer = localizer.localize(video.path)
         if plot is not None:
-            draw_timeline(answer, plot, video=localizer.open(video.path), title=printable(Path(video.path).name))
+            title = printable(Path(video.path).name)
+            draw_timeline(answer, plot, video=localizer.open(video.path), title=title, font=font)
     except MediaError as error:
         log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["localize"]))
         return

@@ -13,6 +13,7 @@ from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
 from kinema.errors import MediaError, UserError, renamed_options
 from kinema.inference.answers import AnswerFile, check_suffix
+from kinema.inference.fonts import check_font, say_missing
 from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths
 from kinema.inference.model_files import digest, find_model
 from kinema.inference.prediction import Prediction
@@ -45,6 +46,8 @@ class Options:
     render: Annotated[Path | None, tyro.conf.arg(metavar="MP4")] = None
     """Write the video with the answer drawn on it to this file; for several videos, to files in this folder, which are
     called as the videos are, in the same subfolders."""
+    font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A .ttf, .otf or .ttc font for labels that DejaVu Sans cannot write, such as Chinese ones; for --render."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU when there is one."""
 
@@ -58,10 +61,13 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"--top {options.top}: at least 1 class can be named")
     if options.output is not None:
         check_suffix(options.output)
+    check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
     targets = _targets(inputs, options.render)
     predictor = load(options.model, device=options.device)
+    if options.render is not None:
+        say_missing(predictor.classes, options.font)
     answers: dict[Input, list[Prediction]] = {}
     width = max(cell_len(printable(video.path)) for video in inputs)
     try:
@@ -98,7 +104,7 @@ def _answers(
                 is_new = best is None
                 best = best or predictor.predict(video.path, top=options.top)
                 if target is not None and not (target.exists() and not is_new):
-                    render_prediction(predictor.open(video.path), best, target)
+                    render_prediction(predictor.open(video.path), best, target, font=options.font)
             except MediaError as error:
                 log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["predict"]))
             else:

@@ -36,6 +36,8 @@ class Options:
     the folder `test` inside MODEL when not given, which is for the model's own data: others need a folder."""
     dump: Annotated[Path | None, tyro.conf.arg(metavar="NPZ")] = None
     """Write every video's path, label and scores, by a recognizer, to this file."""
+    font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A .ttf, .otf or .ttc font for names of classes that DejaVu Sans cannot write, such as Chinese ones."""
     json: bool = False
     """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}, where videos have any number of labels
     {"mAP", "top1", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
@@ -52,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     tested = apply(own_options, keys)
     check_own_paths(own_options.data, keys, model=options.model)
     folder = options.work_dir or _own_folder(options.model, own_options, tested, keys)
-    metrics = _test(options.model, tested, folder=folder, dump=options.dump)
+    metrics = _test(options.model, tested, folder=folder, dump=options.dump, font=options.font)
     if options.json:
         print(strict_json.dumps(metrics))
     else:
@@ -92,10 +94,15 @@ def _options_of(model: Path) -> EvaluationOptions | LocalizerTestOptions:
 
 
 def _test(
-    model: Path, options: EvaluationOptions | LocalizerTestOptions, *, folder: Path, dump: Path | None
+    model: Path,
+    options: EvaluationOptions | LocalizerTestOptions,
+    *,
+    folder: Path,
+    dump: Path | None,
+    font: Path | None,
 ) -> dict[str, float]:
     if isinstance(options, EvaluationOptions):
-        return run_test(model, options, folder=folder, dump=dump)
+        return run_test(model, options, folder=folder, dump=dump, font=font)
     if dump is not None:
         raise UserError("--dump keeps the scores of a recognizer; a localizer's proposals are in results.json")
     return run_localizer_test(model, options, folder=folder)

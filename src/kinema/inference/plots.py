@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.errors import UserError
+from kinema.inference.fonts import drawn_with
 from kinema.storage import replacing
 
 Rows = Sequence[Mapping[str, float]]
@@ -47,7 +48,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
     _save(curves_figure(rows), path)
 
 
-def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> None:
+def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, font: Path | None = None) -> None:
     """Draw a confusion matrix as a PNG: each row in shares of its true class, blank for a class without videos.
 
     Up to 20 classes every cell tells its figures; of more, the ten most confused pairs are listed beside the matrix.
@@ -56,11 +57,13 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> Non
         confusion: (C, C) int64, videos by true (row) and predicted class (column).
         classes: C names.
         path: the file to write.
+        font: a font file for names that DejaVu Sans cannot write.
 
     Raises:
         UserError: `path` cannot be written.
     """
-    _save(confusion_figure(confusion, classes), path)
+    with drawn_with(font):
+        _save(confusion_figure(confusion, classes), path)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -3,23 +3,23 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from math import ceil
 from pathlib import Path
 
 import av
-import matplotlib
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
 from kinema.data.reader import FrameReader
-from kinema.errors import UserError, did_you_mean
+from kinema.data.video import frame_times
+from kinema.errors import MediaError, UserError, did_you_mean
+from kinema.inference.fonts import font_for
 from kinema.inference.prediction import Prediction
 from kinema.storage import replacing
 
@@ -30,6 +30,7 @@ Frame = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the picture; right and bottom are the first outside."""
 
+_CLOCK = 90_000  # parts of a second; common frame rates, also those of NTSC, have whole numbers of them
 _SHORT_SIDE = 480  # pixels of the shorter side at least; what is drawn is sized in 480ths of it
 _FRAMES_AT_ONCE, _BYTES_AT_ONCE = 32, 2**26
 _MOST_ROWS = 5
@@ -41,25 +42,35 @@ _TEXT, _BEST_TEXT = (226, 232, 240), (255, 255, 255)
 _TIME_TO_COME, _TIME_GONE = (13, 17, 26, 150), (96, 165, 250, 255)
 
 
-def render_prediction(reader: FrameReader, predictions: Sequence[Prediction], path: Path, *, fps: float = 16.0) -> None:
+def render_prediction(
+    reader: FrameReader,
+    predictions: Sequence[Prediction],
+    path: Path,
+    *,
+    fps: float = 16.0,
+    font: Path | None = None,
+) -> None:
     """Write the video of `reader` as H.264, enlarged when it is small, with a card that shows the best predictions.
+
+    Every frame is shown when the file's time stamps say, whatever frame rate its header names.
 
     Args:
         reader: every one of its frames is drawn, a few at a time.
         predictions: best first, at least one. Up to five are shown, each over a bar as long as its score; after the
             first, only those of 1 % or more.
         path: the file to write, `.mp4`, `.mov` or `.mkv`; it appears when it is complete.
-        fps: frames per second where the reader cannot tell.
+        fps: frames per second where nothing says when frames are shown, as in a folder of images.
+        font: a font file for labels that DejaVu Sans cannot write.
 
     Raises:
         UserError: `path` has another suffix or cannot be written.
         MediaError: a frame cannot be read.
     """
     check_suffix(path)
-    rate = Fraction(reader.fps or fps).limit_denominator(10_000)
+    times = _times(reader, fps)
     try:
         with replacing(path) as temporary:
-            _encode(_drawn_frames(reader, predictions), temporary, rate)
+            _encode(_drawn_frames(reader, predictions, font), times, temporary)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -76,12 +87,27 @@ def check_suffix(path: Path) -> None:
         raise UserError(f"{path}: a video is rendered to one of {', '.join(SUFFIXES)}, not to '{path.suffix}'{near}")
 
 
-def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction]) -> Iterator[Frame]:
+def _times(reader: FrameReader, fps: float) -> list[int]:
+    """When each frame is shown, in `_CLOCK`ths of a second, ascending from 0; after the last one, when it ends."""
+    number, seconds = len(reader), None
+    if Path(reader.path).is_file():
+        try:
+            seconds = frame_times(reader.path)
+        except MediaError:  # a packed file, or one without time stamps
+            seconds = None
+    if seconds is None or len(seconds) != number:
+        seconds = np.arange(number) / (reader.fps or fps)
+    last = (seconds[-1] - seconds[0]) / (number - 1) if number > 1 else 1 / (reader.fps or fps)
+    ticks = np.rint((np.append(seconds, seconds[-1] + last) - seconds[0]) * _CLOCK).astype(np.int64)
+    return list(np.maximum.accumulate(ticks - np.arange(number + 1)) + np.arange(number + 1))
+
+
+def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: Path | None = None) -> Iterator[Frame]:
     """Every frame of the video, enlarged, with even sides and drawn upon."""
     height, width = reader.frames([0]).shape[1:3]
     scale = -(-_SHORT_SIDE // min(height, width))
     even_height, even_width = height * scale // 2 * 2, width * scale // 2 * 2
-    card = lay_out(predictions, even_width, even_height)
+    card = lay_out(predictions, even_width, even_height, font=font)
     overlay = _Overlay(_draw(card), card.box)
     at_once = min(max(_BYTES_AT_ONCE // (3 * height * width), 1), _FRAMES_AT_ONCE)
     for start in range(0, len(reader), at_once):
@@ -94,18 +120,21 @@ def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction]) -> Ite
             yield picture
 
 
-def _encode(frames: Iterator[Frame], path: Path, rate: Fraction) -> None:
+def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
     first = next(frames)
     # The index in front lets a browser begin before it has the whole file.
     options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
+    rate = Fraction(_CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _CLOCK)
         _tag_colours(stream.codec_context)
-        for picture in chain([first], frames):
+        for picture, (start, end) in zip(chain([first], frames), pairwise(times), strict=True):
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
             yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+            yuv.pts, yuv.duration, yuv.time_base = int(start), int(end - start), Fraction(1, _CLOCK)
             container.mux(stream.encode(yuv))
         container.mux(stream.encode(None))
 
@@ -151,8 +180,10 @@ class Row:
     """Where the bar ends."""
     label: str
     """Shortened where it is too long."""
-    percent: str
     font: FreeTypeFont
+    """Of the label."""
+    percent: str
+    percent_font: FreeTypeFont
     inset: int
     """Pixels between an end of the box and its text."""
 
@@ -168,47 +199,61 @@ class Card:
     """Best first."""
 
 
-def lay_out(predictions: Sequence[Prediction], width: int, height: int) -> Card:
+def lay_out(predictions: Sequence[Prediction], width: int, height: int, *, font: Path | None = None) -> Card:
     """Lay out predictions in the upper left of a picture: at the bottom, players lay their controls over it.
 
-    The best is named in full wherever the picture is wide enough; for the others, half of its width must do.
+    The best is named in full wherever the picture is wide enough; for the others, half of its width must do. Labels
+    that DejaVu Sans cannot write are in the font of the file `font`.
     """
     unit = min(width, height) / _SHORT_SIDE
     margin, padding, gap, inset = (round(pixels * unit) for pixels in (14, 7, 3, 9))
     shown = [*predictions[:1], *(other for other in predictions[1:_MOST_ROWS] if other.score >= _LEAST_SCORE)]
-    styles = [(_font(round(19 * unit), bold=True), round(33 * unit))]
-    styles += [(_font(round(13 * unit), bold=False), round(22 * unit))] * (len(shown) - 1)
-    best, *others = (
-        _wanted_width(prediction, font, inset) for prediction, (font, _) in zip(shown, styles, strict=True)
-    )
+    styles = [_Style(round(19 * unit), round(33 * unit), inset, bold=True, font=font)]
+    styles += [_Style(round(13 * unit), round(22 * unit), inset, bold=False, font=font)] * (len(shown) - 1)
+    best, *others = (style.width_of(prediction) for prediction, style in zip(shown, styles, strict=True))
     row_width = ceil(max(min(best, width - 2 * (margin + padding)), min(max(others, default=0), width / 2), 200 * unit))
 
     left = top = margin + padding
     rows = []
-    for prediction, (font, row_height) in zip(shown, styles, strict=True):
-        rows.append(_row(prediction, (left, top, left + row_width, top + row_height), font, inset))
-        top += row_height + gap
+    for prediction, style in zip(shown, styles, strict=True):
+        rows.append(style.row(prediction, (left, top, left + row_width, top + style.height)))
+        top += style.height + gap
     box = (margin, margin, left + row_width + padding, top - gap + padding)
     return Card(box=box, corner=round(9 * unit), rows=tuple(rows))
 
 
-def _wanted_width(prediction: Prediction, font: FreeTypeFont, inset: int) -> float:
-    """Pixels of a row that need not shorten its label."""
-    return font.getlength(_one_line(prediction.label)) + font.getlength(_percent(prediction)) + 4 * inset
+@dataclass(frozen=True)
+class _Style:
+    """How a row is written; sizes in pixels."""
 
+    size: int
+    height: int
+    inset: int
+    bold: bool
+    font: Path | None
 
-def _row(prediction: Prediction, box: Box, font: FreeTypeFont, inset: int) -> Row:
-    left, _, right, _ = box
-    percent = _percent(prediction)
-    room = right - left - font.getlength(percent) - 4 * inset
-    return Row(
-        box=box,
-        bar_right=left + round(prediction.score * (right - left)),
-        label=_shortened(_one_line(prediction.label), font, room),
-        percent=percent,
-        font=font,
-        inset=inset,
-    )
+    def width_of(self, prediction: Prediction) -> float:
+        """Pixels of a row that need not shorten its label."""
+        label, percent = _one_line(prediction.label), _percent(prediction)
+        return self._font(label).getlength(label) + self._font(percent).getlength(percent) + 4 * self.inset
+
+    def row(self, prediction: Prediction, box: Box) -> Row:
+        """The row of a prediction in `box`."""
+        left, _, right, _ = box
+        label, percent = _one_line(prediction.label), _percent(prediction)
+        room = right - left - self._font(percent).getlength(percent) - 4 * self.inset
+        return Row(
+            box=box,
+            bar_right=left + round(prediction.score * (right - left)),
+            label=_shortened(label, self._font(label), room),
+            font=self._font(label),
+            percent=percent,
+            percent_font=self._font(percent),
+            inset=self.inset,
+        )
+
+    def _font(self, text: str) -> FreeTypeFont:
+        return font_for(text, self.size, bold=self.bold, file=self.font)
 
 
 def _percent(prediction: Prediction) -> str:
@@ -216,7 +261,8 @@ def _percent(prediction: Prediction) -> str:
 
 
 def _one_line(label: str) -> str:
-    return " ".join(label.split())
+    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
+    return " ".join(label.encode(errors="replace").decode().split())
 
 
 def _shortened(text: str, font: FreeTypeFont, room: float) -> str:
@@ -239,7 +285,7 @@ def _draw(card: Card) -> Image.Image:
         middle = (row.box[1] + row.box[3]) / 2 - top
         start, end = row.box[0] + row.inset - left, row.box[2] - row.inset - left
         text.text((start, middle), row.label, fill=colour, font=row.font, anchor="lm")
-        text.text((end, middle), row.percent, fill=colour, font=row.font, anchor="rm")
+        text.text((end, middle), row.percent, fill=colour, font=row.percent_font, anchor="rm")
     return image
 
 
@@ -263,10 +309,3 @@ def _draw_boxes(card: Card, *, smooth: int) -> Image.Image:
             ImageDraw.Draw(bars).rectangle(on_canvas((*row.box[:2], row.bar_right, row.box[3])), fill=colour)
     image.paste(bars, mask=rounded)
     return image.reduce(smooth)
-
-
-@cache
-def _font(size: int, *, bold: bool) -> FreeTypeFont:
-    """DejaVu Sans as matplotlib brings it: Pillow's own has no accents, no Greek, Cyrillic or Arabic."""
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(folder / f"DejaVuSans{'-Bold' * bold}.ttf", size)

@@ -15,6 +15,7 @@ from kinema.data.views import Views
 from kinema.errors import UserError
 from kinema.inference.ensemble import label_array
 from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches
+from kinema.inference.fonts import check_font, say_missing
 from kinema.inference.model_files import find_model, load_model, read_description
 from kinema.inference.own_paths import write_tested_on
 from kinema.inference.plots import draw_confusion
@@ -45,7 +46,9 @@ def evaluation_options(model: Path) -> EvaluationOptions:
     )
 
 
-def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Path | None = None) -> dict[str, float]:
+def run_test(
+    model: Path, options: EvaluationOptions, *, folder: Path, dump: Path | None = None, font: Path | None = None
+) -> dict[str, float]:
     """Test a model on `options.data.val` and return its metrics.
 
     Args:
@@ -55,11 +58,13 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
             one label and, if there are any, `bad_files.csv`.
         dump: an npz file for each video's result: `paths` (n,) text, `labels` (n,) int64, or (n, classes) int64 of 0
             and 1 where videos have any number of labels, `scores` (n, classes) float32, and `classes` (classes,) text.
+        font: a font file for names of classes that DejaVu Sans cannot write.
 
     Raises:
         UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
             cannot be written.
     """
+    check_font(font)
     device = pick_device(options.runtime)
     module, described = load_model(model)
     index = open_val_index(options.data, described.classes, labels=options.task.labels)
@@ -83,7 +88,8 @@ def run_test(model: Path, options: EvaluationOptions, *, folder: Path, dump: Pat
         write_tested_on(folder, options.data)
         write_text(folder / "metrics.json", strict_json.dumps(evaluation.metrics, indent=2) + "\n")
         if evaluation.confusion is not None:
-            draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png")
+            say_missing(described.classes, font)
+            draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png", font=font)
         if dump is not None:
             _dump(dump, evaluation, index, described.classes)
     except OSError as error:

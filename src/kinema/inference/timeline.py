@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from kinema.data.reader import FrameReader
 from kinema.errors import UserError
+from kinema.inference.fonts import drawn_with
 from kinema.inference.localize import Localization
 from kinema.localization.labelling import Detections
 from kinema.storage import replacing
@@ -23,7 +24,14 @@ _PICTURES = 10
 _MOST_ROWS = 12
 
 
-def draw_timeline(localization: Localization, path: Path, *, video: FrameReader | None = None, title: str = "") -> None:
+def draw_timeline(
+    localization: Localization,
+    path: Path,
+    *,
+    video: FrameReader | None = None,
+    title: str = "",
+    font: Path | None = None,
+) -> None:
     """Draw what was found as a PNG: a row for each label, a bar for each segment, the darker the higher its score.
 
     Args:
@@ -31,11 +39,21 @@ def draw_timeline(localization: Localization, path: Path, *, video: FrameReader 
         path: the file to write.
         video: whose frames are shown above, if given: each at its time.
         title: what stands above it all.
+        font: a font file for labels that DejaVu Sans cannot write.
 
     Raises:
         UserError: `path` cannot be written.
         MediaError: a frame of the video cannot be read.
     """
+    try:
+        with replacing(path) as temporary, drawn_with(font):
+            figure = _figure(localization, video, title)
+            figure.savefig(temporary, format="png", dpi=_DPI, facecolor="white")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _figure(localization: Localization, video: FrameReader | None, title: str) -> Figure:
     rows = _rows(localization)
     figure = Figure(
         figsize=(12, 1.3 + 0.42 * max(len(rows), 1) + (1.2 if video is not None else 0)),
@@ -47,12 +65,9 @@ def draw_timeline(localization: Localization, path: Path, *, video: FrameReader 
         pictures, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.5 + 0.42 * max(len(rows), 1)))
         _draw_frames(pictures, video)
     _draw_rows(axes, rows, localization.seconds)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=_INK)
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=_DPI, facecolor="white")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    # No mathematics: a file may be called `a$b$.mp4`.
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=_INK, parse_math=False)
+    return figure
 
 
 _Row = tuple[str, list[tuple[float, float, float]]]
@@ -68,6 +83,11 @@ def _rows(localization: Localization) -> list[_Row]:
     for label, (start, end), score in zip(labels, found.segments.tolist(), found.scores.tolist(), strict=True):
         rows.setdefault(label, []).append((start, end, score))
     return list(rows.items())[:_MOST_ROWS]
+
+
+def _drawable(label: str) -> str:
+    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
+    return label.encode(errors="replace").decode()
 
 
 def _draw_frames(axes: Axes, video: FrameReader) -> None:
@@ -92,7 +112,7 @@ def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
             )  # fmt: skip
         start, end, score = max(segments, key=lambda segment: segment[2])
         axes.text((start + end) / 2, row, f"{score:.2f}", ha="center", va="center", fontsize=8, color=_INK)
-    axes.set_yticks(range(len(rows)), [label for label, _ in rows], color=_INK)
+    axes.set_yticks(range(len(rows)), [_drawable(label) for label, _ in rows], color=_INK, parse_math=False)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{value % 60:04.1f}"))

@@ -1,14 +1,17 @@
 """Every frame of a video file once, in order, and whether all of them were there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from pathlib import Path
 
-import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from kinema.data.video import open_video
+from kinema.data.video.container import best_video, open_container
 from kinema.errors import MediaError
 
 
@@ -16,68 +19,90 @@ def count_frames(path: str) -> int:
     """Decode a video file to its end; returns how many frames it has.
 
     Raises:
-        MediaError: it is no video, a frame cannot be decoded, or more than one is missing.
+        MediaError: it is no video, a frame cannot be decoded, more than one is missing, or frames differ in size.
     """
-    counts = FrameCounts()
-    try:
-        with open_container(path) as container:
-            stream = best_video(path, container)
-            for _ in decoded(path, container, stream, counts):
-                pass
-            counts.check(path, stream.frames)
-    except FFmpegError as error:
-        raise MediaError(path, error.strerror or str(error)) from None
-    return counts.frames
+    with whole_video(path) as video:
+        return sum(1 for _ in video)
 
 
-@dataclass
-class FrameCounts:
-    """Of packets: all of them, and those that should give a frame; and of the frames that came."""
-
-    packets: int = 0
-    full: int = 0
-    frames: int = 0
-
-    def check(self, path: str, announced: int) -> None:
-        """Raise MediaError if more than one frame is missing of those that the file has or says it has."""
-        if self.packets < announced - 1:
-            raise MediaError(path, f"it ends after {self.packets} of its {announced} frames")
-        if self.frames < self.full - 1:
-            raise MediaError(path, f"only {self.frames} of its {self.full} frames can be decoded")
-
-
-def open_container(path: str) -> InputContainer:
-    """A video file opened for reading, whatever its name and tags hold."""
-    # "file:" keeps a colon in the name from being taken for a protocol.
-    return av.open(f"file:{path}", metadata_errors="replace")
-
-
-def best_video(path: str, container: InputContainer) -> VideoStream:
-    """The video stream of a container, set to be decoded by one thread.
+@contextmanager
+def whole_video(path: str) -> Iterator["WholeVideo"]:
+    """Open a video file to decode it from its beginning to its end.
 
     Raises:
-        MediaError: there is none that can be decoded.
+        MediaError: it is no video.
     """
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or not stream.codec_context:
-        raise MediaError(path, "it has no video stream that can be decoded")
-    stream.codec_context.thread_count = 1
-    return stream
+    expected = len(open_video(path))
+    with open_container(path, path=path) as container:
+        yield WholeVideo(path, container, best_video(container, path=path), expected)
 
 
-def decoded(path: str, container: InputContainer, stream: VideoStream, counts: FrameCounts) -> Iterator[VideoFrame]:
-    """The frames of a stream in the order of presentation; `counts` goes along.
+class WholeVideo:
+    """The frames that a player shows, in that order, all of one size; what the file lacks of them is a fault.
 
-    Raises:
-        MediaError: a frame cannot be decoded.
+    Files may begin with frames that nothing can decode, where they were cut out of longer ones, and repeat frames by
+    packets without content: both is in order, and shows nothing.
     """
-    try:
-        for packet in container.demux(stream):
-            counts.packets += packet.dts is not None or packet.size > 0
-            # An empty packet (AVI: show the last frame again) holds no frame, one to discard is not to be shown.
-            counts.full += packet.size > 0 and not packet.is_discard
-            for frame in packet.decode():
-                counts.frames += 1
-                yield frame
-    except FFmpegError as error:
-        raise MediaError(path, f"frame {counts.frames} cannot be decoded ({error.strerror})") from None
+
+    def __init__(self, path: str, container: InputContainer, stream: VideoStream, expected: int) -> None:
+        """`expected`: how many frames readers find."""
+        self.stream = stream
+        self._path = path
+        self._container = container
+        self._expected = expected
+        self._lost = _samples_beyond_the_end(path, stream)
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """The frames, once.
+
+        Raises:
+            MediaError: one cannot be decoded or has another size than the first; in the end, more than one is missing.
+        """
+        count, last, size = 0, -1, None
+        try:
+            for packet in self._container.demux(self.stream):
+                last = max(last, packet.pts or 0, packet.dts or 0)
+                for frame in self._decoded(packet, begun=count > 0):
+                    size = size or (frame.width, frame.height)
+                    if size != (frame.width, frame.height):
+                        sizes = f"frame {count} is {frame.width}x{frame.height} and frame 0 is {size[0]}x{size[1]}"
+                        raise MediaError(self._path, f"its frames differ in size: {sizes}")
+                    count += 1
+                    yield frame
+        except FFmpegError as error:
+            raise MediaError(self._path, f"frame {count} cannot be decoded ({error.strerror})") from None
+        self._check(count, last)
+
+    def _decoded(self, packet: "Packet[VideoStream]", *, begun: bool) -> list[VideoFrame]:
+        if not packet.size and packet.dts is not None:
+            return []  # it would tell the decoder that the stream is over
+        try:
+            return packet.decode()
+        except FFmpegError:
+            if begun or not self._may_be_cut:
+                raise
+            return []
+
+    @property
+    def _may_be_cut(self) -> bool:
+        """Whether files of this kind may begin anywhere."""
+        return "mp4" not in self._container.format.name
+
+    def _check(self, frames: int, last: int) -> None:
+        """Compare what came with what the file says, and `last`, the latest time, too."""
+        said = self.stream.frames
+        if self._lost > 1:
+            raise MediaError(self._path, f"it ends after {said - self._lost} of its {said} frames")
+        # Times of AVI count frames, also those that are dropped. Its index stands at the end.
+        if self._container.format.name == "avi" and not self.stream.index_entries and last + 1 < said - 1:
+            raise MediaError(self._path, f"it ends after {last + 1} of its {said} frames")
+        if frames < self._expected - 1:
+            raise MediaError(self._path, f"only {frames} of its {self._expected} frames can be decoded")
+        if not frames:
+            raise MediaError(self._path, "its video stream holds no frames")
+
+
+def _samples_beyond_the_end(path: str, stream: VideoStream) -> int:
+    """How many samples the file's index says to lie where the file has ended."""
+    size = Path(path).stat().st_size
+    return sum(entry.pos + entry.size > size for entry in stream.index_entries)

@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import av
 import av.filter
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from kinema.data.video import Orientation
 from kinema.errors import MediaError, UserError
-from kinema.prepare.decoding import FrameCounts, best_video, decoded, open_container
+from kinema.prepare.decoding import WholeVideo, whole_video
 from kinema.prepare.jobs import Unit
 from kinema.storage import replacing
 
@@ -33,6 +34,9 @@ class EncodingOptions:
     """Height or width of the output, whichever is smaller; pixels, even. The longer side keeps the proportions."""
     keep_small: bool = False
     """Leave videos that are smaller than that at their size. Otherwise they are enlarged."""
+    square_pixels: bool = False
+    """Stretch frames whose pixels are not square (DV, DVDs, anamorphic films) to the proportions that players show.
+    Otherwise their pixels stay as they are, and the output says what proportions players shall give them."""
     dense: bool = False
     """Dense-encoded: a keyframe every 16 frames, for cheap access to any of them. The same as --keyframes 16."""
     all_intra: bool = False
@@ -82,17 +86,18 @@ def reencode(options: EncodingOptions, unit: Unit) -> None:
 def encode(source: str, output: Path, options: EncodingOptions) -> None:
     """Encode the video `source` as H.264 in MP4, 4:2:0 with 8 bits, without its sound, and look at what came out.
 
-    Frames are neither dropped nor repeated and keep their times, counted from the first one. They are upright, whatever
-    the file's rotation; colours keep their matrix and range. With a keyframe spacing, keyframes are exactly that far
-    apart and no frame refers across one (closed GOPs), so that decoding may start at each.
+    Frames are neither dropped nor repeated and keep their times, counted from the first one. They are upright, turned
+    and mirrored as the file says; colours keep their matrix and range, pixels their proportions. With a keyframe
+    spacing, keyframes are exactly that far apart and no frame refers across one (closed GOPs), so that decoding may
+    start at each.
 
     Raises:
         MediaError: the source cannot be decoded to its end, or the output is not what it should be.
         OSError: the disk is full.
     """
     try:
-        with open_container(source) as reading, _mp4(output) as writing:
-            written = _transcode(source, reading, writing, options)
+        with whole_video(source) as reading, _mp4(output) as writing:
+            written = _transcode(reading, writing, options)
     except FFmpegError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, error.strerror, str(output)) from None
@@ -100,11 +105,11 @@ def encode(source: str, output: Path, options: EncodingOptions) -> None:
     _verify(source, output, written, options.spacing)
 
 
-def output_size(width: int, height: int, options: EncodingOptions) -> tuple[int, int]:
+def output_size(width: float | Fraction, height: float, options: EncodingOptions) -> tuple[int, int]:
     """Width and height of the output, both even, of frames of this width and height."""
     short = min(width, height)
     if options.keep_small and short <= options.short_side:
-        return max(2, width - width % 2), max(2, height - height % 2)
+        return max(2, int(width) // 2 * 2), max(2, int(height) // 2 * 2)
     long = max(2, 2 * round(max(width, height) * options.short_side / short / 2))
     return (long, options.short_side) if width > height else (options.short_side, long)
 
@@ -114,45 +119,37 @@ def _mp4(output: Path) -> OutputContainer:
     return av.open(f"file:{output}", "w", format="mp4", container_options={"movflags": "+faststart"})
 
 
-def _transcode(source: str, reading: InputContainer, writing: OutputContainer, options: EncodingOptions) -> int:
+def _transcode(reading: WholeVideo, writing: OutputContainer, options: EncodingOptions) -> int:
     """Returns how many frames there were."""
-    stream, counts = best_video(source, reading), FrameCounts()
-    rate = stream.average_rate or Fraction(25)
+    stream = reading.stream
+    rate = stream.guessed_rate or stream.average_rate or Fraction(25)
     encoder: VideoStream | None = None
     scaler: _Scaler | None = None
-    frames = decoded(source, reading, stream, counts)
-    time_base = stream.time_base
-    # AVI stores the order of decoding only: with B-frames, its times are not those of presentation.
-    if time_base is None or (reading.format.name == "avi" and stream.codec_context.has_b_frames):
-        frames = _evenly_timed(frames, 1 / rate)
-    else:
-        frames = _ascending(frames, time_base, rate)
-    for frame in frames:
+    count = 0
+    for frame in _timed(reading, rate):
         if encoder is None or scaler is None:
-            scaler = _Scaler(frame, options)
-            encoder = _add_encoder(writing, scaler(frame), rate, options)
+            scaler = _Scaler(frame, stream.sample_aspect_ratio or Fraction(1), options)
+            encoder = _add_encoder(writing, scaler(frame), rate, scaler.pixel_aspect, options)
         writing.mux(encoder.encode(scaler(frame)))
-    if encoder is None:
-        raise MediaError(source, "its video stream holds no frames")
-    writing.mux(encoder.encode(None))
-    counts.check(source, stream.frames)
-    return counts.frames
+        count += 1
+    if encoder is not None:
+        writing.mux(encoder.encode(None))
+    return count
 
 
-def _evenly_timed(frames: Iterator[VideoFrame], step: Fraction) -> Iterator[VideoFrame]:
-    for number, frame in enumerate(frames):
-        frame.pts, frame.time_base = number, step
-        yield frame
-
-
-def _ascending(frames: Iterator[VideoFrame], time_base: Fraction, rate: Fraction) -> Iterator[VideoFrame]:
+def _timed(reading: WholeVideo, rate: Fraction) -> Iterator[VideoFrame]:
     """The frames with their times, from 0 on; a time that is missing or does not ascend is one frame after the last."""
+    stream = reading.stream
+    time_base = stream.time_base or 1 / rate
+    # AVI stores the order of decoding only: with B-frames, its times are not those of presentation.
+    decoded_in_order = stream.container.format.name == "avi" and stream.codec_context.has_b_frames
     step = max(1, round(1 / (rate * time_base)))
     first: int | None = None
     last = -step
-    for frame in frames:
-        first = frame.pts if first is None else first
-        time = last + step if frame.pts is None or first is None else frame.pts - first
+    for frame in reading:
+        shown = frame.dts if decoded_in_order else frame.pts
+        first = shown if first is None else first
+        time = last + step if shown is None or first is None else shown - first
         last = time if time > last else last + step
         frame.pts, frame.time_base = last, time_base
         yield frame
@@ -161,11 +158,18 @@ def _ascending(frames: Iterator[VideoFrame], time_base: Fraction, rate: Fraction
 class _Scaler:
     """Decoded frames → upright frames of the output's size in 4:2:0 with 8 bits."""
 
-    def __init__(self, first: VideoFrame, options: EncodingOptions) -> None:
+    def __init__(self, first: VideoFrame, pixel_aspect: Fraction, options: EncodingOptions) -> None:
+        """`pixel_aspect`: width of a decoded pixel by its height."""
         self._options = options
-        self._turns = round(first.rotation / 90) % 4  # counterclockwise
-        width, height = (first.height, first.width) if self._turns % 2 else (first.width, first.height)
-        self.width, self.height = output_size(width, height, options)
+        self._orientation = Orientation.of(first) or Orientation()
+        width, height = self._orientation.size(first.width, first.height)
+        self.pixel_aspect = 1 / pixel_aspect if self._orientation.transpose else pixel_aspect
+        """Of the output."""
+        if options.square_pixels:
+            self.width, self.height = output_size(width * self.pixel_aspect, height, options)
+            self.pixel_aspect = Fraction(1)
+        else:
+            self.width, self.height = output_size(width, height, options)
         self._layout: tuple[int, int, str] | None = None
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
@@ -191,7 +195,7 @@ class _Scaler:
         }
         nodes: list[Any] = [
             self._graph.add("buffer", ":".join(f"{name}={value}" for name, value in source.items())),
-            *(self._graph.add("transpose", "cclock") for _ in range(self._turns)),
+            *(self._graph.add(name, argument) for name, argument in self._orientation.filters),
             self._graph.add("scale", f"{self.width}:{self.height}:flags=bicubic"),
             self._graph.add("format", "yuvj420p" if frame.format.name.startswith("yuvj") else "yuv420p"),
             self._graph.add("buffersink"),
@@ -199,7 +203,9 @@ class _Scaler:
         self._graph.link_nodes(*nodes).configure()
 
 
-def _add_encoder(writing: OutputContainer, frame: VideoFrame, rate: Fraction, options: EncodingOptions) -> VideoStream:
+def _add_encoder(
+    writing: OutputContainer, frame: VideoFrame, rate: Fraction, pixel_aspect: Fraction, options: EncodingOptions
+) -> VideoStream:
     """An encoder of frames like this one."""
     stream = writing.add_stream("libx264", rate=rate, options=_x264_options(options))
     context = stream.codec_context
@@ -207,6 +213,8 @@ def _add_encoder(writing: OutputContainer, frame: VideoFrame, rate: Fraction, op
     context.time_base = frame.time_base or 1 / rate
     context.colorspace, context.color_range = frame.colorspace, frame.color_range
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+    if pixel_aspect != 1:
+        context.sample_aspect_ratio = pixel_aspect
     context.thread_count = 1
     return stream
 
@@ -222,16 +230,14 @@ def _x264_options(options: EncodingOptions) -> dict[str, str]:
 
 def _verify(source: str, output: Path, frames: int, spacing: int) -> None:
     """Decode the output to its end; count its frames and those between keyframes."""
-    counts, keyframes = FrameCounts(), list[int]()
     try:
-        with open_container(str(output)) as reading:
-            for number, frame in enumerate(decoded(source, reading, best_video(source, reading), counts)):
-                if frame.key_frame:
-                    keyframes.append(number)
-    except FFmpegError as error:
-        raise MediaError(source, f"its new encoding cannot be read ({error.strerror})") from None
-    if abs(counts.frames - frames) > 1:
-        raise MediaError(source, f"its new encoding has {counts.frames} frames instead of {frames}")
-    gaps = {after - before for before, after in pairwise(keyframes)} | {counts.frames - keyframes[-1]}
-    if spacing and max(gaps) > spacing:
-        raise MediaError(source, f"its new encoding has keyframes {max(gaps)} frames apart instead of {spacing}")
+        with whole_video(str(output)) as reading:
+            keyframes = [frame.key_frame for frame in reading]
+    except MediaError as error:
+        raise MediaError(source, f"its new encoding cannot be read: {error.reason}") from None
+    if len(keyframes) != frames:
+        raise MediaError(source, f"its new encoding has {len(keyframes)} frames instead of {frames}")
+    places = [*(number for number, key in enumerate(keyframes) if key), frames]
+    longest = max(after - before for before, after in pairwise(places))
+    if spacing and longest > spacing:
+        raise MediaError(source, f"its new encoding has keyframes {longest} frames apart instead of {spacing}")

@@ -16,8 +16,9 @@ from kinema.prepare.resize import prepare_resize
 class Resize:
     """Encode a tree of videos anew: 256 pixels high or wide, H.264 in MP4, without sound.
 
-    Names stay but for their suffix, .mp4. Frames are neither dropped nor repeated, and keep their times. Every output
-    is decoded to its end before it gets its name. Interrupted, the same command goes on where it was.
+    Names stay but for their suffix, .mp4. Frames are neither dropped nor repeated, keep their times, and are turned and
+    mirrored as the file says. Every output is decoded to its end before it gets its name. Interrupted, the same command
+    goes on where it was.
 
     The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.
     """
