@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: encoders choose the format by it.
     suffix = path.suffix if len(path.suffix) < 16 else ""
-    temporary = path.with_name(f"{_temporary_file(path)}-{secrets.token_hex(4)}{suffix}")
+    # Absolute, as FFmpeg takes what stands before a colon for a protocol.
+    temporary = path.absolute().with_name(f"{_temporary_file(path)}-{secrets.token_hex(4)}{suffix}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     mode = os.fstat(handle).st_mode & 0o777
     os.close(handle)
