@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with Kinema and its tools in it, and installs FFmpeg's libraries where that is possible.
+# Makes .venv with Kinema and its tools in it, and installs FFmpeg's libraries where that is possible; all works without.
 # usage: scripts/set_up.sh          (PYTHON=/path/to/python chooses the interpreter)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ find_python() {
   return 1
 }
 
-# torchcodec decodes with FFmpeg's libraries, versions 4 to 9; without them PyAV decodes, which brings its own.
+# The option --data.reader torchcodec needs FFmpeg's libraries, versions 4 to 9. PyAV, the default, brings its own.
 have_ffmpeg() {
   .venv/bin/python -c 'from kinema.data.video import reader_in_use; reader_in_use("torchcodec")' 2>/dev/null
 }
@@ -43,11 +43,10 @@ if [ ! -x .venv/bin/python ]; then
 fi
 echo "Installing Kinema and its dependencies into .venv (several minutes and 6 GB the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-if have_ffmpeg; then
-  echo "Videos are decoded by torchcodec with the system's FFmpeg."
-elif install_ffmpeg && have_ffmpeg; then
-  echo "FFmpeg was installed: videos are decoded by torchcodec."
+if have_ffmpeg || { install_ffmpeg && have_ffmpeg; }; then
+  echo "Videos are decoded by PyAV; --data.reader torchcodec works too."
 else
-  echo "FFmpeg's libraries could not be installed: videos are decoded by PyAV, which works as well, a little slower."
+  echo "Videos are decoded by PyAV, the default and the faster one. --data.reader torchcodec is not available here:"
+  echo "it needs FFmpeg's libraries, which could not be installed (apt-get install ffmpeg, as root)."
 fi
 touch .venv/ready

@@ -10,13 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kinema.data.dataset import DataOptions, open_train_index, opener
 from kinema.data.frame_names import Numbered, numbering
 from kinema.data.listed_frames import with_usual_names
+from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.errors import MediaError, UserError
+from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.storage import Direct
 
 
@@ -81,6 +83,27 @@ def test_kinds_of_images(tmp_path: Path, suffix: str, mode: str) -> None:
     frames = open_rawframes(str(tmp_path)).frames([0])
     assert frames.shape == (1, 24, 36, 3)
     assert (frames.int() - by_pillow(tmp_path / f"1.{suffix}").int()).abs().max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_images_are_upright_as_their_exif_says(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Photographs of a telephone. Pillow says what is right; packed images are the same bytes."""
+    source = tmp_path / "in" / "clip"
+    for number in (1, 2):
+        write_frame(source / f"{number}{suffix}", number)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        with Image.open(source / f"{number}{suffix}") as image:
+            image.load()
+        image.save(source / f"{number}{suffix}", exif=exif, quality=95)
+    with Image.open(source / f"2{suffix}") as image:
+        expected = torch.from_numpy(np.array(ImageOps.exif_transpose(image)))
+    found = open_rawframes(str(source)).frames([1])[0]
+    assert found.shape == expected.shape
+    assert (found.int() - expected.int()).abs().max() <= 2
+    prepare_pack(tmp_path / "in", tmp_path / "out", PackOptions(kind="rawframes"), workers=1)
+    assert torch.equal(open_packed(str(tmp_path / "out" / "clip.pack")).frames([1])[0], found)
 
 
 def test_count_takes_the_first_frames(folder: Path) -> None:

@@ -8,11 +8,13 @@ from typing import Literal
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import simplejpeg
 import torch
 
 from kinema.data.frame_names import Numbered, check_template, image_series, limited, names_by_template, why, why_missing
 from kinema.data.reader import Image, Room, check_indices, gather
+from kinema.data.video.orientation import Orientation
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
@@ -53,8 +55,8 @@ def open_rawframes(
 class RawFramesReader:
     """The images `names` of `folder`, in that order; see `FrameReader` for what it promises.
 
-    Gray images become RGB. A file is opened only when its frame is asked for. Where it is missing, `otherwise` may know
-    better names.
+    Gray images become RGB. Images are upright, turned as their EXIF says. A file is opened only when its frame is asked
+    for. Where it is missing, `otherwise` may know better names.
     """
 
     fps: float | None = None
@@ -110,7 +112,7 @@ def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -
 
 
 def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], room: Room, *, path: str, name: str) -> Image:
-    """The image that a JPEG or PNG file holds, put into `room`: (H, W, 3), or (H, W, 1) gray.
+    """The image that a JPEG or PNG file holds, upright as its EXIF says, put into `room`: (H, W, 3), or (H, W, 1) gray.
 
     Raises:
         MediaError: it is damaged; `path` is the video that it belongs to, `name` its own in the message.
@@ -125,19 +127,46 @@ def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], room: Room, *, pa
         raise MediaError(path, f"{name} cannot be decoded ({error})") from None
 
 
+_ORIENTATIONS = {
+    2: Orientation(flip_horizontal=True),
+    3: Orientation(flip_horizontal=True, flip_vertical=True),
+    4: Orientation(flip_vertical=True),
+    5: Orientation(transpose=True),
+    6: Orientation(transpose=True, flip_horizontal=True),
+    7: Orientation(transpose=True, flip_horizontal=True, flip_vertical=True),
+    8: Orientation(transpose=True, flip_vertical=True),
+}
+"""By EXIF's numbers; 1 is upright."""
+_ORIENTATION_TAG = 0x0112
+_EXIF_WITHIN = 4096  # bytes of a file: it stands among the first segments
+
+
 def _decode(data: bytes, colours: Literal["RGB", "GRAY"], room: Room) -> Image:
     if data.startswith(b"\xff\xd8"):
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         if height * width > PIL.Image.MAX_IMAGE_PIXELS:  # libjpeg would go on for seconds that no alarm can cut short
             raise PIL.Image.DecompressionBombError
-        image = room(height, width, 3 if colours == "RGB" else 1)
-        simplejpeg.decode_jpeg(data, colours, buffer=image)
-        return image
-    with PIL.Image.open(io.BytesIO(data)) as other:
-        pixels = np.atleast_3d(np.array(other.convert("RGB" if colours == "RGB" else "L")))
+        orientation = _exif_orientation(data)
+        if orientation is None:
+            image = room(height, width, 3 if colours == "RGB" else 1)
+            simplejpeg.decode_jpeg(data, colours, buffer=image)
+            return image
+        pixels = orientation.upright(simplejpeg.decode_jpeg(data, colours))
+    else:
+        with PIL.Image.open(io.BytesIO(data)) as other:
+            upright = PIL.ImageOps.exif_transpose(other)
+            pixels = np.atleast_3d(np.array(upright.convert("RGB" if colours == "RGB" else "L")))
     image = room(*pixels.shape)
     image[:] = pixels
     return image
+
+
+def _exif_orientation(jpeg: bytes) -> Orientation | None:
+    """How the image must be turned, if it must."""
+    if jpeg.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
+        return None
+    with PIL.Image.open(io.BytesIO(jpeg)) as image:
+        return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
 
 
 def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> list[str]:

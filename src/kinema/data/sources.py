@@ -1,6 +1,7 @@
 """A video of any kind opened for its frames, from any storage."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from kinema.data.flow import open_flow
@@ -29,6 +30,17 @@ KINDS: dict[Source, Kind] = {
     "packed_flow": "packed",
 }
 """How the videos are listed."""
+
+
+def check_no_pipe(path: str) -> None:
+    """See that a local path is no pipe or device: frames are read in any order, and opening one may wait for ever.
+
+    Raises:
+        MediaError: it is one.
+    """
+    place = Path(path)
+    if place.exists() and not place.is_file() and not place.is_dir():
+        raise MediaError(path, "it is a pipe or a device, whose frames cannot be read in any order: give a file")
 
 
 @dataclass(frozen=True, kw_only=True)

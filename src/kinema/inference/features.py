@@ -19,7 +19,7 @@ from kinema.data.feature_spans import FeatureSpan, described_span
 from kinema.data.index import Labels
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
-from kinema.data.sources import FLOW, KINDS, Opener, Source
+from kinema.data.sources import FLOW, KINDS, Opener, Source, check_no_pipe
 from kinema.data.timed_video import TimedVideo
 from kinema.errors import UserError
 from kinema.inference.model_files import ModelDescription, digest, find_model, load_model, read_description
@@ -39,6 +39,7 @@ _DECODED_BYTES = 256 * 2**20
 """Of frames as they are decoded, of one clip at least, in memory at a time."""
 
 _WINDOW = 32
+_RECORD = "features.json"
 
 Format = Literal["npy", "csv", "packed"]
 
@@ -153,6 +154,7 @@ class FeatureExtractor:
         Raises:
             MediaError: it cannot be read.
         """
+        check_no_pipe(video)
         return self._opener.open_timed(video)
 
     @torch.inference_mode()
@@ -255,7 +257,7 @@ def extract_features(
     suffix = ".csv" if format == "csv" else ".npy"
     units = _units(videos, output, suffix, source=source_of(options, description), root=root, labels=labels)
     weights = digest(folder)
-    claim_folder(output, "features.json", _settings(folder, weights, description, options, suffix))
+    claim_folder(output, _RECORD, _settings(folder, weights, description, options, suffix))
     summary = run_jobs(
         partial(write_features, folder, weights, options),
         units,
@@ -324,6 +326,12 @@ def _units(
         for unit in labelled_units(each, output, root=root, labels=labels, kind=KINDS[source], option="--source").units
     ]
     check_outputs(units)
+    reserved = {_RECORD, REPORT}
+    for unit in units:
+        if taken := reserved.intersection((unit.output.name, unit.output.with_suffix(".json").name)):
+            raise UserError(
+                f"'{unit.source}' would become '{taken.pop()}', a file that the command itself writes: rename it"
+            )
     return units
 
 

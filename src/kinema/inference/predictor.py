@@ -10,6 +10,7 @@ from kinema.data.dataset import DataOptions
 from kinema.data.packed import open_packed
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
+from kinema.data.sources import check_no_pipe
 from kinema.data.video import open_video
 from kinema.data.views import read_views
 from kinema.errors import UserError
@@ -90,6 +91,7 @@ def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
     Raises:
         MediaError: it cannot be opened.
     """
+    check_no_pipe(str(video))
     if Path(video).is_dir():
         return open_rawframes(str(video), template=options.template)
     if Path(video).suffix.lower() == PACK_SUFFIX:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
@@ -124,9 +127,11 @@ def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
     first = next(frames)
     # The index in front lets a browser begin before it has the whole file.
     options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
+    ends = dict[int, int]()
     rate = Fraction(_CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+        # Without B-frames, frames are decoded at the times at which they are shown, whatever lies between them.
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast", "bf": "0"})
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, _CLOCK)
@@ -134,9 +139,18 @@ def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
         for picture, (start, end) in zip(chain([first], frames), pairwise(times), strict=True):
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
             yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-            yuv.pts, yuv.duration, yuv.time_base = int(start), int(end - start), Fraction(1, _CLOCK)
-            container.mux(stream.encode(yuv))
-        container.mux(stream.encode(None))
+            yuv.pts, yuv.time_base = int(start), Fraction(1, _CLOCK)
+            ends[yuv.pts] = int(end)
+            _mux(container, stream.encode(yuv), ends)
+        _mux(container, stream.encode(None), ends)
+
+
+def _mux(container: OutputContainer, packets: "list[Packet[VideoStream]]", ends: dict[int, int]) -> None:
+    """Write packets that last until the next one begins, which the encoder does not know."""
+    for packet in packets:
+        if packet.pts is not None:
+            packet.duration = ends.pop(packet.pts, packet.pts) - packet.pts
+        container.mux(packet)
 
 
 def _tag_colours(context: VideoCodecContext) -> None:

@@ -13,7 +13,7 @@ from kinema.console import progress
 from kinema.data.annotations import read_index
 from kinema.data.class_folders import FILE_SUFFIXES
 from kinema.data.index import Index, Labels, index_paths
-from kinema.data.sources import KINDS, Opener, Source
+from kinema.data.sources import KINDS, Opener, Source, check_no_pipe
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
@@ -155,6 +155,7 @@ def check_video(options: CheckOptions, row: tuple[int, str]) -> Checked:
     """Decode one video, number and path, to its end."""
     number, path = row
     try:
+        check_no_pipe(path)
         frames = count_frames(path) if options.kind == "video" else _count_images(path, options)
     except MediaError as error:
         return Checked(row=str(number), path=path, found="", reason=error.reason)

@@ -12,6 +12,7 @@ from typing import Any
 
 from kinema import strict_json
 from kinema.console import progress
+from kinema.data.sources import check_no_pipe
 from kinema.errors import MediaError, UserError
 from kinema.prepare.interrupts import soon_interrupted
 from kinema.prepare.parallel import in_parallel
@@ -147,6 +148,7 @@ def _attempt(work: Callable[[Unit], None], unit: Unit) -> tuple[str, str]:
     if unit.output.exists():  # made by a process that died before it could say so
         return unit.source, ""
     try:
+        check_no_pipe(unit.source)
         work(unit)
     except MediaError as error:
         return unit.source, error.reason
