@@ -143,7 +143,7 @@ def _index(source: Path, options: CheckOptions) -> Index:
     if source.is_dir():
         videos = find_videos(source, kind, option="--kind")
         if all(len(video.relative_to(source).parts) > 1 for video in videos):
-            return read_index(source, kind=kind)
+            return read_index(source, kind=kind, option="--kind")
     elif source.suffix.lower() in FILE_SUFFIXES.get(kind, ()):
         videos = [source]
     else:

@@ -10,7 +10,7 @@ from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX
 from kinema.data.index import Kind, Labels
 from kinema.errors import UserError
 from kinema.prepare.jobs import Unit, check_outputs
-from kinema.storage import suffix, walk
+from kinema.storage import walk
 
 
 def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video", option: str = "") -> list[Unit]:
@@ -122,7 +122,7 @@ def _videos(root: Path, kind: Kind) -> Iterator[Path]:
     try:
         for folder, subfolders, files in walk(str(root)):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            suffixes = {name: suffix(name) for name in files if not name.startswith(".")}
+            suffixes = {name: Path(name).suffix.lower() for name in files if not name.startswith(".")}
             if wanted := FILE_SUFFIXES.get(kind):
                 yield from (Path(folder, name) for name, its in suffixes.items() if its in wanted)
             elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
