@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +71,13 @@ def test_clips_lie_around_their_middles(
     assert found.tolist() == expected
 
 
-def by_hand(run: Path, video: Path, centres: list[float], window: int) -> np.ndarray:
-    """Each clip decoded, cropped and judged alone: probabilities (clips, classes)."""
+def by_hand(
+    run: Path, video: Path, centres: list[float], window: int, shown: Sequence[int] = range(10**6)
+) -> np.ndarray:
+    """Each clip decoded, cropped and judged alone: probabilities (clips, classes).
+
+    `shown` are the frames of the video at a constant rate.
+    """
     model, description = load_model(run)
     reader, segments = open_video(str(video)), description.test_views.sampling.num_clips
     crops = replace(description.test_views.crops, crops="center")
@@ -78,7 +85,7 @@ def by_hand(run: Path, video: Path, centres: list[float], window: int) -> np.nda
     for centre in centres:
         middles = [centre - window / 2 + (k + 0.5) * window / segments for k in range(segments)]
         frames = [min(max(math.floor(middle - 0.5), 0), len(reader) - 1) for middle in middles]
-        clip = crop_views(reader.frames(frames)[None], crops).transpose(1, 2)
+        clip = crop_views(reader.frames([shown[frame] for frame in frames])[None], crops).transpose(1, 2)
         with torch.inference_mode():
             rows.append(model(clip)[0].softmax(0).numpy())
     return np.stack(rows)
@@ -99,6 +106,21 @@ def test_the_same_as_clip_by_clip_however_many_at_a_time(
     found = in_parts.extract(str(videos / "c.mp4"))
     assert found.stride == 5 / 13
     expected = by_hand(tiny_run, videos / "c.mp4", [5 / 13 * (t + 0.5) for t in range(13)], 32)
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+
+
+def test_rows_are_even_in_time_whatever_the_frame_rate(tiny_run: Path, tmp_path: Path) -> None:
+    """36 frames in 9 s, then 90 in 3 s: row t shows what a player shows from t · stride / fps on."""
+    times = [*range(0, 36 * 10, 10), *(360 + second * 4 // 3 for second in range(90))]  # of 1/40 s
+    video = tmp_path / "variable.mkv"
+    write_video(video, times=times, time_base=Fraction(1, 40))
+    found = FeatureExtractor(tiny_run, FeatureOptions(layer="scores", stride=7, window=20)).extract(str(video))
+    assert found.fps == pytest.approx(10.5, rel=0.01)
+    assert (found.frames, len(found.values)) == (126, 18)
+    assert found.span is not None
+    assert (found.span.start, found.span.end, found.span.last) == pytest.approx((0, 12, 12), rel=0.01)
+    shown = [max(k for k, time in enumerate(times) if time / 40 <= (i + 0.5) / found.fps + 1e-6) for i in range(126)]
+    expected = by_hand(tiny_run, video, [7 * (t + 0.5) for t in range(18)], 20, shown)
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
 
 
