@@ -50,6 +50,7 @@ DESCRIBED = {"frames": 418, "fps": 20.0, "duration": 20.9, "stride": 16, "rows":
         ({"duration_second": 20.9, "duration_frame": 418, "feature_frame": 400}, None),
         ({"duration": 20.9}, DESCRIBED),
         ({}, DESCRIBED),
+        ({"duration": 20.9}, {**DESCRIBED, "fps": None, "duration": None}),  # of a folder of images
         # What lies beside the features knows better what they are than the annotations do.
         ({"duration": 20.9, "duration_frame": 418, "feature_frame": 410}, DESCRIBED),
     ],

@@ -1,5 +1,6 @@
 """Which seconds of a video its features stand for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,17 +36,20 @@ def whole_video(duration: float, *, share: float = 1.0) -> FeatureSpan:
     return FeatureSpan(0.0, duration * share, duration)
 
 
-def described_span(description: Mapping[str, Any]) -> FeatureSpan | None:
+def described_span(description: Mapping[str, Any], *, duration: float = math.nan) -> FeatureSpan | None:
     """The span that the NAME.json of `kinema prepare features` describes; None where it does not say.
 
     Args:
         description: `frames` of the video and `fps`, frames per second on average; `rows` of features, each of which
             stands for `stride` frames; `start`, the second at which the first frame is shown, if not 0.
+        duration: of the video in seconds, where another source knows it, for descriptions whose `fps` is null, as those
+            of folders of images.
     """
     try:
-        frames, fps, rows, stride = (float(description[key]) for key in ("frames", "fps", "rows", "stride"))
+        frames, rows, stride = (float(description[key]) for key in ("frames", "rows", "stride"))
+        fps = frames / duration if description["fps"] is None else float(description["fps"])
         start = float(description.get("start", 0))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     if not min(frames, fps, rows, stride) > 0 or not np.isfinite([frames, fps, rows, stride, start]).all():
         return None

@@ -1,7 +1,7 @@
 """Features of untrimmed videos, read for localization."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -75,13 +75,17 @@ class FeatureSource:
         """Whether there is a file of this video."""
         return all(same_video(video, place.videos) is not None for place in self._places)
 
-    def spans(self, videos: Iterable[str]) -> dict[str, FeatureSpan]:
-        """The seconds that the features of `videos` stand for, of those of which their files say it.
+    def spans(self, durations: Mapping[str, float]) -> dict[str, FeatureSpan]:
+        """The seconds that the features of videos stand for, of those of which their files say it.
 
         Of several places the first one that says it counts. A description that cannot be read is warned of.
+
+        Args:
+            durations: in seconds, by video, nan where nothing is known; needed where the files say only what share of
+                a video the features cover.
         """
         spans, faults = dict[str, FeatureSpan](), list[MediaError]()
-        for video in videos:
+        for video, duration in durations.items():
             for place in self._places:
                 name = same_video(video, place.videos)
                 try:
@@ -89,7 +93,8 @@ class FeatureSource:
                 except MediaError as fault:
                     faults.append(fault)
                     continue
-                if description is not None and (span := described_span(description)) is not None:
+                span = None if description is None else described_span(description, duration=duration)
+                if span is not None:
                     spans[video] = span
                     break
         if faults:

@@ -185,7 +185,10 @@ def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool, stric
     if labelled:
         names = [label_of(path, video, instance) for video, instance in instances]
         if None in names:
-            raise UserError(f"{path}: a result of video {instances[names.index(None)][0]} has no label")
+            raise UserError(
+                f"{path}: a result of video {instances[names.index(None)][0]} has no label: --video-classes labels "
+                "proposals"
+            )
         number = {name: index for index, name in enumerate(ground_truth.labels)}
         label = np.array([number.get(name or "", -1) for name in names], np.int64)
         unknown = [name for name in names if name not in number]

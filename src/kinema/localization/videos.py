@@ -78,7 +78,7 @@ def with_features(path: str, truth: GroundTruth, source: FeatureSource) -> Video
     Raises:
         UserError: nothing says how long a video is.
     """
-    described = source.spans(truth.videos)
+    described = source.spans(dict(zip(truth.videos, truth.durations.tolist(), strict=True)))
     _say_contradictions(path, truth, described)
     shares = np.full(len(truth.videos), np.nan) if truth.feature_shares is None else truth.feature_shares
     spans = []
