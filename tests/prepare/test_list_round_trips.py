@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from kinema.data.annotations import read_index
 from kinema.data.class_names import class_file_text, read_class_names
 from kinema.data.index import Index, Kind
 from kinema.errors import UserError
+from kinema.prepare.check import CheckOptions, prepare_check
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.jobs import Unit
 from kinema.prepare.lists import check_listable, write_file_list, write_frame_list
@@ -168,3 +170,16 @@ def test_several_labels_with_blanks_in_their_names(tmp_path: Path) -> None:
     index = read_index(tmp_path / "out/frames.csv", kind="rawframes")
     folder = str(tmp_path / "out/my clip")
     assert labelled(index) == [(folder, {"1", "sit down"}), (folder, set())]
+
+
+def test_clean_lists_of_class_folders(tmp_path: Path) -> None:
+    places = ["0/a", "90/b ", "90/ c", "180/d,e", '270/"f"']
+    for place in places:
+        (tmp_path / "set" / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "set" / place / "img_00001.jpg")
+    clean, report = tmp_path / "clean.csv", tmp_path / "check.csv"
+    prepare_check(tmp_path / "set", CheckOptions(kind="rawframes"), report=report, clean=clean, workers=1)
+    index = read_index(clean, kind="rawframes", root=str(tmp_path / "set"))
+    wanted = [(str(tmp_path / "set" / place), {place.split("/")[0]}) for place in places]
+    assert sorted(labelled(index)) == sorted(wanted)
+    assert index.class_names == ("0", "90", "180", "270")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from kinema.data.index import Index, Kind
 from kinema.data.tables import UNIT_SEPARATOR, Table, open_table
 from kinema.errors import UserError
+from kinema.prepare.lists import is_listable, listed_path
 from kinema.storage import write_text
+
+log = logging.getLogger(__name__)
 
 
 def write_clean_list(
@@ -63,8 +67,11 @@ def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "frames", "class"] if kind == "rawframes" else ["path", "class"])
     for i in sorted(frames):
-        path = Path(index.path(i)).relative_to(index.root).as_posix()
-        label = index.class_names[index.label(i)] if index.class_names else index.label(i)
+        path = listed_path(Path(index.path(i)).relative_to(index.root))
+        label = index.class_names[index.label(i)] if index.class_names else str(index.label(i))
+        if not is_listable(path) or not is_listable(label):
+            log.warning("%r is left out: a list can hold no line break, and only UTF-8", index.path(i))
+            continue
         writer.writerow([path, frames[i], label] if kind == "rawframes" else [path, label])
     write_text(clean, text.getvalue())
 

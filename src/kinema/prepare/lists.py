@@ -30,11 +30,11 @@ def check_listable(videos: LabelledUnits, output: Path) -> None:
     if not videos.labels:
         return
     for name in videos.class_names:
-        if name != name.strip(_BLANKS) or _unlistable(name) or (videos.multi and ";" in name):
+        if not is_listable(name) or name != name.strip(_BLANKS) or (videos.multi and ";" in name):
             raise UserError(f"class {name!r}: {_ALLOWED}, nor a blank at its ends{', nor ;' * videos.multi}; rename it")
     for unit in videos.units:
         path = unit.output.relative_to(output.absolute()).as_posix()
-        if _unlistable(path):
+        if not is_listable(path):
             raise UserError(f"{unit.source!r}: {_ALLOWED}; rename it")
 
 
@@ -55,9 +55,7 @@ def write_frame_list(videos: LabelledUnits, output: Path, source: Source, *, ima
     """
 
     def row(path: Path, name: str) -> list[object] | None:
-        # A slash at the end keeps a blank that is part of the folder's name.
-        listed = f"{name}/" if name != name.rstrip(_BLANKS) else name
-        return [listed, sum(1 for _ in path.iterdir()) // images_a_frame] if path.is_dir() else None
+        return [name, sum(1 for _ in path.iterdir()) // images_a_frame] if path.is_dir() else None
 
     _write_list(videos, output, "frames.csv", ["path", "frames"], row, source)
 
@@ -77,8 +75,7 @@ def _write_list(
 ) -> None:
     rows = list[list[object]]()
     for unit, labels in zip(videos.units, videos.labels, strict=bool(videos.labels)):
-        path = unit.output.relative_to(output.absolute()).as_posix()
-        if fields := row(unit.output, f"./{path}" if path != path.lstrip(_BLANKS) else path):
+        if fields := row(unit.output, listed_path(unit.output.relative_to(output.absolute()))):
             rows.append([*fields, ";".join(_label(videos, label) for label in labels)])
     if not rows:
         return
@@ -96,9 +93,17 @@ def _label(videos: LabelledUnits, label: int) -> str:
     return videos.class_names[label] if videos.class_names else str(label)
 
 
-def _unlistable(text: str) -> bool:
+def is_listable(name: str) -> bool:
+    """Whether a list can hold `name`: it is UTF-8, without a line break or a control character."""
     try:
-        text.encode()
+        name.encode()
     except UnicodeEncodeError:
-        return True
-    return any(character in text for character in _UNLISTABLE)
+        return False
+    return not any(character in name for character in _UNLISTABLE)
+
+
+def listed_path(path: Path) -> str:
+    """A relative path as a list has it, where blanks at the ends of fields are left out."""
+    name = path.as_posix()
+    name = f"./{name}" if name != name.lstrip(_BLANKS) else name
+    return f"{name}/" if name != name.rstrip(_BLANKS) else name
