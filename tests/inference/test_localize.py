@@ -161,3 +161,43 @@ def test_faults(
     ):
         assert main(["localize", *arguments]) == 2
         assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_is_localized_once(
+    localizer: Path, long_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures and hidden files are no videos, outputs keep the folders, and what the file has is not made again."""
+    for name in ("a/01.mp4", "b/01.mp4", "b/02 [x].mp4"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).symlink_to(long_videos / "videos/long_3.mp4")
+    (tmp_path / "in/poster.jpg").write_bytes(b"no picture")
+    (tmp_path / "in/._01.mp4").write_bytes(b"no video")
+    output, plots = tmp_path / "found.json", tmp_path / "plots"
+    command = ["localize", str(localizer), str(tmp_path / "in"), "--output", str(output), "--most", "2"]
+    assert main([*command, "--plot", str(plots)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if " – " not in line] == ["a/01", "b/01", "02 [x]"]
+    assert sorted(path.relative_to(plots).as_posix() for path in plots.rglob("*.png")) == [
+        "a/01.png", "b/01.png", "b/02 [x].png",
+    ]  # fmt: skip
+    first = output.read_text()
+    drawn = {path: path.stat().st_mtime_ns for path in plots.rglob("*.png")}
+
+    assert main([*command, "--plot", str(plots), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "has the answers of 3 of 3 videos" in captured.err
+    assert json.loads(captured.out)["results"] == json.loads(first)["results"]
+    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
+    # An answer that is not there is made, the others stay; with other options all are made.
+    content = json.loads(first)
+    del content["kinema"]["videos"]["02 [x]"], content["results"]["02 [x]"]
+    output.write_text(json.dumps(content))
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "has the answers of 2 of 3 videos" in captured.err
+    assert captured.out.splitlines()[0] == "02 [x]"
+    assert json.loads(output.read_text()) == json.loads(first)
+    assert main([*command, "--top-classes", "2"]) == 0
+    assert "has the answers" not in capsys.readouterr().err
+    assert main(["localize", str(localizer), str(tmp_path / "in/a"), "--plot", "x.jpg"]) == 2
+    assert "allowed: .png" in capsys.readouterr().err
