@@ -122,10 +122,12 @@ def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_video
     found = VideoLocalizer(localizer, options).localize(video)
     assert isinstance(found.found, Detections)
     plain = VideoLocalizer(localizer, LocalizeOptions(labels="none", most=1000)).localize(video).found
-    rows = FeatureExtractor(tiny_run, FeatureOptions(stride=2, layer="scores")).extract(video).values.astype(float)
+    extracted = FeatureExtractor(tiny_run, FeatureOptions(stride=2, layer="scores")).extract(video)
+    rows = extracted.values.astype(float)
+    assert extracted.span is not None
     for segment, score, label in zip(found.found.segments, found.found.scores, found.found.labels, strict=True):
-        first, last = segment / found.seconds * len(rows)
-        seen = [row for number, row in enumerate(rows) if number + 1 > first + 1e-9 and number < last - 1e-9]
+        first, last = extracted.span.fractions(segment) * len(rows)
+        seen = [row for number, row in enumerate(rows) if number + 1 > first + 1e-6 and number < last - 1e-6]
         mean = np.mean(seen, axis=0)
         assert label in np.argsort(-mean)[:3]
         own = plain.scores[np.argmin(np.abs(plain.segments - segment).sum(axis=1))]

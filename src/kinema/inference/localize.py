@@ -30,6 +30,9 @@ from kinema.version import __version__
 
 log = logging.getLogger(__name__)
 
+_TOUCHES = 1e-6
+"""Of a clip."""
+
 _LONG_PART = 5.0
 """Seconds: a part of a video that is longer than this is worth a warning."""
 
@@ -162,8 +165,9 @@ class VideoLocalizer:
             return label_proposals(proposals, scores.mean(axis=0), top=top)
         sums = np.concatenate([np.zeros((1, scores.shape[1])), scores.cumsum(axis=0)])
         bounds = span.fractions(proposals.segments) * len(scores)
-        first = np.floor(bounds[:, 0]).astype(int).clip(0, len(scores) - 1)
-        last = np.maximum(np.ceil(bounds[:, 1]).astype(int).clip(0, len(scores)), first + 1)
+        # A segment that touches a clip by no more than the rounding of its seconds does not see it.
+        first = np.floor(bounds[:, 0] + _TOUCHES).astype(int).clip(0, len(scores) - 1)
+        last = np.maximum(np.ceil(bounds[:, 1] - _TOUCHES).astype(int).clip(0, len(scores)), first + 1)
         of_segments = (sums[last] - sums[first]) / (last - first)[:, None]
         best = np.argsort(-of_segments, axis=1, kind="stable")[:, :top]
         combined = (proposals.scores[:, None] * np.take_along_axis(of_segments, best, axis=1)).reshape(-1)
