@@ -46,7 +46,7 @@ from kinema.models import (
 )
 from kinema.models.foreign import Misfit, foreign_misfits
 from kinema.models.foreign_localizers import localizer_options_of
-from kinema.models.foreign_options import Source, is_of_pictures
+from kinema.models.foreign_options import Source, is_of_pictures, not_shown
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD
 from kinema.storage import replacing, replacing_folder
 
@@ -99,9 +99,22 @@ def convert(
                 f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}. "
                 "Without --recipe the one that fits is taken"
             )
+    if not trained.network and (guessed := not_shown(candidates[recipe].model, source)):
+        log.warning(
+            "%s holds no configuration that tells of %s: see that the weights were trained so",
+            checkpoint,
+            ", ".join(f"{name} {value}" for name, value in guessed.items()),
+        )
     described = with_clips(candidates[recipe], trained)
     if described != candidates[recipe]:
-        log.info("clips and labels are those of the checkpoint's configuration, not of the recipe: %s", trained)
+        sampling = described.test_views.sampling
+        log.info(
+            "as the checkpoint was trained, unlike the recipe: clips of %dx%d, %d of a video; labels %s",
+            sampling.clip_len,
+            sampling.frame_interval,
+            sampling.num_clips,
+            described.task.labels,
+        )
     options = as_trained(described.model, weights, source, trained)
     theirs, ours = options.num_classes, described.model.num_classes
     if theirs != ours:

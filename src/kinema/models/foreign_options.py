@@ -91,3 +91,17 @@ def not_of_source(options: object, source: Source) -> Iterator[str]:
             yield "PySlowFast's I3D keeps all frames in its stem and halves them after the first stage"
     if source == "tsm" and isinstance(options, TSNOptions) and options.flow_fields:
         yield "the TSM repository normalises optical flow in another way than Kinema"
+
+
+def not_shown(options: object, source: Source) -> dict[str, object]:
+    """Return the options of a network that neither its weights nor their tool tell, only a configuration."""
+    names: tuple[str, ...] = ()
+    if isinstance(options, I3DOptions) and source == "mmaction2":
+        names = ("conv1_stride_t", "pool1_stride_t", "with_pool2", "non_local")
+    elif isinstance(options, I3DOptions) and options.non_local != "none":
+        names = ("non_local",)
+    elif isinstance(options, SlowFastOptions):
+        names = ("alpha",)
+    elif isinstance(options, TSMOptions) and source != "torchvision":
+        names = ("shift_div",)
+    return {name: getattr(options, name) for name in names}
