@@ -112,6 +112,16 @@ def test_frames_are_shown_when_the_file_says(name: str, tmp_path: Path) -> None:
     assert seconds == pytest.approx((times[-1] + mean_gap) / 25, abs=0.01)
 
 
+def test_the_repeats_of_theora_keep_their_time(shared: Path, tmp_path: Path) -> None:
+    """Its header names no frame rate, and frames that repeat the one before are empty packets."""
+    render_prediction(open_video(str(shared / "data/odd_media/o.ogv")), PREDICTIONS, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        shown = [round(frame.time * 25) for frame in container.decode(video=0)]
+    assert shown == [0, 1, 2, 3, 4, 6, 7, 9, 11, 12, *shown[10:]]
+    assert len(shown) == 19
+    assert shown[-1] == 24
+
+
 @pytest.mark.parametrize(("height", "width", "scale"), [(96, 128, 5), (240, 320, 2), (500, 480, 1)])
 def test_only_the_card_and_the_time_bar_cover_the_enlarged_scene(
     height: int, width: int, scale: int, tmp_path: Path

@@ -1,5 +1,7 @@
 """New encodings by PyAV's own account of them: frames, times, keyframes, size."""
 
+import os
+import re
 import shutil
 import struct
 import subprocess
@@ -11,8 +13,12 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
+from PIL import Image
 
+from kinema.data.dataset import DataOptions
 from kinema.errors import MediaError, UserError
+from kinema.inference.predictor import open_frames
+from kinema.prepare.check import CheckOptions, check_video
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.encoding import EncodingOptions, encode, output_size
 from kinema.prepare.resize import prepare_resize
@@ -139,7 +145,8 @@ def test_proportions_of_pixels_stay_or_become_square(turned: bool, tmp_path: Pat
         assert found == (((height, width), aspect and 1 / aspect) if turned else ((width, height), aspect))
 
 
-ODD = ["first.mp4", "hflip.mp4", "nostss.mp4", "null.avi", "o.ogv", "sar.mp4", "trim.mp4"]
+ODD = ["cut.ts", "first.mp4", "h2.mkv", "hflip.mp4", "nostss.mp4", "null.avi", "o.ogv", "paff.mp4", "paff.ts"]
+ODD += ["sar.mp4", "trim.mp4", "vp8.webm"]
 """Healthy files, some of which have other numbers of packets, or of frames by their own account, than of frames."""
 
 
@@ -175,10 +182,54 @@ def test_dropped_frames_leave_a_gap(tmp_path: Path) -> None:
     assert count_frames(str(tmp_path / "in.avi")) == len(times)
     encode(str(tmp_path / "in.avi"), tmp_path / "out.mp4", EncodingOptions(short_side=32))
     assert [round(frame.time * 25) for frame in frames_of(tmp_path / "out.mp4")] == times
-    whole = (tmp_path / "in.avi").read_bytes()
-    (tmp_path / "cut.avi").write_bytes(whole[: whole.rindex(b"idx1") - 300])
-    with pytest.raises(MediaError, match=r"it ends after \d+ of its 41 frames|frame \d cannot be decoded"):
-        count_frames(str(tmp_path / "cut.avi"))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mp4", "mpeg4"), ("a.avi", "mpeg4"), ("a.avi", "mjpeg")]
+)
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_truncated_files_are_bad(name: str, codec: str, kept: float, tmp_path: Path) -> None:
+    options = {"movflags": "faststart"} if name.endswith(".mp4") else None
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    write_video(tmp_path / name, codec=codec, pixel_format=pixels, container_options=options)
+    whole = (tmp_path / name).read_bytes()
+    start = whole.index(b"mdat" if name.endswith(".mp4") else b"movi")
+    end = len(whole) if name.endswith(".mp4") else whole.rindex(b"idx1")
+    (tmp_path / name).write_bytes(whole[: start + int(kept * (end - start))])
+    with pytest.raises(MediaError, match=rf"it ends after \d+ of its {FRAMES} frames|can(not)? be decoded"):
+        count_frames(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["song.mp3", "song.m4a", "notes.mp4", "pipe.mp4", "picture.mp4"])
+def test_what_is_no_video_is_said_to_be_none(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "notes.mp4":
+        path.write_text("no video, but text\n" * 40)
+    elif name == "pipe.mp4":
+        os.mkfifo(path)
+    elif name == "picture.mp4":
+        Image.fromarray(picture(3)).save(path, format="jpeg")
+    else:
+        write_song_with_cover(path)
+    for reason in (check_video(CheckOptions(), (0, str(path))).reason, reason_of(path)):
+        assert re.search(r"no video|pipe", reason)
+
+
+def reason_of(path: Path) -> str:
+    """Why a model cannot be asked about a file."""
+    with pytest.raises(MediaError) as caught:
+        open_frames(path, DataOptions())
+    return caught.value.reason
+
+
+def write_song_with_cover(path: Path) -> None:
+    """Sound, and a picture that players show beside it."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the program ffmpeg, which writes such files, is not installed")
+    Image.fromarray(picture(3)).save(path.with_suffix(".jpg"))
+    sound = ["-f", "lavfi", "-i", "sine=duration=1", "-i", str(path.with_suffix(".jpg"))]
+    cover = ["-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v:0", "attached_pic"]
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *sound, *cover, str(path)], check=True)
 
 
 def test_frames_of_several_sizes_are_refused_as_in_training(tmp_path: Path) -> None:

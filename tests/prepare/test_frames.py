@@ -1,9 +1,12 @@
 """Frames and flow on disk, read again by Pillow; and by training's own readers."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,10 +53,34 @@ def test_names_of_clips_may_look_like_temporary_ones(tmp_path: Path) -> None:
     for frames, name in enumerate(names, 5):
         write_video(tmp_path / "in" / "shot" / name, times=range(frames))
     output = tmp_path / "out"
+    output.mkdir()
+    (output / ".DS_Store").touch()
     for _ in range(2):
-        assert prepare_frames(tmp_path / "in", output, FramesOptions(short_side=32), workers=2).exit_code == 0
+        assert prepare_frames(tmp_path / "in", output, FramesOptions(short_side=32), workers=1).exit_code == 0
         counts = {folder.name: len(list(folder.iterdir())) for folder in (output / "shot").iterdir()}
         assert counts == {"goal": 5, "goal.old": 6, "goal.new": 7, "goal.old.old": 8}
+    (output / "shot" / "goal" / ".DS_Store").touch()
+    prepare_frames(tmp_path / "in", output, FramesOptions(short_side=32), workers=1)
+    assert read_index(output / "frames.csv", kind="rawframes").frame_counts.tolist() == [5, 7, 6, 8]
+
+
+@pytest.mark.parametrize(("name", "frames"), [("paff.mp4", 6), ("paff.ts", 6), ("vp8.webm", 50), ("cut.ts", 25)])
+def test_frames_are_those_that_are_shown(name: str, frames: int, shared: Path, tmp_path: Path) -> None:
+    """Of files with more packets than frames: fields, hidden frames, some that nothing can decode."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the program ffmpeg, which says what is right, is not installed")
+    source = shared / "data" / "odd_media" / name
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).symlink_to(source)
+    assert prepare_frames(tmp_path / "in", tmp_path / "out", FramesOptions(short_side=0), workers=1).exit_code == 0
+    images = sorted((tmp_path / "out" / Path(name).stem).iterdir())
+    assert [image.name for image in images] == [f"img_{number:05}.jpg" for number in range(1, frames + 1)]
+    pictures = np.stack([np.asarray(Image.open(image)) for image in images]).astype(int)
+    decode = ["ffmpeg", "-v", "quiet", "-i", str(source), "-vsync", "0", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    shown = np.frombuffer(subprocess.run(decode, check=True, capture_output=True).stdout, np.uint8)
+    shown = shown.reshape(pictures.shape)
+    expected = [simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(one, 95, "RGB", "420")) for one in shown]
+    assert np.abs(pictures - np.stack(expected)).mean(axis=(1, 2, 3)).max() < 2
 
 
 def test_a_bad_video_is_missing_from_the_list_and_made_once_it_is_mended(videos: Path, tmp_path: Path) -> None:

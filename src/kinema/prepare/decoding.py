@@ -1,5 +1,7 @@
 """Every frame of a video file once, in order, and whether all of them were there."""
 
+import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +52,8 @@ class WholeVideo:
         self._path = path
         self._container = container
         self._expected = expected
-        self._lost = _samples_beyond_the_end(path, stream)
+        # Of MP4 and AVI all frames, of other containers keyframes at most. AVI's grows as packets are read.
+        self._indexed = len(stream.index_entries)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """The frames, once.
@@ -58,9 +61,10 @@ class WholeVideo:
         Raises:
             MediaError: one cannot be decoded or has another size than the first; in the end, more than one is missing.
         """
-        count, last, size = 0, -1, None
+        count, packets, last, size = 0, 0, -1, None
         try:
             for packet in self._container.demux(self.stream):
+                packets += packet.size > 0
                 last = max(last, packet.pts or 0, packet.dts or 0)
                 for frame in self._decoded(packet, begun=count > 0):
                     size = size or (frame.width, frame.height)
@@ -71,7 +75,7 @@ class WholeVideo:
                     yield frame
         except FFmpegError as error:
             raise MediaError(self._path, f"frame {count} cannot be decoded ({error.strerror})") from None
-        self._check(count, last)
+        self._check(count, packets, last)
 
     def _decoded(self, packet: "Packet[VideoStream]", *, begun: bool) -> list[VideoFrame]:
         if not packet.size and packet.dts is not None:
@@ -79,22 +83,17 @@ class WholeVideo:
         try:
             return packet.decode()
         except FFmpegError:
-            if begun or not self._may_be_cut:
+            if begun or packet.is_keyframe:
                 raise
             return []
 
-    @property
-    def _may_be_cut(self) -> bool:
-        """Whether files of this kind may begin anywhere."""
-        return "mp4" not in self._container.format.name
-
-    def _check(self, frames: int, last: int) -> None:
-        """Compare what came with what the file says, and `last`, the latest time, too."""
+    def _check(self, frames: int, packets: int, last: int) -> None:
+        """Compare what came with what the file says; `last` is the latest time."""
+        if packets < self._indexed - 1:
+            raise MediaError(self._path, f"it ends after {packets} of its {self._indexed} frames")
+        # An AVI file cut short has lost the index at its end. Its times count frames, also those that are dropped.
         said = self.stream.frames
-        if self._lost > 1:
-            raise MediaError(self._path, f"it ends after {said - self._lost} of its {said} frames")
-        # Times of AVI count frames, also those that are dropped. Its index stands at the end.
-        if self._container.format.name == "avi" and not self.stream.index_entries and last + 1 < said - 1:
+        if self._container.format.name == "avi" and last + 1 < said - 1 and _is_cut_short(self._path):
             raise MediaError(self._path, f"it ends after {last + 1} of its {said} frames")
         if frames < self._expected - 1:
             raise MediaError(self._path, f"only {frames} of its {self._expected} frames can be decoded")
@@ -102,7 +101,8 @@ class WholeVideo:
             raise MediaError(self._path, "its video stream holds no frames")
 
 
-def _samples_beyond_the_end(path: str, stream: VideoStream) -> int:
-    """How many samples the file's index says to lie where the file has ended."""
-    size = Path(path).stat().st_size
-    return sum(entry.pos + entry.size > size for entry in stream.index_entries)
+def _is_cut_short(path: str) -> bool:
+    """Whether an AVI file ends before its RIFF header says."""
+    with Path(path).open("rb") as file:
+        _, size = struct.unpack("<4sI", file.read(8))
+        return file.seek(0, io.SEEK_END) < 8 + int(size)

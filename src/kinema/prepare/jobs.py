@@ -16,7 +16,7 @@ from kinema.data.sources import check_no_pipe
 from kinema.errors import MediaError, UserError
 from kinema.prepare.interrupts import soon_interrupted
 from kinema.prepare.parallel import in_parallel
-from kinema.storage import is_temporary, remove_leftovers, replacing, settled, write_text
+from kinema.storage import remove_leftovers, replacing, settled, write_text
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def claim_folder(folder: Path, record: str, settings: Mapping[str, Any]) -> None
     Outputs that an earlier call made are kept: those of other settings must not be taken for them.
 
     Raises:
-        UserError: the folder's record names other settings, or it holds other files and no record.
+        UserError: the folder's record names other settings, or it holds other files, hidden ones aside, and no record.
     """
     path = folder / record
     if path.exists():
@@ -117,7 +117,7 @@ def claim_folder(folder: Path, record: str, settings: Mapping[str, Any]) -> None
                 f"{path}: what is in this folder was made with {', '.join(differing)}. "
                 "Give the same options to complete it, another folder, or remove this one."
             )
-    elif folder.exists() and not all(is_temporary(inside) for inside in folder.iterdir()):
+    elif folder.exists() and not all(inside.name.startswith(".") for inside in folder.iterdir()):
         raise UserError(f"{folder}: the folder holds other files and no {record}. Give a new or an empty folder.")
     else:
         write_text(path, strict_json.dumps(settings, indent=2) + "\n")

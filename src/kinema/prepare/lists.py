@@ -55,7 +55,10 @@ def write_frame_list(videos: LabelledUnits, output: Path, source: Source, *, ima
     """
 
     def row(path: Path, name: str) -> list[object] | None:
-        return [name, sum(1 for _ in path.iterdir()) // images_a_frame] if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        images = sum(not image.name.startswith(".") for image in path.iterdir())  # macOS leaves hidden files
+        return [name, images // images_a_frame]
 
     _write_list(videos, output, "frames.csv", ["path", "frames"], row, source)
 

@@ -1,7 +1,6 @@
 """Bytes from anywhere, and files that are either wholly there or not at all."""
 
 from kinema.storage.atomic import (
-    is_temporary,
     remove_leftovers,
     replacing,
     replacing_folder,
@@ -23,7 +22,6 @@ __all__ = [
     "check_protocol",
     "display_name",
     "is_folder",
-    "is_temporary",
     "is_url",
     "join",
     "open_storage",

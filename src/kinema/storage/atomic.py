@@ -108,11 +108,6 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
                 _remove(entry)
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether this is a file or folder that `replacing` or `replacing_folder` is or was at work on."""
-    return path.name.startswith(_PREFIX)
-
-
 def unfinished(path: Path) -> Path:
     """Where results for the file `path` gather over several runs of a command, until all are there."""
     return _beside(path, "unfinished")
