@@ -1,7 +1,9 @@
 """A command's own options, parsed by tyro, and the dotted keys of a config beside them."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -21,16 +23,26 @@ OPTION_NAMES: dict[str, dict[str, str]] = {
 """What commands call options that messages name as `kinema train` does, see `renamed_options`."""
 
 
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
+"""What a Path makes of a URL, of which it takes one slash for a mistake."""
+
+
 def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
     """A command's options out of its arguments; prints help and exits with 0, or what is wrong and exits with 2.
 
     Raises:
-        UserError: a number is out of the bounds that its field is annotated with, which tyro does not look at.
+        UserError: a number is out of the bounds that its field is annotated with, which tyro does not look at; or a
+            URL is given for what must be a local path.
     """
     result: T = tyro.cli(
         options, prog=f"kinema {command}", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
     )
     for key, leaf in leaves(result).items():
+        for value in leaf.value if isinstance(leaf.value, tuple | list) else [leaf.value]:
+            if isinstance(value, Path) and (url := _URL.match(str(value))):
+                raise UserError(
+                    f"{as_option(key.rpartition('.')[2])}: found the URL {url[1]}://{url[2]}; this must be a local path"
+                )
         if isinstance(leaf.value, int | float):
             try:
                 check(leaf.hint, leaf.value)

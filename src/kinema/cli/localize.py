@@ -18,6 +18,7 @@ from kinema.inference.localize import Localization, LocalizeOptions, VideoLocali
 from kinema.inference.model_files import find_model
 from kinema.inference.timeline import draw_timeline
 from kinema.localization.labelling import Detections
+from kinema.storage import display_name
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Options(LocalizeOptions):
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A BMN, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, or a model.safetensors."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video files, folders of them at any depth, or folders of images (the frames of one video)."""
+    """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     json: bool = False
     """Print JSON, in ActivityNet's layout of results: {"version", "results": {video: [{"segment", "score", "label"}]},
     "external_data"}; times in seconds."""
@@ -96,7 +97,7 @@ def _localize(
     try:
         answer = localizer.localize(video.path)
         if plot is not None:
-            title = printable(Path(video.path).name)
+            title = printable(display_name(video.path))
             draw_timeline(answer, plot, video=localizer.open(video.path), title=title, font=font)
     except MediaError as error:
         log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["localize"]))

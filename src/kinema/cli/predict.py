@@ -35,7 +35,7 @@ class Options:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Video files, folders of them at any depth, or folders of images (the frames of one video)."""
+    """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     top: int = 5
     """How many classes to name."""
     json: bool = False

@@ -18,6 +18,9 @@ from kinema.storage import Direct, check_outage, is_url
 
 log = logging.getLogger(__name__)
 
+WITHOUT_OPTION = 60.0
+"""Seconds to wait in commands that answer about single videos."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds
 _PROBE = 10.0  # seconds for a server to say how long a file is
 _BLOCK = 1 << 20
@@ -31,9 +34,9 @@ class Patience:
     """
 
     def __init__(self, seconds: float, *, option: str = "--data.storage.patience") -> None:
-        """`seconds` is how long one reading may fail before it is given up; `option` sets it."""
+        """`seconds` is how long one reading may fail before it is given up; `option` sets it, if there is one."""
         self._seconds = seconds
-        self._option = option
+        self._how_long = f"{seconds:g} s" + (f" ({option})" if option else "")
         self._began = _shared_time()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,17 +74,14 @@ class Patience:
             else:
                 self._say_over()
                 return result
-        raise StorageOutage(f"{outage}; the storage did not answer for {self._seconds:g} s ({self._option})")
+        raise StorageOutage(f"{outage}; the storage did not answer for {self._how_long}")
 
     def _say(self, outage: StorageOutage) -> None:
         with self._began.get_lock():
             known = self._began.value > 0
             self._began.value = self._began.value or time.monotonic()
         if not known:
-            log.warning(
-                "the storage does not answer, it is tried again for up to %g s (%s): %s",
-                self._seconds, self._option, outage,
-            )  # fmt: skip
+            log.warning("the storage does not answer, it is tried again for up to %s: %s", self._how_long, outage)
 
     def _say_over(self) -> None:
         with self._began.get_lock():

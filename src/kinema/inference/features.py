@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
@@ -13,22 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kinema import strict_json
+from kinema.data.annotations import read_index
+from kinema.data.class_folders import FILE_SUFFIXES
 from kinema.data.crops import crop_views
 from kinema.data.feature_files import REPORT, pack
 from kinema.data.feature_spans import FeatureSpan, described_span
-from kinema.data.index import Labels
+from kinema.data.index import Kind, Labels
+from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
 from kinema.data.sources import FLOW, KINDS, Opener, Source, check_no_pipe
 from kinema.data.timed_video import TimedVideo
 from kinema.errors import UserError
+from kinema.inference.inputs import find_inputs
 from kinema.inference.model_files import ModelDescription, digest, find_model, load_model, read_description
 from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
 from kinema.models import Recognizer
 from kinema.prepare.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
 from kinema.prepare.sources import labelled_units
 from kinema.recognition import as_clips
-from kinema.storage import StorageOptions, open_storage, replacing, write_text
+from kinema.storage import StorageOptions, display_name, is_url, open_storage, replacing, write_text
+from kinema.storage import suffix as suffix_of
 
 Singles = NDArray[np.float32]
 
@@ -40,6 +45,9 @@ _DECODED_BYTES = 256 * 2**20
 
 _WINDOW = 32
 _RECORD = "features.json"
+
+LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
+"""Of files that list videos, where these are read from a URL."""
 
 Format = Literal["npy", "csv", "packed"]
 
@@ -121,6 +129,7 @@ class FeatureExtractor:
         check_options(options, description)
         self._model: Recognizer = place(module, self._device, runtime)
         self._sampling = description.test_views.sampling
+        self._patience = Patience(WITHOUT_OPTION, option="")
         self._crops = replace(description.test_views.crops, crops="center")
         self._opener = Opener(
             source=source_of(options, description),
@@ -132,11 +141,15 @@ class FeatureExtractor:
         )
 
     def extract(self, video: str) -> VideoFeatures:
-        """The features of a video file, or of a folder of images.
+        """The features of a video file, or of a folder of images; a local path or a URL.
 
         Raises:
             MediaError: the video cannot be read.
+            StorageOutage: its storage did not answer for a minute.
         """
+        return self._patience.through(partial(self._extract, video))
+
+    def _extract(self, video: str) -> VideoFeatures:
         timed = self.open(video)
         reader, options = timed.reader, self._options
         frames = len(reader)
@@ -218,7 +231,7 @@ def clip_frames(sampling: Sampling, centres: NDArray[np.float64], *, window: int
 
 def extract_features(
     model: Path,
-    videos: Sequence[Path],
+    videos: Sequence[str | Path],
     output: Path,
     options: FeatureOptions,
     *,
@@ -237,7 +250,8 @@ def extract_features(
 
     Args:
         model: A run folder, a checkpoint folder or a `model.safetensors`.
-        videos: Videos, folders of them at any depth, or lists, see `read_index`. Their names must differ.
+        videos: Videos, folders of them at any depth, or lists, see `read_index`; paths or URLs. Their names must
+            differ.
         output: A new folder, or that of an earlier call with the same options.
         options: Which clips, and what of them.
         format: The kind of files.
@@ -317,14 +331,18 @@ def check_options(options: FeatureOptions, description: ModelDescription) -> Non
 
 
 def _units(
-    videos: Sequence[Path], output: Path, suffix: str, *, source: Source, root: str, labels: Labels
+    videos: Sequence[str | Path], output: Path, suffix: str, *, source: Source, root: str, labels: Labels
 ) -> list[Unit]:
     """A unit for each video, whose output has its name and lies in `output` itself."""
-    units = [
-        Unit(source=unit.source, output=output.absolute() / f"{unit.output.name}{suffix}")
-        for each in videos
-        for unit in labelled_units(each, output, root=root, labels=labels, kind=KINDS[source], option="--source").units
-    ]
+    found = list[tuple[str, str]]()
+    for each in videos:
+        found += _remote(str(each), KINDS[source], root, labels) or [
+            (unit.source, unit.output.name)
+            for unit in labelled_units(
+                Path(each), output, root=root, labels=labels, kind=KINDS[source], option="--source"
+            ).units
+        ]
+    units = [Unit(source=path, output=output.absolute() / f"{name}{suffix}") for path, name in found]
     check_outputs(units)
     reserved = {_RECORD, REPORT}
     for unit in units:
@@ -333,6 +351,25 @@ def _units(
                 f"'{unit.source}' would become '{taken.pop()}', a file that the command itself writes: rename it"
             )
     return units
+
+
+def _remote(given: str, kind: Kind, root: str, labels: Labels) -> list[tuple[str, str]]:
+    """The URLs, and names, of the videos that `given` stands for; none where they are on this machine."""
+    is_list = suffix_of(given) in LIST_SUFFIXES
+    if is_list and (is_url(given) or is_url(root)):
+        index = Patience(WITHOUT_OPTION, option="").through(
+            lambda: read_index(given, kind=kind, root=root, labels=labels)
+        )
+        paths = [index.path(row) for row in range(len(index))]
+    elif is_url(given):
+        paths = [video.path for video in find_inputs([given])]
+    else:
+        return []
+    names = map(display_name, paths)
+    return [
+        (path, str(PurePath(name).with_suffix("")) if kind in FILE_SUFFIXES else name)
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 def _settings(

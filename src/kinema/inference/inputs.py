@@ -4,18 +4,21 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
 from kinema.data.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_SUFFIXES, natural_key
+from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.errors import UserError
+from kinema.storage import is_folder, is_url, join, parent, readable, suffix, walk, without_query
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """One video: a file, or a folder of images.
 
-    path: as it was given, or below the folder that was given. name: the path below what all inputs have in common, with
-    `/`; no two inputs have the same.
+    path: as it was given, or below the folder that was given; a local path or a URL. name: the path below what all
+    inputs have in common, with `/`; no two inputs have the same.
     """
 
     path: str
@@ -31,22 +34,39 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
 
     Raises:
         UserError: a path does not exist, a folder cannot be read or has neither videos nor images.
+        StorageOutage: a server does not answer.
     """
-    below = {Path(path): _below(str(path)) for path in paths}
-    by_location = {location(path): path for found in below.values() for path in found}
-    if not by_location:
+    patience = Patience(WITHOUT_OPTION, option="")
+    below = {
+        str(path): patience.through(partial(_below_url, str(path))) if is_url(str(path)) else _below(str(path))
+        for path in paths
+    }
+    distinct = {path if is_url(path) else location(path): path for found in below.values() for path in found}
+    if not distinct:
         return []
-    tops = [place.parent if found == [place] else place for place, found in below.items()]
+    tops = [parent(place) if found == [place] else place for place, found in below.items()]
     root = os.path.commonpath([location(top) for top in tops])
-    return [
-        Input(path=str(path), name=PurePath(os.path.relpath(where, root)).as_posix())
-        for where, path in by_location.items()
-    ]
+    names = [PurePath(os.path.relpath(location(path), root)).as_posix() for path in distinct.values()]
+    return [Input(path=path, name=name) for path, name in zip(distinct.values(), _made_distinct(names), strict=True)]
 
 
 def location(path: str | Path) -> str:
-    """The absolute path, without `.` and `..`; links stay."""
+    """The absolute path, without `.` and `..`; links stay. Of a URL what follows its `//`, readable."""
+    if is_url(str(path)):
+        return "/" + readable(without_query(str(path)).partition("://")[2].strip("/"), of=str(path))
     return os.path.normpath(Path(path).absolute())
+
+
+def _made_distinct(names: Sequence[str]) -> Iterator[str]:
+    """The names, with a number before the suffix where another is the same: of URLs that differ in their query."""
+    used = set[str]()
+    for name in names:
+        distinct, number = name, 1
+        while distinct in used:
+            number += 1
+            distinct = str(PurePath(name).with_stem(f"{PurePath(name).stem}_{number}"))
+        used.add(distinct)
+        yield distinct
 
 
 def output_paths(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[Input, Path]:
@@ -88,18 +108,18 @@ def check_outputs(inputs: Sequence[Input], outputs: Sequence[Path], *, option: s
     Raises:
         UserError: one does; `option` is what named the outputs.
     """
-    locations = {os.path.realpath(video.path): video.path for video in inputs}
+    locations = {os.path.realpath(video.path): video.path for video in inputs if not is_url(video.path)}
     for path in outputs:
         if (video := locations.get(os.path.realpath(path))) is not None:
             raise UserError(f"{option}: {path} would replace the video {video}; name another folder or file")
 
 
-def _below(path: str) -> list[Path]:
+def _below(path: str) -> list[str]:
     place = Path(path)
     if not path or not place.exists():
         raise UserError(f"no such video: {path or 'found an empty path'}")
     if not place.is_dir():
-        return [place]
+        return [path]
     videos, images = list[Path](), list[Path]()
     for folder, names in _visible_files(place):
         suffixes = {name: Path(name).suffix.lower() for name in names}
@@ -108,7 +128,29 @@ def _below(path: str) -> list[Path]:
             images.append(folder)
     if not videos and not images:
         raise UserError(f"folder {place} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
-    return sorted(videos or images, key=lambda path: natural_key(str(path)))
+    return sorted(map(str, videos or images), key=natural_key)
+
+
+def _below_url(url: str) -> list[str]:
+    if suffix(url) in (*VIDEO_SUFFIXES, PACK_SUFFIX):
+        return [url]
+    try:
+        if not is_folder(url):
+            return [url]
+        videos, images = list[str](), list[str]()
+        for folder, subfolders, names in walk(url):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            files = [join(folder, name) for name in names if not name.startswith(".")]
+            videos += [file for file in files if suffix(file) in (*VIDEO_SUFFIXES, PACK_SUFFIX)]
+            if any(suffix(file) in IMAGE_SUFFIXES for file in files):
+                images.append(folder)
+    except FileNotFoundError:
+        raise UserError(f"no such video: {url}") from None
+    except OSError as error:
+        raise UserError(f"{url} cannot be read: {error}") from None
+    if not videos and not images:
+        raise UserError(f"folder {url} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+    return sorted(videos or images, key=natural_key)
 
 
 def _visible_files(place: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -5,19 +5,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kinema.data.class_folders import PACK_SUFFIX
+from kinema.data.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
 from kinema.data.dataset import DataOptions
+from kinema.data.frame_names import why
 from kinema.data.packed import open_packed
+from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
 from kinema.data.sources import check_no_pipe
 from kinema.data.video import open_video
 from kinema.data.views import read_views
-from kinema.errors import UserError
+from kinema.errors import MediaError, UserError
 from kinema.inference.model_files import find_model, load_model
 from kinema.inference.prediction import Prediction
 from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
 from kinema.recognition import video_scores
+from kinema.storage import Direct, is_folder, is_url, suffix
 
 
 class Predictor:
@@ -36,12 +39,14 @@ class Predictor:
         module, self.description = load_model(self.folder)
         self._model = place(module, self._device, runtime)
         self.classes = self.description.classes
+        self._patience = Patience(WITHOUT_OPTION, option="")
 
     def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
-        """The `top` most probable classes of a video file, or of a folder of images, best first.
+        """The `top` most probable classes of a video file, or of a folder of images, best first; a path or a URL.
 
         Raises:
             MediaError: the video cannot be read.
+            StorageOutage: its storage did not answer for a minute.
         """
         best = self.scores(video).topk(min(top, len(self.classes)))
         return [
@@ -54,9 +59,11 @@ class Predictor:
 
         Raises:
             MediaError: the video cannot be read.
+            StorageOutage: its storage did not answer for a minute.
             UserError: the scores are not finite numbers.
         """
-        clips = read_views(self.open(video), self.description.test_views)[None].to(self._device)
+        views = self._patience.through(lambda: read_views(self.open(video), self.description.test_views))
+        clips = views[None].to(self._device)
         with autocast(self._device, self._runtime):
             scores = video_scores(self._model, clips, self.description.task)[0].cpu()
         if not scores.isfinite().all():
@@ -86,14 +93,21 @@ def load(model: str | Path, *, device: str = "auto") -> Predictor:
 
 
 def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
-    """The frames of a video file, of a folder of images, or of a packed file of them.
+    """The frames of a video file, of a folder of images, or of a packed file of them; a local path or a URL.
 
     Raises:
         MediaError: it cannot be opened.
+        StorageOutage: its storage does not answer.
     """
-    check_no_pipe(str(video))
-    if Path(video).is_dir():
-        return open_rawframes(str(video), template=options.template)
-    if Path(video).suffix.lower() == PACK_SUFFIX:
-        return open_packed(str(video))
-    return open_video(str(video), reader=options.reader)
+    path, ending = str(video), suffix(str(video))
+    try:
+        # A server is not asked what the name says.
+        if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
+            return open_rawframes(path, template=options.template)
+        if ending == PACK_SUFFIX:
+            return open_packed(path)
+        check_no_pipe(path)
+        source = Direct().local(path)
+    except OSError as error:
+        raise MediaError(path, why(error)) from None
+    return open_video(source, path=path, reader=options.reader)

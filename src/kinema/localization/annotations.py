@@ -69,7 +69,7 @@ class Results:
     left_out: int = 0
 
 
-def subsets_of(path: Path) -> tuple[str, ...]:
+def subsets_of(path: str | Path) -> tuple[str, ...]:
     """The subsets that the videos of a ground truth are said to be of, see `read_ground_truth`.
 
     Raises:
@@ -78,7 +78,7 @@ def subsets_of(path: Path) -> tuple[str, ...]:
     return tuple(sorted({str(entry.get("subset", "")) for entry in read_database(path).values()} - {""}))
 
 
-def read_ground_truth(path: Path, *, subset: str = "", labelled: bool = True) -> GroundTruth:
+def read_ground_truth(path: str | Path, *, subset: str = "", labelled: bool = True) -> GroundTruth:
     """Read all videos of a ground truth, or those of `subset` (`validation`, …).
 
     Args:
@@ -125,13 +125,13 @@ def read_ground_truth(path: Path, *, subset: str = "", labelled: bool = True) ->
     )
 
 
-def _unknown_subset(path: Path, subset: str, subsets: list[str]) -> str:
+def _unknown_subset(path: str | Path, subset: str, subsets: list[str]) -> str:
     if subsets == [""]:
         return f"{path} has no subset '{subset}': it does not say of what subset its videos are"
     return f"{path} has no subset '{subset}'{did_you_mean(subset, subsets)}; it has {', '.join(subsets)}"
 
 
-def _duration(path: Path, video: str, entry: Mapping[str, Any]) -> float:
+def _duration(path: str | Path, video: str, entry: Mapping[str, Any]) -> float:
     key = "duration" if "duration" in entry else "duration_second"
     seconds = number_of(path, video, entry, key, missing=np.nan)
     if seconds < 0:
@@ -139,7 +139,7 @@ def _duration(path: Path, video: str, entry: Mapping[str, Any]) -> float:
     return seconds
 
 
-def _feature_share(path: Path, video: str, entry: Mapping[str, Any]) -> float:
+def _feature_share(path: str | Path, video: str, entry: Mapping[str, Any]) -> float:
     with_features = number_of(path, video, entry, "feature_frame", missing=np.nan)
     frames = number_of(path, video, entry, "duration_frame", missing=np.nan)
     if with_features <= 0 or frames <= 0:

@@ -9,27 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinema.errors import UserError
+from kinema.storage import Direct
 
 Floats = NDArray[np.float64]
 Instances = Sequence[tuple[str, Mapping[str, Any]]]
 """Annotations or results, each with the name of its video."""
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file, a local path or a URL.
 
     Raises:
         UserError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(Direct().read(str(path)).decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
 
 
-def read_database(path: Path) -> dict[str, Mapping[str, Any]]:
+def read_database(path: str | Path) -> dict[str, Mapping[str, Any]]:
     """The videos of a ground truth, by name.
 
     Two layouts are read: ActivityNet's `{"database": {video: {"subset", "duration", "annotations"}}}`, and that of
@@ -50,7 +51,7 @@ def read_database(path: Path) -> dict[str, Mapping[str, Any]]:
     return database
 
 
-def read_results_of(path: Path) -> Mapping[str, Any]:
+def read_results_of(path: str | Path) -> Mapping[str, Any]:
     """What ActivityNet's layout of results holds under `results`.
 
     Raises:
@@ -71,7 +72,7 @@ def _content(whole: Any) -> str:
     return ", ".join(map(str, list(whole)[:3])) or "nothing" if isinstance(whole, dict) else kind(whole)
 
 
-def instances_of(path: Path, video: str, listed: Any, *, what: str) -> Iterable[Mapping[str, Any]]:
+def instances_of(path: str | Path, video: str, listed: Any, *, what: str) -> Iterable[Mapping[str, Any]]:
     """The entries of a video's list of `what`, annotations or results.
 
     Raises:
@@ -87,7 +88,7 @@ def instances_of(path: Path, video: str, listed: Any, *, what: str) -> Iterable[
     return listed
 
 
-def label_of(path: Path, video: str, instance: Mapping[str, Any]) -> str | None:
+def label_of(path: str | Path, video: str, instance: Mapping[str, Any]) -> str | None:
     """The label of an instance, a name or an integer; None where it has none.
 
     Raises:
@@ -99,7 +100,7 @@ def label_of(path: Path, video: str, instance: Mapping[str, Any]) -> str | None:
     return None if label is None else str(label)
 
 
-def segments_of(path: Path, instances: Instances) -> Floats:
+def segments_of(path: str | Path, instances: Instances) -> Floats:
     """Start and end of each instance: (n, 2) float64.
 
     Raises:
@@ -122,7 +123,7 @@ def _is_segment(value: Any) -> bool:
         return False
 
 
-def scores_of(path: Path, instances: Instances) -> Floats:
+def scores_of(path: str | Path, instances: Instances) -> Floats:
     """The score of each instance: (n,) float64.
 
     Raises:
@@ -137,7 +138,7 @@ def scores_of(path: Path, instances: Instances) -> Floats:
     return scores
 
 
-def number_of(path: Path, video: str, entry: Mapping[str, Any], key: str, missing: float | None = None) -> float:
+def number_of(path: str | Path, video: str, entry: Mapping[str, Any], key: str, missing: float | None = None) -> float:
     """A number of a video's entry; `missing` where the entry has none, if that is allowed.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -49,14 +48,14 @@ def read_truth(path: str, subset: str, *, own_file: bool = False) -> GroundTruth
     Raises:
         UserError: the file is faulty, has no such subset, or no video has an instance.
     """
-    if not subsets_of(Path(path)):
+    if not subsets_of(path):
         if not own_file:
             raise UserError(
                 f"{path} does not say of what subset its videos are: the file of the training videos belongs to "
                 "--data.ground-truth, that of the validation videos to --data.val-ground-truth"
             )
         subset = ""
-    truth = read_ground_truth(Path(path), subset=subset, labelled=False)
+    truth = read_ground_truth(path, subset=subset, labelled=False)
     if not (truth.label >= 0).any():
         raise UserError(f"{path}: no video{f' of the subset {subset!r}' * bool(subset)} has an instance")
     return truth

@@ -10,7 +10,7 @@ from kinema.storage.atomic import (
     write_text,
 )
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
-from kinema.storage.listing import display_name, is_folder, join, parent, readable, suffix, walk
+from kinema.storage.listing import display_name, is_folder, join, parent, readable, suffix, walk, without_query
 from kinema.storage.options import StorageOptions, open_storage
 from kinema.storage.outages import check_outage
 
@@ -35,5 +35,6 @@ __all__ = [
     "suffix",
     "unfinished",
     "walk",
+    "without_query",
     "write_text",
 ]

@@ -71,12 +71,12 @@ def parent(path: str) -> str:
     """The folder that a path or URL lies in."""
     if not is_url(path):
         return os.path.dirname(path.rstrip("/")) or ("/" if path.startswith("/") else ".")  # noqa: PTH120
-    return _without_query(path).rstrip("/").rpartition("/")[0]
+    return without_query(path).rstrip("/").rpartition("/")[0]
 
 
 def display_name(path: str) -> str:
     """The last part of a path or URL, readable: without what a web address has after `?`, `%20` as a blank."""
-    return readable(_without_query(path).rstrip("/").rpartition("/")[2], of=path)
+    return readable(without_query(path).rstrip("/").rpartition("/")[2], of=path)
 
 
 def readable(name: str, *, of: str) -> str:
@@ -86,14 +86,15 @@ def readable(name: str, *, of: str) -> str:
 
 def suffix(path: str) -> str:
     """The suffix of a path or URL in lower case, such as `.mp4`; empty where there is none."""
-    return os.path.splitext(_without_query(path))[1].lower()  # noqa: PTH122 - for each file of a dataset
+    return os.path.splitext(without_query(path))[1].lower()  # noqa: PTH122 - for each file of a dataset
 
 
 def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def _without_query(url: str) -> str:
+def without_query(url: str) -> str:
+    """A path or URL without what a web address has after `?` or `#`."""
     return url.partition("?")[0].partition("#")[0] if _is_web(url) else url
 
 

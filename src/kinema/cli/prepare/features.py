@@ -28,8 +28,8 @@ class Features:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors: of RGB, or of flow."""
-    videos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Videos, folders of them at any depth, or lists: files, or folders of images as --source says."""
+    videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """Videos, folders of them at any depth, or lists: files, or folders of images as --source says. Paths or URLs."""
     output: Path
     """The folder that receives the features: a new one, or that of an earlier call with the same options."""
     format: Format = "npy"
