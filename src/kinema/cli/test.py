@@ -1,6 +1,7 @@
 """`kinema test MODEL [--data.val …]`."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from kinema.errors import UserError
 from kinema.inference.localizer_testing import LocalizerTestOptions, localizer_test_options, run_localizer_test
 from kinema.inference.model_files import is_localizer
 from kinema.inference.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
+from kinema.inference.processes import is_first
 from kinema.inference.testing import EvaluationOptions, evaluation_options, run_test
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 @dataclass(kw_only=True)
 class Options:
     """Test a model on labelled videos: `kinema test MODEL [--data.val …] [--group.option value …]`.
+
+    `torchrun --nproc-per-node N -m kinema test …` divides the videos among N processes.
 
     A recognizer sees every video as the recipe's `test_views` say. Of a localizer the proposals are measured; BSN's are
     those of its three stages together. `kinema test MODEL --help` lists what can be changed.
@@ -55,6 +59,8 @@ def run(arguments: Sequence[str]) -> int:
     check_own_paths(own_options.data, keys, model=options.model)
     folder = options.work_dir or _own_folder(options.model, own_options, tested, keys)
     metrics = _test(options.model, tested, folder=folder, dump=options.dump, font=options.font)
+    if not is_first(os.environ):
+        return 0
     if options.json:
         print(strict_json.dumps(metrics))
     else:

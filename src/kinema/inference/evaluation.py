@@ -1,9 +1,10 @@
 """Every video of a labelled set, scored and counted: what validation and testing share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -30,7 +31,8 @@ class Evaluation:
         have any number of labels `mAP` (mean average precision) instead of `top5` and `mean_class`.
     confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes; None
         where videos have any number of labels.
-    rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes).
+    rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes);
+        `in_first` gathers those of all processes.
     bad: files that could not be read, over all processes.
     """
 
@@ -39,6 +41,21 @@ class Evaluation:
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     bad: list[BadFile]
+
+
+def in_first(found: Evaluation) -> Evaluation:
+    """The evaluation with the scores of all processes, in the order of the rows, in the first one; called by all."""
+    if not dist.is_initialized():
+        return found
+    parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] | None = None
+    if dist.get_rank() == 0:
+        parts = [(found.rows, found.scores)] * dist.get_world_size()
+    dist.gather_object((found.rows, found.scores), parts)
+    if parts is None:
+        return found
+    rows = np.concatenate([rows for rows, _ in parts])
+    order = rows.argsort()
+    return replace(found, rows=rows[order], scores=np.concatenate([scores for _, scores in parts])[order])
 
 
 def evaluation_batches(

@@ -100,13 +100,13 @@ def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
         StorageOutage: its storage does not answer.
     """
     path, ending = str(video), suffix(str(video))
+    check_no_pipe(path)
     try:
         # A server is not asked what the name says.
         if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
             return open_rawframes(path, template=options.template)
         if ending == PACK_SUFFIX:
             return open_packed(path)
-        check_no_pipe(path)
         source = Direct().local(path)
     except OSError as error:
         raise MediaError(path, why(error)) from None

@@ -89,6 +89,16 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     return Launched(rank=rank, world=world, local_rank=local_rank, local_world=local_world or 1)
 
 
+def is_first(environment: Mapping[str, str]) -> bool:
+    """Whether this process is the one that prints and writes.
+
+    Raises:
+        UserError: the environment is not one that a launcher makes.
+    """
+    found = launched(environment)
+    return found is None or found.rank == 0
+
+
 _ALONE = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
 _NUMBERS = tuple(_ALONE)
 

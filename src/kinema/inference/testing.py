@@ -14,12 +14,13 @@ from kinema.data.loader import num_workers
 from kinema.data.views import Views
 from kinema.errors import UserError
 from kinema.inference.ensemble import label_array
-from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches
+from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches, in_first
 from kinema.inference.fonts import check_font, say_missing
 from kinema.inference.model_files import find_model, load_model, read_description
 from kinema.inference.own_paths import write_tested_on
 from kinema.inference.plots import draw_confusion
-from kinema.inference.runtime import RuntimeOptions, pick_device, place
+from kinema.inference.processes import joined, outage_shared
+from kinema.inference.runtime import RuntimeOptions, place
 from kinema.recognition import RecognitionOptions, warn_of_unlabelled
 from kinema.storage import replacing, write_text
 
@@ -51,6 +52,8 @@ def run_test(
 ) -> dict[str, float]:
     """Test a model on `options.data.val` and return its metrics.
 
+    Processes that torchrun started divide the videos; the first of them writes the results.
+
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
         options: where the videos are and how they are seen.
@@ -63,22 +66,53 @@ def run_test(
     Raises:
         UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
             cannot be written.
+        StorageOutage: the storage did not answer for `options.data.storage.patience` seconds.
     """
     check_font(font)
-    device = pick_device(options.runtime)
-    module, described = load_model(model)
-    index = open_val_index(options.data, described.classes, labels=options.task.labels)
-    check_labels(index, len(described.classes), advice="these are the model's, --data.val lists what it is tested on")
-    warn_of_unlabelled(index)
-    batches = evaluation_batches(index, options.test_views, options.data, workers=num_workers(options.data.workers))
-    evaluation = evaluate(
-        place(module, device, options.runtime),
-        batches,
-        num_classes=len(described.classes),
-        task=options.task,
-        runtime=options.runtime,
-        device=device,
-    )
+    with joined(options.runtime, wait=options.data.storage.patience) as process:
+        module, described = load_model(model)
+        with outage_shared():
+            index = open_val_index(options.data, described.classes, labels=options.task.labels)
+            check_labels(
+                index, len(described.classes), advice="these are the model's, --data.val lists what it is tested on"
+            )
+            warn_of_unlabelled(index)
+            batches = evaluation_batches(
+                index,
+                options.test_views,
+                options.data,
+                workers=num_workers(options.data.workers, process.local_world),
+                rank=process.rank,
+                world=process.world,
+            )
+        evaluation = evaluate(
+            place(module, process.device, options.runtime),
+            batches,
+            num_classes=len(described.classes),
+            task=options.task,
+            runtime=options.runtime,
+            device=process.device,
+            show=process.is_main,
+        )
+        if dump is not None:
+            evaluation = in_first(evaluation)
+        process.first_does(
+            lambda: _write(evaluation, index, options, described.classes, folder=folder, dump=dump, font=font)
+        )
+    return evaluation.metrics
+
+
+def _write(
+    evaluation: Evaluation,
+    index: Index,
+    options: EvaluationOptions,
+    classes: tuple[str, ...],
+    *,
+    folder: Path,
+    dump: Path | None,
+    font: Path | None,
+) -> None:
+    """Leave the results behind, unless too many videos are bad."""
     listing = folder / "bad_files.csv"
     listing.unlink(missing_ok=True)
     bad_files = BadFiles(num_videos=len(index), max_fraction=options.data.max_bad_fraction, listing=listing)
@@ -88,13 +122,12 @@ def run_test(
         write_tested_on(folder, options.data)
         write_text(folder / "metrics.json", strict_json.dumps(evaluation.metrics, indent=2) + "\n")
         if evaluation.confusion is not None:
-            say_missing(described.classes, font)
-            draw_confusion(evaluation.confusion, described.classes, folder / "confusion.png", font=font)
+            say_missing(classes, font)
+            draw_confusion(evaluation.confusion, classes, folder / "confusion.png", font=font)
         if dump is not None:
-            _dump(dump, evaluation, index, described.classes)
+            _dump(dump, evaluation, index, classes)
     except OSError as error:
         raise UserError(f"the results could not be written: {error}") from error
-    return evaluation.metrics
 
 
 def _dump(path: Path, evaluation: Evaluation, index: Index, classes: tuple[str, ...]) -> None:

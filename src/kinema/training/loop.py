@@ -19,6 +19,7 @@ from kinema.data.batch import BadFile
 from kinema.errors import StorageOutage, UserError
 from kinema.inference.plots import draw_curves
 from kinema.inference.runtime import autocast
+from kinema.storage import StorageOptions
 from kinema.training.batch_norm import renew_batch_norm
 from kinema.training.config import AnyConfig, LocalizationConfig
 from kinema.training.distributed import (
@@ -47,7 +48,8 @@ log = logging.getLogger(__name__)
 def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) -> dict[str, float]:
     """Train one network; see `kinema.training.train`."""
     config = deepcopy(config)  # what is `auto` in it gets decided
-    with joined(config.runtime) as process, StopRequest().listening() as stop:
+    storage = getattr(config.data, "storage", StorageOptions(patience=0))
+    with joined(config.runtime, wait=storage.patience) as process, StopRequest().listening() as stop:
         process.first_does(lambda: prepare_work_dir(work_dir, config, resume=resume))
         with outage_shared():
             task = open_task(config, process)
