@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from kinema.training.record import read_rows
 from kinema.training.run import Run, set_up
 from kinema.training.schedule import lr_factor
 from kinema.training.setup import prepare_work_dir
-from kinema.training.task import Task
+from kinema.training.task import Loss, Task
 from kinema.training.window import Window
 
 log = logging.getLogger(__name__)
@@ -196,12 +197,17 @@ def _add_gradients(run: Run, batches: Iterator[Any], window: Window, stop: StopR
         batch = batch.to(process.device)
         if run.config.runtime.compile == "graphs":  # what the batch before left in a graph's memory is done with
             torch.compiler.cudagraph_mark_step_begin()
+        run.rehearsal.hold(run.network, partial(_loss, run, batch))
         with _gradients_kept_here(run.network, turn < accumulate - 1):
-            with autocast(process.device, run.config.runtime):
-                loss = run.task.loss(run.network, batch)
+            loss = _loss(run, batch)
             run.trained.scaler.scale(loss.total / accumulate).backward()
         window.add(loss)
     return bad
+
+
+def _loss(run: Run, batch: Any) -> Loss:
+    with autocast(run.process.device, run.config.runtime):
+        return run.task.loss(run.network, batch)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kinema.training.config import AnyConfig
 from kinema.training.distributed import Process
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
+from kinema.training.rehearsal import Rehearsal
 from kinema.training.setup import write_config
 from kinema.training.sharding import fill, is_sharded, shard, whole
 from kinema.training.task import Task
@@ -43,6 +45,7 @@ class Run:
     trained: Trained
     network: nn.Module
     """What is called in training: the model, which may be sharded, or DDP around it."""
+    rehearsal: Rehearsal
     batches: DataLoader[Any]
     """Training batches from `position` on."""
     statistics_batches: DataLoader[Any]
@@ -161,13 +164,15 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
     usual = timetable_of([Phase(epochs=max(1, config.training.precise_bn))])
+    network = _network(trained.model, process, config.runtime)
     return Run(
         config=config,
         process=process,
         task=task,
         checkpoints=checkpoints,
         trained=trained,
-        network=_network(trained.model, process, config.runtime),
+        network=network,
+        rehearsal=Rehearsal(network),
         batches=task.train_batches(timetable, first_step=position.step),
         statistics_batches=task.statistics_batches(usual),
         val_batches=task.val_batches() if task.num_val else None,
@@ -223,9 +228,9 @@ def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.
         return model
     # Moving statistics need not be sent around at every step: training uses none but frozen ones, and before a
     # validation all processes are given the first one's, which are also those that are saved.
-    parallel = partial(DistributedDataParallel, model, gradient_as_bucket_view=True, broadcast_buffers=False)
+    parameters = signature(DistributedDataParallel).parameters
+    not_sent = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"  # before 2.14
+    options: dict[str, Any] = {not_sent: False, "gradient_as_bucket_view": True}
     if process.device.type == "cuda":
-        return parallel(device_ids=[process.device])
-    # DDP regroups gradients after its first step, unless it looks for unused ones: a resumed run would add those of
-    # three processes in another order than the run it continues. On the CPU the same bits are worth the look.
-    return parallel(find_unused_parameters=True)
+        options["device_ids"] = [process.device]
+    return DistributedDataParallel(model, **options)

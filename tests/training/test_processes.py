@@ -1,0 +1,107 @@
+"""Processes as torchrun and other launchers start them, and a test that they divide among themselves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.cli import main
+from kinema.errors import UserError
+from kinema.inference.processes import Launched, launched
+from tests.conftest import tiny_arguments
+from tests.training.test_resume import ENVIRONMENT, RECIPE
+
+ALL = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"RANK": "0"},
+        {"WORLD_SIZE": "1"},
+        {"LOCAL_RANK": "0"},
+        {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"},
+        {"MASTER_ADDR": "host"},
+        MEETING,
+        {"RANK": "0", **MEETING},
+        {"RANK": ""},
+    ],
+)
+def test_what_says_that_there_is_one_process(environment: dict[str, str]) -> None:
+    assert launched(environment) is None
+
+
+def test_what_launchers_say() -> None:
+    assert launched(ALL | MEETING) == Launched(rank=1, world=4, local_rank=1, local_world=2)
+    # A process a machine, as Kubernetes operators start them.
+    alone_there = {"RANK": "3", "WORLD_SIZE": "4"} | MEETING
+    assert launched(alone_there) == Launched(rank=3, world=4, local_rank=0, local_world=1)
+    assert launched({"RANK": "0", "WORLD_SIZE": "1"} | MEETING) == Launched(
+        rank=0, world=1, local_rank=0, local_world=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "1"}, "RANK=1 in the environment, but no WORLD_SIZE, MASTER_ADDR, MASTER_PORT: start with `torchrun"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 in the environment, but no RANK"),
+        ({"LOCAL_RANK": "1"}, "LOCAL_RANK=1 in the environment, but no RANK"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "but no MASTER_ADDR, MASTER_PORT"),
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x"}, "but no MASTER_PORT"),
+        ({"RANK": "one"}, "RANK=one in the environment is no whole number"),
+        ({"RANK": "-1"}, "no whole number"),
+        ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "contradict"),
+        (ALL | MEETING | {"LOCAL_RANK": "2"}, "contradict"),
+        (ALL | MEETING | {"LOCAL_WORLD_SIZE": "8"}, "contradict"),
+    ],
+)
+def test_what_no_launcher_says(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        launched(environment)
+
+
+def test_a_rank_without_a_launcher_is_one_message(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", RECIPE, "--work-dir", str(tmp_path / "run"), *tiny_arguments(sample)]) == 2
+    assert "start with `torchrun" in capsys.readouterr().err
+
+
+def torchrun(arguments: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    done = subprocess.run([*launcher, "-m", "kinema", *arguments], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_two_processes_divide_a_test(sample: Path, tiny_run: Path, tmp_path: Path) -> None:
+    options = ["test", str(tiny_run), "--json", "--data.workers", "0", "--data.val-batch-size", "3"]
+    for name in ("alone", "both"):
+        (tmp_path / name).mkdir()
+    own = ["--work-dir", str(tmp_path / "alone"), "--dump", str(tmp_path / "alone" / "dump.npz")]
+    assert main([*options, *own]) == 0
+    own = ["--work-dir", str(tmp_path / "both"), "--dump", str(tmp_path / "both" / "dump.npz")]
+    done = torchrun([*options, *own])
+    found = json.loads(done.stdout)  # by one of the two
+    assert found == pytest.approx(json.loads((tmp_path / "alone" / "metrics.json").read_text()))
+    assert "Warning" not in done.stderr
+    alone, both = (np.load(tmp_path / name / "dump.npz") for name in ("alone", "both"))
+    assert list(both["paths"]) == list(alone["paths"])
+    assert np.array_equal(both["labels"], alone["labels"])
+    assert np.allclose(both["scores"], alone["scores"], atol=1e-6)
+    names = [sorted(file.name for file in (tmp_path / name).iterdir()) for name in ("alone", "both")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_no_process_warns_of_anything(sample: Path, tmp_path: Path) -> None:
+    options = tiny_arguments(sample, data__batch_size="2", schedule__epochs="1")
+    done = torchrun(["train", RECIPE, "--work-dir", str(tmp_path / "run"), *options])
+    assert "Warning" not in done.stderr
