@@ -1,5 +1,6 @@
 """The numbers that MMAction2 computes: scores, a training step, sizes."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -34,22 +35,49 @@ def test_logits(shared: Path, name: str, reference: Recognizer) -> None:
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-@pytest.mark.usefixtures("two_threads")
 def test_training_step(shared: Path, name: str, reference: Recognizer) -> None:
-    """On as many threads as the reference: with sums in another order values near zero change their signs before ReLUs,
-    and with them some batch norms' gradients by up to 4 %, as much as between float32 and float64.
+    """Rounding moves activations near zero to the other side of a ReLU, and with them some gradient norms by per cents.
+
+    How far is seen from the reference itself: `spread` is what its recorded float32 numbers are off from the same
+    network in float64, which rounds nothing away. float32 on the machine at hand may be off as far, in other
+    parameters; 3 allows for the chance that is in a maximum.
     """
     expected = parity.numbers(shared, name)
-    clips = parity.clips(parity.keys(shared, name).input_shape)
-    loss = F.cross_entropy(reference.train()(clips), parity.labels(len(clips)))
-    loss.backward()
-    assert loss.item() == pytest.approx(expected.train_loss, rel=1e-5)
+    exact = training_step(deepcopy(reference).double(), shared, name)
+    found = training_step(deepcopy(reference), shared, name)
+    assert exact.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
+    assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
+    assert exact.running_sum_after == pytest.approx(expected.running_sum_after, rel=1e-4, abs=1e-4)
+    assert found.running_sum_after == pytest.approx(expected.running_sum_after, rel=1e-4, abs=1e-4)
 
-    names = foreign_names(reference, "mmaction2")
-    norms = {names[key]: p.grad.double().norm().item() for key, p in reference.named_parameters() if p.grad is not None}
-    assert norms == pytest.approx(expected.grad_norm, rel=1e-3)
-    sums = {names[key]: value.double().sum().item() for key, value in reference.named_buffers() if "running" in key}
-    assert sums == pytest.approx(expected.running_sum_after, rel=1e-4, abs=1e-4)
+    assert set(found.grad_norm) == set(exact.grad_norm) == set(expected.grad_norm)
+    spread, own = (deviations(each.grad_norm, exact.grad_norm) for each in (expected, found))
+    assert spread.median() < 2e-3  # most parameters see no such activation
+    assert spread.max() < 0.05
+    assert own.square().mean().sqrt() < 3 * spread.square().mean().sqrt()
+    assert own.max() < 3 * spread.max()
+
+
+def training_step(model: Recognizer, shared: Path, name: str) -> parity.Numbers:
+    """What the reference's numbers say of a step, under its parameters' names."""
+    clips = parity.clips(parity.keys(shared, name).input_shape).to(model.fc.weight.dtype)
+    loss = F.cross_entropy(logits := model.train()(clips), parity.labels(len(clips)))
+    loss.backward()
+    names = foreign_names(model, "mmaction2")
+    return parity.Numbers(
+        logits=logits.detach(),
+        train_loss=loss.item(),
+        grad_norm={
+            names[key]: p.grad.double().norm().item() for key, p in model.named_parameters() if p.grad is not None
+        },
+        running_sum_after={
+            names[key]: value.double().sum().item() for key, value in model.named_buffers() if "running" in key
+        },
+    )
+
+
+def deviations(found: dict[str, float], exact: dict[str, float]) -> torch.Tensor:
+    return torch.tensor([abs(found[key] / exact[key] - 1) for key in exact])
 
 
 @pytest.mark.parametrize("name", GFLOPS)

@@ -1,7 +1,5 @@
 """On what, and in which arithmetic, a model runs."""
 
-import ctypes
-import sys
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -9,6 +7,8 @@ import torch
 from torch import nn
 
 from kinema.errors import UserError
+from kinema.inference.memory import keep_memory
+from kinema.models.acceleration import accelerate
 from kinema.models.resnet import ResNet
 from kinema.models.resnet3d import ResNet3d
 
@@ -33,14 +33,19 @@ class RuntimeOptions:
     steps that are faster on GPUs; sums in another order, so another run. graphs: a stage's kernels are also started all
     at once, as a CUDA graph, for small models whose kernels are shorter than their start. auto: as for precision, of
     true and false; false elsewhere."""
+    kernels: bool = True
+    """Take Kinema's own ways of computing on the CPU: batch norm, addition and ReLU in one pass, activations that are
+    computed again instead of kept, 3D convolutions of single frames as 2D ones, and freed memory kept for the next
+    step. false: torch's operators alone, slower and with more memory; results are the same but for rounding."""
 
 
 def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
-    """The device of this process.
+    """The device of this process, which from here on computes as the options' `kernels` says.
 
     Raises:
         UserError: a GPU is asked for and there is none, or none for this process, or fp16 is asked for without one.
     """
+    accelerate(options.kernels)
     has_gpu = torch.cuda.is_available()
     if options.device == "cuda" and not has_gpu:
         raise UserError("--runtime.device cuda: torch finds no GPU; --runtime.device cpu works without")
@@ -49,7 +54,8 @@ def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
             raise UserError("--runtime.precision fp16 needs a GPU; on a CPU use bf16 or fp32")
         if options.compile == "graphs":
             raise UserError("--runtime.compile graphs needs a GPU; on a CPU use true or false")
-        _keep_memory()
+        if options.kernels:
+            keep_memory()
         return torch.device("cpu")
     if local_rank >= (gpus := torch.cuda.device_count()):
         raise UserError(
@@ -88,29 +94,3 @@ def autocast(device: torch.device, options: RuntimeOptions) -> torch.autocast:
     """The context in which the model runs forward; does nothing in fp32."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision, torch.float32)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-
-def _keep_memory() -> None:
-    """Have glibc keep what this process frees for its next step, instead of giving it back to the system.
-
-    Every activation above 32 MiB is otherwise mapped anew, and the system clears its pages: 15 % of the training step
-    of a TSM at batch 2, more where activations are larger.
-    """
-    _set_malloc({_TRIM_THRESHOLD: -1, _MMAP_MAX: 0})
-
-
-def return_memory() -> None:
-    """Have glibc give large blocks back to the system as soon as they are freed: less memory, for more time.
-
-    What is held for a moment only, as sharded weights put together are, otherwise leaves holes that fill slowly.
-    """
-    _set_malloc({_TRIM_THRESHOLD: 2**17, _MMAP_MAX: 2**16, _MMAP_THRESHOLD: 2**18})
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of malloc.h
-
-
-def _set_malloc(values: dict[int, int]) -> None:
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for name, value in values.items():
-            libc.mallopt(name, value)

@@ -60,13 +60,15 @@ def reduced(
 ) -> tuple[Tensor, Tensor, tuple[int, ...], tuple[int, ...]]:
     """Return input, weight, stride and padding of an equal convolution without a superfluous stride or padding.
 
-    Along each of the last two or three dimensions:
+    Other devices than the CPU get them as they are. Along each of the last two or three dimensions:
 
     - Where the output has length 1, the kernel is cut to the part that lies on the input, and the input to what the
       kernel sees. Neither stride nor padding is left.
     - Where the stride is above the kernel's size, the input is cut to what is read; the stride becomes the kernel's
       size. This costs time, and is left out for the height and width of 1×1 convolutions of `_BLOCK` channels or more.
     """
+    if x.device.type != "cpu":
+        return x, weight, tuple(stride), tuple(padding)
     pointwise = max(weight.shape[-2:]) == 1 and weight.shape[1] >= _BLOCK
     strides, paddings = list(stride), list(padding)
     for i, (step, pad) in enumerate(zip(stride, padding, strict=True)):

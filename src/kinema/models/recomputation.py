@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef
 
+from kinema.models.acceleration import accelerated
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -46,7 +48,7 @@ def recomputed(forward: Callable[_Arguments, _Result]) -> Callable[_Arguments, _
     @wraps(forward)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-        if traced or not torch.is_grad_enabled():
+        if traced or not torch.is_grad_enabled() or not accelerated():
             return forward(*args, **kwargs)
         token = _outputs.set({})
         try:

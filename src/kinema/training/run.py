@@ -18,8 +18,9 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
+from kinema.inference.memory import return_memory
 from kinema.inference.model_files import check_same_model
-from kinema.inference.runtime import RuntimeOptions, compile_stages, place, return_memory
+from kinema.inference.runtime import RuntimeOptions, compile_stages, place
 from kinema.training import tuning
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
 from kinema.training.config import AnyConfig
@@ -201,7 +202,7 @@ def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
     if options.fully_shard and process.world > 1:
         if config.runtime.precision == "fp16":
             raise UserError("--training.fully-shard with --runtime.precision fp16 is not supported; bf16 and fp32 are")
-        if process.device.type == "cpu":
+        if process.device.type == "cpu" and config.runtime.kernels:
             return_memory()
         mesh = init_device_mesh(process.device.type, (process.world,))
         for each in (model, ema.module) if ema is not None else (model,):

@@ -1,0 +1,194 @@
+"""Training steps of every recipe's network on emulated CPUs, with memory checked: counts corruptions and hangs.
+
+    python -m benchmarks.cpu_matrix [--isa AVX2 …] [--networks PATTERN] [--short] [--json FILE]
+
+A network takes one step (forward, loss, backward) with 1 and 2 clips of 64×64 pixels, on 1 and on 2 threads, in
+float32, and one network of each family in bfloat16, too. To the recipes' networks come narrow ones of each family
+(depth 18, width 8 to 32), as small data and small machines call for. Instruction sets are limited by
+`ONEDNN_MAX_CPU_ISA` and `ATEN_CPU_CAPABILITY`; glibc checks the heap (`MALLOC_CHECK_=3`). A process that dies is one
+corruption, one that says nothing for `--patience` seconds a hang, and a gradient that is not finite a wrong result; the
+next process goes on behind it.
+
+`--short` takes the narrow networks alone, in float32. The exit code is 1 if anything went wrong.
+"""
+
+import argparse
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.emulated import CPUS, environment
+from torch import Tensor, nn
+
+from kinema.models import MODELS, BMNOptions, PEMOptions, TEMOptions, build
+from kinema.recipes import LOCALIZERS, RECOGNIZERS
+from kinema.training import LocalizationConfig
+
+SIZE = 64
+WIDTHS = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training step."""
+
+    network: str
+    threads: int
+    batch: int
+    dtype: str
+
+
+def networks() -> dict[str, Callable[[], nn.Module]]:
+    """Every distinct network of the recipes, by the first recipe that has it, and narrow ones of each family."""
+    found: dict[str, Callable[[], nn.Module]] = {}
+    seen: set[str] = set()
+    for name, recipe in RECOGNIZERS.items():
+        config = recipe()
+        if (key := f"{config.model} {config.train_clip.sampling.frames}") not in seen:
+            seen.add(key)
+            found[name] = lambda options=config.model: build(options)
+    for name, recipe in LOCALIZERS.items():
+        config = recipe()
+        if isinstance(config, LocalizationConfig) and str(config.model) not in seen:
+            seen.add(str(config.model))
+            found[name] = lambda options=config.model: build(options)
+    for family, width in product(MODELS, WIDTHS):
+        options = MODELS[family][0](depth=18, width=width, num_classes=8)  # type: ignore[call-arg]
+        found[f"{family}_r18_width{width}"] = lambda options=options: build(options)
+    return found
+
+
+def frames_of(name: str) -> int:
+    """Frames of a network's clips; narrow ones see 8, or 16."""
+    if name in RECOGNIZERS:
+        return RECOGNIZERS[name]().train_clip.sampling.frames
+    return 16 if name.startswith(("i3d", "slowfast")) else 8
+
+
+def jobs(names: list[str], *, short: bool) -> Iterator[Job]:
+    """The steps, the cheap ones of a network together; bfloat16 for the narrow networks of width 16."""
+    for name in names:
+        types = ["fp32", "bf16"] if name.endswith("_width16") and not short else ["fp32"]
+        for dtype, threads, batch in product(types, (1, 2), (1, 2)):
+            yield Job(name, threads, batch, dtype)
+
+
+def inputs_of(name: str, model: nn.Module, batch: int) -> Tensor:
+    """Random pixels, or features."""
+    if name in LOCALIZERS:
+        options = LOCALIZERS[name]().model  # type: ignore[union-attr]
+        match options:
+            case BMNOptions():
+                return torch.randn(batch, options.feature_channels, options.parts)
+            case TEMOptions():
+                return torch.randn(batch, options.feature_channels, 100)
+            case PEMOptions():
+                return torch.randn(100 * batch, options.feature_channels)
+    channels = len(model.normalize.mean)
+    return torch.randint(256, (batch, frames_of(name), SIZE, SIZE, channels), dtype=torch.uint8).movedim(-1, 1)
+
+
+def step(job: Job) -> bool:
+    """Take a step; returns whether loss and gradients are finite."""
+    torch.manual_seed(0)
+    torch.set_num_threads(job.threads)
+    model = networks()[job.network]().train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=job.dtype == "bf16"):
+        out = model(inputs_of(job.network, model, job.batch))
+    loss = sum(each.float().square().mean() for each in ([out] if isinstance(out, Tensor) else out))
+    loss.backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
+
+
+def work() -> None:
+    """Take the steps that standard input lists, and say when each begins and how it ended."""
+    for values in json.load(sys.stdin):
+        print("step", flush=True)
+        print("right" if step(Job(**values)) else "wrong", flush=True)
+
+
+def outcomes(todo: list[Job], isa: str, patience: float) -> Iterator[tuple[Job, str]]:
+    """How each step ended: "right", "wrong", "corruption" or "hang"."""
+    while todo:
+        command = [sys.executable, "-m", "benchmarks.cpu_matrix", "worker"]
+        process = subprocess.Popen(
+            command, env=environment(isa, check_memory=True), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps([asdict(job) for job in todo]))
+        process.stdin.close()
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+        begun = 0
+        while todo:
+            try:
+                line = lines.get(timeout=patience)
+            except queue.Empty:
+                line = "hang"
+            if line == "step":
+                begun += 1
+                continue
+            if line == "" and not begun:
+                raise SystemExit("the worker ended before its first step")
+            yield todo.pop(0), line or "corruption"
+            if line in ("", "hang"):
+                break
+        process.kill()
+        process.wait()
+
+
+def _read(stream: Any, lines: queue.Queue[str]) -> None:
+    for line in stream:
+        lines.put(line.strip())
+    lines.put("")  # the end
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--isa", nargs="+", choices=CPUS, default=list(CPUS))
+    parser.add_argument("--networks", default="*", help="a pattern of their names")
+    parser.add_argument("--short", action="store_true", help="narrow networks only, in float32")
+    parser.add_argument(
+        "--patience", type=float, default=300, help="seconds without a word after which a process hangs"
+    )
+    parser.add_argument("--json", type=Path, help="a file for the outcomes")
+    options = parser.parse_args()
+    names = [name for name in networks() if fnmatch(name, options.networks)]
+    if options.short:
+        names = [name for name in names if "_width" in name]
+    rows: list[dict[str, Any]] = []
+    print(
+        "| ISA | threads | dtype | networks | steps | corruptions | hangs | wrong |\n|---|---|---|---|---|---|---|---|"
+    )
+    for isa in options.isa:
+        ended: dict[tuple[int, str], Counter[str]] = {}
+        for job, outcome in outcomes(list(jobs(names, short=options.short)), isa, options.patience):
+            rows.append({"isa": isa, **asdict(job), "outcome": outcome})
+            ended.setdefault((job.threads, job.dtype), Counter())[outcome] += 1
+            if outcome != "right":
+                print(f"{outcome}: {isa} {job}", file=sys.stderr, flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1))
+        for (threads, dtype), counts in sorted(ended.items()):
+            several = len({row["network"] for row in rows if (row["isa"], row["dtype"]) == (isa, dtype)})
+            figures = (counts.total(), counts["corruption"], counts["hang"], counts["wrong"])
+            print(f"| {isa} | {threads} | {dtype} | {several} | {' | '.join(map(str, figures))} |", flush=True)
+    return int(any(row["outcome"] != "right" for row in rows))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["worker"]:
+        work()
+    else:
+        sys.exit(main())

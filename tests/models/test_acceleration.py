@@ -1,0 +1,58 @@
+"""Hand-written ways of computing and torch's own operators agree."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kinema.inference.runtime import RuntimeOptions, pick_device
+from kinema.models import MODELS, Recognizer, build
+from kinema.models.acceleration import accelerate, accelerated
+
+
+@pytest.fixture(autouse=True)
+def accelerated_afterwards() -> Iterator[None]:
+    yield
+    accelerate(True)
+
+
+def gradients(model: Recognizer, clips: Tensor) -> Tensor:
+    """All gradients of a step in one vector, float64."""
+    F.cross_entropy(model(clips.to(model.fc.weight.dtype)), torch.tensor([0, 3])).backward()
+    return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_is_as_near_to_float64_as_torchs(name: str) -> None:
+    """The error of torch's own operators says how much rounding matters to this network; ten of it allow for chance."""
+    torch.manual_seed(0)
+    kind, _ = MODELS[name]
+    model = build(kind(depth=18, width=16, num_classes=5, dropout=0.0)).train()  # type: ignore[call-arg]
+    clips = torch.randn(2, 8, 64, 80, 3).movedim(-1, 1)
+    exact = gradients(deepcopy(model).double(), clips)
+    errors = {}
+    for kernels in (True, False):
+        pick_device(RuntimeOptions(device="cpu", kernels=kernels))
+        assert accelerated() == kernels
+        errors[kernels] = (gradients(deepcopy(model), clips) - exact).norm() / exact.norm()
+    assert errors[True] < 10 * errors[False] + 1e-6
+    assert errors[True] < 0.1
+
+
+def test_without_kernels_torchs_operators_are_called() -> None:
+    model = build(MODELS["slowonly"][0](depth=18, width=8)).train()  # type: ignore[call-arg]
+    clips = torch.randn(2, 4, 32, 32, 3).movedim(-1, 1)
+    names = {}
+    for kernels in (True, False):
+        accelerate(kernels)
+        seen, todo = set[str](), [model(clips).grad_fn]
+        while todo:
+            if (node := todo.pop()) is not None and node not in seen:
+                seen.add(node)
+                todo.extend(function for function, _ in node.next_functions)
+        names[kernels] = {node.name() for node in seen}
+    assert any("Fused" in name for name in names[True])
+    assert not any("Fused" in name for name in names[False])

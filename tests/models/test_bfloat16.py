@@ -1,0 +1,91 @@
+"""Every convolution and linear layer of every network in bfloat16, beside float64 with the same operands.
+
+Networks as a whole tell little: rounding moves activations over a ReLU's edge. A layer alone is a sum of products,
+whose error is bounded: by the rounding of its result to bfloat16, 2⁻⁸, and of n additions in float32, n · 2⁻²⁴, each
+times the sum of the products' magnitudes (Higham, Accuracy and Stability, section 3.1).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema.models import MODELS, build
+
+SIZES = [(1, 1), (32, 8), (9, 64), (48, 33)]
+"""Height and width of frames; five halvings leave 1 to 2 of them."""
+
+
+@dataclass
+class Layer:
+    """A layer's operands and results."""
+
+    module: nn.Module
+    input: Tensor
+    output: Tensor
+    gradients: list[Tensor | None] = field(default_factory=list)
+    """With respect to the input and to the output."""
+
+
+def watch(model: nn.Module) -> list[Layer]:
+    """Note each call of a convolution or linear layer."""
+    layers: list[Layer] = []
+
+    def after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        layers.append(Layer(module, inputs[0].detach(), output.detach()))
+
+    def backward(module: nn.Module, to_input: tuple[Tensor | None, ...], to_output: tuple[Tensor, ...]) -> None:
+        next(layer for layer in layers if layer.module is module).gradients = [to_input[0], to_output[0]]
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+            module.register_forward_hook(after)
+            module.register_full_backward_hook(backward)
+    return layers
+
+
+def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
+    """Output and gradients of input and weight in float64."""
+    x, weight, gradient = (each.double() for each in operands)
+    x.requires_grad_()
+    weight.requires_grad_()
+    if isinstance(module, nn.Linear):
+        out = F.linear(x, weight)
+    else:
+        plain = F.conv3d if isinstance(module, nn.Conv3d) else F.conv2d
+        out = plain(x, weight, None, module.stride, module.padding)
+    return out.detach(), *torch.autograd.grad(out, [x, weight], gradient)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the first layer, whose input is no parameter
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    kind, _ = MODELS[name]
+    model = build(kind(depth=depth, width=8, num_classes=5, zero_init_residual=False)).train()  # type: ignore[call-arg]
+    layers = watch(model)
+    clips = torch.randint(256, (2, 8, *size, 3), dtype=torch.uint8).movedim(-1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(clips)
+    F.cross_entropy(logits.float(), torch.tensor([0, 3])).backward()
+    assert len(layers) > depth
+    for layer in layers:
+        module: Any = layer.module
+        to_input, to_output = layer.gradients
+        assert to_output is not None
+        rounded = [each.bfloat16() for each in (layer.input, module.weight.detach(), to_output)]
+        exact, magnitude = results(module, *rounded), results(module, *[each.abs() for each in rounded])
+        count = results(module, *[torch.ones_like(each) for each in rounded])
+        bias = 0 if module.bias is None else module.bias.detach().bfloat16().double()
+        found = (layer.output.double() - bias, to_input, module.weight.grad)
+        for what, value, right, size_, terms in zip(
+            ("output", "input's gradient", "weight's gradient"), found, exact, magnitude, count, strict=True
+        ):
+            if value is not None:
+                bound = (2**-8 + terms * 2**-24) * (size_ + torch.as_tensor(bias).abs().max())
+                assert bool(((value.double() - right).abs() <= bound).all()), f"{what} of {module}, {layer.input.shape}"
