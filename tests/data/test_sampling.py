@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,3 +92,13 @@ def test_numbers_of_neighbouring_names_are_independent_and_even(part: int) -> No
         (numbers[:-1, 1], numbers[1:, 0]),
     ):
         assert abs(np.corrcoef(one, two)[0, 1]) < 5 / np.sqrt(count)
+
+
+@pytest.mark.parametrize(("clip_len", "interval"), [(8, 8), (4, 16), (32, 2), (64, 2), (16, 4), (1, 8), (13, 6)])
+def test_spread_clips_are_pyslowfasts(clip_len: int, interval: int) -> None:
+    """From the first of clip_len · interval frames to the last, in float32 and rounded down."""
+    sampling = Sampling(clip_len=clip_len, frame_interval=interval, num_clips=3, spread=True)
+    plain = Sampling(clip_len=clip_len, frame_interval=interval, num_clips=3)
+    frames, starts = sample_test(sampling, 300), sample_test(plain, 300)[:, 0]
+    for clip, start in zip(frames.tolist(), starts.tolist(), strict=True):
+        assert clip == torch.linspace(start, start + clip_len * interval - 1, clip_len).long().tolist()

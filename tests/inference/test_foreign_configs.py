@@ -101,6 +101,25 @@ def test_clips_and_labels_are_the_checkpoints() -> None:
     assert described.task.labels == "multi"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("kinetics", (64, 2, 10, False, True)),
+        ("charades", (64, 2, 10, False, False)),
+        ("ssv2", (1, 1, 64, True, False)),
+    ],
+)
+def test_pyslowfasts_datasets_take_their_frames(dataset: str, expected: tuple[object, ...]) -> None:
+    content: dict[str, Any] = yaml.safe_load(config_of("pyslowfast", "slowfast_r50_16x8"))
+    text = yaml.safe_dump(content | {"TEST": {"DATASET": dataset}})
+    recipe = "slowfast_r50_video_8x8x1_256e_kinetics400_rgb"
+    described = with_clips(candidates(recipe)[recipe], read_config(text, "pyslowfast", path="a.pyth"))
+    sampling = described.test_views.sampling
+    assert expected == (
+        sampling.clip_len, sampling.frame_interval, sampling.num_clips, sampling.joined, sampling.spread
+    )  # fmt: skip
+
+
 def mmaction2(name: str, *changes: tuple[str, str]) -> Trained:
     text = config_of("mmaction2_0x", name)
     for old, new in changes:
@@ -178,7 +197,7 @@ def test_a_configuration_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["mmaction2", "pyslowfast", "torchvision"])
 @pytest.mark.parametrize("text", ["", "}{", "model = 3", "MODEL: [1]", "\x00", "model: {a: 1}", "a = (" * 500])
 def test_a_configuration_that_says_nothing_is_left_aside(source: Source, text: str) -> None:
-    assert read_config(text, source, path="a.pth") == Trained()
+    assert read_config(text, source, path="a.pth") == Trained(spread=source == "pyslowfast")
 
 
 def tiny_checkpoint(path: Path, **wrapper: object) -> dict[str, ModelDescription]:

@@ -30,6 +30,9 @@ class Sampling:
     """Clips of one video."""
     joined: bool = False
     """Whether the model sees the frames of all clips together (TSN, TSM: clips are segments) or each clip is a view."""
+    spread: bool = False
+    """Whether a clip's frames are spread evenly over its `clip_len` × `frame_interval` frames, the last of which is one
+    of them, as PySlowFast takes them: 0, 9, … 63 in 8x8, where `frame_interval` alone gives 0, 8, … 56."""
     twice: bool = False
     """Whether testing takes two clips of each part, at its start and at its centre (TSM's full-resolution protocol)."""
 
@@ -103,5 +106,7 @@ def _span(sampling: Sampling) -> int:
 
 def _clips_at(starts: NDArray[np.generic], sampling: Sampling, num_frames: int) -> NDArray[np.int64]:
     steps = np.arange(sampling.clip_len) * sampling.frame_interval
+    if sampling.spread and sampling.clip_len > 1:
+        steps = np.arange(sampling.clip_len) * (_span(sampling) - 1) // (sampling.clip_len - 1)
     frames = (starts.astype(np.int64)[:, None] + steps) % num_frames
     return frames.reshape(1, -1) if sampling.joined else frames

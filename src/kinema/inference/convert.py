@@ -109,9 +109,10 @@ def convert(
     if described != candidates[recipe]:
         sampling = described.test_views.sampling
         log.info(
-            "as the checkpoint was trained, unlike the recipe: clips of %dx%d, %d of a video; labels %s",
+            "as the checkpoint was trained, unlike the recipe: clips of %dx%d%s, %d of a video; labels %s",
             sampling.clip_len,
             sampling.frame_interval,
+            " from the first frame to the last" if sampling.spread else "",
             sampling.num_clips,
             described.task.labels,
         )

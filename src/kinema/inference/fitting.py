@@ -9,6 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import UserError, did_you_mean
 from kinema.inference.foreign_configs import Trained
@@ -54,9 +55,11 @@ def with_clips(description: ModelDescription, trained: Trained) -> ModelDescript
         sampling = views.sampling
         if trained.clip is not None:
             sampling = replace(sampling, clip_len=trained.clip[0], frame_interval=trained.clip[1])
-        elif trained.segments is not None:
+        elif trained.segments is not None and sampling.joined:
             sampling = replace(sampling, num_clips=trained.segments)
-        return replace(views, sampling=sampling)
+        elif trained.segments is not None:
+            sampling = Sampling(clip_len=1, num_clips=trained.segments, joined=True)
+        return replace(views, sampling=replace(sampling, spread=trained.spread))
 
     task = description.task
     if trained.labels is not None and trained.labels != task.labels:
@@ -149,11 +152,16 @@ def _preferences(
     if head is not None:
         yield lambda name: candidates[name].model.num_classes == head.shape[0]
     if trained.clip or trained.segments:
-        yield lambda name: with_clips(candidates[name], trained).test_views == candidates[name].test_views
+        yield lambda name: _clips(with_clips(candidates[name], trained)) == _clips(candidates[name])
     if trained.labels is not None:
         yield lambda name: with_clips(candidates[name], trained).task == candidates[name].task
     if source == "pyslowfast":  # which reads nothing else
         yield lambda name: candidates[name].data.source == "video"
+
+
+def _clips(description: ModelDescription) -> tuple[int, int, int]:
+    sampling = description.test_views.sampling
+    return sampling.clip_len, sampling.frame_interval, sampling.num_clips
 
 
 def _misfits(

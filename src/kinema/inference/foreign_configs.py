@@ -27,7 +27,9 @@ class Trained:
     clip: tuple[int, int] | None = None
     """Frames, and the distance of neighbouring ones."""
     segments: int | None = None
-    """Segments that a TSM sees together."""
+    """Segments that the network sees together, a frame of each."""
+    spread: bool = False
+    """Whether the clips' frames are spread evenly over them; see `kinema.data.sampling.Sampling`."""
     labels: Literal["single", "multi"] | None = None
     """Whether a video shows one class or any number of them."""
     average: Literal["prob", "max"] = "prob"
@@ -44,8 +46,8 @@ def read_config(text: str, source: Source, *, path: str) -> Trained:
     trained = Trained()
     if source == "tsm":
         trained = _tsm(path, faults)
-    elif source == "pyslowfast" and (cfg := _yaml(text)):
-        trained = _pyslowfast(cfg, faults)
+    elif source == "pyslowfast":
+        trained = _pyslowfast(cfg, faults) if (cfg := _yaml(text)) else Trained(spread=True)
     elif source == "mmaction2" and (cfg := _python(text)):
         trained = _mmaction2(cfg, faults)
     if faults:
@@ -129,6 +131,7 @@ def _pyslowfast(cfg: dict[str, Any], faults: list[str]) -> Trained:
         if any(pool != [1, 2, 2] for stage in pools[1:3] for pool in stage):
             faults.append(f"NONLOCAL.POOL {pools}")
         only("NONLOCAL.GROUP", [[1]] * 4)
+    data = str(value("TEST.DATASET", "kinetics")).lower()
     multi = value("MODEL.HEAD_ACT", "softmax") == "sigmoid"
     adaptive = value("MULTIGRID.SHORT_CYCLE", False)
     taken["window"] = 0 if adaptive else value("DATA.TRAIN_CROP_SIZE", 224) // 32
@@ -136,7 +139,9 @@ def _pyslowfast(cfg: dict[str, Any], faults: list[str]) -> Trained:
     return Trained(
         network={"i3d": "i3d", "slow": "slowonly"}.get(arch, "slowfast"),
         options=options,
-        clip=_pair(value("DATA.NUM_FRAMES"), value("DATA.SAMPLING_RATE")),
+        clip=None if data == "ssv2" else _pair(value("DATA.NUM_FRAMES"), value("DATA.SAMPLING_RATE")),
+        segments=value("DATA.NUM_FRAMES") if data == "ssv2" else None,
+        spread=data not in ("ssv2", "charades"),
         taken=taken,
         reverses_channels=bool(value("DATA.REVERSE_INPUT_CHANNEL", False)),
         labels="multi" if multi else "single",

@@ -136,7 +136,7 @@ def find_model(model: Path) -> Path:
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
             return folder
     if model.is_file():
-        folder = model.with_name(model.name.partition(".")[0])
+        folder = model.with_name(model.name.lstrip(".").partition(".")[0] or "model")
         raise UserError(
             f"{model} is no model of Kinema's. If it is a checkpoint of another tool, make a model of it first, and "
             f"pass that folder here: kinema convert {quote(str(model))} --from {_tool(model)} "
