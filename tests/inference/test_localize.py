@@ -1,6 +1,7 @@
 """From raw videos to segments with labels, in one command."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from kinema.inference.model_files import find_model
 from kinema.localization.labelling import Detections
 from kinema.recipes import config_of
 from kinema.training import train
+from tests.data.drawn_videos import number_of, write_video
 
 SMALL = {
     "data.workers": "0",
@@ -132,6 +134,23 @@ def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_video
         assert label in np.argsort(-mean)[:3]
         own = plain.scores[np.argmin(np.abs(plain.segments - segment).sum(axis=1))]
         assert score == pytest.approx(own * mean[label], rel=1e-4)
+
+
+def test_frames_of_a_variable_rate_are_those_of_their_time(localizer: Path, tmp_path: Path) -> None:
+    """What the timeline shows: of 40 frames in 20 s and 40 in one more, half the video is not half the frames."""
+    times = [*range(0, 40 * 15, 15), *range(600, 640)]  # of 1/30 s
+    write_video(tmp_path / "variable.mp4", times=times, time_base=Fraction(1, 30))
+    video = VideoLocalizer(localizer, LocalizeOptions()).open(tmp_path / "variable.mp4")
+    assert len(video) == 80
+    half = number_of(video.frames([40])[0])
+    assert abs(times[half] / 30 - 640 / 30 / 2) < 0.5
+
+
+def test_long_videos_are_warned_of(localizer: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_video(tmp_path / "long.mp4", times=range(60), time_base=Fraction(3))
+    found = VideoLocalizer(localizer, LocalizeOptions()).localize(tmp_path / "long.mp4")
+    assert found.seconds == pytest.approx(180)
+    assert "it lasts 180 s, so that the shortest segment of a localizer of 20 points is 9.0 s long" in caplog.text
 
 
 def test_background_is_no_answer(localizer: Path, long_videos: Path) -> None:

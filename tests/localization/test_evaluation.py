@@ -110,6 +110,8 @@ def recall_by_loops(truth: Database, found: Found) -> list[float]:
         ranked = sorted(found.get(v, [])[::-1], key=lambda d: -d[3])  # noqa: C415 - equal scores are told apart
         kept[v] = ranked[: min(int(len(ranked) * ratio), len(ranked))]
     retrieved = sum(map(len, kept.values()))
+    if not retrieved:
+        return [0.0] * 100
     curve = []
     for budget in range(1, 101):
         share = budget / 100.0 * (100 * len(videos) / retrieved)
@@ -159,12 +161,12 @@ def test_average_precision_equals_plain_loops(
 
 
 @given(truth=truths, found=founds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_average_recall_equals_plain_loops(
     tmp_path_factory: pytest.TempPathFactory, truth: Database, found: Found
 ) -> None:
     truth = {video: [i for i in each if i[2] != AMBIGUOUS] for video, each in truth.items()}
-    found = {video: each * copies for (video, each), copies in zip(found.items(), (1, 40, 100, 7), strict=False)}
+    found = {video: each * copies for (video, each), copies in zip(found.items(), (1, 20, 60, 7), strict=False)}
     if not any(found.get(v) for v, each in truth.items() if each):
         return
     truth_file, results_file = written(tmp_path_factory.mktemp("case"), truth, found)
@@ -284,7 +286,8 @@ def video(**entry: Any) -> str:
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[1]", "not of ActivityNet's layout: it has no object 'database', but a list"),
+        ("[1]", "not of ActivityNet's layout: it is a list, expected an object with 'database'"),
+        ('{"database": []}', "not of ActivityNet's layout: its 'database' is a list, expected an object"),
         ('{"v_1": {}}', "no object 'database', but v_1"),
         ('{"database": {"v": [[0, 1]]}}', "video v is a list, expected an object with 'annotations'"),
         ('{"v": [], "w": {"annotations": []}}', "video v is a list, expected an object with 'annotations'"),
@@ -321,7 +324,7 @@ def test_faults_of_a_ground_truth_are_named(tmp_path: Path, text: str, message: 
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ([], "has no object 'results', but results"),
+        ([], "its 'results' is a list, expected an object"),
         ({"v": {}}, "the results of video v are an object, expected a list"),
         ({"v": [[0, 1, 0.5]]}, "one of the results of video v is a list, expected an object with 'segment'"),
         ({"v": [{"segment": [0, 1], "score": 1}]}, "a result of video v has no label"),

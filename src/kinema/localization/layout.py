@@ -44,7 +44,7 @@ def read_database(path: str | Path) -> dict[str, Mapping[str, Any]]:
     database = whole.get("database", whole) if isinstance(whole, dict) else None
     flat = database is whole
     if not isinstance(database, dict) or (flat and not any(map(_is_video, database.values()))):
-        raise UserError(f"{path} is not of ActivityNet's layout: it has no object 'database', but {_content(whole)}")
+        raise UserError(_not_of_the_layout(path, whole, "database"))
     for video, entry in database.items():
         if not isinstance(entry, dict):
             raise UserError(f"{path}: video {video} is {kind(entry)}, expected an object with 'annotations'")
@@ -60,7 +60,7 @@ def read_results_of(path: str | Path) -> Mapping[str, Any]:
     whole = read_json(path)
     results = whole.get("results") if isinstance(whole, dict) else None
     if not isinstance(results, dict):
-        raise UserError(f"{path} is not of ActivityNet's layout: it has no object 'results', but {_content(whole)}")
+        raise UserError(_not_of_the_layout(path, whole, "results"))
     return results
 
 
@@ -68,8 +68,14 @@ def _is_video(entry: Any) -> bool:
     return isinstance(entry, dict) and not {"annotations", "duration_second"}.isdisjoint(entry)
 
 
-def _content(whole: Any) -> str:
-    return ", ".join(map(str, list(whole)[:3])) or "nothing" if isinstance(whole, dict) else kind(whole)
+def _not_of_the_layout(path: Path, whole: Any, key: str) -> str:
+    if not isinstance(whole, dict):
+        found = f"it is {kind(whole)}, expected an object with '{key}'"
+    elif key in whole:
+        found = f"its '{key}' is {kind(whole[key])}, expected an object"
+    else:
+        found = f"it has no object '{key}', but {', '.join(map(str, list(whole)[:3])) or 'nothing'}"
+    return f"{path} is not of ActivityNet's layout: {found}"
 
 
 def instances_of(path: str | Path, video: str, listed: Any, *, what: str) -> Iterable[Mapping[str, Any]]:

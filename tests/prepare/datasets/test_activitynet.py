@@ -47,7 +47,16 @@ def test_rows_classes_and_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [[], {"results": {}}, {"database": {"a": {"subset": "holdout", "annotations": []}}}]
+    "content",
+    [
+        [],
+        {"results": {}},
+        {"database": {"a": {"subset": "holdout", "annotations": []}}},
+        *(
+            {"database": {"a": {"subset": "training", "annotations": faulty}}}
+            for faulty in (None, {}, [[0, 1]], [{"segment": [0, 1]}], [{"segment": "0-1", "label": "Archery"}])
+        ),
+    ],
 )
 def test_faults_are_named(tmp_path: Path, content: object) -> None:
     with pytest.raises(UserError, match=f"{NAME}.*expected"):

@@ -89,7 +89,10 @@ def read_activitynet(file: Path) -> Annotations:
         if not isinstance(video, dict) or "annotations" not in video or video.get("subset") not in _SUBSETS:
             expected = f"an object with annotations, and with a subset: {', '.join(_SUBSETS)}"
             raise UserError(f"{file}, {name}: expected {expected}")
-    labels = sorted({instance["label"] for video in database.values() for instance in video["annotations"]})
+        if not isinstance(video["annotations"], list) or not all(map(_is_instance, video["annotations"])):
+            expected = 'a list of {"segment": [start, end], "label": name}'
+            raise UserError(f"{file}, {name}: annotations: expected {expected}")
+    labels = sorted({str(instance["label"]) for video in database.values() for instance in video["annotations"]})
     index = {label: k for k, label in enumerate(labels)}
     splits: dict[Split, list[Listed]] = {split: [] for split in _SUBSETS.values()}
     for name, video in database.items():
@@ -100,10 +103,18 @@ def read_activitynet(file: Path) -> Annotations:
     return Annotations(classes=tuple(labels), splits=splits)
 
 
+def _is_instance(value: Any) -> bool:
+    """Whether it is an object with two times, and with a name or an integer as its label."""
+    if not isinstance(value, dict) or not isinstance(value.get("label"), str | int):
+        return False
+    segment = value.get("segment")
+    return isinstance(segment, list) and len(segment) == 2 and all(isinstance(side, int | float) for side in segment)
+
+
 def _main_label(instances: list[Any]) -> str:
     """The label whose instances take the longest time together; empty where there are none."""
     seconds = Counter[str]()
     for instance in instances:
         start, end = instance["segment"]
-        seconds[instance["label"]] += end - start
+        seconds[str(instance["label"])] += end - start
     return max(seconds, key=lambda label: seconds[label], default="")
