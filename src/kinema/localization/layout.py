@@ -68,7 +68,7 @@ def _is_video(entry: Any) -> bool:
     return isinstance(entry, dict) and not {"annotations", "duration_second"}.isdisjoint(entry)
 
 
-def _not_of_the_layout(path: Path, whole: Any, key: str) -> str:
+def _not_of_the_layout(path: str | Path, whole: Any, key: str) -> str:
     if not isinstance(whole, dict):
         found = f"it is {kind(whole)}, expected an object with '{key}'"
     elif key in whole:
