@@ -173,6 +173,20 @@ def test_mmaction2s_shift_and_segments_are_read() -> None:
     assert with_clips(candidates(recipe)[recipe], trained).test_views.sampling.num_clips == 16
 
 
+def test_mmaction2s_average_of_clips_is_read() -> None:
+    recipe = "i3d_r50_32x2x1_100e_kinetics400_rgb"
+    for average in ("prob", "score"):
+        trained = mmaction2("i3d_r50_32x2", ("average_clips='prob'", f"average_clips='{average}'"))
+        assert with_clips(candidates(recipe)[recipe], trained).task.average == average
+
+
+def test_sampling_that_kinema_has_not_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = config_of("mmaction2", "tsm_r50").replace("'SampleFrames'", "'DenseSampleFrames'")
+    known = tiny_checkpoint(tmp_path / "a.pth", meta={"cfg": text})
+    convert(tmp_path / "a.pth", tmp_path / "out", known, source="mmaction2")
+    assert "frames are taken by DenseSampleFrames" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("file", "shift_div", "segments"),
     [

@@ -105,16 +105,19 @@ def convert(
             checkpoint,
             ", ".join(f"{name} {value}" for name, value in guessed.items()),
         )
+    for note in trained.notes:
+        log.warning("%s: %s; scores of videos will differ", checkpoint, note)
     described = with_clips(candidates[recipe], trained)
     if described != candidates[recipe]:
         sampling = described.test_views.sampling
         log.info(
-            "as the checkpoint was trained, unlike the recipe: clips of %dx%d%s, %d of a video; labels %s",
+            "as the checkpoint was trained, unlike the recipe: clips of %dx%d%s, %d of a video; labels %s, average %s",
             sampling.clip_len,
             sampling.frame_interval,
             " from the first frame to the last" if sampling.spread else "",
             sampling.num_clips,
             described.task.labels,
+            described.task.average,
         )
     options = as_trained(described.model, weights, source, trained)
     theirs, ours = options.num_classes, described.model.num_classes

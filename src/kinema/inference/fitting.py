@@ -63,7 +63,9 @@ def with_clips(description: ModelDescription, trained: Trained) -> ModelDescript
 
     task = description.task
     if trained.labels is not None and trained.labels != task.labels:
-        task = replace(task, labels=trained.labels, average=trained.average)
+        task = replace(task, labels=trained.labels, average="prob")
+    if trained.average is not None:
+        task = replace(task, average=trained.average)
     return replace(
         description, val_views=clipped(description.val_views), test_views=clipped(description.test_views), task=task
     )

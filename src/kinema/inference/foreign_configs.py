@@ -32,8 +32,10 @@ class Trained:
     """Whether the clips' frames are spread evenly over them; see `kinema.data.sampling.Sampling`."""
     labels: Literal["single", "multi"] | None = None
     """Whether a video shows one class or any number of them."""
-    average: Literal["prob", "max"] = "prob"
+    average: Literal["score", "prob", "max"] | None = None
     """What a video's score is over its views."""
+    notes: tuple[str, ...] = ()
+    """What of testing Kinema does in another way."""
 
 
 def read_config(text: str, source: Source, *, path: str) -> Trained:
@@ -185,9 +187,14 @@ def _mmaction2(cfg: dict[str, Any], faults: list[str]) -> Trained:
     faults += _mmaction2_faults(network, backbone, model.get("cls_head") or {})
     pipeline = [step for step in cfg.get("test_pipeline") or () if isinstance(step, dict)]
     sampling = next((step for step in pipeline if _type(step) == "SampleFrames"), {})
+    notes: tuple[str, ...] = ()
+    head, testing = model.get("cls_head") or {}, model.get("test_cfg") or {}
+    average = head.get("average_clips") or testing.get("average_clips")
     normalise = next((step for step in pipeline if _type(step) == "Normalize"), model.get("data_preprocessor") or {})
     if normalise.get("to_bgr") or normalise.get("to_rgb"):
         faults.append("channels in the order blue, green, red")
+    if not sampling and (kinds := [_type(step) for step in pipeline if "Sample" in _type(step)]):
+        notes = (f"frames are taken by {kinds[0]}, Kinema takes those of the recipe",)
     clip = None if network in ("tsn", "tsm") else _pair(sampling.get("clip_len"), sampling.get("frame_interval", 1))
     return Trained(
         network=network,
@@ -195,7 +202,9 @@ def _mmaction2(cfg: dict[str, Any], faults: list[str]) -> Trained:
         clip=clip,
         segments=backbone.get("num_segments", 8) if network == "tsm" else None,
         taken=_normalisation(normalise.get("mean"), normalise.get("std"), 1),
-        labels="multi" if (model.get("cls_head") or {}).get("multi_class") else None,
+        labels="multi" if head.get("multi_class") else None,
+        average=average if average in ("score", "prob") else None,
+        notes=notes,
     )
 
 
