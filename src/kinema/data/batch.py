@@ -1,11 +1,14 @@
 """What travels from a video to the device: a sample, then a batch of them."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
+import torch.multiprocessing
 from torch import Tensor
 
 
@@ -102,10 +105,42 @@ def room_for(samples: int, shape: Sequence[int]) -> Tensor:
 
     In a loader's worker it is shared with the process that trains: what is written there need not be copied to it.
     """
-    bytes_ = samples * math.prod(shape)
-    shared = torch.utils.data.get_worker_info() is not None
-    memory = torch.UntypedStorage._new_shared(bytes_) if shared else torch.UntypedStorage(bytes_)
+    size = samples * math.prod(shape)
+    memory = _shared_memory(size) if _in_worker() else torch.UntypedStorage(size)
     return torch.empty(0, dtype=torch.uint8).set_(memory).view(samples, *shape).movedim(-1, 3)
+
+
+def shared(tensor: Tensor) -> Tensor:
+    """A tensor in memory as `room_for` gives it, which a loader's worker can hand over; elsewhere the tensor itself."""
+    if not _in_worker() or not tensor.numel() or tensor.is_shared():
+        return tensor
+    flat = torch.empty(0, dtype=tensor.dtype).set_(_shared_memory(tensor.nbytes))
+    return flat.view(tensor.shape).copy_(tensor)
+
+
+def _in_worker() -> bool:
+    return torch.utils.data.get_worker_info() is not None
+
+
+def _shared_memory(size: int) -> torch.UntypedStorage:
+    """Memory that another process may be given; where the system has it, not of /dev/shm, which is 64 MB in Docker.
+
+    Raises:
+        RuntimeError: there is not enough.
+    """
+    by_file = torch.multiprocessing.get_sharing_strategy() == "file_descriptor"
+    if not size or not by_file or not hasattr(os, "memfd_create"):
+        return torch.UntypedStorage._new_shared(size)
+    try:
+        file = os.memfd_create("kinema", os.MFD_CLOEXEC)
+    except OSError:  # a sandbox that does not know it
+        return torch.UntypedStorage._new_shared(size)
+    try:
+        os.ftruncate(file, size)
+        storage: Any = torch.UntypedStorage
+        return storage._new_shared_fd_cpu(file, size)
+    finally:
+        os.close(file)
 
 
 def collate(fetched: Sequence[Fetched], room: Tensor | None = None) -> Batch:
@@ -117,8 +152,8 @@ def collate(fetched: Sequence[Fetched], room: Tensor | None = None) -> Batch:
     samples = [one.sample for one in fetched if one.sample is not None]
     return Batch(
         clips=_stack([sample.clips for sample in samples]) if room is None else room[: len(samples)],
-        labels=_labels([sample.label for sample in samples]),
-        indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        labels=shared(_labels([sample.label for sample in samples])),
+        indices=shared(torch.tensor([sample.index for sample in samples], dtype=torch.int64)),
         bad=tuple(file for one in fetched for file in one.bad),
     )
 

@@ -1,7 +1,9 @@
 """Batches in an order that depends on nothing but the seed, for any number of processes and workers."""
 
+import errno
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -103,12 +105,28 @@ class _Loader(DataLoader[B]):
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]
         # At once, not at the first batch: torch draws a seed from the global generator here, which a step seeds anew.
-        return _in_own_words(super().__iter__())
+        try:
+            return _in_own_words(super().__iter__())
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise UserError(_NO_SHARED_MEMORY) from error
+
+
+_NO_SHARED_MEMORY = (
+    "the loader workers have no shared memory: /dev/shm is full, or too small. Give a container more (docker run "
+    "--shm-size 8g, or --ipc host), or load in the training process itself with --data.workers 0"
+)
+"""Queues between processes have semaphores there; batches only where the system has nothing else."""
 
 
 def _in_own_words(batches: Iterator[B]) -> Iterator[B]:
     try:
         yield from batches
+    except RuntimeError as error:
+        if not re.search(r"shared memory|\bshm\b|Bus error", str(error)):
+            raise
+        raise UserError(_NO_SHARED_MEMORY) from error
     except (UserError, StorageOutage) as error:
         kind = type(error)
         before_message = f"{kind.__module__}.{kind.__qualname__}: "

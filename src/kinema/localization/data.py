@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kinema.data.batch import BadFile, SampleKey, copied
+from kinema.data.batch import BadFile, SampleKey, copied, shared
 from kinema.data.features import FeatureSource
 from kinema.data.patience import Patience
 from kinema.data.rescaling import Rescaling
@@ -111,6 +111,12 @@ class LocalizationBatch:
         """Move what the network and the loss read to `device`."""
         return self._changed(lambda tensor: copied(tensor, device))
 
+    def shared(self) -> "LocalizationBatch":
+        """The batch as a loader's worker can hand it over."""
+        batch = self._changed(shared)
+        batch.indices = shared(self.indices)
+        return batch
+
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "LocalizationBatch":
         labels = (
             change(self.labels) if isinstance(self.labels, Tensor) else type(self.labels)(*map(change, self.labels))
@@ -179,7 +185,7 @@ class CollateFeatures:
         inputs = torch.stack([sample for _, sample in read]) if read else torch.empty((0, 1, 1))
         labels = self._label([self._videos.instances[row] for row, _ in read])
         indices = torch.tensor([row for row, _ in read], dtype=torch.int64)
-        return LocalizationBatch(inputs, labels, indices, tuple(file for each in fetched for file in each.bad))
+        return LocalizationBatch(inputs, labels, indices, tuple(file for each in fetched for file in each.bad)).shared()
 
 
 def collate_candidates(fetched: Sequence[Fetched[Described]]) -> LocalizationBatch:
@@ -191,7 +197,7 @@ def collate_candidates(fetched: Sequence[Fetched[Described]]) -> LocalizationBat
         torch.from_numpy(np.concatenate([sample.overlaps for _, sample in read])) if features else torch.empty(0),
         torch.tensor([row for row, _ in read], dtype=torch.int64),
         tuple(file for each in fetched for file in each.bad),
-    )
+    ).shared()
 
 
 def train_truth(options: LoadingOptions) -> GroundTruth:
