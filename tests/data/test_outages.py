@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,17 @@ import simplejpeg
 import torch
 
 from kinema.data.annotations import read_index
-from kinema.data.batch import Batch
+from kinema.data.batch import Batch, SampleKey
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.features import FeatureSource
 from kinema.data.loader import EvalBatches, load
 from kinema.data.packed import PackHeader, write_packed
 from kinema.data.sampling import Sampling
 from kinema.data.sources import Source
 from kinema.data.views import Views
 from kinema.errors import StorageOutage
-from kinema.storage import StorageOptions
+from kinema.storage import Direct, StorageOptions
 from tests.data.drawn_videos import write_video
 from tests.storage.servers import WebProcess, memcached_servers
 
@@ -170,6 +172,74 @@ def test_a_disk_that_fails_and_comes_back(media: Path, said: Path, tmp_path: Pat
     assert_same(list(samples(media, source, root=str(disk))), expected)
     thread.join()
     assert said.read_text().count("Input/output error") == 1
+
+
+@pytest.mark.parametrize("source", ["folder", "packed"])
+def test_features(media: Path, said: Path, tmp_path: Path, source: str) -> None:
+    values = {f"v{video}": np.random.default_rng(video).random((5, 3)).astype(np.float32) for video in range(4)}
+    (tmp_path / "folder").mkdir()
+    for name, array in values.items():
+        np.save(tmp_path / "folder" / f"{name}.npy", array)
+    np.savez(tmp_path / "packed.npz", **values)
+    place = "folder" if source == "folder" else "packed.npz"
+    with WebProcess(tmp_path) as server:
+        server.kill()
+        with restarted(server, said):
+            features = FeatureSource(f"{server.url}/{place}", storage=Direct(), parts=None, channels=3, patience=60)
+        server.kill()
+        said.write_text("")
+        with restarted(server, said):
+            found = {name: features.read(name) for name in values}
+    for name, array in values.items():
+        assert np.array_equal(found[name].numpy(), array.T)
+
+
+@contextmanager
+def slow_server(*, says_length: bool) -> Iterator[str]:
+    """It accepts connections and sends no content, or not even a header."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            waiting.wait()
+
+        def do_HEAD(self) -> None:
+            if not says_length:
+                waiting.wait()
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    waiting = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        waiting.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_server_that_says_nothing_is_an_outage(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinema.data.patience._PROBE", 0.3)
+    options = DataOptions(source="video", decode_timeout=0.3, storage=StorageOptions(patience=0.1))
+    with slow_server(says_length=False) as url:
+        dataset = VideoDataset(read_index(media / "video.txt", kind="video", root=url), VIEWS, options)
+        with pytest.raises(StorageOutage, match=r"longer than 0.3 s.*and the server does not say how long it is"):
+            dataset[SampleKey(0, 0)]
+
+
+def test_a_file_that_comes_too_slowly_is_a_bad_one(media: Path) -> None:
+    options = DataOptions(source="video", decode_timeout=0.3)
+    with slow_server(says_length=True) as url:
+        dataset = VideoDataset(read_index(media / "video.txt", kind="video", root=url), VIEWS, options)
+        (bad,) = dataset[SampleKey(0, 0)].bad
+    assert "longer than 0.3 s" in bad.reason
 
 
 def test_a_damaged_file_is_no_outage(media: Path, said: Path, tmp_path: Path) -> None:
