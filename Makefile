@@ -1,6 +1,6 @@
 # make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
 # make test    set up and run the tests
-# Further: make test-all (the slow ones too), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
+# Further: make test-all (the slow ones too), make test-cpus (as on an AVX2 machine), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
 
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
@@ -10,7 +10,10 @@ CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0001.mp4
 # Whole files go to one process each, since tests of a file share what is expensive to make.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-all test-slurm check format clean
+# What an AVX2 machine computes: limits of oneDNN, torch and numba.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=
+
+.PHONY: demo test test-cpus test-all test-slurm check format clean
 
 demo: .venv/ready
 	$(KINEMA) prepare sample $(SAMPLE)
@@ -23,6 +26,10 @@ demo: .venv/ready
 
 test: .venv/ready
 	.venv/bin/python -m pytest $(PARALLEL)
+
+test-cpus: .venv/ready
+	.venv/bin/python -m benchmarks.cpu_matrix --short --isa AVX2
+	$(AVX2) .venv/bin/python -m pytest -x $(PARALLEL)
 
 test-all: .venv/ready
 	.venv/bin/python -m pytest -m "" $(PARALLEL)

@@ -20,13 +20,14 @@ Sizes = tuple[int, ...]
 ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}
 
 
-def cases() -> Iterator[tuple[Sizes, Sizes, Sizes, int, int, torch.dtype]]:
-    """Kernel, stride, size, input and output channels, dtype."""
-    for channels, stride in product(range(1, 18), (1, 2)):
-        yield (1, 1), (stride, stride), (16, 12), channels, 8, torch.float32
-        yield (1, 1, 1), (1, stride, stride), (2, 16, 12), channels, 8, torch.float32
-        yield (1, 1, 1), (stride, stride, stride), (3, 7, 6), channels, 9, torch.float32
-    if "bf16" in sys.argv:
+def cases(threads: int) -> Iterator[tuple[Sizes, Sizes, Sizes, int, int, torch.dtype]]:
+    """Kernel, stride, size, input and output channels, dtype; on several threads those that meet the faults."""
+    for channels in range(1, 18):
+        for stride in (1, 2) if threads == 1 else (2,):
+            yield (1, 1), (stride, stride), (16, 12), channels, 8, torch.float32
+            yield (1, 1, 1), (1, stride, stride), (2, 16, 12), channels, 8, torch.float32
+            yield (1, 1, 1), (stride, stride, stride), (3, 7, 6), channels, 9, torch.float32
+    if "bf16" in sys.argv and threads < 4:
         for size, kernel, channels in product((1, 2, 8), (3, 7), (3, 16)):
             yield (kernel, kernel), (2, 2), (12, size), channels, 9, torch.bfloat16
             yield (3, kernel, kernel), (1, 2, 2), (1, 8, size), channels, 16, torch.bfloat16
@@ -65,5 +66,5 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     for threads in (1, 2, 4):
         torch.set_num_threads(threads)
-        for case in cases():
+        for case in cases(threads):
             check(*case)
