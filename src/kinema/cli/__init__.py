@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_stdout()
         return 0
     except OSError as error:
-        print_fault(f"{error.filename or 'a file, or the output'}: {error.strerror or error}")
+        reason = error.strerror or str(error)
+        print_fault(f"{error.filename}: {reason}" if error.filename else f"a file or the output: {reason}")
         _give_up_stdout()
         return 2
     except KeyboardInterrupt:

@@ -35,6 +35,7 @@ from kinema.inference.model_files import (
     load_model,
     save_model,
 )
+from kinema.inference.outputs import check_writable
 from kinema.models import (
     I3DOptions,
     Options,
@@ -233,11 +234,14 @@ def convert_to_mmaction2(model: Path, file: Path) -> None:
 
 
 def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
+    check_writable(file)
     content: dict[str, object] = {"state_dict": dict(weights), "meta": {}}
     try:
-        with replacing(file) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch's way to say that writing failed
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
+    except RuntimeError as error:  # torch's way to say that writing failed
         raise UserError(f"{file} cannot be written: {error}") from error
 
 

@@ -12,6 +12,7 @@ from kinema import strict_json
 from kinema.errors import UserError
 from kinema.inference.inputs import location
 from kinema.inference.localize import Localization
+from kinema.inference.outputs import check_writable
 from kinema.localization.labelling import results_layout
 from kinema.storage import write_text
 
@@ -40,11 +41,12 @@ class Localizations:
             videos: path of each video by its name.
 
         Raises:
-            UserError: the file cannot be read.
+            UserError: the file cannot be read, or not be written.
         """
         self._path, self._origin, self._classes = path, origin, classes
         self._locations = {name: location(video) for name, video in videos.items()}
         self._results: dict[str, Any] = {}
+        check_writable(path)
         self._written = time.monotonic()
         if path is not None and path.is_file():
             self._results = self._known(path)

@@ -6,9 +6,9 @@ from pathlib import Path
 from kinema import strict_json
 from kinema.data.bad_files import BadFiles
 from kinema.data.loader import num_workers
-from kinema.errors import UserError
 from kinema.inference.localizing import ProposalEvaluation, candidate_batches, evaluate_localizer, feature_batches
 from kinema.inference.model_files import find_model, load_localizer, read_localizer_description
+from kinema.inference.outputs import cannot_write, check_writable
 from kinema.inference.own_paths import write_tested_on
 from kinema.inference.processes import joined, outage_shared
 from kinema.inference.runtime import RuntimeOptions, place
@@ -58,6 +58,7 @@ def run_localizer_test(model: Path, options: LocalizerTestOptions, *, folder: Pa
             cannot be written.
         StorageOutage: the storage did not answer for `options.data.storage.patience` seconds.
     """
+    check_writable(folder / "metrics.json")
     data = options.data
     with joined(options.runtime, wait=_patience(data)) as process:
         module, described = load_localizer(model)
@@ -98,7 +99,7 @@ def _write(found: ProposalEvaluation, videos: Videos, data: FeatureData | Propos
         write_text(folder / "metrics.json", strict_json.dumps(found.metrics, indent=2) + "\n")
         write_results(folder / "results.json", {videos.name(row): each for row, each in found.proposals.items()})
     except OSError as error:
-        raise UserError(f"the results could not be written: {error}") from error
+        raise cannot_write(error, folder) from error
 
 
 def _patience(data: FeatureData | ProposalData) -> float:

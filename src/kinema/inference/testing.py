@@ -12,11 +12,11 @@ from kinema.data.dataset import DataOptions, open_val_index
 from kinema.data.index import Index
 from kinema.data.loader import num_workers
 from kinema.data.views import Views
-from kinema.errors import UserError
 from kinema.inference.ensemble import label_array
 from kinema.inference.evaluation import Evaluation, evaluate, evaluation_batches, in_first
 from kinema.inference.fonts import check_font, say_missing
 from kinema.inference.model_files import find_model, load_model, read_description
+from kinema.inference.outputs import cannot_write, check_writable
 from kinema.inference.own_paths import write_tested_on
 from kinema.inference.plots import draw_confusion
 from kinema.inference.processes import joined, outage_shared
@@ -69,6 +69,7 @@ def run_test(
         StorageOutage: the storage did not answer for `options.data.storage.patience` seconds.
     """
     check_font(font)
+    check_writable(folder / "metrics.json", dump)
     with joined(options.runtime, wait=options.data.storage.patience) as process:
         module, described = load_model(model)
         with outage_shared():
@@ -127,7 +128,7 @@ def _write(
         if dump is not None:
             _dump(dump, evaluation, index, classes)
     except OSError as error:
-        raise UserError(f"the results could not be written: {error}") from error
+        raise cannot_write(error, folder) from error
 
 
 def _dump(path: Path, evaluation: Evaluation, index: Index, classes: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 Until then they stand beside it, under hidden names that begin with `.kinema-`. Nothing else is ever removed.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -25,9 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
     bytes are copied into it.
 
     Raises:
-        OSError: the disk is full or the folder is not writable; `path` is then as it was.
+        OSError: the disk is full, the folder is not writable, or `path` is a folder; it is then as it was.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
         with _copying(path) as temporary:
             yield temporary
         return
