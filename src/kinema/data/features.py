@@ -83,13 +83,17 @@ class FeatureSource:
         Args:
             durations: in seconds, by video, nan where nothing is known; needed where the files say only what share of
                 a video the features cover.
+
+        Raises:
+            StorageOutage: the storage does not answer.
         """
         spans, faults = dict[str, FeatureSpan](), list[MediaError]()
         for video, duration in durations.items():
             for place in self._places:
-                name = same_video(video, place.videos)
+                if (name := same_video(video, place.videos)) is None:
+                    continue
                 try:
-                    description = None if name is None else place.description(name)
+                    description = self._patience.through(partial(place.description, name))
                 except MediaError as fault:
                     faults.append(fault)
                     continue
