@@ -42,7 +42,12 @@ def fault(data: Path, text: str, source: Source = "video", labels: Labels = "sin
 @pytest.mark.parametrize(
     ("text", "source", "root", "said"),
     [
-        ("x.mp4 0\ny.mp4 1\n", "video", "", "x.mp4', nor are any of 2 videos .* of 2 listed; --data.root says where"),
+        (
+            "x.mp4 0\ny.mp4 1\n",
+            "video",
+            "",
+            "x.mp4'; of 2 listed videos 2 were .* none .*: --data.root says where",
+        ),
         ("path,label\nx.mp4,0\ny.mp4,1\n", "video", "", "list.csv:2: no such file or folder"),
         ("videos/a.mp4 0\nvideos/b c.mp4 1\n", "video", "", "pass --data.root {}"),
         ("a.mp4 0\nb c.mp4 1\n", "video", "{}", "--data.root says where"),

@@ -20,7 +20,7 @@ _LABEL = (
     "column 'class')"
 )
 _FILES = "; a list of video files, without numbers of frames, needs --data.source video"
-SINGLE_LABEL = "one label for each video; several, with ';' between them, need --task.labels multi"
+SINGLE_LABEL = "one label for each video; for several put ';' between them and pass --task.labels multi"
 _LIST = r"(-?\d+|'[^']*'|\"[^\"]*\")"
 _SEVERAL = re.compile(rf"\[\s*{_LIST}(\s*,\s*{_LIST})*\s*\]|-?\d+([\s,|]+-?\d+)+")
 _OPERATORS = re.compile(r"[&|<>()!'\"]|\s(and|or)\s", re.IGNORECASE)

@@ -37,8 +37,8 @@ def check_presence(index: Index, source: Source) -> None:
     if rows and not there:
         first = index.path(rows[0])
         raise UserError(
-            f"{index.source}:{index.lines[rows[0]]}: no such file or folder: '{first}', nor are any of "
-            f"{len(rows)} videos there that were looked for, of {len(index)} listed; {_advice(first, index, source)}"
+            f"{index.source}:{index.lines[rows[0]]}: no such file or folder: '{first}'; of {len(index)} listed videos "
+            f"{len(rows)} were looked for, and none is there: {_advice(first, index, source)}"
         )
     wanted = [_source_of(path, source) for path in there]
     if wanted and source not in wanted:
