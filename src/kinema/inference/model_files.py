@@ -329,9 +329,11 @@ _OF_TRAINING = (
 
 def warn_of_other_options(init: str, theirs: AnyOptions, ours: AnyOptions) -> None:
     """Warn where weights fit a network that computes something else with them: name the options that would not."""
+    if type(theirs) is not type(ours):
+        return
     names = [option.name for option in fields(ours) if option.name not in _OF_TRAINING]
-    others = {name: getattr(theirs, name) for name in names if getattr(theirs, name, None) != getattr(ours, name)}
-    if type(theirs) is type(ours) and others:
+    others = {name: getattr(theirs, name) for name in names if getattr(theirs, name) != getattr(ours, name)}
+    if others:
         log.warning(
             "the weights of %s were trained with other options of the model, without which they compute something "
             "else; to start from the same network: %s",
