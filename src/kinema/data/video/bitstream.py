@@ -91,23 +91,30 @@ class MPEG4(Opaque):
         self._layer(extradata, len(extradata))
 
     def inspect(self, data: bytes) -> Sight:
-        """Of several VOPs in one packet (DivX's packed bitstream) is not said how many frames come of it."""
+        """Count the coded VOPs: DivX's packed bitstream has two in one packet, and none in another."""
+        if len(data) == 1:
+            return 0, False  # XviD's placeholder
         start = data.find(b"\0\0\1\xb6")
-        if start < 0 or data.find(b"\0\0\1\xb6", start + 4) >= 0:
+        if start > 0:
+            self._layer(data, start)
+        if start < 0 or self._time_bits is None:
             return None, False
-        self._layer(data, start)
-        if self._time_bits is None:
-            return None, False
-        bits = Bits(data[start + 4 : start + 24])
-        try:
-            key = bits.u(2) == 0
-            while bits.u(1):
-                pass
-            bits.u(1 + self._time_bits + 1)
-            coded = bits.u(1)
-        except IndexError:
-            return None, False
-        return coded, key and bool(coded)
+        coded, key = 0, data[start + 4 : start + 5] < b"\x40"
+        while start >= 0:
+            if (one := self._coded(data[start + 4 : start + 20])) is None:
+                return None, False
+            coded += one
+            start = data.find(b"\0\0\1\xb6", start + 4)
+        return coded, key and coded > 0
+
+    def _coded(self, header: bytes) -> int | None:
+        """The flag vop_coded of a VOP (6.2.5): after its type, a 1 for each second, 01, its time and another 1."""
+        size, bits = 8 * len(header), int.from_bytes(header)
+        place = 2
+        while place < size and bits >> (size - 1 - place) & 1:
+            place += 1
+        place += 2 + (self._time_bits or 0) + 1
+        return bits >> (size - 1 - place) & 1 if place < size else None
 
     def _layer(self, data: bytes, end: int) -> None:
         """Take the header of the video object layer from before `end`, if one is there."""
@@ -146,20 +153,17 @@ class VP9(Opaque):
     leading = False
 
     def inspect(self, data: bytes) -> Sight:
-        """Read the headers of all frames of a superframe (VP9 bitstream specification, annex B)."""
-        frames, shown, key = self._frames(data), 0, False
-        for number, frame in enumerate(frames):
-            bits = Bits(frame[:2])
-            if bits.u(2) != 2:
+        """Read the headers of all frames of a superframe (VP9 bitstream specification, 6.2 and annex B)."""
+        shown, key = 0, False
+        for number, frame in enumerate(self._frames(data)):
+            head = int.from_bytes(frame[:2].ljust(2, b"\0"))
+            if head >> 14 != 2:
                 return None, False
-            profile = bits.u(1) | bits.u(1) << 1
-            bits.u(int(profile == 3))
-            if bits.u(1):
-                shown += 1  # a frame that was decoded before
-                continue
-            key |= number == 0 and not bits.u(1)
-            bits = Bits(frame[:2])
-            shown += bits.u(7 + (profile == 3)) & 1
+            if head >> 12 & 3 == 3:  # profile 3 has one bit more
+                head <<= 1
+            again, inter, visible = head >> 11 & 1, head >> 10 & 1, head >> 9 & 1
+            shown += again or visible
+            key |= not (number or again or inter)
         return (shown if shown < 2 else None), key
 
     def _frames(self, data: bytes) -> list[bytes]:

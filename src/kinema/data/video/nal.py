@@ -1,6 +1,7 @@
 """What the packets of H.264 (ITU-T H.264) and HEVC (ITU-T H.265) hold; see `bitstream.Opaque` for the names."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kinema.data.video.bits import Bits, first_unit_bytes, nal_units, sei_types
 
@@ -54,13 +55,16 @@ class H264:
                 self.turned |= _DISPLAY_ORIENTATION in types
                 recovery |= _RECOVERY_POINT in types
             elif kind in (1, 5):
-                header = Bits(first_unit_bytes(data, start + 1, end, 24))
+                self._begun |= kind == 5
+                key |= kind == 5 and not pictures
+                if self.frames_only and (key or not recovery):
+                    break
                 try:
+                    header = Bits(first_unit_bytes(data, start + 1, end, 24))
                     begins, slice_type = header.ue() == 0, header.ue()
-                    key |= not pictures and (kind == 5 or (recovery and slice_type % 5 == 2))
-                    self._begun |= kind == 5
+                    key |= not pictures and recovery and slice_type % 5 == 2
                     if self.frames_only:
-                        return (1 if self._begun else None), key
+                        break
                     if begins:
                         pictures.append(self._picture(header))
                 except IndexError:
@@ -105,10 +109,7 @@ class H264:
         if unit in self.parameters:
             return
         self.parameters.add(unit)
-        try:
-            self._sequence = _read_sequence(Bits(unit[1:].replace(b"\0\0\3", b"\0\0")))
-        except IndexError:
-            self._sequence = None
+        self._sequence = _sequence_of(unit)
 
     def _stored(self, extradata: bytes) -> list[tuple[int, int]]:
         """Units in avcC (ISO/IEC 14496-15, 5.3.3.1), or with start codes."""
@@ -182,6 +183,15 @@ class HEVC:
                 units += [(place + 2, end)] if place + 2 < min(end, len(extradata)) else []
                 place = end
         return units
+
+
+@lru_cache(maxsize=256)
+def _sequence_of(unit: bytes) -> _Sequence | None:
+    """What a sequence parameter set says; None: it is faulty. Those of a dataset's files are mostly the same."""
+    try:
+        return _read_sequence(Bits(unit[1:].replace(b"\0\0\3", b"\0\0")))
+    except IndexError:
+        return None
 
 
 def _read_sequence(bits: Bits) -> _Sequence:

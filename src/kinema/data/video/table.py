@@ -20,6 +20,7 @@ from kinema.errors import MediaError
 
 # Containers that name the time of every packet and can be sought by it. After a seek in MPEG-PS and MPEG-TS, packets
 # have other times than before.
+_PLACEHOLDER = 19  # bytes, at most; as FFmpeg has it
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "ivf", "dv", "mxf", "nut")
 
 
@@ -99,8 +100,7 @@ class _Scan:
         self._frames = list[tuple[int | None, bool]]()  # presentation time, whether decoding may start
         self._plain = bitstream.exact_keyframes
         self._begun = False
-        self._flags = 0
-        self._total = 0
+        self._packed = self._waiting = False
 
     def take(self, packet: "Packet[VideoStream]") -> bool:
         """Whether the stream goes on being understood."""
@@ -112,30 +112,40 @@ class _Scan:
         if not self._begun and not key:
             return False
         self._begun = True
-        self._total += 1
-        self._flags += flagged
         self._plain &= shown == 1 and flagged == key
         # Packets to discard lie outside the edit list.
         if shown and not packet.is_discard:
             self._frames.append((packet.pts, key))
-        return True
+        return self._unpack(packet, shown)
+
+    def _unpack(self, packet: "Packet[VideoStream]", shown: int) -> bool:
+        """Count the second frame of a packet in DivX's packed bitstream where FFmpeg shows it: at the next packet.
+
+        That one must be a placeholder.
+        """
+        if self._waiting:
+            if shown or packet.size > _PLACEHOLDER:
+                return False
+            self._packed = True
+            self._frames.append((None, False))
+        self._waiting = shown > 1
+        return shown < 3
 
     def table(self, container: str, stream: VideoStream) -> FrameTable | None:
         """The table, after the last packet."""
-        bitstream, frames = self._bitstream, self._frames
-        if len(bitstream.parameters) > 1 or not frames:
-            return None
+        bitstream, frames, decoder = self._bitstream, self._frames, stream.codec_context
         known = [(pts, key) for pts, key in frames if pts is not None]
         timed = sorted(known)
         times = [pts for pts, _ in timed]
         distinct = len(known) == len(frames) and all(one < next_ for one, next_ in pairwise(times))
         if bitstream.leading and known and times[0] < known[0][0]:
             return None
-        if container in _SEEKABLE and known and not distinct:
+        if container in _SEEKABLE and known and not distinct and not self._packed:
             return None
         # AVI stores the order of decoding only.
-        decoder = stream.codec_context
         shuffled = decoder.has_b_frames and (container == "avi" or (decoder.name == "mpeg4" and not distinct))
+        if not frames or (len(bitstream.parameters) > 1 and not (shuffled and decoder.name == "mpeg4")):
+            return None
         stamps = times if distinct and not shuffled else []
         seekable = bool(stamps) and container in _SEEKABLE
         keyframes = [index for index, (_, key) in enumerate(timed) if key] if seekable else []
@@ -158,14 +168,16 @@ def rate(stamps: Sequence[int], stream: VideoStream) -> float | None:
 
     The time from the first frame to the last is what counts: how long the last one is shown, files often do not say.
     """
-    nominal = stream.average_rate or stream.guessed_rate
+    ratio = stream.average_rate or stream.guessed_rate
+    nominal = float(ratio) if ratio else None
     if len(stamps) < 2 or stream.time_base is None:
-        return float(nominal) if nominal else None
-    seconds = (stamps[-1] - stamps[0]) * stream.time_base
+        return nominal
+    unit = float(stream.time_base)
+    seconds = (stamps[-1] - stamps[0]) * unit
     # Times are rounded to their unit, milliseconds in Matroska.
-    if nominal and abs((len(stamps) - 1) / nominal - seconds) <= stream.time_base:
-        return float(nominal)
-    return float((len(stamps) - 1) / seconds)
+    if nominal and abs((len(stamps) - 1) / nominal - seconds) <= 1.001 * unit:
+        return nominal
+    return (len(stamps) - 1) / seconds
 
 
 def decode_table(source: str | bytes, *, path: str, threads: int) -> FrameTable:
