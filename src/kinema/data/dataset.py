@@ -61,7 +61,8 @@ class DataOptions:
     start: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
     """Number of the first frame in its name, for a template; auto: 0 where the first video has a frame 0, else 1."""
     reader: Literal["auto", "torchcodec", "pyav"] = "auto"
-    """Video decoder; auto: PyAV, the quicker one on CPUs. Both give the same pixels."""
+    """Video decoder; auto: PyAV, the quicker one on CPUs; pyav: the same, without reading MP4 files by their tables;
+    torchcodec: where a file is ordinary. All give the same frames and pixels."""
     batch_size: Annotated[int, Ge(1)] = 8
     """Training videos in a batch of one process."""
     val_batch_size: Annotated[int, Ge(1)] = 8

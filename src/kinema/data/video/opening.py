@@ -30,7 +30,9 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
         source: A local path, or the bytes of a file.
         path: The name of the video in messages; by default `source` itself.
         reader: auto is PyAV: on a CPU it was the quicker one in nearly every measurement (`benchmarks/readers.py`), as
-            it leaves out frames that no other refers to; it loads quicker, and needs no FFmpeg on the system.
+            it leaves out frames that no other refers to; it loads quicker, and needs no FFmpeg on the system. pyav is
+            the same without the tables of MP4 files and the decoder that goes with them (`mp4`, `quick`): slower, to
+            compare with. torchcodec decodes what is ordinary; PyAV decodes the rest.
         threads: Threads to decode with. 1 is best where many videos are read at a time; 0: as many as there are cores.
 
     Raises:
