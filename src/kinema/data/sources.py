@@ -1,5 +1,6 @@
 """A video of any kind opened for its frames, from any storage."""
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,8 +39,11 @@ def check_no_pipe(path: str) -> None:
     Raises:
         MediaError: it is one.
     """
-    place = Path(path)
-    if place.exists() and not place.is_file() and not place.is_dir():
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:  # said by what opens it
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise MediaError(path, "it is a pipe or a device, whose frames cannot be read in any order: give a file")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from kinema.cli.branches import run_branch
+from kinema.prepare.interrupts import own_process
 
 WHAT = {
     "sample": "render a small dataset to try things out on",
@@ -36,6 +37,11 @@ DATASETS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Prepare what the first argument names."""
+    with own_process():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in DATASETS:
         return import_module("kinema.cli.prepare.dataset").run(arguments[0], arguments[1:])
     datasets = {name: f"list the videos of {title}, from its official files" for name, title in DATASETS.items()}
