@@ -1,8 +1,6 @@
 """A video of any kind opened for its frames, from any storage."""
 
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from kinema.data.flow import open_flow
@@ -31,20 +29,6 @@ KINDS: dict[Source, Kind] = {
     "packed_flow": "packed",
 }
 """How the videos are listed."""
-
-
-def check_no_pipe(path: str) -> None:
-    """See that a local path is no pipe or device: frames are read in any order, and opening one may wait for ever.
-
-    Raises:
-        MediaError: it is one.
-    """
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError:  # said by what opens it
-        return
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise MediaError(path, "it is a pipe or a device, whose frames cannot be read in any order: give a file")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from kinema.data.index import Kind, Labels
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.reader import FrameReader
 from kinema.data.sampling import Sampling
-from kinema.data.sources import FLOW, KINDS, Opener, Source, check_no_pipe
+from kinema.data.sources import FLOW, KINDS, Opener, Source
 from kinema.data.timed_video import TimedVideo
 from kinema.errors import UserError
 from kinema.inference.inputs import find_inputs
@@ -32,7 +32,7 @@ from kinema.models import Recognizer
 from kinema.prepare.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
 from kinema.prepare.sources import labelled_units
 from kinema.recognition import as_clips
-from kinema.storage import StorageOptions, display_name, is_url, open_storage, replacing, write_text
+from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
 from kinema.storage import suffix as suffix_of
 
 Singles = NDArray[np.float32]

@@ -12,7 +12,6 @@ from kinema.data.packed import open_packed
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.rawframes import open_rawframes
 from kinema.data.reader import FrameReader
-from kinema.data.sources import check_no_pipe
 from kinema.data.video import open_video
 from kinema.data.views import read_views
 from kinema.errors import MediaError, UserError
@@ -20,7 +19,7 @@ from kinema.inference.model_files import find_model, load_model
 from kinema.inference.prediction import Prediction
 from kinema.inference.runtime import RuntimeOptions, autocast, pick_device, place
 from kinema.recognition import video_scores
-from kinema.storage import Direct, is_folder, is_url, suffix
+from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 
 
 class Predictor:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from multiprocessing import active_children
 from types import FrameType
 
 PATIENCE = 1.6
@@ -53,7 +54,6 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 @contextmanager
 def _watched(clean_up: Callable[[], None]) -> Iterator[None]:
-
     signals, noted = socket.socketpair()
     noted.setblocking(False)
     ended = threading.Event()
@@ -74,6 +74,8 @@ def _end_in_time(signals: socket.socket, ended: threading.Event, clean_up: Calla
     """Wait for a signal, or for the end of the block, which closes the other side."""
     while came := signals.recv(1):
         if came[0] in (signal.SIGINT, signal.SIGTERM) and not ended.wait(PATIENCE):
+            for process in active_children():  # before one that is being started finds its pipe broken
+                process.kill()
             clean_up()
             print("kinema: interrupted", file=sys.stderr, flush=True)
             os._exit(128 + came[0])

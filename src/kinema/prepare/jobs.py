@@ -12,11 +12,10 @@ from typing import Any
 
 from kinema import strict_json
 from kinema.console import progress
-from kinema.data.sources import check_no_pipe
 from kinema.errors import MediaError, UserError
 from kinema.prepare.interrupts import soon_interrupted
 from kinema.prepare.parallel import in_parallel
-from kinema.storage import remove_leftovers, replacing, settled, write_text
+from kinema.storage import check_no_pipe, remove_leftovers, replacing, settled, write_text
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,17 @@ from kinema.storage.atomic import (
     write_text,
 )
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
-from kinema.storage.listing import display_name, is_folder, join, parent, readable, suffix, walk, without_query
+from kinema.storage.listing import (
+    check_no_pipe,
+    display_name,
+    is_folder,
+    join,
+    parent,
+    readable,
+    suffix,
+    walk,
+    without_query,
+)
 from kinema.storage.options import StorageOptions, open_storage
 from kinema.storage.outages import check_outage
 
@@ -18,6 +28,7 @@ __all__ = [
     "Direct",
     "Storage",
     "StorageOptions",
+    "check_no_pipe",
     "check_outage",
     "check_protocol",
     "display_name",

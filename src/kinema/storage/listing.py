@@ -1,11 +1,13 @@
 """What lies below a folder of this machine or of a URL."""
 
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from kinema.errors import MediaError
 from kinema.storage.direct import is_url, remotely
 from kinema.storage.outages import check_outage
 
@@ -60,6 +62,20 @@ def _local(folder: str) -> Iterator[Level]:
             continue
         yield place, subfolders, files
         above |= {os.path.join(place, name): ancestors | {own} for name in subfolders}  # noqa: PTH118
+
+
+def check_no_pipe(path: str) -> None:
+    """See that a local path is no pipe or device: frames are read in any order, and opening one may wait for ever.
+
+    Raises:
+        MediaError: it is one.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:  # said by what opens it
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise MediaError(path, "it is a pipe or a device, whose frames cannot be read in any order: give a file")
 
 
 def join(folder: str, name: str) -> str:
