@@ -1,6 +1,8 @@
 """Small videos whose frames carry their number, so that no frame can be taken for another."""
 
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -56,6 +58,15 @@ def write_video(
     b_frames: int = 0,
 ) -> None:
     """Pictures of 0, 1, 2 … shown at `times`."""
+    if codec == "libsvtav1" and multiprocessing.parent_process() is None:
+        # Run by root, SVT-AV1 gives its caller real-time priority, which would starve all other processes from then on.
+        options_of_all = {
+            "codec": codec, "pixel_format": pixel_format, "size": size, "times": times, "time_base": time_base,
+            "options": options, "container_options": container_options, "gop": gop, "b_frames": b_frames,
+        }  # fmt: skip
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            process.submit(write_video, path, **options_of_all).result()
+        return
     if codec == "libx264" and options is None:
         options = {"x264-params": X264}
     with av.open(str(path), "w", options=container_options or {}) as container:

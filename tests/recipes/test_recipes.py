@@ -214,5 +214,4 @@ def test_every_recipe_can_be_tried_for_an_epoch(name: str) -> None:
     config = config_of(name)
     if hasattr(config, "schedule"):
         schedule = config_of(name, {"schedule.epochs": "1"}).schedule
-        assert schedule.warmup <= min(0.1, schedule.warmup_epochs)
-        assert schedule.warmup > 0 or schedule.warmup_epochs == 0
+        assert schedule.warmup == (schedule.warmup_epochs if schedule.warmup_epochs < 1 else 0.1)

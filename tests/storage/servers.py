@@ -146,7 +146,9 @@ def s3_server() -> Iterator[str]:
     """An S3 server with the empty bucket `bucket`; yields its address `http://host:port`."""
     from boto3 import client
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
+    S3FileSystem.clear_instance_cache()  # an instance keeps the address of the server before
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
     server.start()
     try:

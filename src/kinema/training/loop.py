@@ -39,7 +39,7 @@ from kinema.training.recognition import open_recognition
 from kinema.training.record import read_rows
 from kinema.training.run import Run, set_up
 from kinema.training.schedule import lr_factor
-from kinema.training.setup import prepare_work_dir
+from kinema.training.setup import create_work_dir, prepare_work_dir
 from kinema.training.task import Loss, Task
 from kinema.training.window import Window
 
@@ -51,6 +51,7 @@ def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) ->
     config = deepcopy(config)  # what is `auto` in it gets decided
     storage = getattr(config.data, "storage", StorageOptions(patience=0))
     with joined(config.runtime, wait=storage.patience) as process, StopRequest().listening() as stop:
+        process.first_does(lambda: create_work_dir(work_dir))
         process.first_does(lambda: prepare_work_dir(work_dir, config, resume=resume))
         with outage_shared():
             task = open_task(config, process)

@@ -25,15 +25,11 @@ STORAGE = "data.storage."
 
 
 def prepare_work_dir(work_dir: Path, config: Any, *, resume: bool) -> None:
-    """Create a run's folder, or see that `config` continues the run in it and finish what a crash left half done.
+    """See that `config` begins a run in its folder or continues the one there; finish what a crash left half done.
 
     Raises:
-        UserError: `work_dir` cannot be created, holds a run that is not resumed, or one that `config` may not continue.
+        UserError: `work_dir` holds a run that is not resumed, or one that `config` may not continue.
     """
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--work-dir {work_dir} cannot be created: {error.strerror or error}") from error
     if (work_dir / "metrics.jsonl").exists() and not resume:
         raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
     for name in ("last", "best"):
@@ -42,6 +38,18 @@ def prepare_work_dir(work_dir: Path, config: Any, *, resume: bool) -> None:
         check_resumed(config, file)
     else:
         (work_dir / "bad_files.csv").unlink(missing_ok=True)  # of a run that ended before it began
+
+
+def create_work_dir(work_dir: Path) -> None:
+    """Create a run's folder.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--work-dir {work_dir} cannot be created: {error.strerror or error}") from error
 
 
 def resumable_config(work_dir: Path) -> Path | None:
