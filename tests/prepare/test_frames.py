@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -96,6 +96,7 @@ def test_a_bad_video_is_missing_from_the_list_and_made_once_it_is_mended(videos:
     assert len((output / "frames.csv").read_text().splitlines()) == 1 + 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-60, 60), min_size=1, max_size=50), st.sampled_from([15.0, 20.0]))
 def test_gray_levels_are_the_usual_ones(motion: list[float], bound: float) -> None:
     """denseflow and MMAction2: [-bound, bound] to [0, 255], rounded; what is larger is cut off."""

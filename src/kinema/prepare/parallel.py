@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -9,7 +10,6 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
-from threading import Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -110,7 +110,7 @@ def _start_worker() -> None:
     # What a worker was told to leave alone, programs that it starts need not.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
-    Thread(target=_end_with_caller, daemon=True).start()
+    threading.Thread(target=_end_with_caller, daemon=True).start()
 
 
 def _end_with_caller() -> None:
@@ -137,12 +137,29 @@ def _shut_down(pool: ProcessPoolExecutor, running: Iterable[Future[Result]], oth
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes that are started here never see an interrupt, not even before `_start_worker` has its turn."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Interrupts and SIGTERM wait for the end of the block, in which processes are started.
+
+    A process that is half started would find its pipe broken; and it must never see an interrupt, not even before
+    `_start_worker` has its turn, so that it inherits the blocked signal. That alone does not keep the main thread from
+    an interrupt which another thread receives.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _check_that_processes_start() -> None:
