@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -17,6 +18,10 @@ from kinema.training import Config, train
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("kinema", deadline=None)
+hypothesis.settings.load_profile("kinema")
 
 # A shell without job control starts what it puts into the background with Ctrl-C ignored, and so would be the
 # processes that tests interrupt.

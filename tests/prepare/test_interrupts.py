@@ -66,7 +66,8 @@ def test_an_interrupt_ends_a_command_in_time(command: str, options: list[str], v
     assert started.returncode == 130, said
     assert "Traceback" not in said
     assert "interrupted" in said
-    assert seconds < 2.5 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))  # others may keep the machine busy
+    # Two seconds on an idle machine. One that is busy takes longer, but not the minute that a pair of frames takes.
+    assert seconds < 15
     wait_until(lambda: not any(other.is_running() for other in others), 2)
     left = [path.name for path in output.rglob("*") if path.name.startswith(".kinema-")]
     assert left == ([".kinema-unfinished-check.csv"] if command == "check" else [])
