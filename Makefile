@@ -1,6 +1,6 @@
 # make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
 # make test    set up and run the tests
-# Further: make test-all (the slow ones too), make test-cpus (as on an AVX2 machine), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
+# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
 
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
@@ -13,7 +13,10 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 # What an AVX2 machine computes: limits of oneDNN, torch and numba.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=
 
-.PHONY: demo test test-cpus test-all test-slurm check format clean
+# Where the kind of CPU matters; first what computes most.
+COMPUTING := tests/models tests/training tests/recipes tests/recognition tests/localization tests/inference
+
+.PHONY: demo test test-cpus test-slow test-all test-slurm check format clean
 
 demo: .venv/ready
 	$(KINEMA) prepare sample $(SAMPLE)
@@ -29,7 +32,11 @@ test: .venv/ready
 
 test-cpus: .venv/ready
 	.venv/bin/python -m benchmarks.cpu_matrix --short --isa AVX2
-	$(AVX2) .venv/bin/python -m pytest -x $(PARALLEL)
+	$(AVX2) .venv/bin/python -m pytest -x $(PARALLEL) $(COMPUTING)
+
+test-slow: .venv/ready
+	.venv/bin/python -m pytest -x -n auto --maxprocesses 8 -m slow tests/training/test_sample.py tests/training/test_resume.py \
+	    tests/training/test_outage.py tests/inference tests/docs -k "not motions or 0 or 1"
 
 test-all: .venv/ready
 	.venv/bin/python -m pytest -m "" $(PARALLEL)

@@ -149,7 +149,7 @@ def converted(folder: Path, tool: str, case: Case, weights: dict[str, Tensor]) -
     return load_model(folder / "model")
 
 
-@pytest.mark.parametrize(("tool", "case"), cases())
+@pytest.mark.parametrize(("tool", "case"), list(cases()))
 def test_logits_are_the_tools(tmp_path: Path, tool: str, case: Case) -> None:
     """From pixels on: normalisation, frames, strides, padding, pooling, activation, epsilon, the head's order."""
     model, _ = converted(tmp_path, tool, case, weights_of(tool, case))

@@ -40,9 +40,12 @@ class Process:
         try:
             if self.is_main:
                 act()
-        except (UserError, OSError) as error:
+        except UserError:
             failed += 1
-            raise UserError(str(error)) from error
+            raise
+        except OSError as error:
+            failed += 1
+            raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
         finally:
             if self.world > 1:
                 dist.broadcast(failed, src=0)

@@ -162,7 +162,7 @@ def open_tem(config: PGMConfig) -> tuple[TEM, FeatureData, Origin]:
         UserError: there is none.
     """
     if not config.tem:
-        raise UserError("which TEM? say where it is with --tem (the work dir of a bsn_tem run)")
+        raise UserError("pass --tem, the work dir of a bsn_tem run or a checkpoint of it")
     tem, described = load_localizer(Path(config.tem))
     if not isinstance(tem, TEM) or not isinstance(described.data, FeatureData):
         raise UserError(f"{config.tem} is no TEM, but a {type(tem).__name__}")

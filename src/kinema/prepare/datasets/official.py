@@ -63,7 +63,7 @@ def find_files(folder: Path, pattern: str) -> list[Path]:
     for file in files:
         called[file.name].append(file)
     if twice := [same for same in called.values() if len(same) > 1]:
-        raise UserError(f"'{twice[0][0]}' and '{twice[0][1]}' have the same name: which is meant? Leave one of them")
+        raise UserError(f"'{twice[0][0]}' and '{twice[0][1]}' have the same name: keep one of them")
     return files
 
 
