@@ -13,6 +13,8 @@ import pytest
 
 from tests.data.drawn_videos import write_video
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [
     # One pair of these frames takes many seconds in OpenCV, which no signal gets into.
     ("flow", ["--short-side", "0", "--workers", "1"]),
