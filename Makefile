@@ -5,7 +5,7 @@
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
 RUN := demo/tsm
-CLIP := $(SAMPLE)/val/turning_clockwise/turning_clockwise_0001.mp4
+CLIP := $(SAMPLE)/val/moving_left/moving_left_0001.mp4
 
 # Whole files go to one process each, since tests of a file share what is expensive to make.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
