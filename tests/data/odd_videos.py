@@ -29,7 +29,7 @@ def shown_by_ffmpeg(path: Path) -> np.ndarray:
 
 
 def copy(source: Path, target: Path, change: Callable[[Packets], Packets] = list, **options: str) -> Path:
-    """Mux the packets of a video anew, as `change` makes them."""
+    """Remux a video with the packets that `change` returns."""
     with av.open(str(source)) as reading, av.open(str(target), "w", container_options=options) as writing:
         stream = writing.add_stream_from_template(reading.streams.video[0])
         stream.time_base = reading.streams.video[0].time_base

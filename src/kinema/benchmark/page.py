@@ -18,7 +18,7 @@ _LOCALIZED = ("tem", "pem", "bmn")
 
 
 def page(pieces: Pieces, *, command: str) -> str:
-    """The page in Markdown; `command` measures it anew."""
+    """The page in Markdown; `command` reproduces its measurements."""
     compared = pieces.compared
     parts = [
         "# Benchmark",
@@ -46,7 +46,7 @@ def page(pieces: Pieces, *, command: str) -> str:
         _disturbed(list(compared.values())),
         "## What does not run, and what was worked around",
         "".join(f"- {note}\n" for note in _reasons(list(compared.values()))),
-        "## Measuring it anew",
+        "## Reproducing the measurements",
         f"```shell\n{command}\n```",
         "Each call goes on where the last one was; files of a folder's pieces that are removed are measured again.",
     ]

@@ -26,11 +26,11 @@ class Input:
 
 
 def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
-    """The videos that `paths` stand for, each once.
+    """Expand files and folders into a list of videos without duplicates.
 
-    A file stands for itself. A folder stands for all videos below it, at any depth, in natural order; where it has no
-    video, for the folders of images below it, itself included. Hidden files and folders below it (macOS writes
-    `._x.mp4` beside `x.mp4`) are left out, symbolic links are followed.
+    A file is one video. A folder is searched recursively and gives its videos in natural order; if it has none, it
+    gives the folders of images in it, itself included. Hidden files and folders (macOS writes `._x.mp4` beside
+    `x.mp4`) are skipped, symbolic links are followed.
 
     Raises:
         UserError: a path does not exist, a folder cannot be read or has neither videos nor images.
@@ -90,9 +90,9 @@ def output_paths(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[Inp
 
 
 def short_names(inputs: Sequence[Input]) -> dict[Input, str]:
-    """What a video is called in results: without folder and suffix, as ground truths call it, where that is unique.
+    """Return a unique name for each video: its file name without folder and suffix, as in ground truth files.
 
-    Else as much of its name as tells it apart: `a/01`, or `01.avi`.
+    Names that would not be unique keep their folder, `a/01`, or their suffix, `01.avi`.
     """
     names = {video: PurePath(_without_suffix(video.name)).name for video in inputs}
     longer = {video: _without_suffix(video.name) for video in inputs}

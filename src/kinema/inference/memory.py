@@ -5,18 +5,18 @@ import sys
 
 
 def keep_memory() -> None:
-    """Have glibc keep what this process frees for its next step, instead of giving it back to the system.
+    """Have glibc keep freed memory for the next step instead of returning it to the system.
 
-    Every activation above 32 MiB is otherwise mapped anew, and the system clears its pages: 15 % of the training step
-    of a TSM at batch 2, more where activations are larger.
+    Otherwise every activation above 32 MiB is mapped again in each step, and the kernel clears its pages: 15 % of the
+    training step of a TSM at batch 2, more for larger activations.
     """
     _set_malloc({_TRIM_THRESHOLD: -1, _MMAP_MAX: 0})
 
 
 def return_memory() -> None:
-    """Have glibc give large blocks back to the system as soon as they are freed: less memory, for more time.
+    """Have glibc return large blocks to the system as soon as they are freed: less memory for more time.
 
-    What is held for a moment only, as sharded weights put together are, otherwise leaves holes that fill slowly.
+    Short-lived blocks, such as gathered sharded weights, otherwise fragment the heap.
     """
     _set_malloc({_TRIM_THRESHOLD: 2**17, _MMAP_MAX: 2**16, _MMAP_THRESHOLD: 2**18})
 

@@ -248,9 +248,9 @@ def check_same_model(folder: Path, description: Description) -> None:
         changes += _changed_classes(before.classes, description.classes)
     if changes:
         raise UserError(
-            f"{folder} is of a model with other classes or another network than this run's: {'; '.join(changes)}. "
-            "Resume it with the classes and the model options that it began with, or start anew in another --work-dir "
-            f"with --init {folder}"
+            f"{folder} has other classes or another network than this run: {'; '.join(changes)}. "
+            "Resume with the original classes and model options, or start a new run in another --work-dir with "
+            f"--init {folder}"
         )
 
 

@@ -1,4 +1,4 @@
-"""One video encoded anew: smaller, as H.264 in MP4, with keyframes where random access wants them."""
+"""Re-encode one video: smaller, as H.264 in MP4, with frequent keyframes for random access."""
 
 import errno
 from collections.abc import Iterator

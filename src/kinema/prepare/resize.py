@@ -17,7 +17,7 @@ REPORT = "failures.csv"
 def prepare_resize(
     source: Path, output: Path, options: EncodingOptions, *, workers: int = 0, cluster: str = ""
 ) -> Summary:
-    """Encode every video of the tree `source` anew, as `encode` does, to the same place and name in `output`.
+    """Re-encode every video of the tree `source`, as `encode` does, to the same place and name in `output`.
 
     Names keep all but their suffix, which becomes `.mp4`. `output/resize.json` records the options, and
     `output/failures.csv` the videos that failed. Called again, it makes only what is missing.

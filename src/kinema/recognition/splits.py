@@ -30,7 +30,7 @@ def check_told_apart(train: Index, classes: Sequence[str]) -> None:
     if not ((counts > 0) & (counts < len(train))).any():
         same = _listed([classes[k] for k in np.flatnonzero(counts).tolist()])
         what = "all of one class" if train.label_offsets is None else "all of the same classes"
-        raise UserError(f"the training videos are {what}, {same}: there is nothing to tell apart")
+        raise UserError(f"the training videos are {what}, {same}; training needs at least two classes")
 
 
 def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ class TrainingOptions:
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Decay, per step, of the moving average of weights that is validated and saved; 0: the weights themselves."""
     precise_bn: Annotated[int, Ge(0)] = 0
-    """Training batches that batch-norm statistics are taken anew from before each validation (Wu & Johnson 2021,
+    """Training batches used to recompute batch-norm statistics before each validation (Wu & Johnson 2021,
     section 3), 200 is usual; 0: their moving averages as they are."""
     sync_bn: bool = False
     """Batch-norm statistics over all GPUs."""

@@ -168,7 +168,7 @@ def _figures(row: dict[str, float]) -> str:
 def _step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> list[BadFile]:
     """One optimizer step over `accumulate` batches; returns the bad files met."""
     trained = run.trained
-    # Seeded anew at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
+    # Reseeded at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
     torch.manual_seed(_seed(run.config.training.seed, step, run.process.rank))
     with _undone_by_outage(run, window):
         bad = _add_gradients(run, batches, window, stop)
@@ -238,7 +238,7 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 
 def _renew_batch_norm(run: Run) -> None:
-    """Take batch-norm statistics anew, always from the same `precise_bn` batches: a resumed run repeats them."""
+    """Recompute batch-norm statistics, always from the same `precise_bn` batches: a resumed run repeats them."""
     count, device = run.config.training.precise_bn, run.process.device
     if count:
         with autocast(device, run.config.runtime):

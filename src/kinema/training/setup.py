@@ -93,7 +93,7 @@ def read_resumed(file: Path, *, recipe: str) -> tuple[str, dict[str, object]]:
 
     Args:
         file: the run's `config.yaml`.
-        recipe: what the run is to go on as; the empty string stands for the run's own.
+        recipe: the recipe to continue with; empty for the run's own.
 
     Raises:
         UserError: `file` is damaged or of another recipe.

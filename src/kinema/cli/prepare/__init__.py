@@ -8,7 +8,7 @@ from kinema.prepare.interrupts import own_process
 
 WHAT = {
     "sample": "render a small dataset to try things out on",
-    "resize": "encode videos anew: smaller, with keyframes where random access wants them",
+    "resize": "re-encode videos: smaller, with frequent keyframes for random access",
     "frames": "take videos apart into JPEG files",
     "pack": "pack the frames of videos, or folders of images, into one file for each",
     "flow": "find the optical flow of videos: TV-L1 or RAFT",

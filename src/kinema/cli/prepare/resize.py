@@ -14,7 +14,7 @@ from kinema.prepare.resize import prepare_resize
 
 @dataclass(kw_only=True)
 class Resize:
-    """Encode a tree of videos anew: 256 pixels high or wide, H.264 in MP4, without sound.
+    """Re-encode a tree of videos: 256 pixels high or wide, H.264 in MP4, without sound.
 
     Names stay but for their suffix, .mp4. Frames are neither dropped nor repeated, keep their times, and are turned and
     mirrored as the file says. Every output is decoded to its end before it gets its name. Interrupted, the same command

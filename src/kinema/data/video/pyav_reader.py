@@ -161,7 +161,7 @@ class PyAVReader:
         return container, stream
 
     def _lose_place(self) -> None:
-        """Forget what was decoded last: the next frame will be sought anew."""
+        """Reset the position: the next frame is reached by a seek."""
         self._frame: VideoFrame | None = None
         self._last = -1  # the index that self._frame answers
 
