@@ -92,6 +92,16 @@ def tiny_arguments(sample: Path, **options: str) -> list[str]:
     return [f"--{key.replace('_', '-')}={value}" for key, value in (TINY | places | changes).items()]
 
 
+@pytest.fixture
+def said(tmp_path: Path) -> Iterator[Path]:
+    """The file that this process and its workers log to."""
+    handler, logger = logging.FileHandler(tmp_path / "said.txt"), logging.getLogger("kinema")
+    logger.addHandler(handler)
+    yield tmp_path / "said.txt"
+    logger.removeHandler(handler)
+    handler.close()
+
+
 @pytest.fixture(autouse=True)
 def quiet_logging() -> Iterator[None]:
     """A command sends messages to the stderr it finds, which in a test is another one each time."""

@@ -1,6 +1,5 @@
 """A storage that fails in the middle of an epoch, and comes back: the same samples as if nothing had happened."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,16 +48,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "packed.txt").write_text("".join(f"v{video}.pack {video % 2}\n" for video in range(VIDEOS)))
     (root / "video.txt").write_text("".join(f"drawn.mp4 {video % 2}\n" for video in range(VIDEOS)))
     return root
-
-
-@pytest.fixture
-def said(tmp_path: Path) -> Iterator[Path]:
-    """The file that this process and its workers log to."""
-    handler, logger = logging.FileHandler(tmp_path / "said.txt"), logging.getLogger("kinema")
-    logger.addHandler(handler)
-    yield tmp_path / "said.txt"
-    logger.removeHandler(handler)
-    handler.close()
 
 
 def samples(

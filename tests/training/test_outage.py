@@ -1,9 +1,8 @@
 """A training whose storage fails: it waits, or saves itself and is resumed; in the end the same bits as undisturbed."""
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,6 @@ def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work_dir = tmp_path_factory.mktemp("undisturbed")
     train(tiny_config(sample, **ACCUMULATE), work_dir=work_dir)
     return work_dir
-
-
-@pytest.fixture
-def said(tmp_path: Path) -> Iterator[Path]:
-    """The file that this process and its workers log to."""
-    handler, logger = logging.FileHandler(tmp_path / "said.txt"), logging.getLogger("kinema")
-    logger.addHandler(handler)
-    yield tmp_path / "said.txt"
-    logger.removeHandler(handler)
-    handler.close()
 
 
 def places(server: WebProcess, **options: str) -> dict[str, str]:
