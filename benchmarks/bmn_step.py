@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from kinema.console import print_table
-from kinema.localization.labels import bmn_labels
-from kinema.localization.losses import BMNLossOptions, bmn_loss
 from kinema.models.bmn import Formulation, bmn
+from kinema.tasks.localization.labels import bmn_labels
+from kinema.tasks.localization.losses import BMNLossOptions, bmn_loss
 
 CASES: tuple[tuple[Formulation, bool], ...] = (("dense", False), ("sparse", False), ("dense", True), ("sparse", True))
 """Formulation, and whether in bfloat16."""

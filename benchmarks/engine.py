@@ -29,8 +29,8 @@ import torch
 from torch import nn
 
 from kinema import config_of
-from kinema.inference import runtime as engine
 from kinema.models import build
+from kinema.runtime import device as engine
 
 OWN_SOURCE = Path(__file__).parents[1] / "src"
 PASSES = 10

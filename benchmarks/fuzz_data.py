@@ -34,13 +34,13 @@ from benchmarks.fuzz_cases import Case, make_case, make_sources, remove
 from kinema.data.bad_files import BadFiles
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
-from kinema.data.index import index_paths
+from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
-from kinema.data.reader import FrameReader
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.sources import FLOW, Opener, Source
+from kinema.data.readers.timeout import within
+from kinema.data.readers.video import Reader
 from kinema.data.sampling import Sampling
-from kinema.data.sources import FLOW, Opener, Source
-from kinema.data.timeout import within
-from kinema.data.video import Reader
 from kinema.data.views import Views
 from kinema.errors import MediaError
 from kinema.storage import Direct

@@ -18,8 +18,8 @@ import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kinema.data.annotations import read_index
-from kinema.data.index import Index, index_paths
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.index import Index, index_paths
 
 Tuples = list[tuple[str, int]]
 

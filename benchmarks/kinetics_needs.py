@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from kinema.benchmark.hardware import machine
-from kinema.data.annotations import read_index
+from kinema.data.lists.annotations import read_index
 
 FIGURES = Path(__file__).parent / "figures"
 DATA, SCALING = FIGURES / "data.json", FIGURES / "scaling.json"

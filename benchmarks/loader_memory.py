@@ -26,7 +26,7 @@ import torch
 
 from kinema.data.crops import RandomResizedCrop, TrainCrop
 from kinema.data.dataset import DataOptions, VideoDataset
-from kinema.data.index import Index, index_paths
+from kinema.data.lists.index import Index, index_paths
 from kinema.data.loader import TrainBatches, load
 from kinema.data.sampling import Sampling
 from kinema.data.timetable import Phase, Timetable

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from tests.localization import plain_loops
 
 from kinema.console import print_table
-from kinema.data.feature_spans import whole_video
-from kinema.localization.annotations import GroundTruth, Results, read_ground_truth
-from kinema.localization.detection import THRESHOLDS, average_precision
-from kinema.localization.error_analysis import analyse_errors
-from kinema.localization.labelling import VideoClasses, label_results
-from kinema.localization.pgm import FeatureOptions, GenerationOptions, describe, generate, match
-from kinema.localization.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
-from kinema.localization.proposals import area_under, average_recall
-from kinema.localization.segments import tiou
-from kinema.localization.soft_nms import SoftNmsOptions, soft_nms
+from kinema.data.features.spans import whole_video
+from kinema.tasks.localization.generation.labelling import VideoClasses, label_results
+from kinema.tasks.localization.generation.pgm import FeatureOptions, GenerationOptions, describe, generate, match
+from kinema.tasks.localization.generation.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
+from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions, soft_nms
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, average_precision
+from kinema.tasks.localization.metrics.error_analysis import analyse_errors
+from kinema.tasks.localization.metrics.proposals import area_under, average_recall
+from kinema.tasks.localization.metrics.segments import tiou
 
 PARTS = 100
 BSN_NMS = SoftNmsOptions(alpha=0.75, low_threshold=0.65, high_threshold=0.9)

@@ -26,9 +26,9 @@ import psutil
 import torch
 
 from kinema.benchmark.data import DataMeasure, measured_batches
-from kinema.data.annotations import read_index
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.lists.annotations import read_index
 from kinema.data.loader import load
 from kinema.prepare.encoding import EncodingOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from kinema.data.video import Reader, open_video, reader_in_use
+from kinema.data.readers.video import Reader, open_video, reader_in_use
 
 
 def main() -> None:

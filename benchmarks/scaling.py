@@ -25,8 +25,8 @@ import torch
 from index_memory import write_list
 from torch import Tensor
 
-from kinema.data.annotations import read_index
 from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.lists.annotations import read_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
 from kinema.models import build

@@ -15,8 +15,8 @@ import torch
 
 from kinema import build_model, config_of
 from kinema.data.batch import Batch
-from kinema.inference.runtime import RuntimeOptions, autocast, place
-from kinema.recognition import training_loss
+from kinema.runtime.device import RuntimeOptions, autocast, place
+from kinema.tasks.recognition import training_loss
 from kinema.training import Config
 from kinema.training.optim import make_optimizer
 

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as F
 
 from kinema.console import progress, show_messages
-from kinema.data.class_folders import VIDEO_SUFFIXES
-from kinema.data.video import open_video
-from kinema.prepare.parallel import in_parallel
+from kinema.data.lists.class_folders import VIDEO_SUFFIXES
+from kinema.data.readers.video import open_video
+from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import replacing, write_text
 
 RATE = 15  # frames per second

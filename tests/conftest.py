@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-from kinema.prepare.sample import prepare_sample
+from kinema.prepare.drawn.sample import prepare_sample
 from kinema.recipes import config_of
 from kinema.training import Config, train
 

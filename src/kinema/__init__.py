@@ -16,9 +16,9 @@ from kinema.errors import MediaError, UserError
 from kinema.version import __version__
 
 if TYPE_CHECKING:
-    from kinema.inference.predictor import load
     from kinema.models import load_foreign_state_dict
     from kinema.recipes import build_model, config_of
+    from kinema.tasks.recognition.predictor import load
     from kinema.training import train
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 _HOMES = {
     "build_model": "kinema.recipes",
     "config_of": "kinema.recipes",
-    "load": "kinema.inference.predictor",
+    "load": "kinema.tasks.recognition.predictor",
     "load_foreign_state_dict": "kinema.models",
     "train": "kinema.training",
 }

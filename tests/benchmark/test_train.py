@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from kinema.benchmark.hardware import matmul_flops
 from kinema.benchmark.sample_data import sample_list
 from kinema.cli import main
-from kinema.data.annotations import read_index
-from kinema.data.video import open_video
+from kinema.data.lists.annotations import read_index
+from kinema.data.readers.video import open_video
 from kinema.models import build
 from kinema.recipes import config_of
 from tests.conftest import TINY

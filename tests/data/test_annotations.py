@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from kinema.data.annotations import check_labels, read_index
-from kinema.data.class_names import read_class_names
-from kinema.data.index import Index
+from kinema.data.lists.annotations import check_labels, read_index
+from kinema.data.lists.class_names import read_class_names
+from kinema.data.lists.index import Index
 from kinema.errors import UserError
 
 

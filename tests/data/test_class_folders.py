@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.annotations import check_labels, read_index
-from kinema.data.class_folders import natural_key
-from kinema.data.index import Index, Kind
+from kinema.data.lists.annotations import check_labels, read_index
+from kinema.data.lists.class_folders import natural_key
+from kinema.data.lists.index import Index, Kind
 from kinema.errors import UserError
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch.nn.functional import interpolate
 
-from kinema.data.features import FeatureSource
-from kinema.data.rescaling import rescale
+from kinema.data.features.rescaling import rescale
+from kinema.data.features.source import FeatureSource
 from kinema.errors import MediaError, UserError
 from kinema.storage import Direct, Storage, StorageOptions, open_storage
 from tests.storage.servers import memcached_servers, web_server

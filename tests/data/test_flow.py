@@ -13,9 +13,9 @@ from PIL import Image
 
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import DataOptions, VideoDataset, open_train_index, opener
-from kinema.data.flow import open_flow
-from kinema.data.packed import PackHeader, write_packed
-from kinema.data.sources import Opener
+from kinema.data.readers.flow import open_flow
+from kinema.data.readers.packed import PackHeader, write_packed
+from kinema.data.readers.sources import Opener
 from kinema.errors import MediaError, UserError
 from kinema.prepare.flow import FlowOptions, prepare_flow
 from kinema.prepare.pack import PackOptions, prepare_pack

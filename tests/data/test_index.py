@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from kinema.data.index import Index, index_paths
+from kinema.data.lists.index import Index, index_paths
 
 
 def index_of(*paths: str, root: str = "/data") -> Index:

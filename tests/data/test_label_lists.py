@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.data import columns
-from kinema.data.annotations import check_labels, read_index
 from kinema.data.batch import Fetched, Sample, SampleKey, collate
 from kinema.data.dataset import DataOptions, VideoDataset, open_train_index
-from kinema.data.index import Index
+from kinema.data.lists import columns
+from kinema.data.lists.annotations import check_labels, read_index
+from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.sampling import Sampling
 from kinema.data.views import ViewCrops, Views

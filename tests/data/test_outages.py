@@ -12,15 +12,15 @@ import pytest
 import simplejpeg
 import torch
 
-from kinema.data.annotations import read_index
 from kinema.data.batch import Batch, SampleKey
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
-from kinema.data.features import FeatureSource
+from kinema.data.features.source import FeatureSource
+from kinema.data.lists.annotations import read_index
 from kinema.data.loader import EvalBatches, load
-from kinema.data.packed import PackHeader, write_packed
+from kinema.data.readers.packed import PackHeader, write_packed
+from kinema.data.readers.sources import Source
 from kinema.data.sampling import Sampling
-from kinema.data.sources import Source
 from kinema.data.views import Views
 from kinema.errors import StorageOutage
 from kinema.storage import Direct, StorageOptions

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from kinema.data.batch import SampleKey
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
-from kinema.data.index import index_paths
-from kinema.data.packed import PackHeader, check_packed, open_packed, write_packed
+from kinema.data.lists.index import index_paths
+from kinema.data.readers.packed import PackHeader, check_packed, open_packed, write_packed
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import MediaError, UserError

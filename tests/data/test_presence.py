@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kinema.data.dataset import DataOptions, open_train_index, open_val_index
-from kinema.data.index import Labels
-from kinema.data.sources import Source
+from kinema.data.lists.index import Labels
+from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from kinema.data.dataset import DataOptions, open_train_index, opener
-from kinema.data.frame_names import Numbered, numbering
-from kinema.data.listed_frames import with_usual_names
-from kinema.data.packed import open_packed
-from kinema.data.rawframes import open_rawframes
+from kinema.data.lists.listed_frames import with_usual_names
+from kinema.data.readers.frame_names import Numbered, numbering
+from kinema.data.readers.packed import open_packed
+from kinema.data.readers.rawframes import open_rawframes
 from kinema.errors import MediaError, UserError
 from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.storage import Direct

@@ -15,7 +15,7 @@ import numpy as np, simplejpeg, torch
 from kinema.data.batch import SampleKey
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
-from kinema.data.index import index_paths
+from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views

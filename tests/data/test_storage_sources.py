@@ -11,13 +11,13 @@ import pytest
 import simplejpeg
 import torch
 
-from kinema.data.annotations import read_index
 from kinema.data.batch import Batch
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset, opener
+from kinema.data.lists.annotations import read_index
 from kinema.data.loader import EvalBatches, load
+from kinema.data.readers.sources import Source
 from kinema.data.sampling import Sampling
-from kinema.data.sources import Source
 from kinema.data.views import Views
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.data import columns
-from kinema.data.annotations import read_index
-from kinema.data.index import Index
+from kinema.data.lists import columns
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.index import Index
 from kinema.errors import UserError
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions, VideoDataset
-from kinema.data.index import index_paths
+from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
+from kinema.data.readers.timeout import within
 from kinema.data.sampling import Sampling
-from kinema.data.timeout import within
 from kinema.data.views import Views
 from kinema.errors import MediaError
 from tests.data.drawn_videos import READERS, write_video

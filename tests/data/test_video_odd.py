@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from kinema.data.video import Orientation, Reader, frame_times, open_video
+from kinema.data.readers.video import Orientation, Reader, frame_times, open_video
 from kinema.errors import MediaError
 from tests.data.drawn_videos import READERS, number_of
 from tests.data.fields import write_fields

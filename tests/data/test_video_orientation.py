@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from kinema.data.video import Orientation, Reader, open_video
+from kinema.data.readers.video import Orientation, Reader, open_video
 from tests.data.drawn_videos import READERS
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")

@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.video.mp4 import read_delays, table_from_boxes
-from kinema.data.video.nal import H264
-from kinema.data.video.pyav_reader import PyAVReader, _RGBConverter
-from kinema.data.video.quick import QUICK, QuickDecoder
-from kinema.data.video.table import FrameTable, decode_table, scan
+from kinema.data.readers.video.mp4 import read_delays, table_from_boxes
+from kinema.data.readers.video.nal import H264
+from kinema.data.readers.video.pyav_reader import PyAVReader, _RGBConverter
+from kinema.data.readers.video.quick import QUICK, QuickDecoder
+from kinema.data.readers.video.table import FrameTable, decode_table, scan
 from tests.data.drawn_videos import FRAMES, X264, number_of, write_video
 
 JUMPS = np.cumsum([0, *([1, 4, 2, 7] * FRAMES)[: FRAMES - 1]]).tolist()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinema.data.video import frame_times, open_video
+from kinema.data.readers.video import frame_times, open_video
 from kinema.errors import MediaError
 from tests.data.drawn_videos import FRAMES, write_video
 

@@ -14,8 +14,8 @@ import kinema.cli
 from kinema.cli import COMMANDS, arguments, main, train
 from kinema.cli.prepare import DATASETS, WHAT
 from kinema.config import apply, leaves
-from kinema.inference.testing import EvaluationOptions
 from kinema.recipes import RECIPES, config_of, recognizer_config_of
+from kinema.tasks.recognition.testing import EvaluationOptions
 from tests.docs.commands import PAGES, ROOT, Line, inline_of, lines_of
 
 LINES = [line for page in PAGES for line in lines_of(page)]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kinema.inference.model_files import ModelDescription
 from kinema.models import Options, TSNOptions, build, foreign_state_dict
 from kinema.recipes import config_of
+from kinema.weights.model_files import ModelDescription
 
 
 def tiny(options: Options) -> dict[str, ModelDescription]:

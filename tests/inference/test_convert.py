@@ -11,8 +11,6 @@ import torchvision
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.inference.convert import convert, convert_to_mmaction2
-from kinema.inference.model_files import load_model, save_model
 from kinema.models import (
     I3DOptions,
     Options,
@@ -25,6 +23,8 @@ from kinema.models import (
     foreign_state_dict,
 )
 from kinema.recipes import config_of
+from kinema.weights.convert import convert, convert_to_mmaction2
+from kinema.weights.model_files import load_model, save_model
 from tests.inference.foreign_checkpoints import TINY, candidates, filled, tiny
 from tests.models import parity
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kinema.cli.evaluate import recognition
 from kinema.errors import UserError
-from kinema.inference.ensemble import evaluate_results
-from kinema.inference.testing import evaluation_options, run_test
+from kinema.tasks.recognition.ensemble import evaluate_results
+from kinema.tasks.recognition.testing import evaluation_options, run_test
 
 CLASSES = 6
 

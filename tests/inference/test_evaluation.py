@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.annotations import read_index
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import DataOptions
+from kinema.data.lists.annotations import read_index
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
-from kinema.inference.evaluation import evaluation_batches
+from kinema.tasks.recognition.evaluation import evaluation_batches
 
 
 @pytest.mark.parametrize(

@@ -16,19 +16,25 @@ from safetensors.numpy import load_file
 
 from kinema.cli import main
 from kinema.data.crops import ViewCrops, crop_views
-from kinema.data.features import FeatureSource
-from kinema.data.rawframes import open_rawframes
+from kinema.data.features.source import FeatureSource
+from kinema.data.readers.rawframes import open_rawframes
+from kinema.data.readers.video import open_video
 from kinema.data.sampling import Sampling
-from kinema.data.video import open_video
 from kinema.data.views import Views
 from kinema.errors import UserError
-from kinema.inference import features as module
-from kinema.inference.features import FeatureExtractor, FeatureOptions, clip_frames, extract_features, penultimate
-from kinema.inference.model_files import find_model, load_model, read_description, save_model
 from kinema.models import MODELS, TSNOptions, build
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.storage import Direct
+from kinema.tasks.recognition import features as module
+from kinema.tasks.recognition.features import (
+    FeatureExtractor,
+    FeatureOptions,
+    clip_frames,
+    extract_features,
+    penultimate,
+)
+from kinema.weights.model_files import find_model, load_model, read_description, save_model
 from tests.data.drawn_videos import FRAMES, write_video
 from tests.models.test_recognizers import small_model
 

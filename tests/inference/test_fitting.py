@@ -6,8 +6,6 @@ import torchvision
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.inference.fitting import find_recipe
-from kinema.inference.model_files import ModelDescription
 from kinema.models import (
     Options,
     SlowFastOptions,
@@ -17,6 +15,8 @@ from kinema.models import (
     foreign_state_dict,
 )
 from kinema.models.foreign_options import Source
+from kinema.weights.fitting import find_recipe
+from kinema.weights.model_files import ModelDescription
 from tests.inference.foreign_checkpoints import candidates
 
 

@@ -13,11 +13,11 @@ from PIL import Image, ImageFont
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.inference.fonts import check_font, font_for, say_missing
-from kinema.inference.plots import draw_confusion
-from kinema.inference.prediction import Prediction
-from kinema.inference.render import lay_out
-from kinema.prepare.sample import LABELS
+from kinema.prepare.drawn.sample import LABELS
+from kinema.report.fonts import check_font, font_for, say_missing
+from kinema.report.plots import draw_confusion
+from kinema.report.prediction import Prediction
+from kinema.report.render import lay_out
 
 STIX = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"
 CIRCLED = "ⒶⓏⓑ"

@@ -8,12 +8,12 @@ import torch
 import yaml
 
 from kinema.errors import UserError
-from kinema.inference.convert import convert
-from kinema.inference.fitting import disagreements, find_recipe, with_clips
-from kinema.inference.foreign_configs import Trained, read_config
-from kinema.inference.model_files import ModelDescription, find_model, load_model
 from kinema.models import I3DOptions, TSMOptions, TSNOptions, build, foreign_state_dict
 from kinema.models.foreign_options import Source
+from kinema.weights.convert import convert
+from kinema.weights.fitting import disagreements, find_recipe, with_clips
+from kinema.weights.foreign_configs import Trained, read_config
+from kinema.weights.model_files import ModelDescription, find_model, load_model
 from tests.inference.foreign_checkpoints import candidates, filled, tiny
 from tests.inference.test_foreign_numbers import recorded
 

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kinema.errors import UserError
-from kinema.inference.foreign_files import read_foreign_weights
+from kinema.weights.foreign_files import read_foreign_weights
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.inference.convert import convert, convert_localizer
-from kinema.inference.model_files import LocalizerDescription, load_localizer, load_model
 from kinema.models import Options
 from kinema.models.foreign_options import Source
 from kinema.recipes import RECOGNIZERS, config_of, recognizer_config_of
+from kinema.weights.convert import convert, convert_localizer
+from kinema.weights.model_files import LocalizerDescription, load_localizer, load_model
 from tests.models import parity
 
 FOLDER = Path(__file__).parents[1] / "models" / "foreign_numbers"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths, short_names
 from kinema.errors import UserError
-from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths, short_names
 
 
 def touch(root: Path, *names: str) -> None:

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from kinema.cli import main
-from kinema.data.video import open_video
-from kinema.inference.features import FeatureExtractor, FeatureOptions, extract_features
-from kinema.inference.localize import LocalizeOptions, VideoLocalizer
-from kinema.inference.model_files import find_model
-from kinema.localization.labelling import Detections
+from kinema.data.readers.video import open_video
 from kinema.recipes import config_of
+from kinema.tasks.localization.generation.labelling import Detections
+from kinema.tasks.localization.video.localize import LocalizeOptions, VideoLocalizer
+from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features
 from kinema.training import train
+from kinema.weights.model_files import find_model
 from tests.data.drawn_videos import number_of, write_video
 
 SMALL = {

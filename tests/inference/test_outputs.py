@@ -6,7 +6,7 @@ import pytest
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.inference.outputs import check_writable
+from kinema.storage.outputs import check_writable
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from kinema.errors import UserError
-from kinema.inference.plots import confusion_figure, curves_figure, draw_confusion, draw_curves
+from kinema.report.plots import confusion_figure, curves_figure, draw_confusion, draw_curves
 
 Row = dict[str, float]
 

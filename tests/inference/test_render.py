@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kinema.data.video import open_video
+from kinema.data.readers.video import open_video
 from kinema.errors import MediaError, UserError
-from kinema.inference.prediction import Prediction
-from kinema.inference.render import Box, Card, Row, lay_out, render_prediction
+from kinema.report.prediction import Prediction
+from kinema.report.render import Box, Card, Row, lay_out, render_prediction
 from tests.data.drawn_videos import write_video
 
 PREDICTIONS = [Prediction("turning_counterclockwise", 0.75), Prediction("growing", 0.2), Prediction("shrinking", 0.05)]

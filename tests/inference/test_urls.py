@@ -9,7 +9,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from kinema.cli import main
-from kinema.inference.inputs import find_inputs
+from kinema.data.lists.inputs import find_inputs
 from tests.storage.servers import WebProcess, s3_environment, s3_server, upload
 
 
@@ -81,8 +81,8 @@ def test_what_is_not_there(url: str, tiny_run: Path, capsys: pytest.CaptureFixtu
 def test_a_server_that_does_not_answer(
     sample: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("predictor", "inputs"):
-        monkeypatch.setattr(f"kinema.inference.{module}.WITHOUT_OPTION", 0.1)
+    for module in ("tasks.recognition.predictor", "data.lists.inputs"):
+        monkeypatch.setattr(f"kinema.{module}.WITHOUT_OPTION", 0.1)
     with WebProcess(sample) as server:
         server.kill()
         for path in ("x.mp4", "val"):

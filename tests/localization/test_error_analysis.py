@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from kinema.errors import UserError
-from kinema.localization.annotations import GroundTruth, Results
-from kinema.localization.error_analysis import (
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
+from kinema.tasks.localization.metrics.error_analysis import (
     GROUPS,
     KINDS,
     ErrorAnalysis,
@@ -23,7 +23,7 @@ from kinema.localization.error_analysis import (
     bins_table,
     kinds_table,
 )
-from kinema.localization.error_plot import draw_errors
+from kinema.tasks.localization.metrics.error_plot import draw_errors
 from tests.localization.plain_loops import overlap
 
 THRESHOLDS = (0.5, 0.7)

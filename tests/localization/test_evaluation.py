@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
-from kinema.localization.annotations import AMBIGUOUS, read_ground_truth, read_results, subsets_of
-from kinema.localization.detection import THRESHOLDS, Protocol, average_precision
-from kinema.localization.proposals import area_under, average_recall
+from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, read_ground_truth, read_results, subsets_of
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
+from kinema.tasks.localization.metrics.proposals import area_under, average_recall
 
 Database = dict[str, list[tuple[float, float, str]]]
 Found = dict[str, list[tuple[float, float, str, float]]]

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from kinema.errors import UserError
-from kinema.localization.annotations import GroundTruth, Results, read_ground_truth, read_results
-from kinema.localization.labelling import (
+from kinema.tasks.localization.generation.labelling import (
     Detections,
     VideoClasses,
     label_proposals,
@@ -17,7 +16,8 @@ from kinema.localization.labelling import (
     results_layout,
     write_results,
 )
-from kinema.localization.postprocess import Proposals
+from kinema.tasks.localization.generation.postprocess import Proposals
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth, read_results
 
 TWO = Proposals(segments=np.array([[0.0, 5.0], [2.0, 9.0]]), scores=np.array([0.9, 0.5]))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.localization.labels import bmn_labels, tem_labels
+from kinema.tasks.localization.labels import bmn_labels, tem_labels
 from tests.localization.plain_loops import overlap
 
 Segment = tuple[float, float]

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kinema.localization.labels import BMNLabels, TEMLabels
-from kinema.localization.losses import (
+from kinema.models.bmn import BMNOutput
+from kinema.models.bsn import TEMOutput
+from kinema.tasks.localization.labels import BMNLabels, TEMLabels
+from kinema.tasks.localization.losses import (
     BMNLossOptions,
     PEMLossOptions,
     TEMLossOptions,
@@ -18,8 +20,6 @@ from kinema.localization.losses import (
     sampled_by_overlap,
     tem_loss,
 )
-from kinema.models.bmn import BMNOutput
-from kinema.models.bsn import TEMOutput
 
 seeds = st.integers(0, 2**31)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kinema.localization.pgm import FeatureOptions, GenerationOptions, describe, generate, match, peaks
+from kinema.tasks.localization.generation.pgm import FeatureOptions, GenerationOptions, describe, generate, match, peaks
 from tests.localization import plain_loops
 
 Floats = NDArray[Any]

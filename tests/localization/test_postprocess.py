@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.feature_spans import FeatureSpan, whole_video
-from kinema.localization.pgm import GenerationOptions, generate
-from kinema.localization.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
-from kinema.localization.soft_nms import SoftNmsOptions
+from kinema.data.features.spans import FeatureSpan, whole_video
+from kinema.tasks.localization.generation.pgm import GenerationOptions, generate
+from kinema.tasks.localization.generation.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
+from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions
 from tests.localization import plain_loops
 
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from kinema.data.feature_files import pack
-from kinema.data.feature_spans import FeatureSpan
-from kinema.data.features import FeatureSource
+from kinema.data.features.files import pack
+from kinema.data.features.source import FeatureSource
+from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
-from kinema.localization.videos import Videos, best_overlaps, read_truth, say_what_is_too_short, with_features
 from kinema.storage import Direct
+from kinema.tasks.localization.videos import Videos, best_overlaps, read_truth, say_what_is_too_short, with_features
 from tests.localization.plain_loops import overlap
 
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinema.inference.runtime import RuntimeOptions, pick_device
 from kinema.models import MODELS, Recognizer, build
 from kinema.models.acceleration import accelerate, accelerated
+from kinema.runtime.device import RuntimeOptions, pick_device
 
 
 @pytest.fixture(autouse=True)

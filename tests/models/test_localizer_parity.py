@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.localization.labels import bmn_labels, tem_labels
-from kinema.localization.losses import BMNLossOptions, TEMLossOptions, bmn_loss, tem_loss
 from kinema.models.bmn import BMN, Formulation, bmn
 from kinema.models.bsn import pem, tem
 from kinema.models.foreign import foreign_misfits, foreign_names, foreign_state_dict, load_foreign_state_dict
 from kinema.models.foreign_localizers import Localizer
+from kinema.tasks.localization.labels import bmn_labels, tem_labels
+from kinema.tasks.localization.losses import BMNLossOptions, TEMLossOptions, bmn_loss, tem_loss
 from tests.models import parity
 
 BUILDERS = {"bmn_400x100": bmn, "bsn_tem_400x100": tem, "bsn_pem_400x100": pem}

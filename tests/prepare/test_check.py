@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kinema.cli import main
-from kinema.data.annotations import read_index
+from kinema.data.lists.annotations import read_index
 from kinema.errors import UserError
 from kinema.prepare.check import CheckOptions, prepare_check
 from kinema.storage import unfinished

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UserError
-from kinema.prepare.jobs import run_jobs
-from kinema.prepare.parallel import in_parallel
+from kinema.prepare.work.jobs import run_jobs
+from kinema.prepare.work.parallel import in_parallel
 from tests.prepare.working import copy, make_units, square
 
 HAS_RAY = pytest.mark.skipif(not __import__("importlib").util.find_spec("ray"), reason="Ray is not installed")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from kinema.errors import UserError
-from kinema.prepare.jobs import Unit, claim_folder, run_jobs
+from kinema.prepare.work.jobs import Unit, claim_folder, run_jobs
 from tests.prepare.working import copy, make_units
 
 
@@ -65,7 +65,7 @@ SCRIPT = """
 import signal, sys
 from functools import partial
 from pathlib import Path
-from kinema.prepare.jobs import run_jobs
+from kinema.prepare.work.jobs import run_jobs
 from tests.prepare.working import copy, make_units
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from kinema.cli import main
-from kinema.data.annotations import read_index
 from kinema.data.dataset import DataOptions, open_train_index
-from kinema.data.flow import open_flow
-from kinema.data.packed import open_packed
-from kinema.data.rawframes import open_rawframes
-from kinema.data.video import open_video
+from kinema.data.lists.annotations import read_index
+from kinema.data.readers.flow import open_flow
+from kinema.data.readers.packed import open_packed
+from kinema.data.readers.rawframes import open_rawframes
+from kinema.data.readers.video import open_video
 from kinema.errors import UserError
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from kinema.errors import MediaError, UserError
-from kinema.prepare.jobs import Unit
+from kinema.prepare.work.jobs import Unit
 from kinema.storage import replacing
 
 

@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kinema.data.index import Labels
+from kinema.data.lists.index import Labels
 from kinema.data.loader import EvalBatches
-from kinema.recognition import recognition_metrics
+from kinema.tasks.recognition import recognition_metrics
 
 
 def measure(rank: int, world: int, meeting: str, results: str, videos: int, kind: Labels) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kinema.recognition.mixing import mixed
+from kinema.tasks.recognition.mixing import mixed
 
 CLASSES = 5
 

@@ -15,8 +15,8 @@ import kinema
 from kinema.cli import main
 from kinema.data.batch import Batch, Fetched, Sample, collate
 from kinema.errors import UserError
-from kinema.inference.testing import evaluation_options, run_test
-from kinema.recognition import RecognitionOptions, multi_hot, recognition_metrics, training_loss, video_scores
+from kinema.tasks.recognition import RecognitionOptions, multi_hot, recognition_metrics, training_loss, video_scores
+from kinema.tasks.recognition.testing import evaluation_options, run_test
 from kinema.training import train
 from tests.conftest import tiny_config
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import kinema
-from kinema.data.index import Labels
+from kinema.data.lists.index import Labels
 from kinema.errors import UserError
+from kinema.tasks.recognition.task import RecognitionTask, open_recognition
 from kinema.training import train
 from kinema.training.distributed import Process
-from kinema.training.recognition import RecognitionTask, open_recognition
 from tests.conftest import tiny_config
 
 Lists = dict[str, str]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kinema.data.batch import Batch, Fetched, Sample, collate
-from kinema.data.index import Labels
-from kinema.recognition import RecognitionOptions, as_clips, recognition_metrics, training_loss, video_scores
+from kinema.data.lists.index import Labels
+from kinema.tasks.recognition import RecognitionOptions, as_clips, recognition_metrics, training_loss, video_scores
 
 
 class Means(nn.Module):

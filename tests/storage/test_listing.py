@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.annotations import read_index
-from kinema.data.class_names import read_class_names
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.class_names import read_class_names
 from kinema.errors import UserError
 from kinema.storage import display_name, is_folder, parent, suffix, walk
 from tests.storage.servers import s3_environment, s3_server, upload, web_server

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from kinema.data.features import FeatureSource
+from kinema.data.features.source import FeatureSource
 from kinema.errors import UserError
-from kinema.inference.localizer_testing import localizer_test_options, run_localizer_test
-from kinema.localization.evaluation import evaluate_proposals
-from kinema.localization.labelling import write_results
-from kinema.localization.postprocess import Proposals, in_seconds
-from kinema.localization.videos import read_truth, with_features
 from kinema.recipes import config_of
 from kinema.storage import Direct
+from kinema.tasks.localization.generation.labelling import write_results
+from kinema.tasks.localization.generation.postprocess import Proposals, in_seconds
+from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
+from kinema.tasks.localization.testing import localizer_test_options, run_localizer_test
+from kinema.tasks.localization.videos import read_truth, with_features
 from kinema.training import train
 from tests.localization.planted import write_planted
 

@@ -10,7 +10,7 @@ import pytest
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.inference.processes import Launched, launched
+from kinema.runtime.processes import Launched, launched
 from tests.conftest import tiny_arguments
 from tests.training.test_resume import ENVIRONMENT, RECIPE
 

@@ -8,7 +8,7 @@ import torch
 
 from kinema.config import read
 from kinema.errors import UserError
-from kinema.inference.runtime import RuntimeOptions, pick_device
+from kinema.runtime.device import RuntimeOptions, pick_device
 from kinema.training import train
 from tests.conftest import tiny_config
 

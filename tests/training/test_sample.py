@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.prepare.sample import prepare_sample
+from kinema.prepare.drawn.sample import prepare_sample
 from kinema.recipes import config_of
 from kinema.training import train
 

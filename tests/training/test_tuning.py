@@ -11,7 +11,7 @@ from torch import nn
 
 from kinema.cli import main
 from kinema.config import read
-from kinema.inference.runtime import RuntimeOptions
+from kinema.runtime.device import RuntimeOptions
 from kinema.training.distributed import joined
 from kinema.training.task import Loss
 from kinema.training.tuning import choose, keep, settle, undecided

@@ -24,7 +24,7 @@ from kinema.benchmark.hardware import busy_cores, machine
 from kinema.benchmark.rows import PEERS, Row
 from kinema.console import progress
 from kinema.errors import UserError
-from kinema.inference.runtime import RuntimeOptions, pick_device
+from kinema.runtime.device import RuntimeOptions, pick_device
 
 log = logging.getLogger(__name__)
 

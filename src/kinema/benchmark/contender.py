@@ -19,7 +19,7 @@ from torch import Tensor
 from kinema.benchmark.hardware import wait_for
 from kinema.benchmark.peers.protocol import Contender, Request, answer
 from kinema.benchmark.train import TrainMeasure, training
-from kinema.inference.runtime import autocast
+from kinema.runtime.device import autocast
 from kinema.training.distributed import StopRequest
 from kinema.training.loop import advance
 from kinema.training.run import Run

@@ -24,17 +24,17 @@ from kinema.console import progress
 from kinema.data.batch import SampleKey
 from kinema.data.crops import Box, cut
 from kinema.data.dataset import VideoDataset, open_train_index, opener
-from kinema.data.packed import PackedReader
-from kinema.data.rawframes import RawFramesReader
-from kinema.data.reader import Image
+from kinema.data.readers.packed import PackedReader
+from kinema.data.readers.rawframes import RawFramesReader
+from kinema.data.readers.reader import Image
+from kinema.data.readers.sources import FLOW, Opener
+from kinema.data.readers.video.pyav_reader import PyAVReader
+from kinema.data.readers.video.quick import QUICK, QuickDecoder
 from kinema.data.sampling import sample_train
-from kinema.data.sources import FLOW, Opener
-from kinema.data.video.pyav_reader import PyAVReader
-from kinema.data.video.quick import QUICK, QuickDecoder
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
-from kinema.inference.runtime import pick_device
 from kinema.recipes import config_of
+from kinema.runtime.device import pick_device
 from kinema.training import Config
 
 CHUNK = 8

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as transforms
 
 from kinema.console import progress
-from kinema.data.class_folders import VIDEO_SUFFIXES
+from kinema.data.lists.class_folders import VIDEO_SUFFIXES
 from kinema.errors import UserError
 from kinema.prepare.encoding import EncodingOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.jobs import claim_folder
 from kinema.prepare.resize import prepare_resize
+from kinema.prepare.work.jobs import claim_folder
 from kinema.storage import replacing, write_text
 
 Form = Literal["rawframes", "video", "dense"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from kinema import strict_json
-from kinema.data.feature_spans import whole_video
-from kinema.localization.data import FeatureData, ProposalData
-from kinema.localization.pgm import CandidateOptions, Candidates
-from kinema.localization.proposal_files import Described, Origin, write_described, write_origin
-from kinema.localization.tasks import PEMTask
+from kinema.data.features.spans import whole_video
+from kinema.tasks.localization.data import FeatureData, ProposalData
+from kinema.tasks.localization.generation.pgm import CandidateOptions, Candidates
+from kinema.tasks.localization.generation.proposal_files import Described, Origin, write_described, write_origin
+from kinema.tasks.localization.options import PEMTask
 from kinema.training import LocalizationConfig
 
 _TRUTH = "ground_truth.json"

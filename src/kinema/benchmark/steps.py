@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.hardware import Memory, peak_memory, wait_for
-from kinema.inference.runtime import autocast
+from kinema.runtime.device import autocast
 from kinema.training.distributed import StopRequest
 from kinema.training.loop import advance
 from kinema.training.run import Run

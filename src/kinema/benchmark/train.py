@@ -22,8 +22,8 @@ from kinema.benchmark.statistics import summarize
 from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError
-from kinema.localization.data import ProposalData
 from kinema.recipes import config_of
+from kinema.tasks.localization.data import ProposalData
 from kinema.training.config import AnyConfig, BSNConfig, Config, LocalizationConfig, PGMConfig
 from kinema.training.distributed import Process, joined
 from kinema.training.loop import open_task

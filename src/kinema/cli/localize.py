@@ -10,15 +10,15 @@ import tyro
 
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import print_json, print_table, printable, progress
+from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths, short_names
 from kinema.errors import MediaError, UserError, renamed_options
-from kinema.inference.fonts import check_font, say_missing
-from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths, short_names
-from kinema.inference.localization_file import Localizations
-from kinema.inference.localize import Localization, LocalizeOptions, VideoLocalizer
-from kinema.inference.model_files import find_model
-from kinema.inference.timeline import draw_timeline
-from kinema.localization.labelling import Detections
+from kinema.report.fonts import check_font, say_missing
 from kinema.storage import display_name
+from kinema.tasks.localization.generation.labelling import Detections
+from kinema.tasks.localization.video.localize import Localization, LocalizeOptions, VideoLocalizer
+from kinema.tasks.localization.video.results_file import Localizations
+from kinema.tasks.localization.video.timeline import draw_timeline
+from kinema.weights.model_files import find_model
 
 log = logging.getLogger(__name__)
 

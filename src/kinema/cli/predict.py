@@ -11,15 +11,15 @@ import tyro
 
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
+from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths
 from kinema.errors import MediaError, UserError, renamed_options
-from kinema.inference.answers import AnswerFile, check_suffix
-from kinema.inference.fonts import check_font, say_missing
-from kinema.inference.inputs import Input, check_outputs, find_inputs, output_paths
-from kinema.inference.model_files import digest, find_model
-from kinema.inference.prediction import Prediction
-from kinema.inference.predictor import Predictor, load
-from kinema.inference.render import check_suffix as check_video_suffix
-from kinema.inference.render import render_prediction
+from kinema.report.answers import AnswerFile, check_suffix
+from kinema.report.fonts import check_font, say_missing
+from kinema.report.prediction import Prediction
+from kinema.report.render import check_suffix as check_video_suffix
+from kinema.report.render import render_prediction
+from kinema.tasks.recognition.predictor import Predictor, load
+from kinema.weights.model_files import digest, find_model
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
-from kinema.data.sources import FLOW
+from kinema.data.readers.sources import FLOW
 from kinema.errors import UserError, did_you_mean
-from kinema.localization.data import FeatureData, LoadingOptions
 from kinema.models import AnyOptions, LocalizerOptions, PEMOptions, build
 from kinema.models.complexity import complexity
 from kinema.recipes import RECIPES
+from kinema.tasks.localization.data import FeatureData, LoadingOptions
 from kinema.training import BSNConfig, Config, LocalizationConfig, RecipeConfig
 
 

@@ -14,11 +14,11 @@ from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import apply, as_option, options_help
 from kinema.console import print_table
 from kinema.errors import UserError
-from kinema.inference.localizer_testing import LocalizerTestOptions, localizer_test_options, run_localizer_test
-from kinema.inference.model_files import is_localizer
-from kinema.inference.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
-from kinema.inference.processes import is_first
-from kinema.inference.testing import EvaluationOptions, evaluation_options, run_test
+from kinema.runtime.processes import is_first
+from kinema.tasks.localization.testing import LocalizerTestOptions, localizer_test_options, run_localizer_test
+from kinema.tasks.recognition.testing import EvaluationOptions, evaluation_options, run_test
+from kinema.weights.model_files import is_localizer
+from kinema.weights.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,17 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kinema.data.annotations import read_index
 from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey, collate, room_for
-from kinema.data.class_names import read_class_names
-from kinema.data.index import Index, Labels
-from kinema.data.listed_frames import check_counts, with_usual_names
-from kinema.data.packed import check_packed
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.class_names import read_class_names
+from kinema.data.lists.index import Index, Labels
+from kinema.data.lists.listed_frames import check_counts, with_usual_names
+from kinema.data.lists.presence import check_presence
 from kinema.data.patience import Patience, blame
-from kinema.data.presence import check_presence
+from kinema.data.readers.packed import check_packed
+from kinema.data.readers.sources import FLOW, KINDS, Opener, Source
+from kinema.data.readers.timeout import within
 from kinema.data.sampling import Draws
-from kinema.data.sources import FLOW, KINDS, Opener, Source
-from kinema.data.timeout import within
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, check_protocol, is_url, open_storage

@@ -12,7 +12,7 @@ from multiprocessing.context import assert_spawning
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kinema.data.timeout import TimeLimit, within
+from kinema.data.readers.timeout import TimeLimit, within
 from kinema.errors import MediaError, StorageOutage
 from kinema.storage import Direct, check_outage, is_url
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kinema.data.augment import Augment, augment
 from kinema.data.crops import Box, TrainCrop, ViewCrops, crop_views, cut, draw_train, mirrored
-from kinema.data.reader import FrameReader
+from kinema.data.readers.reader import FrameReader
 from kinema.data.sampling import Sampling, sample_test, sample_train
 from kinema.errors import MediaError
 

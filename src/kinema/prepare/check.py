@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TextIO
 
 from kinema.console import progress
-from kinema.data.annotations import read_index
-from kinema.data.class_folders import FILE_SUFFIXES
-from kinema.data.index import Index, Labels, index_paths
-from kinema.data.sources import KINDS, Opener, Source
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.class_folders import FILE_SUFFIXES
+from kinema.data.lists.index import Index, Labels, index_paths
+from kinema.data.readers.sources import KINDS, Opener, Source
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
-from kinema.prepare.interrupts import soon_interrupted
-from kinema.prepare.parallel import in_parallel
 from kinema.prepare.sources import find_videos
+from kinema.prepare.work.interrupts import soon_interrupted
+from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import Direct, check_no_pipe, replacing, unfinished
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from kinema.data.index import Index, Kind
-from kinema.data.tables import UNIT_SEPARATOR, Table, open_table
+from kinema.data.lists.index import Index, Kind
+from kinema.data.lists.tables import UNIT_SEPARATOR, Table, open_table
 from kinema.errors import UserError
 from kinema.prepare.lists import is_listable, listed_path
 from kinema.storage import write_text

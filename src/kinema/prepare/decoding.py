@@ -12,8 +12,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.video import open_video
-from kinema.data.video.container import best_video, open_container
+from kinema.data.readers.video import open_video
+from kinema.data.readers.video.container import best_video, open_container
 from kinema.errors import MediaError
 
 

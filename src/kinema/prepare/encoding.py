@@ -16,10 +16,10 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.video import Orientation
+from kinema.data.readers.video import Orientation
 from kinema.errors import MediaError, UserError
 from kinema.prepare.decoding import WholeVideo, whole_video
-from kinema.prepare.jobs import Unit
+from kinema.prepare.work.jobs import Unit
 from kinema.storage import replacing
 
 DENSE = 16

@@ -12,14 +12,14 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 
-from kinema.data.index import Kind, Labels
-from kinema.data.sources import Opener
+from kinema.data.lists.index import Kind, Labels
+from kinema.data.readers.sources import Opener
 from kinema.errors import UserError
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
-from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.prepare.lists import check_listable, write_frame_list
 from kinema.prepare.sources import labelled_units
+from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import Direct, replacing_folder
 
 

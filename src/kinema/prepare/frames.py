@@ -12,14 +12,14 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from kinema.data.index import Labels
-from kinema.data.rawframes import open_rawframes
-from kinema.data.reader import FrameReader
-from kinema.data.video import open_video
+from kinema.data.lists.index import Labels
+from kinema.data.readers.rawframes import open_rawframes
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.video import open_video
 from kinema.errors import UserError
-from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.prepare.lists import check_listable, write_frame_list
 from kinema.prepare.sources import labelled_units
+from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import replacing_folder
 
 BATCH = 32

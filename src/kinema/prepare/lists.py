@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kinema.data.class_names import class_file_text
-from kinema.data.columns import BLANKS
-from kinema.data.sources import Source
+from kinema.data.lists.class_names import class_file_text
+from kinema.data.lists.columns import BLANKS
+from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 from kinema.prepare.sources import LabelledUnits
 from kinema.storage import write_text

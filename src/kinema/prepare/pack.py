@@ -12,19 +12,19 @@ import annotated_types as at
 import simplejpeg
 from torch import Tensor
 
-from kinema.data.class_folders import PACK_SUFFIX
-from kinema.data.flow import open_flow
-from kinema.data.index import Labels
-from kinema.data.packed import PackHeader, open_packed, write_packed
-from kinema.data.rawframes import RawFramesReader, open_rawframes
-from kinema.data.reader import FrameReader
-from kinema.data.sources import KINDS, Opener
-from kinema.data.video import open_video
+from kinema.data.lists.class_folders import PACK_SUFFIX
+from kinema.data.lists.index import Labels
+from kinema.data.readers.flow import open_flow
+from kinema.data.readers.packed import PackHeader, open_packed, write_packed
+from kinema.data.readers.rawframes import RawFramesReader, open_rawframes
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.sources import KINDS, Opener
+from kinema.data.readers.video import open_video
 from kinema.errors import MediaError, UserError
 from kinema.prepare.frames import read_all, resized
-from kinema.prepare.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.prepare.lists import check_listable, write_file_list
 from kinema.prepare.sources import labelled_units
+from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import Direct, replacing
 
 LONGEST = 65_535

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kinema.errors import UserError
 from kinema.prepare.encoding import EncodingOptions, check_encoding, reencode
-from kinema.prepare.jobs import Summary, claim_folder, run_jobs
 from kinema.prepare.sources import video_units
+from kinema.prepare.work.jobs import Summary, claim_folder, run_jobs
 
 _LISTS = (".txt", ".csv", ".tsv", ".list")
 REPORT = "failures.csv"

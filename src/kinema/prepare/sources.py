@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.data.annotations import read_index
-from kinema.data.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
-from kinema.data.index import Kind, Labels
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
+from kinema.data.lists.index import Kind, Labels
 from kinema.errors import UserError
-from kinema.prepare.jobs import Unit, check_outputs
+from kinema.prepare.work.jobs import Unit, check_outputs
 from kinema.storage import walk
 
 

@@ -1,8 +1,8 @@
 """Boundary-Sensitive Network (Lin et al. 2018): possible starts and ends, candidates between them, their evaluation."""
 
-from kinema.localization.data import FeatureData, ProposalData
-from kinema.localization.tasks import PEMTask, TEMTask
 from kinema.models import PEMOptions, TEMOptions
+from kinema.tasks.localization.data import FeatureData, ProposalData
+from kinema.tasks.localization.options import PEMTask, TEMTask
 from kinema.training import Adam, BSNConfig, LocalizationConfig, PGMConfig, Stage, StepSchedule, TrainingOptions
 
 

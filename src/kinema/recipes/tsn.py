@@ -6,7 +6,7 @@ from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models import TSNOptions
 from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_videos, small
-from kinema.recognition import RecognitionOptions
+from kinema.tasks.recognition import RecognitionOptions
 from kinema.training import SGD, Config, StepSchedule
 
 

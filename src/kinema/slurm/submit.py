@@ -14,8 +14,14 @@ from annotated_types import Ge
 
 from kinema.data.timetable import Timetable
 from kinema.errors import UserError, renaming_options
+from kinema.tasks.localization.bsn import (
+    open_tem,
+    refuse_earlier_stages,
+    refuse_other_candidates,
+    stage_options,
+    tem_stage,
+)
 from kinema.training import open_task
-from kinema.training.bsn import open_tem, refuse_earlier_stages, refuse_other_candidates, stage_options, tem_stage
 from kinema.training.config import AnyConfig, BSNConfig, PGMConfig, RecipeConfig
 from kinema.training.distributed import Process
 from kinema.training.entry import with_init

@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from kinema import strict_json
 from kinema.errors import UserError
-from kinema.inference.model_files import Description, check_same_weights, read_weights, save_model
 from kinema.storage import replacing_folder
 from kinema.training.sharding import part, whole
+from kinema.weights.model_files import Description, check_same_weights, read_weights, save_model
 
 _TENSORS, _VALUES = "training.safetensors", "training.json"
 _MODEL, _OPTIMIZER = "model.", "optimizer."

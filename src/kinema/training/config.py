@@ -7,16 +7,16 @@ from annotated_types import Ge, Interval
 
 from kinema.data.dataset import DataOptions
 from kinema.data.views import TrainClip, Views
-from kinema.inference.model_files import LocalizerDescription, ModelDescription
-from kinema.inference.runtime import RuntimeOptions
-from kinema.localization.data import FeatureData, ProposalData
-from kinema.localization.pgm import CandidateOptions
-from kinema.localization.tasks import LocalizationTask
 from kinema.models import LocalizerOptions, Options
-from kinema.recognition import RecognitionOptions
+from kinema.runtime.device import RuntimeOptions
+from kinema.tasks.localization.data import FeatureData, ProposalData
+from kinema.tasks.localization.generation.pgm import CandidateOptions
+from kinema.tasks.localization.options import LocalizationTask
+from kinema.tasks.recognition import RecognitionOptions
 from kinema.training.multigrid import Multigrid
 from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
+from kinema.weights.model_files import LocalizerDescription, ModelDescription
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kinema.data.bad_files import gather
 from kinema.data.batch import BadFile
 from kinema.errors import EXIT_TEMPORARY, StorageOutage
-from kinema.inference.processes import Process, joined, outage_shared
+from kinema.runtime.processes import Process, joined, outage_shared
 
 __all__ = [
     "EXIT_REQUEUE", "InterruptedRun", "Process", "StopRequest", "agree", "joined", "mean_over_processes",

@@ -4,7 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from kinema.errors import UserError
-from kinema.training.bsn import generate_candidates, train_bsn
+from kinema.tasks.localization.bsn import generate_candidates, train_bsn
 from kinema.training.config import BSNConfig, PGMConfig, RecipeConfig
 from kinema.training.loop import train_network
 

@@ -18,9 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from kinema.console import progress
 from kinema.data.batch import BadFile
 from kinema.errors import StorageOutage, UserError
-from kinema.inference.plots import draw_curves
-from kinema.inference.runtime import autocast
+from kinema.report.plots import draw_curves
+from kinema.runtime.device import autocast
 from kinema.storage import StorageOptions
+from kinema.tasks.localization.task import open_localization
+from kinema.tasks.recognition.task import open_recognition
 from kinema.training.batch_norm import renew_batch_norm
 from kinema.training.config import AnyConfig, LocalizationConfig
 from kinema.training.distributed import (
@@ -33,9 +35,7 @@ from kinema.training.distributed import (
     outage_shared,
     share_buffers,
 )
-from kinema.training.localization import open_localization
 from kinema.training.optim import set_lr
-from kinema.training.recognition import open_recognition
 from kinema.training.record import read_rows
 from kinema.training.run import Run, set_up
 from kinema.training.schedule import lr_factor

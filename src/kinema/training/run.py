@@ -18,9 +18,8 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.inference.memory import return_memory
-from kinema.inference.model_files import check_same_model
-from kinema.inference.runtime import RuntimeOptions, compile_stages, place
+from kinema.runtime.device import RuntimeOptions, compile_stages, place
+from kinema.runtime.memory import return_memory
 from kinema.training import tuning
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
 from kinema.training.config import AnyConfig
@@ -31,6 +30,7 @@ from kinema.training.rehearsal import Rehearsal
 from kinema.training.setup import write_config
 from kinema.training.sharding import fill, is_sharded, shard, whole
 from kinema.training.task import Task
+from kinema.weights.model_files import check_same_model
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
-from kinema.inference.model_files import Description
 from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
+from kinema.weights.model_files import Description
 
 
 class Loss(NamedTuple):

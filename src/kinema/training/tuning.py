@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from kinema.config import read
-from kinema.inference.runtime import RuntimeOptions, autocast, compile_stages, place
+from kinema.runtime.device import RuntimeOptions, autocast, compile_stages, place
 from kinema.training.distributed import Process
 from kinema.training.task import Task
 

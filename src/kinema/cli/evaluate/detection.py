@@ -11,9 +11,9 @@ from annotated_types import Ge
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.localization.detection import Protocol
-from kinema.localization.error_analysis import as_json, bins_table, kinds_table
-from kinema.localization.evaluation import evaluate_detection
+from kinema.tasks.localization.metrics.detection import Protocol
+from kinema.tasks.localization.metrics.error_analysis import as_json, bins_table, kinds_table
+from kinema.tasks.localization.metrics.evaluation import evaluate_detection
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
         errors=options.errors or options.plot is not None,
     )
     if report.errors and options.plot:
-        from kinema.localization.error_plot import draw_errors  # takes longer than all the rest
+        from kinema.tasks.localization.metrics.error_plot import draw_errors  # takes longer than all the rest
 
         draw_errors(report.errors, options.plot)
     if options.json:

@@ -10,7 +10,7 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.localization.evaluation import evaluate_proposals
+from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
 
 
 @dataclass(kw_only=True)

@@ -10,8 +10,8 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.data.index import Kind, Labels
-from kinema.inference.ensemble import evaluate_results
+from kinema.data.lists.index import Kind, Labels
+from kinema.tasks.recognition.ensemble import evaluate_results
 
 
 @dataclass(kw_only=True)

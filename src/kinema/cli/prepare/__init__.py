@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from kinema.cli.branches import run_branch
-from kinema.prepare.interrupts import own_process
+from kinema.prepare.work.interrupts import own_process
 
 WHAT = {
     "sample": "render a small dataset to try things out on",

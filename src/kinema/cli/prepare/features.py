@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
-from kinema.data.index import Labels
+from kinema.data.lists.index import Labels
 from kinema.errors import UserError
-from kinema.inference.features import FeatureOptions, Format, extract_features
+from kinema.tasks.recognition.features import FeatureOptions, Format, extract_features
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
-from kinema.data.index import Labels
+from kinema.data.lists.index import Labels
 from kinema.prepare.frames import FramesOptions, prepare_frames
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
-from kinema.prepare.sample import prepare_sample
+from kinema.prepare.drawn.sample import prepare_sample
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema.data.tables import read_text
+from kinema.data.lists.tables import read_text
 from kinema.errors import UserError
 from kinema.prepare.datasets.lists import (
     FileOptions,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kinema.data.class_names import class_file_text
+from kinema.data.lists.class_names import class_file_text
 from kinema.errors import UserError
 from kinema.prepare.datasets.matching import Video, Videos, plain
 from kinema.prepare.datasets.official import Annotations, Listed, Split

@@ -9,8 +9,8 @@ from pathlib import Path
 from string import digits
 
 from kinema.console import progress
-from kinema.data.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from kinema.data.index import Kind
+from kinema.data.lists.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from kinema.data.lists.index import Kind
 from kinema.errors import UserError
 from kinema.prepare.datasets.official import Listed, Split
 

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema.data.class_folders import natural_key
-from kinema.data.tables import read_text
+from kinema.data.lists.class_folders import natural_key
+from kinema.data.lists.tables import read_text
 from kinema.errors import UserError, did_you_mean
 
 Split = Literal["train", "val", "test"]

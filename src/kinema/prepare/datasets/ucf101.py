@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from kinema.data.class_names import read_class_names
+from kinema.data.lists.class_names import read_class_names
 from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
 from kinema.prepare.datasets.official import Annotations, Classes, Listed, Split, lines_of, need_file
 

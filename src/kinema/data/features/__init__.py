@@ -1,0 +1,1 @@
+"""Feature sequences of videos: files, time spans, rescaling."""

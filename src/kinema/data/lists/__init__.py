@@ -1,0 +1,1 @@
+"""Lists of videos: annotations, class folders, tables."""

@@ -1,0 +1,129 @@
+"""Datasets that need no annotation file: a folder per class."""
+
+import re
+from collections.abc import Sequence
+
+from kinema.data.lists.index import Index, Kind, index_paths
+from kinema.errors import UserError, did_you_mean
+from kinema.storage import join, readable, suffix, walk
+
+_VIDEO_ENDINGS = (
+    "3g2 3gp amv apng asf avi avs2 divx dv f4v flv gif gxf h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mod "
+    "mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogm ogv qt rm rmvb tod ts vob webm wmv wtv xvid y4m"
+)
+VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split(" "))
+"""Of files that are taken for videos where a folder is listed; in lower case."""
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+PACK_SUFFIX = ".pack"
+FILE_SUFFIXES: dict[Kind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": frozenset({PACK_SUFFIX})}
+"""Of the kinds whose videos are files."""
+
+_CALLED: dict[Kind, str] = {"video": "video files", "rawframes": "folders of images", "packed": "packed files"}
+_LAYOUT: dict[Kind, str] = {
+    "video": "<folder>/<class>/<video file>, video files being .mp4 .avi .mkv .mov .webm and many others",
+    "rawframes": "<folder>/<class>/<video>/<image file>, image files being " + " ".join(sorted(IMAGE_SUFFIXES)),
+    "packed": f"<folder>/<class>/<name>{PACK_SUFFIX}",
+}
+
+
+_IMAGES = "images"
+
+
+def read_class_folders(
+    folder: str, *, kind: Kind, classes: Sequence[str] | None = None, option: str = "--data.source"
+) -> Index:
+    """Index of `<folder>/<class>/…`: the folder that a video is in says its class.
+
+    video: every video file below a class folder, at any depth.
+    rawframes: every folder below a class folder, at any depth, that holds images; its frames are not counted.
+    packed: every file `.pack` below a class folder, at any depth.
+    Hidden files and folders are left out, symbolic links are followed. Classes are in natural order of their names,
+    or as `classes` says; videos are in natural order within their class. `folder` may be a URL. `option` is what the
+    user chooses the kind by, for messages.
+
+    Raises:
+        UserError: no class folders, a class folder without videos or one that cannot be read, or one whose name is not
+            in `classes`.
+    """
+    try:
+        videos, others = _videos(folder, kind)
+    except OSError as error:
+        raise UserError(f"folder '{error.filename or folder}' cannot be read: {error.strerror or error}") from None
+    found = sorted(videos, key=natural_key)
+    if not found:
+        loose = _advice(folder, kind, others.get("", set()), option, of_class=False)
+        raise UserError(f"'{folder}' holds no class folders{loose}; expected {_LAYOUT[kind]}")
+    class_names = tuple(found if classes is None else classes)
+    if unknown := [name for name in found if name not in class_names]:
+        raise UserError(
+            f"'{join(folder, unknown[0])}': '{unknown[0]}' is not one of the {len(class_names)} known classes"
+            + did_you_mean(unknown[0], class_names)
+        )
+    if empty := [name for name in found if not videos[name]]:
+        raise UserError(_without_videos(folder, empty, kind, others[empty[0]], option))
+    labels = {name: i for i, name in enumerate(class_names)}
+    return index_paths(
+        [path for name in found for path in sorted(videos[name], key=natural_key)],
+        [labels[name] for name in found for _ in videos[name]],
+        source=folder,
+        root=folder,
+        class_names=class_names,
+    )
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort key that puts `clip2` before `clip10`; names that differ only in leading zeros stay in a fixed order."""
+    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))], name
+
+
+def _without_videos(folder: str, empty: list[str], kind: Kind, others: set[str], option: str) -> str:
+    shown = ", ".join(f"'{join(folder, name)}'" for name in empty[:3]) + (", …" if len(empty) > 3 else "")
+    hint = _advice(empty[0], kind, others, option, of_class=True)
+    return f"{len(empty)} class folder(s) without {_CALLED[kind]}: {shown}{hint}; expected {_LAYOUT[kind]}"
+
+
+def _advice(name: str, kind: Kind, others: set[str], option: str, *, of_class: bool) -> str:
+    """What to say of a folder without videos of `kind` that holds `others`: kinds of videos, or images themselves."""
+    for other, called in _CALLED.items():
+        if other in others:
+            option = f": pass {option} {other}" if of_class and other != kind else ""
+            return f" ('{name}' holds {called}{option})"
+    if _IMAGES in others:
+        option = "" if kind == "rawframes" else f", and need {option} rawframes"
+        return (
+            f" ('{name}' holds images, which make one video: such folders lie in a folder for each class, or stand in "
+            f"a list of 'folder frames label'{option})"
+        )
+    return ""
+
+
+def _videos(root: str, kind: Kind) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
+    """By class: paths, relative to `root`, of its videos; and which kinds of videos it has, or images in itself.
+
+    The latter also of `root`, by the name "".
+    """
+    root = root.rstrip("/") or root
+    videos, others = dict[str, list[str]](), dict[str, set[str]]()
+    for folder, subfolders, files in walk(root):
+        subfolders[:] = filter(_visible, subfolders)
+        relative = folder.removeprefix(root).strip("/")
+        if not relative:
+            videos = {readable(name, of=root): [] for name in subfolders}
+            others = {name: set() for name in ("", *videos)}
+        first, _, inner = relative.partition("/")
+        class_name = readable(first, of=root)
+        suffixes = {name: suffix(name) for name in filter(_visible, files)}
+        for other, wanted in FILE_SUFFIXES.items():
+            if named := [f"{relative}/{name}" for name, its in suffixes.items() if its in wanted]:
+                others[class_name].add(other)
+                if relative and other == kind:
+                    videos[class_name] += named
+        if not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
+            others[class_name].add("rawframes" if inner else _IMAGES)
+            if inner and kind == "rawframes":
+                videos[class_name].append(relative)
+    return videos, others
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".")

@@ -1,0 +1,175 @@
+"""The videos that a command is given, and what their outputs are called: each its own name, folders kept."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePath
+
+from kinema.data.lists.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_SUFFIXES, natural_key
+from kinema.data.patience import WITHOUT_OPTION, Patience
+from kinema.errors import UserError
+from kinema.storage import is_folder, is_url, join, parent, readable, suffix, walk, without_query
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One video: a file, or a folder of images.
+
+    path: as it was given, or below the folder that was given; a local path or a URL. name: the path below what all
+    inputs have in common, with `/`; no two inputs have the same.
+    """
+
+    path: str
+    name: str
+
+
+def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
+    """Expand files and folders into a list of videos without duplicates.
+
+    A file is one video. A folder is searched recursively and gives its videos in natural order; if it has none, it
+    gives the folders of images in it, itself included. Hidden files and folders (macOS writes `._x.mp4` beside
+    `x.mp4`) are skipped, symbolic links are followed.
+
+    Raises:
+        UserError: a path does not exist, a folder cannot be read or has neither videos nor images.
+        StorageOutage: a server does not answer.
+    """
+    patience = Patience(WITHOUT_OPTION, option="")
+    below = {
+        str(path): patience.through(partial(_below_url, str(path))) if is_url(str(path)) else _below(str(path))
+        for path in paths
+    }
+    distinct = {path if is_url(path) else location(path): path for found in below.values() for path in found}
+    if not distinct:
+        return []
+    tops = [parent(place) if found == [place] else place for place, found in below.items()]
+    root = os.path.commonpath([location(top) for top in tops])
+    names = [PurePath(os.path.relpath(location(path), root)).as_posix() for path in distinct.values()]
+    return [Input(path=path, name=name) for path, name in zip(distinct.values(), _made_distinct(names), strict=True)]
+
+
+def location(path: str | Path) -> str:
+    """The absolute path, without `.` and `..`; links stay. Of a URL what follows its `//`, readable."""
+    if is_url(str(path)):
+        return "/" + readable(without_query(str(path)).partition("://")[2].strip("/"), of=str(path))
+    return os.path.normpath(Path(path).absolute())
+
+
+def _made_distinct(names: Sequence[str]) -> Iterator[str]:
+    """The names, with a number before the suffix where another is the same: of URLs that differ in their query."""
+    used = set[str]()
+    for name in names:
+        distinct, number = name, 1
+        while distinct in used:
+            number += 1
+            distinct = str(PurePath(name).with_stem(f"{PurePath(name).stem}_{number}"))
+        used.add(distinct)
+        yield distinct
+
+
+def output_paths(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[Input, Path]:
+    """A file in `folder` for the output of each input: `a/01.mp4` gets `folder/a/01` with `suffix`.
+
+    Where names would then be the same, as of `01.avi` beside `01.mp4`, they keep their own suffix: `01.avi.png`.
+    """
+    short = {video: _without_suffix(video.name) + suffix for video in inputs}
+    counts = Counter(short.values())
+    paths, used = dict[Input, Path](), {name for name, count in counts.items() if count == 1}
+    for video in inputs:
+        name, number = short[video], 1
+        if counts[name] > 1:
+            name = video.name + suffix
+            while name in used:
+                number += 1
+                name = f"{video.name}_{number}{suffix}"
+            used.add(name)
+        paths[video] = folder / name
+    return paths
+
+
+def short_names(inputs: Sequence[Input]) -> dict[Input, str]:
+    """Return a unique name for each video: its file name without folder and suffix, as in ground truth files.
+
+    Names that would not be unique keep their folder, `a/01`, or their suffix, `01.avi`.
+    """
+    names = {video: PurePath(_without_suffix(video.name)).name for video in inputs}
+    longer = {video: _without_suffix(video.name) for video in inputs}
+    while len(counts := Counter(names.values())) < len(inputs):  # again, as a longer name may be that of another
+        names = {video: name if counts[name] == 1 else longer[video] for video, name in names.items()}
+        longer = {video: video.name for video in inputs}
+    return names
+
+
+def check_outputs(inputs: Sequence[Input], outputs: Sequence[Path], *, option: str) -> None:
+    """See that no output replaces an input.
+
+    Raises:
+        UserError: one does; `option` is what named the outputs.
+    """
+    locations = {os.path.realpath(video.path): video.path for video in inputs if not is_url(video.path)}
+    for path in outputs:
+        if (video := locations.get(os.path.realpath(path))) is not None:
+            raise UserError(f"{option}: {path} would replace the video {video}; name another folder or file")
+
+
+def _below(path: str) -> list[str]:
+    place = Path(path)
+    if not path or not place.exists():
+        raise UserError(f"no such video: {path or 'found an empty path'}")
+    if not place.is_dir():
+        return [path]
+    videos, images = list[Path](), list[Path]()
+    for folder, names in _visible_files(place):
+        suffixes = {name: Path(name).suffix.lower() for name in names}
+        videos += [folder / name for name in names if suffixes[name] in (*VIDEO_SUFFIXES, PACK_SUFFIX)]
+        if any(suffix in IMAGE_SUFFIXES for suffix in suffixes.values()):
+            images.append(folder)
+    if not videos and not images:
+        raise UserError(f"folder {place} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+    return sorted(map(str, videos or images), key=natural_key)
+
+
+def _below_url(url: str) -> list[str]:
+    if suffix(url) in (*VIDEO_SUFFIXES, PACK_SUFFIX):
+        return [url]
+    try:
+        if not is_folder(url):
+            return [url]
+        videos, images = list[str](), list[str]()
+        for folder, subfolders, names in walk(url):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            files = [join(folder, name) for name in names if not name.startswith(".")]
+            videos += [file for file in files if suffix(file) in (*VIDEO_SUFFIXES, PACK_SUFFIX)]
+            if any(suffix(file) in IMAGE_SUFFIXES for file in files):
+                images.append(folder)
+    except FileNotFoundError:
+        raise UserError(f"no such video: {url}") from None
+    except OSError as error:
+        raise UserError(f"{url} cannot be read: {error}") from None
+    if not videos and not images:
+        raise UserError(f"folder {url} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+    return sorted(videos or images, key=natural_key)
+
+
+def _visible_files(place: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders from `place` down with the names of their files; each folder once, however many links lead to it."""
+    seen = set[str]()
+    for folder, subfolders, names in os.walk(place, followlinks=True, onerror=_raise):
+        if (location := os.path.realpath(folder)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(location)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield Path(folder), [name for name in names if not name.startswith(".")]
+
+
+def _raise(error: OSError) -> None:
+    raise UserError(f"folder {error.filename} cannot be read: {error.strerror}") from error
+
+
+def _without_suffix(name: str) -> str:
+    """Without the suffix of a video file; a folder of images may be called `clip.v2`."""
+    path = PurePath(name)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in (*VIDEO_SUFFIXES, PACK_SUFFIX) else name

@@ -1,0 +1,1 @@
+"""Readers of frames: video files, folders of images, packed files."""

@@ -1,0 +1,188 @@
+"""Frames of a video that lie in a folder as images: rawframes."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import simplejpeg
+import torch
+
+from kinema.data.readers.frame_names import (
+    Numbered,
+    check_template,
+    image_series,
+    limited,
+    names_by_template,
+    why,
+    why_missing,
+)
+from kinema.data.readers.reader import Image, Room, check_indices, gather
+from kinema.data.readers.video.orientation import Orientation
+from kinema.errors import MediaError
+from kinema.storage import Direct, Storage
+
+_HERE = Direct()
+
+
+def open_rawframes(
+    folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE,
+    usual: Numbered | None = None,
+) -> "RawFramesReader":  # fmt: skip
+    """Open a folder of images, JPEG or PNG, as one video.
+
+    Args:
+        folder: The folder.
+        template: The names of the frames, such as `img_{:05}.jpg`. auto: all images of the folder, `img_9.jpg` before
+            `img_10.jpg`.
+        count: How many frames there are. With a template the folder is then not listed at all. None: as many as the
+            folder holds; with a template, up to the highest number.
+        first: The number of the first frame, in its name.
+        storage: What the folder is read from.
+        usual: For auto and a `count`, how the images of other folders are named. This one is then listed only if one
+            of that name is missing.
+
+    Raises:
+        MediaError: the folder is missing, holds no such images, or fewer than `count`.
+        UserError: `template` has no place for a number.
+    """
+    if template != "auto":
+        check_template(template, "img_{:05}.jpg")
+        names = names_by_template(template, folder=folder, first=first, count=count, storage=storage)
+        return RawFramesReader(folder, names, storage)
+    listed = partial(_only_series, folder, count, first, storage)
+    if usual is None or not count:
+        return RawFramesReader(folder, listed(), storage)
+    return RawFramesReader(folder, replace(usual, images=count), storage, otherwise=listed)
+
+
+class RawFramesReader:
+    """The images `names` of `folder`, in that order; see `FrameReader` for what it promises.
+
+    Gray images become RGB. Images are upright, turned as their EXIF says. A file is opened only when its frame is asked
+    for. Where it is missing, `otherwise` may know better names.
+    """
+
+    fps: float | None = None
+
+    def __init__(
+        self, folder: str, names: Sequence[str], storage: Storage = _HERE, *,
+        otherwise: Callable[[], Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
+        self.path = folder
+        self._names = names
+        self._storage = storage
+        self._otherwise = otherwise
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
+        """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
+        check_indices(indices, len(self))
+        return gather(indices, self._image, path=self.path, name=lambda index: self._names[index])
+
+    def _image(self, index: int, room: Room) -> None:
+        decode_image(self.file(index), "RGB", room, path=self.path, name=self._names[index])
+
+    def file(self, index: int) -> bytes:
+        """The file of frame `index`.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        try:
+            return read_file(self.path, index, self._names, self._storage)
+        except MediaError:
+            if self._otherwise is None:
+                raise
+            self._names, self._otherwise = self._otherwise(), None
+            return self.file(index)
+
+
+def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
+    """The file of image `names[index]` of `folder`.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    name = names[index]
+    try:
+        return storage.read(f"{folder}/{name}")
+    except FileNotFoundError:
+        raise MediaError(folder, why_missing(name, names, folder, storage)) from None
+    except OSError as error:
+        raise MediaError(folder, f"{name} cannot be read ({why(error)})") from None
+
+
+def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], room: Room, *, path: str, name: str) -> Image:
+    """The image that a JPEG or PNG file holds, upright as its EXIF says, put into `room`: (H, W, 3), or (H, W, 1) gray.
+
+    Raises:
+        MediaError: it is damaged; `path` is the video that it belongs to, `name` its own in the message.
+    """
+    try:
+        return _decode(data, colours, room)
+    except PIL.UnidentifiedImageError:
+        raise MediaError(path, f"{name} is no image, or is damaged") from None
+    except PIL.Image.DecompressionBombError:
+        raise MediaError(path, f"{name} is damaged, or of a senseless size") from None
+    except (MemoryError, OSError, SyntaxError, ValueError) as error:
+        raise MediaError(path, f"{name} cannot be decoded ({error})") from None
+
+
+_ORIENTATIONS = {
+    2: Orientation(flip_horizontal=True),
+    3: Orientation(flip_horizontal=True, flip_vertical=True),
+    4: Orientation(flip_vertical=True),
+    5: Orientation(transpose=True),
+    6: Orientation(transpose=True, flip_horizontal=True),
+    7: Orientation(transpose=True, flip_horizontal=True, flip_vertical=True),
+    8: Orientation(transpose=True, flip_vertical=True),
+}
+"""By EXIF's numbers; 1 is upright."""
+_ORIENTATION_TAG = 0x0112
+_EXIF_WITHIN = 4096  # bytes of a file: it stands among the first segments
+
+
+def _decode(data: bytes, colours: Literal["RGB", "GRAY"], room: Room) -> Image:
+    if data.startswith(b"\xff\xd8"):
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if height * width > PIL.Image.MAX_IMAGE_PIXELS:  # libjpeg would go on for seconds that no alarm can cut short
+            raise PIL.Image.DecompressionBombError
+        orientation = _exif_orientation(data)
+        if orientation is None:
+            image = room(height, width, 3 if colours == "RGB" else 1)
+            simplejpeg.decode_jpeg(data, colours, buffer=image)
+            return image
+        pixels = orientation.upright(simplejpeg.decode_jpeg(data, colours))
+    else:
+        with PIL.Image.open(io.BytesIO(data)) as other:
+            upright = PIL.ImageOps.exif_transpose(other)
+            pixels = np.atleast_3d(np.array(upright.convert("RGB" if colours == "RGB" else "L")))
+    image = room(*pixels.shape)
+    image[:] = pixels
+    return image
+
+
+def _exif_orientation(jpeg: bytes) -> Orientation | None:
+    """How the image must be turned, if it must."""
+    if jpeg.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
+        return None
+    with PIL.Image.open(io.BytesIO(jpeg)) as image:
+        return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+
+
+def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> list[str]:
+    """The images of `folder` in the order of their numbers, all of them or `count`."""
+    series = image_series(folder, storage)
+    if len(series) > 1:  # such as img_#.jpg, flow_x_#.jpg and flow_y_#.jpg
+        shown = ", ".join(list(series)[:3])
+        raise MediaError(folder, f"it holds several series of images, {shown}: name one by a template")
+    if not series:
+        raise MediaError(folder, "it holds no frames")
+    return limited(next(iter(series.values())), count, folder=folder, first=first)

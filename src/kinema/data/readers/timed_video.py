@@ -1,0 +1,79 @@
+"""A video of any frame rate seen at a constant one, so that frame numbers are times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinema.data.readers.reader import FrameReader, check_indices
+from kinema.data.readers.video import frame_times
+from kinema.errors import MediaError
+
+Floats = NDArray[np.float64]
+
+_ROUNDING = 1e-3
+"""Seconds: containers round the time at which they start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedVideo:
+    """A video at a constant frame rate.
+
+    reader: frame i is what is shown in the middle of the i-th of as many equal parts of the video as it has frames.
+    fps: its rate, the video's average, so that frame i spans the seconds i / fps to (i + 1) / fps after `start`; None
+    where nothing says it. start: when the first frame is shown, in seconds of a player's clock.
+    """
+
+    reader: FrameReader
+    fps: float | None
+    start: float
+
+
+def timed(reader: FrameReader, source: str | bytes | None) -> TimedVideo:
+    """View an open video at a constant frame rate.
+
+    Args:
+        reader: the video.
+        source: the file, or its bytes, whose time stamps say when its frames are shown; None: it has none, as folders
+            of images, and frames are taken to be evenly spaced.
+
+    Raises:
+        MediaError: the file can no longer be read.
+    """
+    number, fps = len(reader), reader.fps
+    if source is None:
+        return TimedVideo(reader=reader, fps=fps, start=0.0)
+    times = frame_times(source, path=reader.path)
+    if len(times) != number:
+        raise MediaError(reader.path, f"it has {len(times)} time stamps of {number} frames")
+    since_start = times - times[0]
+    start = float(times[0]) if abs(times[0]) >= _ROUNDING else 0.0
+    if fps is None or number / fps <= since_start[-1]:  # the rate of the file's header, which its time stamps belie
+        fps = (number - 1) / float(since_start[-1]) if number > 1 else None
+    if fps is None:
+        return TimedVideo(reader=reader, fps=None, start=start)
+    middles = (np.arange(number) + 0.5) / fps
+    shown = np.searchsorted(since_start, middles, side="right") - 1
+    if not np.array_equal(shown, np.arange(number)):
+        reader = _ByTime(reader, shown, fps)
+    return TimedVideo(reader=reader, fps=fps, start=start)
+
+
+class _ByTime:
+    """The frames `shown` of another reader, as a video; see `FrameReader`."""
+
+    def __init__(self, reader: FrameReader, shown: NDArray[np.int64], fps: float) -> None:
+        self.path = reader.path
+        self.fps: float | None = fps
+        self._reader = reader
+        self._shown = shown
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
+        """Frames `indices`; see `FrameReader.frames`."""
+        check_indices(indices, len(self))
+        return self._reader.frames(self._shown[list(indices)].tolist(), more=more)

@@ -1,0 +1,224 @@
+"""What the packets of a video stream hold, by the headers of its codec: frames to show, and starts for decoding."""
+
+from av.video.codeccontext import VideoCodecContext
+
+from kinema.data.readers.video.bits import Bits
+from kinema.data.readers.video.nal import H264, HEVC
+
+Sight = tuple[int | None, bool | None]
+"""Of a packet: how many frames it adds to those that are shown, None where that is not known; whether decoding may
+start with it, None: as the container says."""
+
+# Codecs whose every packet, once decoding has begun with a keyframe, gives one frame.
+_PLAIN = frozenset({
+    "ffv1", "h261", "h263", "h263p", "flv", "flv1", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1",
+    "wmv2", "wmv3", "vc1", "theora", "vp3", "vp5", "vp6", "vp6f", "rv10", "rv20", "rv30", "rv40", "svq1", "svq3",
+    "cinepak", "indeo2", "indeo3", "indeo4", "indeo5", "rpza", "smc", "qtrle", "msrle", "msvideo1", "8bps",
+    "flashsv", "zmbv", "cscd", "tscc", "gif", "apng", "av1", "libdav1d", "libaom-av1"
+})  # fmt: skip
+
+
+class Opaque:
+    """Packets that are taken for what the container says of them."""
+
+    exact_keyframes = False
+    """Whether keyframes are told by the bitstream itself, or need no telling."""
+    leading = True
+    """Whether frames shown before the first one in the file might not be decodable."""
+    turned = False
+    """Whether the bitstream says how pictures are to be turned."""
+
+    def __init__(self) -> None:
+        self.parameters = set[bytes]()
+        """What holds for many frames: sizes, colours. More than one: it changes within the stream."""
+
+    def inspect(self, data: bytes) -> Sight:
+        """Take the next packet."""
+        return int(bool(data)), None
+
+
+class IntraOnly(Opaque):
+    """Frames of their own, such as those of MJPEG, ProRes and DV."""
+
+    exact_keyframes = True
+    leading = False
+
+    def inspect(self, data: bytes) -> Sight:
+        """See `Opaque`."""
+        self.turned |= b"Exif\0" in data[:256]
+        return 1, True
+
+
+class MPEG12(Opaque):
+    """MPEG-1 and MPEG-2 video (ISO/IEC 13818-2)."""
+
+    exact_keyframes = True
+
+    def inspect(self, data: bytes) -> Sight:
+        """A frame, or its two fields."""
+        first = data.find(b"\0\0\1\0")
+        if first < 0 or first + 5 >= len(data):
+            return None, False
+        if (sequence := data.find(b"\0\0\1\xb3", 0, first)) >= 0:
+            group = data.find(b"\0\0\1\xb8", sequence, first)
+            self.parameters.add(data[sequence : group if group >= 0 else first])
+        key = data[first + 5] >> 3 & 7 == 1
+        structures = [self._structure(data, first)]
+        picture = first
+        while (picture := data.find(b"\0\0\1\0", picture + 4)) >= 0:
+            structures.append(self._structure(data, picture))
+        whole = structures == [3] or sorted(structures) == [1, 2]
+        return (1 if whole else None), key
+
+    def _structure(self, data: bytes, picture: int) -> int:
+        """1 and 2: fields; 3: a frame."""
+        place = data.find(b"\0\0\1\xb5", picture, picture + 64)
+        while place >= 0 and place + 6 < len(data):
+            if data[place + 4] >> 4 == 8:
+                return data[place + 6] & 3
+            place = data.find(b"\0\0\1\xb5", place + 4, picture + 64)
+        return 3  # MPEG-1
+
+
+class MPEG4(Opaque):
+    """MPEG-4 part 2 (ISO/IEC 14496-2), whose VOPs may be not coded: then the last picture goes on being shown."""
+
+    exact_keyframes = True
+
+    def __init__(self, extradata: bytes) -> None:
+        super().__init__()
+        self._time_bits: int | None = None
+        self._layer(extradata, len(extradata))
+
+    def inspect(self, data: bytes) -> Sight:
+        """Count the coded VOPs: DivX's packed bitstream has two in one packet, and none in another."""
+        if len(data) == 1:
+            return 0, False  # XviD's placeholder
+        start = data.find(b"\0\0\1\xb6")
+        if start > 0:
+            self._layer(data, start)
+        if start < 0 or self._time_bits is None:
+            return None, False
+        coded, key = 0, data[start + 4 : start + 5] < b"\x40"
+        while start >= 0:
+            if (one := self._coded(data[start + 4 : start + 20])) is None:
+                return None, False
+            coded += one
+            start = data.find(b"\0\0\1\xb6", start + 4)
+        return coded, key and coded > 0
+
+    def _coded(self, header: bytes) -> int | None:
+        """The flag vop_coded of a VOP (6.2.5): after its type, a 1 for each second, 01, its time and another 1."""
+        size, bits = 8 * len(header), int.from_bytes(header)
+        place = 2
+        while place < size and bits >> (size - 1 - place) & 1:
+            place += 1
+        place += 2 + (self._time_bits or 0) + 1
+        return bits >> (size - 1 - place) & 1 if place < size else None
+
+    def _layer(self, data: bytes, end: int) -> None:
+        """Take the header of the video object layer from before `end`, if one is there."""
+        start = next((place for code in range(32, 48) if (place := data.find(bytes((0, 0, 1, code)), 0, end)) >= 0), -1)
+        if start < 0:
+            return
+        rest = data.find(b"\0\0\1", start + 4, end)
+        header = data[start : rest if rest >= 0 else end]
+        if header in self.parameters:
+            return
+        self.parameters.add(header)
+        try:
+            self._time_bits = _time_bits(Bits(header[4:]))
+        except IndexError:
+            self._time_bits = None
+
+
+class VP8(Opaque):
+    """VP8 (RFC 6386), which has frames that are only referred to."""
+
+    exact_keyframes = True
+    leading = False
+
+    def inspect(self, data: bytes) -> Sight:
+        """Read the frame tag."""
+        key = not data[0] & 1
+        if key:
+            self.parameters.add(data[6:10])
+        return data[0] >> 4 & 1, key
+
+
+class VP9(Opaque):
+    """VP9, which has frames that are only referred to, mostly in one packet with the next one that is shown."""
+
+    exact_keyframes = True
+    leading = False
+
+    def inspect(self, data: bytes) -> Sight:
+        """Read the headers of all frames of a superframe (VP9 bitstream specification, 6.2 and annex B)."""
+        shown, key = 0, False
+        for number, frame in enumerate(self._frames(data)):
+            head = int.from_bytes(frame[:2].ljust(2, b"\0"))
+            if head >> 14 != 2:
+                return None, False
+            if head >> 12 & 3 == 3:  # profile 3 has one bit more
+                head <<= 1
+            again, inter, visible = head >> 11 & 1, head >> 10 & 1, head >> 9 & 1
+            shown += again or visible
+            key |= not (number or again or inter)
+        return (shown if shown < 2 else None), key
+
+    def _frames(self, data: bytes) -> list[bytes]:
+        marker = data[-1]
+        count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
+        index = len(data) - 2 - count * width
+        if marker >> 5 != 6 or index < 0 or data[index] != marker:
+            return [data[:2]]
+        frames, start = list[bytes](), 0
+        for number in range(count):
+            place = index + 1 + number * width
+            size = int.from_bytes(data[place : place + width], "little")
+            frames += [data[start : start + 2]] if size else []
+            start += size
+        return frames
+
+
+Bitstream = Opaque | H264 | HEVC
+
+
+def bitstream_of(decoder: VideoCodecContext) -> Bitstream | None:
+    """What tells of the packets for this decoder; None: only decoding tells how many frames they give."""
+    extradata = decoder.extradata or b""
+    match decoder.name:
+        case "h264":
+            return H264(extradata)
+        case "hevc":
+            return HEVC(extradata)
+        case "vp8" | "libvpx":
+            return VP8()
+        case "vp9" | "libvpx-vp9":
+            return VP9()
+        case "mpeg4":
+            return MPEG4(extradata)
+        case "mpeg1video" | "mpeg2video":
+            return MPEG12()
+    if decoder.codec.intra_only:
+        return IntraOnly()
+    return Opaque() if decoder.name in _PLAIN else None
+
+
+def _time_bits(bits: Bits) -> int:
+    """Bits of a VOP's time, from the header of its layer after the start code."""
+    bits.u(1 + 8)
+    verid = 1
+    if bits.u(1):
+        verid = bits.u(4)
+        bits.u(3)
+    if bits.u(4) == 15:
+        bits.u(16)
+    if bits.u(1):
+        bits.u(3)
+        if bits.u(1):
+            bits.u(79)
+    if bits.u(2) == 3 and verid != 1:
+        bits.u(4)
+    bits.u(1)
+    return max(1, (bits.u(16) - 1).bit_length())

@@ -1,0 +1,323 @@
+"""Frames of a video by PyAV, whose wheel brings its own FFmpeg."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import av
+import av.filter
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from kinema.data.readers.reader import Image, Room, check_indices, gather
+from kinema.data.readers.video.container import best_video, open_container
+from kinema.data.readers.video.mp4 import read_delays, table_from_boxes
+from kinema.data.readers.video.nal import H264
+from kinema.data.readers.video.orientation import Orientation
+from kinema.data.readers.video.quick import QUICK, QuickDecoder
+from kinema.data.readers.video.table import FrameTable, Sequences, decode_table, is_start, packets, scan
+from kinema.errors import MediaError
+
+_TRIES = 8
+"""Keyframes that are tried before a file is decoded from its start."""
+
+
+class PyAVReader:
+    """Frame-exact random access to one video file; see `FrameReader` for what it promises.
+
+    Its frames are those that decoding the file from its start to its end gives. `table` holds how many these are and
+    when they are shown, from the cheapest source that tells it: the tables of an MP4 file of H.264, one pass over the
+    packets without decoding, or, of what is out of the ordinary, decoding everything once.
+
+    Frame `i` is the one with the `i`-th time, found by decoding from the keyframe at or before it; a keyframe that is
+    none by the decoder's judgement is not used again. A file without times to trust (AVI with B-frames above all), or
+    whose parameters change on the way, is decoded from its start instead.
+
+    Of a damaged file, a frame that is missing is stood in for by the next one, at the end by the last one.
+
+    MP4 files of H.264 are read by a `QuickDecoder`, unless it finds something to be amiss.
+
+    Args:
+        source: A local path or the file's bytes.
+        path: The name of the video in messages.
+        threads: Threads to decode with; 0: one per core.
+        by_tables: Whether MP4 tables may be used, and the `QuickDecoder`; they change no frame.
+
+    Raises:
+        MediaError: the file is missing, holds no video or cannot be decoded, or its frames differ in size.
+    """
+
+    def __init__(self, source: str | bytes, *, path: str, threads: int = 1, by_tables: bool = True) -> None:
+        self.path = path
+        self._source = source
+        self._threads = threads
+        self._file = ExitStack()
+        self._quick: QuickDecoder | None = None
+        self.by_tables = False
+        self._to_decode: Iterator[Packet[VideoStream] | None] = iter(())
+        self._to_rgb = _RGBConverter()
+        self._orientation: Orientation | None = None  # of all frames; None: frames carry it
+        try:
+            table = self._open_quickly() if by_tables else None
+            self.table = table or self._open_and_scan()
+            self._orientation = self.orientation if self.table.turned else None
+        except (FFmpegError, OSError) as error:
+            raise MediaError(path, error.strerror or str(error)) from None
+        self._size = self._stream.codec_context.width, self._stream.codec_context.height
+        self._lose_place()
+
+    def __len__(self) -> int:
+        return self.table.count
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second on average."""
+        return self.table.fps
+
+    @cached_property
+    def orientation(self) -> Orientation:
+        """How frames must be turned and mirrored, which is done for all that `frames` returns.
+
+        It is the first frame's, by the container or else by the bitstream.
+        """
+        if self._stream.codec_context.name == "mjpeg" and self.table.turned:
+            with ExitStack() as file:
+                container, stream = self._opened(file)
+                jpeg = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
+            return Orientation.from_jpeg(jpeg) or Orientation()
+        return Orientation.of(self._first) or Orientation()
+
+    def seconds(self) -> NDArray[np.float64]:
+        """When each frame is shown, (frames,); see `frame_times`."""
+        if self.table.stamps:
+            with ExitStack() as file:
+                start = (self._opened(file)[0].start_time or 0) / av.time_base
+            return np.array(self.table.stamps) * float(self.table.time_base) - start
+        if not self.fps:
+            raise MediaError(self.path, "it has neither time stamps nor a frame rate")
+        return np.arange(len(self)) / self.fps
+
+    def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
+        """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
+        check_indices(indices, len(self))
+        if self._quick:
+            self._quick.plan(sorted(set(indices)), more=more)
+        return gather(indices, self._image, path=self.path, name="frame {}".format)
+
+    def close(self) -> None:
+        """Close the file; done by itself when the reader goes out of scope."""
+        self._quick = None
+        self._to_decode = iter(())
+        self._file.close()
+
+    def __del__(self) -> None:
+        # A container and its streams refer to each other: left open, it would wait for the cycle collector.
+        self.close()
+
+    def _open_quickly(self) -> FrameTable | None:
+        """Open an MP4 file of H.264 by its tables; None where they do not do."""
+        try:
+            delays = read_delays(self._source)
+            if delays is None:
+                return None
+            self._open(**QUICK)
+            if self._stream.codec_context.name != "h264":
+                return None
+            bitstream = H264(self._stream.codec_context.extradata or b"")
+            table = table_from_boxes(self._container, self._stream, delays, bitstream)
+        except (FFmpegError, MediaError, OSError):  # said by what opens it carefully
+            return None
+        if table:
+            self._quick = QuickDecoder(self._container, self._stream, table, bitstream)
+            self.by_tables = True
+        return table
+
+    def _open_and_scan(self) -> FrameTable:
+        self._open()
+        table = scan(self._container, self._stream, path=self.path)
+        if table is None:
+            table = decode_table(self._source, path=self.path, threads=self._threads)
+            self._open()  # what was read before may stay in force
+        return table
+
+    def _open(self, **options: Any) -> None:
+        self.close()
+        self._container, self._stream = self._opened(self._file, **options)
+
+    def _opened(self, file: ExitStack, **options: Any) -> tuple[InputContainer, VideoStream]:
+        """The video opened, until `file` closes it; `options` are those of `av.open`."""
+        container = file.enter_context(open_container(self._source, path=self.path, **options))
+        stream = best_video(container, path=self.path, threads=self._threads)
+        return container, stream
+
+    def _lose_place(self) -> None:
+        """Reset the position: the next frame is reached by a seek."""
+        self._frame: VideoFrame | None = None
+        self._last = -1  # the index that self._frame answers
+
+    @cached_property
+    def _first(self) -> VideoFrame:
+        """The first frame that is shown."""
+        with ExitStack() as file:
+            container, stream = self._opened(file)
+            sequences = Sequences(stream)
+            for packet in packets(container, stream):
+                for frame in sequences.decode(packet):
+                    return frame
+        raise MediaError(self.path, "none of its frames can be decoded")
+
+    def _image(self, index: int, room: Room) -> None:
+        """Frame `index` into `room`."""
+        try:
+            if (frame := self._quickly(index)) is None:
+                frame = self._carefully(index)
+            self._check_size(index, frame)
+            pixels = self._to_rgb(frame, self._orientation)
+        except FFmpegError as error:
+            self._lose_place()
+            raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
+        room(*pixels.shape)[:] = pixels
+
+    def _check_size(self, index: int, frame: VideoFrame) -> None:
+        """Raise MediaError unless the frame has the size of the first one."""
+        size = frame.width, frame.height
+        if size == self._size:
+            return
+        self._size = self._first.width, self._first.height
+        if size != self._size:
+            sizes = "frame {} is {}x{} and frame 0 is {}x{}".format(index, *size, *self._size)
+            raise MediaError(self.path, f"its frames differ in size: {sizes}")
+
+    def _quickly(self, index: int) -> VideoFrame | None:
+        """Frame `index` from the quick decoder, which is given up when it has not exactly that."""
+        if self._quick is None:
+            return None
+        try:
+            frame = self._quick.frame(index)
+        except FFmpegError:
+            frame = None
+        if frame is None:
+            # The packets say more of a damaged file than the tables: a keyframe may no longer be one.
+            table = self._open_and_scan()
+            if table.times == self.table.times:
+                self.table = table
+                self._orientation = self.orientation if table.turned else None
+            self._lose_place()
+        return frame
+
+    def _carefully(self, index: int) -> VideoFrame:
+        """Frame `index`: decoded from where the decoder stands, unless a keyframe after that is nearer."""
+        if self._frame is None or index < self._last or self.table.nearest_keyframe(index) > self._last + 1:
+            self._seek(index)
+        while self._last < index:
+            self._advance(index)
+        if self._frame is None:
+            raise MediaError(self.path, "none of its frames can be decoded")
+        return self._frame
+
+    def _seek(self, index: int) -> None:
+        """Put the decoder at or before frame `index`: at the nearest keyframe, if all is well.
+
+        But the container's seek may land elsewhere, H.264 has keyframes that only start to refresh the picture, and
+        containers call keyframes what is none. Then the keyframe does not come out as one, and an earlier one or the
+        start of the file must do.
+        """
+        for keyframe in self.table.keyframes_to(index)[: -_TRIES - 1 : -1]:
+            if self._starts_at(keyframe):
+                return
+            self.table = replace(self.table, keyframes=[known for known in self.table.keyframes if known != keyframe])
+        self._open()
+        self._start(0)
+
+    def _starts_at(self, keyframe: int) -> bool:
+        """Whether decoding from this keyframe gives it, and the decoder takes it for one; it stands there then."""
+        time = self.table.times[keyframe]
+        try:
+            self._container.seek(time, stream=self._stream)
+            self._start(keyframe)
+            while self._advance(keyframe) and self._frame and self._frame.pts is not None and self._frame.pts < time:
+                pass
+        except FFmpegError:
+            return False
+        frame = self._frame
+        return frame is not None and frame.pts == time and is_start(frame, self._stream.codec_context.name)
+
+    def _start(self, index: int) -> None:
+        """Begin with the packets that come next in the file, of which frame `index` is the first."""
+        self._lose_place()
+        self._last = index - 1
+        self._to_decode = packets(self._container, self._stream)
+        self._decoded: deque[VideoFrame] = deque()
+        self._sequences = Sequences(self._stream) if self.table.decoded else None
+
+    def _advance(self, index: int) -> bool:
+        """Decode one frame more on the way to frame `index`.
+
+        False when there is none: then the last one is the answer for all indices that remain.
+        """
+        while not self._decoded:
+            try:
+                packet = next(self._to_decode)
+            except StopIteration:
+                self._last = len(self) - 1
+                return False
+            if self._sequences:
+                self._decoded.extend(self._sequences.decode(packet))
+                continue
+            if packet is not None and not packet.size:
+                continue  # it would tell the decoder that the stream is over, as None does in the end
+            decoder = self._stream.codec_context
+            decoder.skip_frame = "NONREF" if packet and self._needless(packet.pts, index) else "DEFAULT"
+            self._decoded.extend(decoder.decode(packet))
+        self._frame = self._decoded.popleft()
+        self._last = self.table.index(self._frame, after=self._last)
+        return True
+
+    def _needless(self, time: int | None, index: int) -> bool:
+        """Whether frame `index` and later ones can do without the frame of this time, unless others refer to it.
+
+        Said of H.264 only: HEVC has layers, in which a frame without references of its own layer may have others.
+        """
+        if time is None or not self.table.plain or self._stream.codec_context.name != "h264":
+            return False
+        return time < self.table.times[index]
+
+
+class _RGBConverter:
+    """Decoded frames to upright RGB.
+
+    By a filter graph, not by `VideoFrame.reformat`: a graph knows where 4:2:0 chroma samples lie, and gives bit for bit
+    what torchcodec gives, also for 10 bits and odd heights.
+    """
+
+    _layout: tuple[object, ...] | None = None
+
+    def __call__(self, frame: VideoFrame, orientation: Orientation | None = None) -> Image:
+        """(H, W, 3) uint8; turned as the frame itself says where no orientation is given."""
+        layout = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
+        if layout != self._layout:
+            self._build(frame)
+            self._layout = layout
+        self._graph.vpush(frame)
+        image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
+        orientation = orientation or Orientation.of(frame)
+        return orientation.upright(image) if orientation else image
+
+    def _build(self, frame: VideoFrame) -> None:
+        self._graph = av.filter.Graph()
+        self._graph.threads = 1
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+        )
+        rgb, sink = self._graph.add("format", "rgb24"), self._graph.add("buffersink")
+        self._graph.link_nodes(source, rgb, sink).configure()

@@ -1,0 +1,304 @@
+"""Which frames a video shows and when, from its packets or from decoding it once."""
+
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from kinema.data.readers.video.bitstream import Bitstream, Opaque, bitstream_of
+from kinema.data.readers.video.container import best_video, open_container
+from kinema.errors import MediaError
+
+# Containers that name the time of every packet and can be sought by it. After a seek in MPEG-PS and MPEG-TS, packets
+# have other times than before.
+_PLACEHOLDER = 19  # bytes, at most; as FFmpeg has it
+_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "ivf", "dv", "mxf", "nut")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTable:
+    """The frames that decoding a stream from its start to its end gives."""
+
+    count: int
+    fps: float | None = None
+    """Frames per second on average, where that is known."""
+    times: list[int] = field(default_factory=list)
+    """The presentation times by which frames are told apart, in units of `time_base` seconds, ascending; empty: frames
+    are told by counting them from the start."""
+    stamps: list[int] = field(default_factory=list)
+    """The presentation times, also where they are not fit for telling frames apart; empty: not known."""
+    keyframes: list[int] = field(default_factory=list)
+    """Indices of frames from which decoding may start; empty: it starts at the beginning."""
+    time_base: Fraction = Fraction(1)
+    decoded: bool = False
+    """Whether all frames were decoded to make this table: what cannot be decoded is not in it."""
+    plain: bool = False
+    """Whether every packet gives one frame, and the container marks exactly the true keyframes."""
+    turned: bool = False
+    """Whether the bitstream may hold the orientation of its frames."""
+
+    def keyframes_to(self, index: int) -> list[int]:
+        """The keyframes at or before frame `index`."""
+        return self.keyframes[: bisect_right(self.keyframes, index)]
+
+    def nearest_keyframe(self, index: int) -> int:
+        """The last keyframe at or before frame `index`; -1: there is none."""
+        place = bisect_right(self.keyframes, index)
+        return self.keyframes[place - 1] if place else -1
+
+    def index(self, frame: VideoFrame, *, after: int) -> int:
+        """Which frame this is, when it came out of the decoder after the one with index `after`."""
+        index = after + 1
+        if self.times and frame.pts is not None:
+            index = bisect_left(self.times, frame.pts)
+        return min(index, self.count - 1)
+
+
+def packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream] | None]":
+    """The packets from where `container` stands, and None."""
+    # Delegated to, demux is closed when this generator goes out of scope. Dropped halfway without that, it would never
+    # free its packet: 150 bytes for each video read.
+    yield from container.demux(stream)
+    yield None
+
+
+def scan(container: InputContainer, stream: VideoStream, *, path: str) -> FrameTable | None:
+    """Make the table of a stream in one pass over its packets, from where `container` stands, without decoding.
+
+    None where only decoding tells which frames there are: of codecs whose packets are not understood here, and of
+    streams that do not begin with a keyframe, are damaged, or change their parameters.
+
+    Raises:
+        MediaError: the stream is encrypted.
+        FFmpegError: the file cannot be read.
+    """
+    if (bitstream := bitstream_of(stream.codec_context)) is None or stream.time_base is None:
+        return None
+    scanned = _Scan(bitstream)
+    for packet in container.demux(stream):
+        if packet.has_sidedata("encryption_info"):
+            raise MediaError(path, "it is encrypted")
+        if packet.size and not scanned.take(packet):
+            return None
+    return scanned.table(container.format.name, stream)
+
+
+class _Scan:
+    """What is gathered of the packets of a stream."""
+
+    def __init__(self, bitstream: Bitstream) -> None:
+        self._bitstream = bitstream
+        self._frames = list[tuple[int | None, bool]]()  # presentation time, whether decoding may start
+        self._plain = bitstream.exact_keyframes
+        self._begun = False
+        self._packed = self._waiting = False
+
+    def take(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether the stream goes on being understood."""
+        flagged = packet.is_keyframe
+        shown, key = self._bitstream.inspect(bytes(packet))
+        key = flagged if key is None else key
+        if shown is None or packet.is_corrupt or packet.has_sidedata("new_extradata"):
+            return False
+        if not self._begun and not key:
+            return False
+        self._begun = True
+        self._plain &= shown == 1 and flagged == key
+        # Packets to discard lie outside the edit list.
+        if shown and not packet.is_discard:
+            self._frames.append((packet.pts, key))
+        return self._unpack(packet, shown)
+
+    def _unpack(self, packet: "Packet[VideoStream]", shown: int) -> bool:
+        """Count the second frame of a packet in DivX's packed bitstream where FFmpeg shows it: at the next packet.
+
+        That one must be a placeholder.
+        """
+        if self._waiting:
+            if shown or packet.size > _PLACEHOLDER:
+                return False
+            self._packed = True
+            self._frames.append((None, False))
+        self._waiting = shown > 1
+        return shown < 3
+
+    def table(self, container: str, stream: VideoStream) -> FrameTable | None:
+        """The table, after the last packet."""
+        bitstream, frames, decoder = self._bitstream, self._frames, stream.codec_context
+        known = [(pts, key) for pts, key in frames if pts is not None]
+        timed = sorted(known)
+        times = [pts for pts, _ in timed]
+        distinct = len(known) == len(frames) and all(one < next_ for one, next_ in pairwise(times))
+        if bitstream.leading and known and times[0] < known[0][0]:
+            return None
+        if container in _SEEKABLE and known and not distinct and not self._packed:
+            return None
+        # AVI stores the order of decoding only.
+        shuffled = decoder.has_b_frames and (container == "avi" or (decoder.name == "mpeg4" and not distinct))
+        if not frames or (len(bitstream.parameters) > 1 and not (shuffled and decoder.name == "mpeg4")):
+            return None
+        stamps = times if distinct and not shuffled else []
+        seekable = bool(stamps) and container in _SEEKABLE
+        keyframes = [index for index, (_, key) in enumerate(timed) if key] if seekable else []
+        if len(keyframes) == len(frames) > 1 and not bitstream.exact_keyframes:
+            keyframes = keyframes[:1]  # of a codec whose frames refer to others, not all can be
+        return FrameTable(
+            count=len(frames),
+            fps=rate(stamps, stream),
+            times=stamps if seekable else [],
+            stamps=stamps,
+            keyframes=keyframes,
+            time_base=stream.time_base or Fraction(1),
+            plain=self._plain and seekable,
+            turned=bitstream.turned,
+        )
+
+
+def rate(stamps: Sequence[int], stream: VideoStream) -> float | None:
+    """Frames per second, from presentation times; without them, what the file says.
+
+    The time from the first frame to the last is what counts: how long the last one is shown, files often do not say.
+    """
+    ratio = stream.average_rate or stream.guessed_rate
+    nominal = float(ratio) if ratio else None
+    if len(stamps) < 2 or stream.time_base is None:
+        return nominal
+    unit = float(stream.time_base)
+    seconds = (stamps[-1] - stamps[0]) * unit
+    # Times are rounded to their unit, milliseconds in Matroska.
+    if nominal and abs((len(stamps) - 1) / nominal - seconds) <= 1.001 * unit:
+        return nominal
+    return (len(stamps) - 1) / seconds
+
+
+def decode_table(source: str | bytes, *, path: str, threads: int) -> FrameTable:
+    """Make the table of a video by decoding all of it; what cannot be decoded is left out, as FFmpeg does.
+
+    Those of files are remembered as long as the process lives and the file is not changed.
+
+    Raises:
+        MediaError: no frame can be decoded, or frames differ in size.
+    """
+    if isinstance(source, bytes):
+        return _decode_table(source, path, threads)
+    facts = os.stat(source)  # noqa: PTH116 - as in mp4.py
+    return _remembered(source, path, threads, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(source: str, path: str, threads: int, _size: int, _changed: int) -> FrameTable:
+    return _decode_table(source, path, threads)
+
+
+def _decode_table(source: str | bytes, path: str, threads: int) -> FrameTable:
+    frames = list[tuple[int | None, bool]]()
+    size: tuple[int, int] | None = None
+    with open_container(source, path=path) as container:
+        stream = best_video(container, path=path, threads=threads)
+        sequences = Sequences(stream)
+        for packet in packets(container, stream):
+            for frame in sequences.decode(packet):
+                size = size or (frame.width, frame.height)
+                if size != (frame.width, frame.height):
+                    sizes = f"frame {len(frames)} is {frame.width}x{frame.height} and frame 0 is {size[0]}x{size[1]}"
+                    raise MediaError(path, f"its frames differ in size: {sizes}")
+                frames.append((frame.pts, is_start(frame, stream.codec_context.name)))
+        if not frames:
+            raise MediaError(path, _why_nothing(source, container))
+        return _table_of(frames, container.format.name, stream, sequences)
+
+
+def _table_of(
+    frames: list[tuple[int | None, bool]], container: str, stream: VideoStream, sequences: "Sequences"
+) -> FrameTable:
+    stamps = [pts for pts, _ in frames if pts is not None]
+    if len(stamps) < len(frames) or any(one >= next_ for one, next_ in pairwise(stamps)):
+        stamps = []
+    # What a decoder has read stays in force after a seek.
+    seekable = container in _SEEKABLE and stamps and not sequences.changed
+    return FrameTable(
+        count=len(frames),
+        fps=rate(stamps, stream),
+        times=stamps if container in _SEEKABLE else [],
+        stamps=stamps,
+        keyframes=[index for index, (_, key) in enumerate(frames) if key] if seekable else [],
+        time_base=stream.time_base or Fraction(1),
+        decoded=True,
+        turned=sequences.turned,
+    )
+
+
+class Sequences:
+    """Decodes the packets of a stream from its start; what is faulty gives no frame.
+
+    Where sizes, colours or the like change, the decoder gives away what it holds first: later parameters would be taken
+    for those of frames before them.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._decoder = stream.codec_context
+        self._bitstream = bitstream_of(self._decoder) or Opaque()
+        self.changed = False
+        """Whether parameters have changed."""
+
+    @property
+    def turned(self) -> bool:
+        """Whether the bitstream may hold the orientation of frames."""
+        return self._bitstream.turned
+
+    def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+        """The frames that come out with a packet, or with None in the end."""
+        if packet is None or not packet.size:
+            # An empty packet would tell the decoder that the stream is over.
+            return self._decode(None) if packet is None else []
+        frames = list[VideoFrame]()
+        if self._changes(packet):
+            self.changed = True
+            frames = self._decode(None)
+            self._decoder.flush_buffers()
+        return frames + self._decode(packet)
+
+    def _changes(self, packet: "Packet[VideoStream]") -> bool:
+        known = len(self._bitstream.parameters)
+        self._bitstream.inspect(bytes(packet))
+        return packet.has_sidedata("new_extradata") or 0 < known < len(self._bitstream.parameters)
+
+    def _decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+        try:
+            return self._decoder.decode(packet)
+        except FFmpegError:
+            return []
+
+
+def is_start(frame: VideoFrame, codec: str) -> bool:
+    """Whether the decoder says that it can begin with this frame.
+
+    H.264's recovery points are such frames too, whatever their type: before them nothing comes out.
+    """
+    return frame.key_frame and (frame.pict_type == PictureType.I or codec == "h264")
+
+
+def _why_nothing(source: str | bytes, container: InputContainer) -> str:
+    if container.format.name == "mpegts" and _scrambled(source):
+        return "it is encrypted"
+    return "its video stream holds no frames that can be decoded"
+
+
+def _scrambled(source: str | bytes) -> bool:
+    """Whether a transport stream says of most of its packets that they are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
+    if isinstance(source, bytes):
+        data = source[: 188 * 5000]
+    else:
+        with open(source, "rb") as file:  # noqa: PTH123 - as in mp4.py
+            data = file.read(188 * 5000)
+    controls = [data[place + 3] >> 6 for place in range(0, len(data) - 4, 188) if data[place] == 0x47]
+    return 2 * sum(control > 0 for control in controls) > len(controls)

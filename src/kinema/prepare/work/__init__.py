@@ -1,0 +1,1 @@
+"""Resumable parallel work on many files."""

@@ -1,0 +1,345 @@
+"""A run's curves and a test's confusion matrix as pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kinema.errors import UserError
+from kinema.report.fonts import drawn_with
+from kinema.storage import replacing
+
+Rows = Sequence[Mapping[str, float]]
+"""Rows of a `metrics.jsonl`, oldest first."""
+
+_Array = NDArray[np.float64]
+_Counts = NDArray[np.int64]
+
+# Of the colours by Okabe and Ito, which people with any kind of colour vision tell apart.
+_BLUE, _ORANGE, _SKY = "#0072B2", "#D55E00", "#56B4E9"
+_INK, _FAINT, _GRID, _BLANK = "#1F2933", "#6B7785", "#DFE4E9", "#EDEFF2"
+
+_DPI = 150
+_MOST_POINTS = 800  # of a curve: a picture has no room for more
+_MOST_MARKERS = 40
+_MOST_CELLS_WITH_TEXT, _MOST_NAMES, _LONGEST_NAME, _LISTED_PAIRS = 20, 60, 26, 10  # of a confusion matrix
+
+
+_SHOWN = (("mAP", "top1"), ("top1", "mean_class"), ("AUC", "AR@100"))
+"""By which metric the best model of a run is chosen, and what is drawn beside it: of recognizers, of localizers."""
+_NAMES = {"mAP": "mean average precision", "top1": "top-1", "mean_class": "mean class"}
+
+
+def draw_curves(rows: Rows, path: Path) -> None:
+    """Draw the rows of a run as a PNG: loss, accuracy, learning rate and seconds per step over the epochs.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    _save(curves_figure(rows), path)
+
+
+def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, font: Path | None = None) -> None:
+    """Draw a confusion matrix as a PNG: each row in shares of its true class, blank for a class without videos.
+
+    Up to 20 classes every cell tells its figures; of more, the ten most confused pairs are listed beside the matrix.
+
+    Args:
+        confusion: (C, C) int64, videos by true (row) and predicted class (column).
+        classes: C names.
+        path: the file to write.
+        font: a font file for names that DejaVu Sans cannot write.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    with drawn_with(font):
+        _save(confusion_figure(confusion, classes), path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.2, facecolor="white")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def curves_figure(rows: Rows) -> Figure:
+    """What `draw_curves` saves."""
+    training = [row for row in rows if "loss" in row]
+    validation = [row for row in rows if "loss" not in row]
+    figure = Figure(figsize=(12, 7.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.09, wspace=0.03, hspace=0.03))
+    panels = figure.subplots(2, 2, sharex=True)
+    (loss, accuracy), (rate, seconds) = panels
+    for panel in panels.flat:
+        _quiet(panel)
+        panel.grid(color=_GRID, linewidth=0.8)
+        panel.set_axisbelow(True)
+    _plot_loss(loss, training)
+    _plot_accuracy(accuracy, training, validation)
+    _plot_rate(rate, training)
+    _plot_seconds(seconds, training)
+    for panel in panels.flat:
+        if not panel.has_data():
+            panel.set_yticks([])
+    for panel in panels[1]:
+        panel.set_xlabel("epoch", color=_FAINT)
+        panel.set_xlim(0, 1.02 * rows[-1]["epoch"] if rows else 1)
+    figure.suptitle(_summary(rows, training), x=0.012, ha="left", fontsize=13, fontweight="bold", color=_INK)
+    return figure
+
+
+def _summary(rows: Rows, training: Rows) -> str:
+    if not rows:
+        return "Nothing recorded yet"
+    texts = [f"epoch {rows[-1]['epoch']:.4g}", f"step {rows[-1]['step']:,.0f}"]
+    if training:
+        steps = np.diff(_column(training, "step"), prepend=0)
+        texts.append(f"{_duration(float(steps @ _column(training, 'step_time')))} of training")
+        texts.append(f"{_column(training, 'memory_gib').max():.1f} GiB of memory")
+    return "   ·   ".join(texts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _column(rows: Rows, name: str) -> _Array:
+    return np.array([row.get(name, np.nan) for row in rows], float)
+
+
+def _plot_loss(axes: Axes, training: Rows) -> None:
+    _title(axes, "Training loss")
+    if training:
+        loss = _column(training, "loss")
+        _note(axes, f"{loss[-1]:.3g} at the end")
+        _plot_noisy(axes, _column(training, "epoch"), loss, color=_BLUE, linewidth=2.2)
+        axes.set_ylim(bottom=0)
+
+
+def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
+    main, second = next((pair for pair in _SHOWN if any(pair[0] in row for row in validation)), ("top1", "mean_class"))
+    _title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    epochs, best_of, beside = (_column(validation, name) for name in ("epoch", main, second))
+    if validation:
+        bold = {"linewidth": 2.2, **_markers(len(epochs))}
+        axes.plot(epochs, best_of, color=_BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
+        axes.plot(
+            epochs, beside, "--", color=_ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
+        )
+    if np.isfinite(best_of).any():
+        best = np.nanargmax(best_of)
+        _note(axes, f"best {_NAMES.get(main, main)} {best_of[best]:.1%} at epoch {epochs[best]:.4g}")
+        axes.axvline(epochs[best], color=_BLUE, linewidth=1, linestyle=":")
+        axes.plot(
+            epochs[best], best_of[best], "o", markersize=12, fillstyle="none", color=_BLUE, markeredgewidth=2, zorder=5
+        )
+    in_training = _column(training, "top1")
+    if np.isfinite(in_training).any():
+        _plot_noisy(axes, _column(training, "epoch"), in_training, color=_SKY, linewidth=1.2, label="training top-1")
+    # Low accuracies fill the panel too; 1.03 leaves room for a marker at 100 %.
+    axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *beside])))
+    _legend(axes)
+
+
+def _plot_rate(axes: Axes, training: Rows) -> None:
+    _title(axes, "Learning rate")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if training:
+        rate = _column(training, "lr")
+        _note(axes, f"{rate.max():.3g} at most")
+        last = _bin_edges(len(rate))[1:] - 1
+        axes.plot(_column(training, "epoch")[last], rate[last], color=_BLUE, linewidth=2.2, **_markers(len(rate)))
+        axes.set_ylim(bottom=0)
+
+
+def _plot_seconds(axes: Axes, training: Rows) -> None:
+    """Two layers: waiting for data, and above it the rest of a step. A row holds the means since the row before."""
+    _title(axes, "Seconds per step")
+    if training:
+        epochs, step, data = (_column(training, name) for name in ("epoch", "step_time", "data_time"))
+        _note(axes, f"median {np.median(step):.3g} s, of that {np.median(data):.2g} s for data")
+        ends = np.concatenate([[0.0], epochs[_bin_edges(len(epochs))[1:] - 1]])
+        low, high = _mean_per_bin(data), _mean_per_bin(step)
+        axes.stairs(high, ends, baseline=low, fill=True, color=_SKY, label="computing")
+        axes.stairs(low, ends, fill=True, color=_ORANGE, label="waiting for data")
+        # The first row often holds a warm-up many times as long as a step: it may leave the panel.
+        axes.set_ylim(0, min(1.3 * high.max(), 2 * np.median(high)))
+        _legend(axes)
+
+
+def _plot_noisy(axes: Axes, x: _Array, y: _Array, *, linewidth: float, color: str, label: str | None = None) -> None:
+    """A curve; of many points, their moving mean over their range."""
+    if len(x) <= _MOST_MARKERS:
+        axes.plot(x, y, color=color, linewidth=linewidth, label=label, **_markers(len(x)))
+        return
+    edges = _bin_edges(len(x))
+    ends, mean = x[edges[1:] - 1], _mean_per_bin(y)
+    low, high = np.minimum.reduceat(y, edges[:-1]), np.maximum.reduceat(y, edges[:-1])
+    axes.fill_between(ends, low, high, color=color, alpha=0.12, linewidth=0)
+    axes.plot(ends, mean, color=color, linewidth=0.8, alpha=0.4)
+    axes.plot(ends, _moving_mean(mean), color=color, linewidth=linewidth, label=label)
+
+
+def _moving_mean(values: _Array) -> _Array:
+    """Means over a twentieth of all values; towards the ends over fewer, so that no slope is bent there."""
+    place, last = np.arange(len(values)), len(values) - 1
+    reach = np.minimum(len(values) // 40, np.minimum(place, last - place))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return (sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1)
+
+
+def _bin_edges(count: int) -> NDArray[np.int64]:
+    """Where to cut `count` rows into bins, few enough for a picture; few rows have a bin each."""
+    return np.linspace(0, count, min(count, _MOST_POINTS) + 1).astype(np.int64)
+
+
+def _mean_per_bin(values: _Array) -> _Array:
+    edges = _bin_edges(len(values))
+    return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
+
+
+def _markers(points: int) -> dict[str, Any]:
+    return {"marker": "o", "markersize": 4} if points <= _MOST_MARKERS else {}
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=_INK)
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="right", fontsize=9.5, color=_FAINT)
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(framealpha=0.85, edgecolor="none", fontsize=9, labelcolor=_INK)
+
+
+def _quiet(axes: Axes) -> None:
+    """Frame and ticks that do not compete with the data."""
+    axes.tick_params(color=_GRID, labelcolor=_INK, labelsize=9.5)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_GRID)
+
+
+def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> Figure:
+    """What `draw_confusion` saves."""
+    counts = confusion.numpy()
+    of_class = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, of_class, where=of_class > 0, out=np.full(counts.shape, np.nan))
+    few = len(classes) <= _MOST_CELLS_WITH_TEXT
+    # In inches. Small cells are made of whole pixels. What stands around the matrix is added in saving.
+    side = max(0.58 * len(classes), 3.6) if few else len(classes) * max(round(9.5 * _DPI / len(classes)), 1) / _DPI
+    figure = Figure(figsize=(side, side), dpi=_DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    # The root lets a few lost videos of a class be seen where no number tells them.
+    norm = Normalize(0, 1) if few else PowerNorm(0.5, 0, 1)
+    image = axes.imshow(shares, colormaps["Blues"].with_extremes(bad=_BLANK), norm, interpolation="nearest")
+    bar = figure.colorbar(image, figure.add_axes((1 + 0.2 / side, 0, 0.15 / side, 1)), format=PercentFormatter(1))
+    bar.set_label("share of the true class", color=_FAINT)
+    for panel in (axes, bar.ax):
+        _quiet(panel)
+    bar.outline.set_visible(False)
+    _title_matrix(axes, counts, shares)
+    _name_classes(axes, classes, of_class[:, 0], side)
+    if few:
+        _write_cells(axes, counts, shares, 72 * side / len(classes))
+    else:
+        height = 0.62 * _LISTED_PAIRS / side
+        _list_pairs(figure.add_axes((1 + 1.45 / side, 1 - height, 4.2 / side, height)), counts, classes)
+    return figure
+
+
+def _title_matrix(axes: Axes, counts: _Counts, shares: _Array) -> None:
+    videos = counts.sum()
+    if videos:
+        title = f"Top-1 {counts.trace() / videos:.1%}   ·   mean class {np.nanmean(shares.diagonal()):.1%}"
+    else:
+        title = "No videos"
+    _write_above(axes, title, f"{videos:,} videos, {len(counts):,} classes")
+
+
+def _write_above(axes: Axes, title: str, figures: str) -> None:
+    axes.annotate(title, (0, 1), (0, 26), "axes fraction", "offset points", fontsize=13, fontweight="bold", color=_INK)
+    axes.annotate(figures, (0, 1), (0, 9), "axes fraction", "offset points", fontsize=10, color=_FAINT)
+
+
+def _name_classes(axes: Axes, classes: Sequence[str], of_class: _Counts, side: float) -> None:
+    every = 1 if len(classes) <= _MOST_NAMES else -(-len(classes) // 40)
+    named = range(0, len(classes), every)
+    names = [_shortened(classes[c]) for c in named]
+    with_videos = [f"{name}  ·  {of_class[c]:,}" for c, name in zip(named, names, strict=True)]
+    style: dict[str, Any] = {"fontsize": float(np.clip(0.6 * 72 * side / len(names), 6, 10)), "parse_math": False}
+    slant = 45 if len(classes) <= _MOST_CELLS_WITH_TEXT else 90
+    axes.set_xticks(named, names, rotation=slant, ha="right", va="center", rotation_mode="anchor", **style)
+    axes.set_yticks(named, with_videos, **style)
+    axes.set_xlabel("predicted class", color=_FAINT, labelpad=10)
+    axes.set_ylabel("true class  ·  its videos", color=_FAINT, labelpad=10)
+    borders = np.arange(0, len(classes) + 1, every) - 0.5
+    axes.set_xticks(borders, minor=True)
+    axes.set_yticks(borders, minor=True)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(which="minor", color=_GRID, linewidth=0.8 if every == 1 else 0.5)
+
+
+def _write_cells(axes: Axes, counts: _Counts, shares: _Array, cell: float) -> None:
+    """Percent and count of every cell that is not 0; `cell` is its side in points."""
+    size = float(np.clip(0.25 * cell, 6.5, 12))
+    for row, column in np.argwhere(counts):
+        share, count = shares[row, column], counts[row, column]
+        colour = "white" if share > 0.55 else _INK
+        axes.text(column, row - 0.02, _percent(share), ha="center", va="bottom", fontsize=size, color=colour)
+        axes.text(
+            column, row + 0.06, f"{count:,}", ha="center", va="top", fontsize=0.75 * size, color=colour, alpha=0.9
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
+def _list_pairs(axes: Axes, counts: _Counts, classes: Sequence[str]) -> None:
+    """The pairs of classes with the most videos of the one taken for the other."""
+    confused = counts - np.diag(counts.diagonal())
+    most = np.argsort(-confused, axis=None, kind="stable")[:_LISTED_PAIRS]
+    pairs = [
+        (row, column)
+        for row, column in zip(*np.unravel_index(most, counts.shape), strict=True)
+        if confused[row, column]
+    ]
+    _write_above(axes, "Most confused", "true  →  predicted" if pairs else "no video was taken for another class")
+    axes.set_axis_off()
+    axes.set_ylim(_LISTED_PAIRS, 0)
+    axes.set_xlim(0, 1.5 * max(confused.max(), 1))
+    for place, (row, column) in enumerate(pairs):
+        lost, videos = confused[row, column], counts[row].sum()
+        axes.barh(place + 0.62, lost, 0.24, color=_ORANGE)
+        pair = f"{_shortened(classes[row])}  →  {_shortened(classes[column])}"
+        axes.text(0, place + 0.42, pair, va="bottom", fontsize=10, color=_INK, parse_math=False)
+        figures = f"{lost:,} of {videos:,}, {_percent(lost / videos)}"
+        axes.annotate(
+            figures, (lost, place + 0.62), (5, 0), textcoords="offset points", va="center", fontsize=9, color=_FAINT
+        )
+
+
+def _shortened(name: str) -> str:
+    """`name`, without its middle when it is long: long names often differ in their last word."""
+    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
+    name = " ".join(name.encode(errors="replace").decode().split())
+    kept = (_LONGEST_NAME - 1) // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:kept].rstrip()}…{name[-kept:].lstrip()}"

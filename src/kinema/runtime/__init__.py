@@ -1,0 +1,1 @@
+"""Device, precision, memory format, compilation and processes."""

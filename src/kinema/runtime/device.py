@@ -1,0 +1,96 @@
+"""On what, and in which arithmetic, a model runs."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from kinema.errors import UserError
+from kinema.models.acceleration import accelerate
+from kinema.models.resnet import ResNet
+from kinema.models.resnet3d import ResNet3d
+from kinema.runtime.memory import keep_memory
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(kw_only=True)
+class RuntimeOptions:
+    """On what, and in which arithmetic, a model runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; auto: on a GPU when there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of convolutions and products; weights and sums stay fp32. fp16 scales the loss and needs a GPU. auto:
+    in training whichever of fp32 and bf16 a few steps show to be faster, the choice is kept in the run's config; fp32
+    elsewhere."""
+    channels_last: bool | Literal["auto"] = True
+    """Keep images as decoders deliver them, with the channels of a pixel side by side; mostly faster. auto: as for
+    precision, true elsewhere."""
+    compile: bool | Literal["auto", "graphs"] = False
+    """Train stages that torch.compile has turned into kernels of their own: a minute or more before the first step, for
+    steps that are faster on GPUs; sums in another order, so another run. graphs: a stage's kernels are also started all
+    at once, as a CUDA graph, for small models whose kernels are shorter than their start. auto: as for precision, of
+    true and false; false elsewhere."""
+    kernels: bool = True
+    """Take Kinema's own ways of computing on the CPU: batch norm, addition and ReLU in one pass, activations that are
+    computed again instead of kept, 3D convolutions of single frames as 2D ones, and freed memory kept for the next
+    step. false: torch's operators alone, slower and with more memory; results are the same but for rounding."""
+
+
+def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
+    """The device of this process, which from here on computes as the options' `kernels` says.
+
+    Raises:
+        UserError: a GPU is asked for and there is none, or none for this process, or fp16 is asked for without one.
+    """
+    accelerate(options.kernels)
+    has_gpu = torch.cuda.is_available()
+    if options.device == "cuda" and not has_gpu:
+        raise UserError("--runtime.device cuda: torch finds no GPU; --runtime.device cpu works without")
+    if options.device == "cpu" or not has_gpu:
+        if options.precision == "fp16":
+            raise UserError("--runtime.precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+        if options.compile == "graphs":
+            raise UserError("--runtime.compile graphs needs a GPU; on a CPU use true or false")
+        if options.kernels:
+            keep_memory()
+        return torch.device("cpu")
+    if local_rank >= (gpus := torch.cuda.device_count()):
+        raise UserError(
+            f"process {local_rank} of this machine finds no GPU of its own, there are {gpus}: "
+            f"start at most {gpus} processes (torchrun --nproc-per-node {gpus})"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def place(model: M, device: torch.device, options: RuntimeOptions) -> M:
+    """Move `model` to `device`, its convolution weights in the memory format of the options."""
+    model.to(device)
+    if options.channels_last:
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+            elif isinstance(module, nn.Conv3d):
+                module.to(memory_format=torch.channels_last_3d)
+    return model
+
+
+def compile_stages(model: nn.Module, options: RuntimeOptions) -> None:
+    """Have the stages of a model's backbones compiled, each by itself, when they are first called; keys stay.
+
+    Where blocks are computed again, each block by itself.
+    """
+    for module in model.modules():
+        if isinstance(module, ResNet | ResNet3d):
+            for stage in module.stages:
+                for part in stage if module.gradient_checkpointing else [stage]:
+                    part.compile(dynamic=False, mode="reduce-overhead" if options.compile == "graphs" else None)
+
+
+def autocast(device: torch.device, options: RuntimeOptions) -> torch.autocast:
+    """The context in which the model runs forward; does nothing in fp32."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision, torch.float32)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

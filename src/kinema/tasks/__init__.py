@@ -1,0 +1,1 @@
+"""What models are trained for: a folder each, independent of each other."""

@@ -1,0 +1,1 @@
+"""Proposals from the outputs of networks, and their labels."""

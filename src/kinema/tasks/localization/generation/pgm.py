@@ -1,0 +1,162 @@
+"""BSN's proposal generation: possible starts and ends are paired, and each pair is described for its evaluation.
+
+Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.3. Times are fractions of the video.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt, Interval
+from numpy.typing import NDArray
+
+from kinema.compiled import compiled
+from kinema.tasks.localization.metrics.segments import Floats, tiou
+
+Scores = NDArray[np.float32] | Floats
+Bools = NDArray[np.bool_]
+
+
+@dataclass(kw_only=True)
+class GenerationOptions:
+    """Which pairs of a start and an end become candidates."""
+
+    peak_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """A place that is no peak is taken too if its probability exceeds this share of the video's largest."""
+    max_candidates: Annotated[int, Ge(1)] = 1000
+    """Candidates of a video, those whose start and end are the most probable."""
+
+
+@dataclass(kw_only=True)
+class FeatureOptions:
+    """How a candidate is described: samples of actionness inside it, around its start and around its end."""
+
+    boundary_ratio: Annotated[float, Gt(0)] = 0.2
+    """Reach of the start's and the end's surroundings to either side, over the candidate's length."""
+    action_samples: Annotated[int, Ge(2)] = 16
+    """Samples from the start to the end."""
+    start_samples: Annotated[int, Ge(2)] = 8
+    """Samples around the start."""
+    end_samples: Annotated[int, Ge(2)] = 8
+    """Samples around the end."""
+    points: Annotated[int, Ge(1)] = 3
+    """Parts of a sample: it is the mean of actionness at their borders, one more than parts."""
+
+
+@dataclass(kw_only=True)
+class CandidateOptions:
+    """How candidates are made of what TEM says about a video."""
+
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    description: FeatureOptions = field(default_factory=FeatureOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Proposals before their evaluation, the most probable first.
+
+    segments: (n, 2) start and end as fractions of the video. starts, ends: (n,) probability of either.
+    """
+
+    segments: Floats
+    starts: Floats
+    ends: Floats
+
+    @property
+    def scores(self) -> Floats:
+        """(n,) probability of the start times that of the end."""
+        return self.starts * self.ends
+
+
+def peaks(probability: Scores, *, threshold: float) -> Bools:
+    """Which places of (T,) probabilities are above both neighbours, or above `threshold` times the largest: (T,).
+
+    The first and the last place, which have one neighbour, are not among them.
+    """
+    inner = probability[1:-1]
+    found = np.zeros(len(probability), np.bool_)
+    found[1:-1] = (inner > probability[2:]) & (inner > probability[:-2]) | (inner > threshold * probability.max())
+    return found
+
+
+def generate(start: Scores, end: Scores, options: GenerationOptions) -> Candidates:
+    """Pair every possible start with every possible end after it.
+
+    Args:
+        start, end: (T,) probabilities that an action starts, ends in each of T equal parts of the video. Possible are
+            the `peaks`, the first and the last part; the time is the middle of the part.
+        options: which parts and pairs are taken.
+    """
+    starts, ends = (peaks(probability, threshold=options.peak_threshold) for probability in (start, end))
+    starts[[0, -1]] = ends[[0, -1]] = True
+    first, last = np.flatnonzero(starts), np.flatnonzero(ends)
+    of_end, of_start = np.nonzero(first < last[:, None])
+    first, last = first[of_start], last[of_end]
+    scores = start[first].astype(np.float64) * end[last]
+    best = np.argsort(-scores, kind="stable")[: options.max_candidates]
+    first, last = first[best], last[best]
+    return Candidates(
+        segments=(np.stack([first, last], axis=1) + 0.5) / len(start),
+        starts=start[first].astype(np.float64),
+        ends=end[last].astype(np.float64),
+    )
+
+
+def match(segments: Floats, instances: Floats) -> tuple[Floats, Floats]:
+    """How well segments (n, 2) cover the ground truth (m, 2), both in the same unit: what PEM learns.
+
+    Returns:
+        (n,) the largest tIoU with an instance, and (n,) the largest share of the segment that an instance covers; both
+        0 where there is no instance.
+    """
+    if not len(instances):
+        return np.zeros(len(segments)), np.zeros(len(segments))
+    start = np.maximum(segments[:, None, 0], instances[:, 0])
+    end = np.minimum(segments[:, None, 1], instances[:, 1])
+    covered = np.maximum(end - start, 0).max(axis=1) / (segments[:, 1] - segments[:, 0])
+    return tiou(segments, instances).max(axis=1), covered
+
+
+def describe(actionness: Scores, segments: Floats, options: FeatureOptions) -> Floats:
+    """Boundary-Sensitive Proposal features: actionness inside, around the start and around the end of segments.
+
+    Actionness is linear between the middles of the T parts; half a part outside the video it is 0.
+
+    Args:
+        actionness: (T,) probability that an action happens in each of T equal parts of the video.
+        segments: (n, 2) fractions of the video.
+        options: how many samples are taken where.
+
+    Returns:
+        (n, action_samples + start_samples + end_samples) float64, in this order.
+    """
+    start, end = np.ascontiguousarray(segments.T, np.float64)
+    reach = options.boundary_ratio * (end - start)
+    regions = (
+        (start, end, options.action_samples),
+        (start - reach, start + reach, options.start_samples),
+        (end - reach, end + reach, options.end_samples),
+    )
+    padded = np.concatenate([[0.0], actionness, [0.0]])
+    return np.concatenate([_sampled(padded, *region, options.points) for region in regions], axis=1)
+
+
+@compiled
+def _sampled(padded: Floats, first: Floats, last: Floats, samples: int, points: int) -> Floats:
+    """Samples of (T + 2,) actionness, with a 0 at either end, from `first` to `last` (n,): (n, samples).
+
+    They are centred at even distances, and each is as wide as that distance.
+    """
+    means = np.empty((len(first), samples), np.float64)
+    heights = np.empty(samples * points + 1, np.float64)
+    end = len(padded) - 1
+    for row in range(len(first)):
+        distance = (last[row] - first[row]) / (samples - 1)
+        for point in range(len(heights)):
+            time = first[row] + distance * (point / points - 0.5)
+            place = min(max(time * (end - 1) + 0.5, 0.0), float(end))
+            left = min(int(place), end - 1)
+            heights[point] = padded[left] + (place - left) * (padded[left + 1] - padded[left])
+        for sample in range(samples):
+            means[row, sample] = heights[sample * points : (sample + 1) * points + 1].mean()
+    return means

@@ -1,0 +1,120 @@
+"""BSN's candidates on disk: what proposal generation leaves for the evaluation of proposals, a file for each video."""
+
+import zipfile
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from kinema import strict_json
+from kinema.data.features.spans import FeatureSpan
+from kinema.errors import MediaError, UserError
+from kinema.storage import check_outage, replacing, write_text
+from kinema.tasks.localization.generation.pgm import CandidateOptions, Candidates
+
+Singles = NDArray[np.float32]
+
+_ORIGIN = "candidates.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """The candidates of a video.
+
+    features: (n, C) of each; overlaps: (n,) its largest tIoU with an instance. span: the seconds of the video that the
+    candidates' times are fractions of.
+    """
+
+    candidates: Candidates
+    features: Singles
+    overlaps: Singles
+    span: FeatureSpan
+
+    def first(self, most: int) -> "Described":
+        """The `most` most probable of them."""
+        old = self.candidates
+        kept = Candidates(segments=old.segments[:most], starts=old.starts[:most], ends=old.ends[:most])
+        return replace(self, candidates=kept, features=self.features[:most], overlaps=self.overlaps[:most])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What candidates were made from: a digest of TEM's weights, and the options."""
+
+    tem: str
+    options: CandidateOptions
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Keep what the candidates of a folder are made from.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(folder / _ORIGIN, strict_json.dumps(asdict(origin), indent=2) + "\n")
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """What the candidates of a folder are made from; None where there are none.
+
+    Raises:
+        UserError: the file that says so is damaged.
+    """
+    path = folder / _ORIGIN
+    try:
+        return TypeAdapter(Origin).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+
+
+def file_of(folder: str | Path, video: str) -> Path:
+    """The file of a video's candidates."""
+    return Path(folder) / f"{video}.npz"
+
+
+def write_described(folder: Path, video: str, described: Described) -> None:
+    """Keep the candidates of a video, in one step.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    candidates = described.candidates
+    with replacing(file_of(folder, video)) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            segments=candidates.segments,
+            starts=candidates.starts,
+            ends=candidates.ends,
+            features=described.features,
+            overlaps=described.overlaps,
+            span=np.array(astuple(described.span)),
+        )
+
+
+def read_described(folder: str | Path, video: str) -> Described:
+    """The candidates of a video.
+
+    Raises:
+        MediaError: there are none, or the file is damaged.
+        StorageOutage: the disk does not answer.
+    """
+    path = file_of(folder, video)
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            candidates = Candidates(segments=found["segments"], starts=found["starts"], ends=found["ends"])
+            if "span" not in found:
+                raise MediaError(str(path), "it is of an earlier version: generate the candidates again")
+            span = FeatureSpan(*found["span"].tolist())
+            described = Described(
+                candidates=candidates, features=found["features"], overlaps=found["overlaps"], span=span
+            )
+    except FileNotFoundError:
+        raise MediaError(str(path), "no candidates of this video: proposal generation writes them") from None
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        check_outage(str(path), error)
+        raise MediaError(str(path), f"it holds no candidates, or is damaged ({error})") from None
+    return described

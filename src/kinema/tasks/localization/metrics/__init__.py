@@ -1,0 +1,1 @@
+"""ActivityNet-format annotations and results, and their metrics."""

@@ -1,0 +1,115 @@
+"""Proposals and detections of any tool measured against ground truth: from files to figures."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema.errors import UserError
+from kinema.tasks.localization.generation.labelling import label_results, read_video_classes
+from kinema.tasks.localization.metrics.annotations import (
+    GroundTruth,
+    Results,
+    read_ground_truth,
+    read_results,
+    subsets_of,
+)
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
+from kinema.tasks.localization.metrics.error_analysis import ErrorAnalysis, analyse_errors
+from kinema.tasks.localization.metrics.proposals import area_under, average_recall
+
+log = logging.getLogger(__name__)
+
+REPORTED_SUBSET: dict[Protocol, str] = {"activitynet": "validation", "thumos14": "test"}
+"""Where papers measure."""
+
+_REPORTED_BUDGETS = (1, 5, 10, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionReport:
+    """metrics: `{"mAP": {"0.5": …}, "average_mAP": …, "left_out": …}`, fractions and a count. errors: if asked for.
+
+    left_out is the number of results that no class's AP takes into account: those of labels that the ground truth does
+    not have, and those of videos that `video_classes` says nothing of.
+    """
+
+    metrics: dict[str, Any]
+    errors: ErrorAnalysis | None = None
+
+
+def evaluate_detection(
+    ground_truth: Path,
+    results: Path,
+    *,
+    protocol: Protocol,
+    subset: str = "",
+    thresholds: tuple[float, ...] = (),
+    video_classes: Path | None = None,
+    top_classes: int = 1,
+    strict: bool = False,
+    errors: bool = False,
+) -> DetectionReport:
+    """Measure the mean average precision of detections.
+
+    Args:
+        ground_truth, results: files as `read_ground_truth` and `read_results` read them.
+        protocol: how detections are matched and precision is averaged.
+        subset: which videos count. When empty, all; of a file with several subsets, the protocol's `REPORTED_SUBSET`.
+        thresholds: of tIoU; the protocol's when empty.
+        video_classes: class scores of the videos: `results` are then proposals, which get their labels from these.
+        top_classes: how many classes a video has, for `video_classes`.
+        strict: refuse results that would be left out.
+        errors: analyse them too.
+
+    Raises:
+        UserError: a file or a number is faulty, or the ground truth has no instance, or what `strict` refuses.
+    """
+    if wrong := [threshold for threshold in thresholds if not 0 < threshold <= 1]:
+        raise UserError(f"a threshold of tIoU is above 0 and at most 1, not {wrong[0]:g}")
+    if top_classes < 1:
+        raise UserError(f"a video has at least 1 class, not {top_classes}")
+    truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET[protocol])
+    if not truth.labels:
+        raise UserError(f"{ground_truth}: no video of these has an instance with a label")
+    found = read_results(results, truth, labelled=video_classes is None, strict=strict)
+    if video_classes is not None:
+        found = label_results(found, read_video_classes(video_classes), truth, top=top_classes, strict=strict)
+    thresholds = thresholds or THRESHOLDS[protocol]
+    table = average_precision(truth, found, protocol=protocol, thresholds=thresholds)
+    by_threshold = dict(zip((f"{threshold:g}" for threshold in thresholds), table.mean(axis=0).tolist(), strict=True))
+    return DetectionReport(
+        metrics={"mAP": by_threshold, "average_mAP": float(table.mean()), "left_out": found.left_out},
+        errors=analyse_errors(truth, found, protocol=protocol, thresholds=thresholds) if errors else None,
+    )
+
+
+def evaluate_proposals(ground_truth: Path, results: Path, *, subset: str = "") -> dict[str, float]:
+    """Measure average recall: `{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions.
+
+    Args:
+        ground_truth, results: files as `read_ground_truth` and `read_results` read them; no instance needs a label.
+        subset: which videos count. When empty, all; of a file with several subsets, validation.
+
+    Raises:
+        UserError: a file is faulty, or the ground truth has no instance.
+    """
+    truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET["activitynet"], labelled=False)
+    if not truth.labels:
+        raise UserError(f"{ground_truth}: no video of these has an instance")
+    return proposal_metrics(truth, read_results(results, truth, labelled=False))
+
+
+def proposal_metrics(truth: GroundTruth, proposals: Results) -> dict[str, float]:
+    """`{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions."""
+    recall = average_recall(truth, proposals)
+    return {f"AR@{budget}": float(recall[budget - 1]) for budget in _REPORTED_BUDGETS} | {"AUC": area_under(recall)}
+
+
+def _ground_truth(path: Path, subset: str, reported: str, *, labelled: bool = True) -> GroundTruth:
+    if not subset and len(subsets := subsets_of(path)) > 1:
+        if reported not in subsets:
+            raise UserError(f"{path} has several subsets, of which --subset must choose one: {', '.join(subsets)}")
+        subset = reported
+        log.info("measured on the videos of the subset %s of %s", subset, path)
+    return read_ground_truth(path, subset=subset, labelled=labelled)

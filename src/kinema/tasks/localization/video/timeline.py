@@ -1,0 +1,127 @@
+"""What was found in a video, drawn over time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
+
+from kinema.data.readers.reader import FrameReader
+from kinema.errors import UserError
+from kinema.report.fonts import drawn_with
+from kinema.storage import replacing
+from kinema.tasks.localization.generation.labelling import Detections
+from kinema.tasks.localization.video.localize import Localization
+
+# By Okabe and Ito, whom people with any kind of colour vision can follow.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+_INK, _FAINT, _GRID = "#1F2933", "#6B7785", "#DFE4E9"
+_DPI = 150
+_PICTURES = 10
+_MOST_ROWS = 12
+
+
+def draw_timeline(
+    localization: Localization,
+    path: Path,
+    *,
+    video: FrameReader | None = None,
+    title: str = "",
+    font: Path | None = None,
+) -> None:
+    """Draw what was found as a PNG: a row for each label, a bar for each segment, the darker the higher its score.
+
+    Args:
+        localization: what was found.
+        path: the file to write.
+        video: whose frames are shown above, if given: each at its time.
+        title: what stands above it all.
+        font: a font file for labels that DejaVu Sans cannot write.
+
+    Raises:
+        UserError: `path` cannot be written.
+        MediaError: a frame of the video cannot be read.
+    """
+    try:
+        with replacing(path) as temporary, drawn_with(font):
+            figure = _figure(localization, video, title)
+            figure.savefig(temporary, format="png", dpi=_DPI, facecolor="white")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _figure(localization: Localization, video: FrameReader | None, title: str) -> Figure:
+    rows = _rows(localization)
+    figure = Figure(
+        figsize=(12, 1.3 + 0.42 * max(len(rows), 1) + (1.2 if video is not None else 0)),
+        layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, hspace=0.02),
+    )
+    if video is None:
+        axes = figure.subplots()
+    else:
+        pictures, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.5 + 0.42 * max(len(rows), 1)))
+        _draw_frames(pictures, video)
+    _draw_rows(axes, rows, localization.seconds)
+    # No mathematics: a file may be called `a$b$.mp4`.
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=_INK, parse_math=False)
+    return figure
+
+
+_Row = tuple[str, list[tuple[float, float, float]]]
+"""A label, and start, end, score of its segments."""
+
+
+def _rows(localization: Localization) -> list[_Row]:
+    """Labels by their best segment."""
+    found, rows = localization.found, dict[str, list[tuple[float, float, float]]]()
+    labels: Sequence[str] = ["segment"] * len(found.scores)
+    if isinstance(found, Detections):
+        labels = [localization.classes[label] for label in found.labels]
+    for label, (start, end), score in zip(labels, found.segments.tolist(), found.scores.tolist(), strict=True):
+        rows.setdefault(label, []).append((start, end, score))
+    return list(rows.items())[:_MOST_ROWS]
+
+
+def _drawable(label: str) -> str:
+    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
+    return label.encode(errors="replace").decode()
+
+
+def _draw_frames(axes: Axes, video: FrameReader) -> None:
+    axes.set_axis_off()
+    middles = (np.arange(_PICTURES) + 0.5) / _PICTURES
+    frames = video.frames((middles * len(video)).astype(int).tolist()).numpy()
+    height, width = frames.shape[1:3]
+    strip = np.concatenate(list(frames[..., :3]), axis=1)
+    axes.imshow(strip, extent=(0, _PICTURES * width, 0, height), aspect="equal")
+    for number in range(1, _PICTURES):
+        axes.axvline(number * width, color="white", linewidth=2)
+
+
+def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
+    best = max((score for _, segments in rows for *_, score in segments), default=1.0) or 1.0
+    for row, (_, segments) in enumerate(rows):
+        colour = _COLOURS[row % len(_COLOURS)]
+        for start, end, score in sorted(segments, key=lambda segment: segment[2]):
+            axes.barh(
+                row, end - start, left=start, height=0.62, color=colour, alpha=0.12 + 0.88 * score / best,
+                edgecolor="white", linewidth=0.8,
+            )  # fmt: skip
+        start, end, score = max(segments, key=lambda segment: segment[2])
+        axes.text((start + end) / 2, row, f"{score:.2f}", ha="center", va="center", fontsize=8, color=_INK)
+    axes.set_yticks(range(len(rows)), [_drawable(label) for label, _ in rows], color=_INK, parse_math=False)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    axes.set_xlim(0, seconds)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{value % 60:04.1f}"))
+    axes.set_xlabel("minutes : seconds", color=_FAINT)
+    axes.tick_params(length=0, labelcolor=_FAINT)
+    axes.tick_params(axis="y", labelcolor=_INK)
+    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    if not rows:
+        axes.text(0.5, 0.5, "nothing found", transform=axes.transAxes, ha="center", va="center", color=_FAINT)

@@ -1,0 +1,102 @@
+"""Every video of a labelled set, scored and counted: what validation and testing share."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from kinema.console import progress
+from kinema.data.bad_files import gather
+from kinema.data.batch import BadFile, Batch
+from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.lists.index import Index
+from kinema.data.loader import EvalBatches, load
+from kinema.data.views import Views
+from kinema.runtime.device import RuntimeOptions, autocast
+from kinema.runtime.processes import outage_shared
+from kinema.tasks.recognition import RecognitionOptions, recognition_metrics, video_scores
+
+_FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    metrics: `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over all processes; where videos
+        have any number of labels `mAP` (mean average precision) instead of `top5` and `mean_class`.
+    confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes; None
+        where videos have any number of labels.
+    rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes);
+        `in_first` gathers those of all processes.
+    bad: files that could not be read, over all processes.
+    """
+
+    metrics: dict[str, float]
+    confusion: Tensor | None
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    bad: list[BadFile]
+
+
+def in_first(found: Evaluation) -> Evaluation:
+    """The evaluation with the scores of all processes, in the order of the rows, in the first one; called by all."""
+    if not dist.is_initialized():
+        return found
+    parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] | None = None
+    if dist.get_rank() == 0:
+        parts = [(found.rows, found.scores)] * dist.get_world_size()
+    dist.gather_object((found.rows, found.scores), parts)
+    if parts is None:
+        return found
+    rows = np.concatenate([rows for rows, _ in parts])
+    order = rows.argsort()
+    return replace(found, rows=rows[order], scores=np.concatenate([scores for _, scores in parts])[order])
+
+
+def evaluation_batches(
+    index: Index, views: Views, options: DataOptions, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
+) -> DataLoader[Batch]:
+    """Every video of `index` once, dealt out to `world` processes, of which each has `workers` loader processes.
+
+    A batch holds `val_batch_size` videos, or fewer where these would make more than 1024 frames: of videos with
+    10 × 3 views of 32 frames it holds one, as every loader process keeps some batches ready.
+    """
+    videos = max(1, min(options.val_batch_size, _FRAMES_OF_A_BATCH // views.frames))
+    batches = EvalBatches(len(index), videos, rank=rank, world=world)
+    return load(VideoDataset(index, views, options), batches, workers=workers, pin=pin)
+
+
+def evaluate(
+    model: nn.Module,
+    batches: DataLoader[Batch],
+    *,
+    num_classes: int,
+    task: RecognitionOptions,
+    runtime: RuntimeOptions,
+    device: torch.device,
+    show: bool = True,
+) -> Evaluation:
+    """Score every video of `batches` and measure the answers over all processes. Leaves `model` in eval mode."""
+    model.eval()
+    metrics = recognition_metrics(task.labels, num_classes, device)
+    rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
+    meter_of = progress("testing", len(batches), show=show)
+    with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
+        for batch in batches:
+            bad.extend(batch.bad)
+            meter.advance()
+            if not len(batch):
+                continue
+            here = batch.to(device)
+            answer = video_scores(model, here.clips, task)
+            metrics.update(answer, here.labels)
+            rows.append(batch.indices.numpy())
+            scores.append(answer.cpu().numpy())
+    bad = gather(bad)
+    found, confusion = metrics.compute()
+    return Evaluation({**found, "bad_files": len(bad)}, confusion, np.concatenate(rows), np.concatenate(scores), bad)

@@ -1,0 +1,388 @@
+"""Features of whole videos out of a recognizer: what localization works on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+
+import annotated_types as at
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kinema import strict_json
+from kinema.data.crops import crop_views
+from kinema.data.features.files import REPORT, pack
+from kinema.data.features.spans import FeatureSpan, described_span
+from kinema.data.lists.annotations import read_index
+from kinema.data.lists.class_folders import FILE_SUFFIXES
+from kinema.data.lists.index import Kind, Labels
+from kinema.data.lists.inputs import find_inputs
+from kinema.data.patience import WITHOUT_OPTION, Patience
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.sources import FLOW, KINDS, Opener, Source
+from kinema.data.readers.timed_video import TimedVideo
+from kinema.data.sampling import Sampling
+from kinema.errors import UserError
+from kinema.models import Recognizer
+from kinema.prepare.sources import labelled_units
+from kinema.prepare.work.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
+from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
+from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
+from kinema.storage import suffix as suffix_of
+from kinema.tasks.recognition import as_clips
+from kinema.weights.model_files import ModelDescription, digest, find_model, load_model, read_description
+
+Singles = NDArray[np.float32]
+
+_FRAMES_AT_ONCE = 512
+"""Frames in a forward pass, of one clip at least."""
+
+_DECODED_BYTES = 256 * 2**20
+"""Of frames as they are decoded, of one clip at least, in memory at a time."""
+
+_WINDOW = 32
+_RECORD = "features.json"
+
+LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
+"""Of files that list videos, where these are read from a URL."""
+
+Format = Literal["npy", "csv", "packed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """Which clips of a video are looked at, and what is kept of them."""
+
+    layer: Literal["features", "logits", "scores"] = "features"
+    """features: what the model's last layer sees, averaged over space and time; logits: what comes out of it; scores:
+    class probabilities."""
+    stride: Annotated[int, at.Ge(1)] = 16
+    """Frames from one clip to the next: the middle of clip t is frame (t + 0.5) x stride. Of a video of variable frame
+    rate, these are frames at its average rate, so that clips lie at even distances in time."""
+    parts: Annotated[int, at.Ge(0)] = 0
+    """So many clips in the middle of as many equal parts of the video, instead of --stride; 0: by --stride."""
+    window: Annotated[int, at.Ge(0)] = 0
+    """Frames that a clip of a segment model (TSN, TSM) spans; 0: 32. Other models have their recipe's clip length."""
+    source: Literal["auto"] | Source = "auto"
+    """Video files, folders of images or packed files of them, folders of flow images or packed files of these; auto:
+    what the model was trained on."""
+    fps: Annotated[float, at.Ge(0)] = 0
+    """Frames per second of folders of images, which do not say it; 0: unknown."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; auto: on a GPU when there is one. Each worker process has a copy of the model there."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFeatures:
+    """Features of one video.
+
+    values: (T, C) float32; row t stands for frames t · stride to (t + 1) · stride of the video at its average rate.
+    frames: of the video. fps: frames per second on average, None where nothing says it. start: seconds at which the
+    first frame is shown, on a player's clock; more than 0 where sound precedes it.
+    """
+
+    values: Singles
+    frames: int
+    fps: float | None
+    stride: float
+    start: float = 0.0
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds."""
+        return self.frames / self.fps if self.fps else None
+
+    def description(self) -> dict[str, Any]:
+        """All but the values."""
+        rows, channels = self.values.shape
+        return {
+            "frames": self.frames, "fps": self.fps, "duration": self.duration,
+            "stride": self.stride, "rows": rows, "channels": channels,
+            **({"start": self.start} if self.start else {}),
+        }  # fmt: skip
+
+    @property
+    def span(self) -> FeatureSpan | None:
+        """The seconds that the rows stand for; None where nothing says it."""
+        return described_span(self.description())
+
+
+class FeatureExtractor:
+    """A trained recognizer that looks at clips all along a video."""
+
+    def __init__(self, model: Path, options: FeatureOptions) -> None:
+        """Load a model and check the options against it.
+
+        Raises:
+            UserError: there is no such recognizer or device, or an option does not fit it.
+        """
+        runtime = RuntimeOptions(device=options.device, precision=options.precision)
+        self._options = options
+        self._runtime = runtime
+        self._device = pick_device(runtime)
+        module, description = load_model(model)
+        check_options(options, description)
+        self._model: Recognizer = place(module, self._device, runtime)
+        self._sampling = description.test_views.sampling
+        self._patience = Patience(WITHOUT_OPTION, option="")
+        self._crops = replace(description.test_views.crops, crops="center")
+        self._opener = Opener(
+            source=source_of(options, description),
+            storage=open_storage(StorageOptions()),
+            template=description.data.template
+            if description.data.source == source_of(options, description)
+            else "auto",
+            reader=description.data.reader,
+        )
+
+    def extract(self, video: str) -> VideoFeatures:
+        """The features of a video file, or of a folder of images; a local path or a URL.
+
+        Raises:
+            MediaError: the video cannot be read.
+            StorageOutage: its storage did not answer for a minute.
+        """
+        return self._patience.through(partial(self._extract, video))
+
+    def _extract(self, video: str) -> VideoFeatures:
+        timed = self.open(video)
+        reader, options = timed.reader, self._options
+        frames = len(reader)
+        count = options.parts or max(1, round(frames / options.stride))
+        stride = frames / count if options.parts else float(options.stride)
+        centres = (np.arange(count, dtype=np.float64) + 0.5) * stride
+        places = clip_frames(self._sampling, centres, window=options.window or _WINDOW, num_frames=frames)
+        values = torch.cat([self._answers(clips) for clips in self._clips(reader, places)])
+        fps = timed.fps or options.fps or None
+        return VideoFeatures(values=values.numpy(), frames=frames, fps=fps, stride=stride, start=timed.start)
+
+    def open(self, video: str) -> TimedVideo:
+        """Open a video as its features see it: at a constant frame rate.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        check_no_pipe(video)
+        return self._opener.open_timed(video)
+
+    @torch.inference_mode()
+    def scores_of(self, features: Singles) -> Singles:
+        """Class probabilities (T, classes) that the model's last layer makes of features (T, C)."""
+        with autocast(self._device, self._runtime):
+            logits = self._model.fc(torch.from_numpy(features).to(self._device)).float()
+        scores: Singles = logits.softmax(-1).cpu().numpy()
+        return scores
+
+    def _clips(self, reader: FrameReader, places: NDArray[np.int64]) -> Iterator[Tensor]:
+        """Clips (n, T, C, H, W) uint8 at frames (N, T), cropped, as many at a time as memory allows."""
+        of_one = reader.frames([int(places[0, 0])]).nbytes * places.shape[1]
+        together = max(1, min(_DECODED_BYTES // of_one, _FRAMES_AT_ONCE // places.shape[1]))
+        for start in range(0, len(places), together):
+            distinct, inverse = np.unique(places[start : start + together], return_inverse=True)
+            frames = crop_views(reader.frames(distinct.tolist())[None], self._crops)[0]
+            # By the memory's order: colours last.
+            clips = frames.movedim(-3, -1)[torch.from_numpy(inverse.reshape(-1, places.shape[1]))]
+            yield clips.movedim(-1, -3)
+
+    @torch.inference_mode()
+    def _answers(self, clips: Tensor) -> Tensor:
+        """Clips (n, T, C, H, W) uint8 → (n, C) float32 on the CPU."""
+        here = as_clips(clips[:, None].to(self._device))
+        with autocast(self._device, self._runtime):
+            if self._options.layer == "features":
+                return penultimate(self._model, here).float().cpu()
+            logits = self._model(here).float()
+        return (logits if self._options.layer == "logits" else logits.softmax(-1)).cpu()
+
+
+def penultimate(model: Recognizer, clips: Tensor) -> Tensor:
+    """What the head `fc` sees of clips (N, C, T, H, W): (N, features), averaged over what it sees of each clip."""
+    seen: list[Tensor] = []
+
+    def note(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    handle = model.fc.register_forward_pre_hook(note)
+    try:
+        model(clips)
+    finally:
+        handle.remove()
+    return seen[0].unflatten(0, (len(clips), -1)).mean(1)
+
+
+def clip_frames(sampling: Sampling, centres: NDArray[np.float64], *, window: int, num_frames: int) -> NDArray[np.int64]:
+    """Frame indices (n, T) of clips whose middles are `centres`, in frames, of which frame i spans i to i + 1.
+
+    A clip has `clip_len` frames, `frame_interval` apart; where clips are segments of what the model sees together, one
+    such in the middle of each of `num_clips` parts of a `window`. Beyond the video's ends, its first or last frame.
+    """
+    segments = sampling.num_clips if sampling.joined else 1
+    middles = ((np.arange(segments) + 0.5) / segments - 0.5) * (window if sampling.joined else 0)
+    steps = (np.arange(sampling.clip_len) - sampling.clip_len / 2) * sampling.frame_interval
+    places = centres[:, None, None] + middles[:, None] + steps
+    # A single frame is the one whose middle is nearest.
+    return np.floor(places).astype(np.int64).clip(0, num_frames - 1).reshape(len(centres), -1)
+
+
+def extract_features(
+    model: Path,
+    videos: Sequence[str | Path],
+    output: Path,
+    options: FeatureOptions,
+    *,
+    format: Format = "npy",  # noqa: A002 - the option's name
+    root: str = "",
+    labels: Labels = "single",
+    workers: int = 0,
+    cluster: str = "",
+) -> Summary:
+    """Write the features of every video: `output`/NAME.npy or NAME.csv, beside it NAME.json.
+
+    That says the video's `frames`, `fps` on average, `duration` in seconds, and `stride`, the frames that a row stands
+    for; and `start`, the second at which the first frame is shown, where sound precedes it.
+    `features.json` records the model and the options, `failures.csv` the videos that failed. Called again, it makes
+    only what is missing. packed: .npy files, and all of them together in `features.safetensors`.
+
+    Args:
+        model: A run folder, a checkpoint folder or a `model.safetensors`.
+        videos: Videos, folders of them at any depth, or lists, see `read_index`; paths or URLs. Their names must
+            differ.
+        output: A new folder, or that of an earlier call with the same options.
+        options: Which clips, and what of them.
+        format: The kind of files.
+        root: Where the paths of lists start; empty: the list's own folder.
+        labels: Whether each video of a list has one label, or any number of them.
+        workers: Processes that decode and compute; 0: one a core, of this machine or of the cluster.
+        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+
+    Raises:
+        UserError: the model, an option or a list is faulty, there are no videos, two of them have the same name, or
+            the output folder was made with other options.
+    """
+    folder = find_model(model).absolute()
+    description = read_description(folder)
+    check_options(options, description)
+    pick_device(RuntimeOptions(device=options.device, precision=options.precision))
+    suffix = ".csv" if format == "csv" else ".npy"
+    units = _units(videos, output, suffix, source=source_of(options, description), root=root, labels=labels)
+    weights = digest(folder)
+    claim_folder(output, _RECORD, _settings(folder, weights, description, options, suffix))
+    summary = run_jobs(
+        partial(write_features, folder, weights, options),
+        units,
+        title="Extracting features",
+        report=output / REPORT,
+        workers=workers,
+        cluster=cluster,
+    )
+    if format == "packed":
+        pack({unit.output.stem: unit.output for unit in units if unit.output.exists()}, output / "features.safetensors")
+    return summary
+
+
+def write_features(model: Path, weights: str, options: FeatureOptions, unit: Unit) -> None:
+    """Write the features of `unit.source` to `unit.output`, and before that what they are, beside it.
+
+    `weights` is the `digest` of the model: a process that stays loads it anew when that changes.
+
+    Raises:
+        MediaError: the video cannot be read.
+    """
+    found = _extractor(model, weights, options).extract(unit.source)
+    write_text(unit.output.with_suffix(".json"), strict_json.dumps(found.description(), indent=1) + "\n")
+    with replacing(unit.output) as temporary:
+        if unit.output.suffix == ".csv":
+            header = ",".join(f"f{number}" for number in range(found.values.shape[1]))
+            np.savetxt(temporary, found.values, "%.9g", delimiter=",", header=header, comments="")
+        else:
+            np.save(temporary, found.values)
+
+
+@lru_cache(maxsize=1)
+def _extractor(model: Path, _weights: str, options: FeatureOptions) -> FeatureExtractor:
+    """One a process."""
+    return FeatureExtractor(model, options)
+
+
+def source_of(options: FeatureOptions, description: ModelDescription) -> Source:
+    """What videos are: as the options say, otherwise as the model knows them."""
+    return description.data.source if options.source == "auto" else options.source
+
+
+def check_options(options: FeatureOptions, description: ModelDescription) -> None:
+    """Raise UserError unless the options are in range and fit the model."""
+    least = {"stride": 1, "parts": 0, "window": 0, "fps": 0}
+    for name, value in asdict(options).items():
+        if value < least.get(name, value):
+            raise UserError(f"--{name}: found {value}, must be at least {least[name]}")
+    if options.window and not description.test_views.sampling.joined:
+        raise UserError(
+            f"--window is for models that see segments of a clip; {description.recipe} has clips of "
+            f"{description.test_views.sampling.clip_len} frames, {description.test_views.sampling.frame_interval} apart"
+        )
+    if (source_of(options, description) in FLOW) != (description.data.source in FLOW):
+        trained = description.data.source
+        raise UserError(f"--source {options.source}: the model was trained on {trained}, which is of another kind")
+
+
+def _units(
+    videos: Sequence[str | Path], output: Path, suffix: str, *, source: Source, root: str, labels: Labels
+) -> list[Unit]:
+    """A unit for each video, whose output has its name and lies in `output` itself."""
+    found = list[tuple[str, str]]()
+    for each in videos:
+        found += _remote(str(each), KINDS[source], root, labels) or [
+            (unit.source, unit.output.name)
+            for unit in labelled_units(
+                Path(each), output, root=root, labels=labels, kind=KINDS[source], option="--source"
+            ).units
+        ]
+    units = [Unit(source=path, output=output.absolute() / f"{name}{suffix}") for path, name in found]
+    check_outputs(units)
+    reserved = {_RECORD, REPORT}
+    for unit in units:
+        if taken := reserved.intersection((unit.output.name, unit.output.with_suffix(".json").name)):
+            raise UserError(
+                f"'{unit.source}' would become '{taken.pop()}', a file that the command itself writes: rename it"
+            )
+    return units
+
+
+def _remote(given: str, kind: Kind, root: str, labels: Labels) -> list[tuple[str, str]]:
+    """The URLs, and names, of the videos that `given` stands for; none where they are on this machine."""
+    is_list = suffix_of(given) in LIST_SUFFIXES
+    if is_list and (is_url(given) or is_url(root)):
+        index = Patience(WITHOUT_OPTION, option="").through(
+            lambda: read_index(given, kind=kind, root=root, labels=labels)
+        )
+        paths = [index.path(row) for row in range(len(index))]
+    elif is_url(given):
+        paths = [video.path for video in find_inputs([given])]
+    else:
+        return []
+    names = map(display_name, paths)
+    return [
+        (path, str(PurePath(name).with_suffix("")) if kind in FILE_SUFFIXES else name)
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _settings(
+    folder: Path, weights: str, description: ModelDescription, options: FeatureOptions, suffix: str
+) -> dict[str, Any]:
+    """What the features in a folder have in common."""
+    shown = {name: value for name, value in asdict(options).items() if name != "device"}
+    classes = {} if options.layer == "features" else {"classes": list(description.classes)}
+    return {
+        "model": str(folder),
+        "weights": weights,
+        "recipe": description.recipe,
+        "files": suffix,
+        **shown,
+        **classes,
+    }

@@ -1,0 +1,129 @@
+"""How good scores of videos are: metrics over all processes of a distributed run."""
+
+import math
+import warnings
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MultilabelAveragePrecision,
+)
+
+from kinema.data.lists.index import Labels
+from kinema.tasks.recognition.multi_label import multi_hot, right_answers
+
+
+class RecognitionMetrics(Protocol):
+    """What is counted, video by video."""
+
+    def update(self, scores: Tensor, labels: Tensor) -> None:
+        """Count videos by their scores (B, classes) and labels, as `Batch` has them."""
+
+    def compute(self) -> tuple[dict[str, float], Tensor | None]:
+        """Fractions by name and the count `videos`; and the confusion matrix, if there is one."""
+
+
+def recognition_metrics(labels: Labels, num_classes: int, device: torch.device) -> RecognitionMetrics:
+    """The metrics of videos with one label, or with any number of them."""
+    return (SingleLabelMetrics if labels == "single" else MultiLabelMetrics)(num_classes, device)
+
+
+def main_metric(labels: Labels) -> str:
+    """The one of `recognition_metrics` by which a model is better than another."""
+    return "top1" if labels == "single" else "mAP"
+
+
+class SingleLabelMetrics:
+    """top-1, top-5, mean-class accuracy and the confusion matrix, over all processes of a distributed run."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
+        self._top5 = top5.to(device)
+        self._confusion = MulticlassConfusionMatrix(num_classes).to(device)
+
+    def update(self, scores: Tensor, labels: Tensor) -> None:
+        """Count videos by their scores (B, classes) and labels (B,)."""
+        self._top5.update(scores, labels)
+        self._confusion.update(scores, labels)
+
+    def compute(self) -> tuple[dict[str, float], Tensor]:
+        """Fractions `top1`, `top5`, `mean_class` and the count `videos`; and the confusion matrix.
+
+        mean_class is the mean over the classes that occur of the fraction of their videos that are recognised. The
+        matrix (classes, classes) int64 counts videos by true (row) and predicted class (column).
+        """
+        confusion = self._confusion.compute().cpu()
+        of_class = confusion.sum(1)
+        right = confusion.diagonal()
+        occurs = of_class > 0
+        videos = of_class.sum()
+        top5 = (self._top5.compute().cpu().double() * videos).round()  # a count: torchmetrics divides in float32
+        metrics = {
+            "top1": (right.sum().double() / videos).item(),
+            "top5": (top5 / videos).item(),
+            "mean_class": (right[occurs].double() / of_class[occurs]).mean().item(),
+            "videos": int(videos),
+        }
+        return metrics, confusion
+
+
+class MultiLabelMetrics:
+    """Mean average precision, and how often the best answer is right, over all processes of a distributed run."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self._num_classes = num_classes
+        self._precision = MultilabelAveragePrecision(num_classes, average="none", validate_args=False).to(device)
+        self._counts = _Counts(num_classes).to(device)
+        # A process that sees no video must still send arrays of the right type to the others.
+        self.update(torch.empty((0, num_classes), device=device), torch.empty((0, 1), dtype=torch.int64, device=device))
+
+    def update(self, scores: Tensor, labels: Tensor) -> None:
+        """Count videos by their scores (B, classes) and labels (B, L), rows filled up with -1."""
+        targets = multi_hot(labels, self._num_classes)
+        self._precision.update(scores, targets.long())
+        self._counts.update(scores, targets)
+
+    def compute(self) -> tuple[dict[str, float], None]:
+        """Fractions `mAP` and `top1`, and the count `videos`. There is no confusion matrix.
+
+        mAP is the mean, over the classes that occur, of the precision at the rank of each of a class's videos; NaN
+        where no class occurs. top1 is the fraction of videos whose highest score is that of one of their classes; of
+        one class alone, of the videos where a probability of at least 0.5 says rightly whether it is there.
+        """
+        right, videos, of_class = self._counts.compute()
+        if not videos:  # which torchmetrics does not take
+            return {"mAP": math.nan, "top1": math.nan, "videos": 0}, None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No positive samples")  # such classes are left out below
+            precision = self._precision.compute()
+        return {
+            "mAP": float(precision[of_class > 0].mean()),
+            "top1": float(right.double() / videos),
+            "videos": int(videos),
+        }, None
+
+
+class _Counts(Metric):
+    """Videos whose best answer is right, all videos, and the videos of each class."""
+
+    right: Tensor
+    videos: Tensor
+    of_class: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.add_state("right", torch.zeros(()), "sum")
+        self.add_state("videos", torch.zeros(()), "sum")
+        self.add_state("of_class", torch.zeros(num_classes), "sum")
+
+    def update(self, scores: Tensor, targets: Tensor) -> None:
+        self.right += right_answers(scores, targets, threshold=0.5).sum()
+        self.videos += len(targets)
+        self.of_class += targets.sum(0)
+
+    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.right, self.videos, self.of_class

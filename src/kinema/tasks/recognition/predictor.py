@@ -1,0 +1,112 @@
+"""A trained model at work on single videos."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kinema.data.dataset import DataOptions
+from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
+from kinema.data.patience import WITHOUT_OPTION, Patience
+from kinema.data.readers.frame_names import why
+from kinema.data.readers.packed import open_packed
+from kinema.data.readers.rawframes import open_rawframes
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.video import open_video
+from kinema.data.views import read_views
+from kinema.errors import MediaError, UserError
+from kinema.report.prediction import Prediction
+from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
+from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
+from kinema.tasks.recognition import video_scores
+from kinema.weights.model_files import find_model, load_model
+
+
+class Predictor:
+    """A trained model, ready to be asked what happens in a video.
+
+    Attributes:
+        classes: names of the classes, in the order of the scores.
+        folder: holds the model's files.
+        description: what the model is and how videos are shown to it; `test_views` may be changed.
+    """
+
+    def __init__(self, model: Path, runtime: RuntimeOptions) -> None:
+        self._runtime = runtime
+        self._device = pick_device(runtime)
+        self.folder = find_model(model)
+        module, self.description = load_model(self.folder)
+        self._model = place(module, self._device, runtime)
+        self.classes = self.description.classes
+        self._patience = Patience(WITHOUT_OPTION, option="")
+
+    def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
+        """The `top` most probable classes of a video file, or of a folder of images, best first; a path or a URL.
+
+        Raises:
+            MediaError: the video cannot be read.
+            StorageOutage: its storage did not answer for a minute.
+        """
+        best = self.scores(video).topk(min(top, len(self.classes)))
+        return [
+            Prediction(self.classes[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def scores(self, video: str | Path) -> Tensor:
+        """(classes,) float32 probabilities on the CPU, averaged over the views of the model's recipe.
+
+        Raises:
+            MediaError: the video cannot be read.
+            StorageOutage: its storage did not answer for a minute.
+            UserError: the scores are not finite numbers.
+        """
+        views = self._patience.through(lambda: read_views(self.open(video), self.description.test_views))
+        clips = views[None].to(self._device)
+        with autocast(self._device, self._runtime):
+            scores = video_scores(self._model, clips, self.description.task)[0].cpu()
+        if not scores.isfinite().all():
+            raise UserError(
+                f"{self.folder} gives scores of {video} that are not finite numbers: its weights are damaged"
+            )
+        return scores
+
+    def open(self, video: str | Path) -> FrameReader:
+        """The frames of a video file, or of a folder of images.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
+        return open_frames(video, self.description.data)
+
+
+def load(model: str | Path, *, device: str = "auto") -> Predictor:
+    """The trained model of a run folder, a checkpoint folder or a `model.safetensors`; `device`: auto, cpu or cuda.
+
+    Raises:
+        UserError: there is no model, its files are damaged, or the device is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device '{device}' is none of auto, cpu, cuda")
+    return Predictor(Path(model), RuntimeOptions(device=device))  # type: ignore[arg-type]
+
+
+def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
+    """The frames of a video file, of a folder of images, or of a packed file of them; a local path or a URL.
+
+    Raises:
+        MediaError: it cannot be opened.
+        StorageOutage: its storage does not answer.
+    """
+    path, ending = str(video), suffix(str(video))
+    check_no_pipe(path)
+    try:
+        # A server is not asked what the name says.
+        if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
+            return open_rawframes(path, template=options.template)
+        if ending == PACK_SUFFIX:
+            return open_packed(path)
+        source = Direct().local(path)
+    except OSError as error:
+        raise MediaError(path, why(error)) from None
+    return open_video(source, path=path, reader=options.reader)

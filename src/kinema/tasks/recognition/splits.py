@@ -1,0 +1,151 @@
+"""What labels and videos of a dataset's splits say before a recognizer is trained on them."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.data.crops import TrainCrop
+from kinema.data.lists.index import Index
+from kinema.errors import UserError, did_you_mean
+from kinema.storage import is_url
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
+
+
+def check_told_apart(train: Index, classes: Sequence[str]) -> None:
+    """Check that the training videos do not all have the same label, or the same set of labels.
+
+    Raises:
+        UserError: they have, or none has a label.
+    """
+    counts = _videos_of_classes(train, len(classes))
+    if not counts.any():
+        raise UserError(f"no training video of '{train.source}' has a label: there is nothing to learn")
+    if not ((counts > 0) & (counts < len(train))).any():
+        same = _listed([classes[k] for k in np.flatnonzero(counts).tolist()])
+        what = "all of one class" if train.label_offsets is None else "all of the same classes"
+        raise UserError(f"the training videos are {what}, {same}; training needs at least two classes")
+
+
+def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> None:
+    """Log which classes lack training videos, and validation videos that cannot be recognized or measured."""
+    counts = _videos_of_classes(train, len(classes))
+    missing = [classes[k] for k in np.flatnonzero(counts == 0).tolist()]
+    if missing and train.class_names is None:
+        log.warning("%s", _of_numbers(train, val, counts))
+    elif missing:
+        log.warning("%d of %d classes have no training video: %s", len(missing), len(classes), _listed(missing))
+    if val is None:
+        return
+    if warn_of_unlabelled(val):
+        log.warning("`best` will be the model that was validated last")
+    val_counts = _videos_of_classes(val, len(classes))
+    unseen = np.flatnonzero((val_counts > 0) & (counts == 0))
+    if len(unseen):
+        log.warning(
+            "%d of %d validation videos are of classes that no training video has: %s",
+            val_counts[unseen].sum(), len(val), _listed([classes[k] for k in unseen.tolist()]),
+        )  # fmt: skip
+
+
+def warn_of_unlabelled(index: Index) -> bool:
+    """Log that no video has a label, where that is so; returns whether it is."""
+    if len(index.labels):
+        return False
+    log.warning("no video of '%s' has a label: mAP is undefined, null in JSON", index.source)
+    return True
+
+
+def label_advice(index: Index, num_classes: int) -> str:
+    """What to do about labels of training videos that are out of range."""
+    if index.class_names is not None:
+        return "--data.classes names them"
+    if not len(index.labels):
+        return ""
+    low, high = int(index.labels.min()), int(index.labels.max())
+    if low == 1 and high == num_classes:
+        return f"these start at 1: subtract 1 from each, or pass --model.num-classes {high + 1}"
+    return f"pass --model.num-classes {high + 1} for these labels, or name the classes with --data.classes FILE"
+
+
+def warn_of_overlap(train: Index, val: Index) -> None:
+    """Log how many validation videos are training videos too, by their paths."""
+    trained_on = {_plain(path) for path in train.paths()}
+    common = sum(_plain(path) in trained_on for path in val.paths())
+    if common:
+        log.warning(
+            "%d of %d validation videos are training videos too: metrics of these say nothing about other videos",
+            common, len(val),
+        )  # fmt: skip
+
+
+def with_flip_pairs(crop: TrainCrop, classes: Sequence[str]) -> TrainCrop:
+    """`crop` with its flip pairs as class indices, whether they are given as indices or as names.
+
+    Raises:
+        UserError: a pair is not of two classes, or a class is in two pairs.
+    """
+    pairs = [_flip_pair(pair, classes) for pair in crop.flip_pairs]
+    members = [label for pair in pairs for label in pair]
+    if repeated := [classes[label] for label in members if members.count(label) > 1]:
+        raise UserError(
+            f"{_OPTION} {' '.join(crop.flip_pairs)}: class {repeated[0]} is there twice; expected a class in one pair"
+        )
+    return replace(crop, flip_pairs=tuple(f"{one}:{other}" for one, other in pairs))
+
+
+_OPTION = "--train-clip.crop.flip-pairs"
+
+
+def _flip_pair(pair: str, classes: Sequence[str]) -> tuple[int, int]:
+    cuts = [k for k, character in enumerate(pair) if character == ":"]
+    halves = [(pair[:cut].strip(), pair[cut + 1 :].strip()) for cut in cuts]
+    for one, other in halves:  # a name may hold a colon, or be a number
+        if one in classes and other in classes:
+            return classes.index(one), classes.index(other)
+    one, other = halves[0]
+    return _index(one, pair, classes), _index(other, pair, classes)
+
+
+def _index(label: str, pair: str, classes: Sequence[str]) -> int:
+    if label.isascii() and label.isdecimal() and int(label) < len(classes):
+        return int(label)
+    if label in classes:
+        return classes.index(label)
+    raise UserError(
+        f"{_OPTION} {pair}: '{label}' is not one of the {len(classes)} classes, 0 to {len(classes) - 1} or their names"
+        f"{did_you_mean(label, classes)}; '' is for no pairs"
+    )
+
+
+def _videos_of_classes(index: Index, num_classes: int) -> NDArray[np.int64]:
+    """(classes,) how many videos have each class."""
+    labels = index.labels.numpy()
+    if index.label_offsets is None:
+        return np.bincount(labels, minlength=num_classes)
+    rows = np.repeat(np.arange(len(index)), np.diff(index.label_offsets.numpy()))
+    return np.bincount(np.unique(np.stack([rows, labels]), axis=1)[1], minlength=num_classes)
+
+
+def _of_numbers(train: Index, val: Index | None, counts: NDArray[np.int64]) -> str:
+    occurring = np.flatnonzero(counts)
+    highest = max(int(index.labels.max()) for index in (train, val) if index is not None and len(index.labels))
+    start = f" Labels are counted from 0; these start at {occurring[0]}." if occurring[0] else ""
+    return (
+        f"{len(occurring)} of {len(counts)} classes occur in '{train.source}'.{start} Where it is not part of a larger "
+        f"dataset, pass --model.num-classes {highest + 1}, or --data.classes FILE with the names of the classes"
+    )
+
+
+def _plain(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100 - unlike Path.absolute, it takes .. out
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,237 @@
+"""Recognizers in training."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from kinema.data.batch import Batch
+from kinema.data.dataset import VideoDataset, open_train_index, open_val_index
+from kinema.data.lists.annotations import check_labels
+from kinema.data.lists.index import Index
+from kinema.data.loader import load, num_workers
+from kinema.data.readers.video import reader_in_use
+from kinema.data.timetable import Phase, Timetable
+from kinema.data.views import TrainClip
+from kinema.errors import UserError
+from kinema.models import Options, Recognizer, build, load_pretrained
+from kinema.tasks.recognition import (
+    as_clips,
+    check_told_apart,
+    label_advice,
+    main_metric,
+    training_loss,
+    warn_of_labels,
+    warn_of_overlap,
+    with_flip_pairs,
+)
+from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
+from kinema.training import multigrid
+from kinema.training.config import Config
+from kinema.training.distributed import Process
+from kinema.training.order import train_order
+from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
+from kinema.training.task import Loss, Validation
+from kinema.weights.model_files import (
+    ModelDescription,
+    check_same_weights,
+    find_model,
+    read_description,
+    read_weights,
+    warn_of_other_options,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionTask:
+    """A recognizer in training; see `Task`."""
+
+    config: Config
+    """With the number of classes that the data have."""
+    process: Process
+    train: Index
+    val: Index | None
+    classes: tuple[str, ...]
+    plan: multigrid.Plan
+
+    @property
+    def description(self) -> ModelDescription:
+        """What a checkpoint says about the model."""
+        return self.config.describe(self.classes)
+
+    @property
+    def num_train(self) -> int:
+        """Videos of an epoch."""
+        return len(self.train)
+
+    @property
+    def num_val(self) -> int:
+        """Videos of a validation; 0: there is none."""
+        return len(self.val or ())
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """The epochs of the training, and how their batches change."""
+        return self.plan.phases
+
+    @property
+    def schedule(self) -> StepSchedule | CosineSchedule | StretchSchedule:
+        """The learning rate over these epochs."""
+        return self.plan.schedule
+
+    @property
+    def reads(self) -> str:
+        """What reads the data, for the log. Loads the decoder's libraries before loader workers are forked."""
+        video = self.config.data.source == "video"
+        return f"frames are decoded by {reader_in_use(self.config.data.reader) if video else 'simplejpeg and Pillow'}"
+
+    def empty_model(self) -> Recognizer:
+        """The model with random weights, the same ones for the same seed."""
+        torch.manual_seed(self.config.training.seed)
+        return build(self.config.model)
+
+    def first_model(self) -> Recognizer:
+        """The model with the weights that a new training starts from: another model's, or ImageNet's, or random ones.
+
+        Raises:
+            UserError: `training.init` is no model or of another architecture, or ImageNet's weights cannot be had.
+        """
+        model = self.empty_model()
+        if self.config.training.init:
+            _load_init(model, self.config.model, self.classes, Path(self.config.training.init))
+        elif self.config.model.pretrained != "none":
+            # Downloaded once; the others then find the file.
+            self.process.first_does(lambda: load_pretrained(model, self.config.model))
+            if not self.process.is_main:
+                load_pretrained(model, self.config.model)
+        return model
+
+    def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch]:
+        """This process's training batches from a step on."""
+        return self._batches(self.plan.clips, timetable, first_step)
+
+    def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch]:
+        """Training batches, always the same, of the clips without multigrid: for batch-norm statistics."""
+        return self._batches([self.config.train_clip], timetable, 0)
+
+    def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch]:
+        data, seed = self.config.data, self.config.training.seed
+        order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
+        workers = num_workers(data.workers, self.process.local_world)
+        dataset = VideoDataset(self.train, clips, data, seed=seed)
+        return load(dataset, order, workers=workers, pin=self.process.device.type == "cuda")
+
+    def val_batches(self) -> DataLoader[Batch]:
+        """This process's part of the validation videos."""
+        assert self.val is not None
+        return evaluation_batches(
+            self.val,
+            self.config.val_views,
+            self.config.data,
+            workers=num_workers(self.config.data.workers, self.process.local_world),
+            rank=self.process.rank,
+            world=self.process.world,
+            pin=self.process.device.type == "cuda",
+        )
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the model takes of a batch."""
+        return as_clips(batch.clips)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+        """The loss of a batch, and how many of its clips are answered right."""
+        loss, right = training_loss(network, batch, self.config.task)
+        return Loss(loss, {"top1": right / (len(batch) * batch.clips.shape[1])})
+
+    def validate(self, model: nn.Module, batches: DataLoader[Batch]) -> Validation:
+        """Measure the model on `val_batches`. Leaves it in eval mode."""
+        found = evaluate(
+            model,
+            batches,
+            num_classes=len(self.classes),
+            task=self.config.task,
+            runtime=self.config.runtime,
+            device=self.process.device,
+            show=self.process.is_main,
+        )
+        return Validation(found.metrics, found.bad)
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """By which of its metrics a model is better than another: larger is better."""
+        return metrics[main_metric(self.config.task.labels)]
+
+    def summary(self, metrics: Mapping[str, float]) -> str:
+        """The metrics that people look for, in a few words."""
+        if self.config.task.labels == "multi":
+            return f"mAP {metrics['mAP']:.4f}, top-1 {metrics['top1']:.4f}"
+        return f"top-1 {metrics['top1']:.4f}, mean class {metrics['mean_class']:.4f}"
+
+
+def open_recognition(config: Config, process: Process) -> RecognitionTask:
+    """The task of a recognizer: its videos, and the config with the model's classes set to theirs.
+
+    Where the data name their classes, these are the model's. Where labels are bare numbers, the model has as many
+    classes as its recipe says, and every label must be one of them; a warning says when not all of them occur.
+
+    Raises:
+        UserError: the annotations are faulty, a label or a flip pair is out of range, or all videos have one label.
+    """
+    train = open_train_index(config.data, labels=config.task.labels)
+    classes = train.class_names or tuple(map(str, range(config.model.num_classes)))
+    least = 2 if config.task.labels == "single" else 1
+    if train.class_names is None and len(classes) < least:
+        raise UserError(f"--model.num-classes {config.model.num_classes}: expected at least {least}")
+    check_labels(train, len(classes), advice=label_advice(train, len(classes)))
+    check_told_apart(train, classes)
+    config = _of_classes(config, classes)
+    if not config.data.val:
+        log.warning("no --data.val: nothing is validated, and `best` is not written")
+    val = _open_val(config, train, len(classes)) if config.data.val else None
+    warn_of_labels(train, val, classes)
+    if val is not None:
+        warn_of_overlap(train, val)
+    plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
+    return RecognitionTask(config=config, process=process, train=train, val=val, classes=classes, plan=plan)
+
+
+def _of_classes(config: Config, classes: tuple[str, ...]) -> Config:
+    """The config with the model's classes set to `classes`, and flip pairs as their indices."""
+    if len(classes) != config.model.num_classes:
+        log.info("%d classes, as the data name them (the recipe has %d)", len(classes), config.model.num_classes)
+    recipe, clip = config.recipe, config.train_clip
+    clip = replace(clip, crop=with_flip_pairs(clip.crop, classes))
+    config = replace(config, model=replace(config.model, num_classes=len(classes)), train_clip=clip)
+    config.recipe = recipe
+    return config
+
+
+def _open_val(config: Config, train: Index, num_classes: int) -> Index:
+    val = open_val_index(config.data, train.class_names, labels=config.task.labels)
+    if train.class_names is None and val.class_names is not None:
+        raise UserError(
+            "the validation videos have class names, the training videos bare numbers: pass --data.classes FILE with "
+            "the names of the classes in the order of the numbers"
+        )
+    check_labels(val, num_classes, advice=label_advice(val, num_classes))
+    return val
+
+
+def _load_init(model: Recognizer, options: Options, classes: tuple[str, ...], init: Path) -> None:
+    """Take over `init`'s weights; its head only where it tells the same classes apart."""
+    folder = find_model(init)
+    weights = read_weights(folder)
+    theirs = read_description(folder)
+    wanted = model.state_dict()
+    if theirs.classes != classes:
+        head = {name: tensor for name, tensor in wanted.items() if name.startswith("fc.")}
+        weights |= head
+        log.info("new head: %s tells %d other classes apart than these %d", init, len(theirs.classes), len(classes))
+    check_same_weights(wanted, weights, origin=str(init))
+    warn_of_other_options(str(init), theirs.model, options)
+    model.load_state_dict(weights)

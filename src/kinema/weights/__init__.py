@@ -1,0 +1,1 @@
+"""Model files, and reading the checkpoints of other tools."""

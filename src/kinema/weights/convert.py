@@ -1,0 +1,281 @@
+"""Other tools' checkpoints made into Kinema's models, and Kinema's models into checkpoints for MMAction2."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet50_Weights
+from torchvision.models.video import R2Plus1D_18_Weights
+
+from kinema.data.lists.class_names import read_class_names
+from kinema.errors import UserError
+from kinema.models import (
+    I3DOptions,
+    Options,
+    R2Plus1DOptions,
+    SlowFastOptions,
+    build,
+    foreign_state_dict,
+    load_foreign_state_dict,
+)
+from kinema.models.foreign import Misfit, foreign_misfits
+from kinema.models.foreign_localizers import localizer_options_of
+from kinema.models.foreign_options import Source, is_of_pictures, not_shown
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD
+from kinema.storage import replacing, replacing_folder
+from kinema.storage.outputs import check_writable
+from kinema.weights.fitting import (
+    as_trained,
+    check_source,
+    disagreements,
+    find_recipe,
+    misfit_table,
+    weights_for,
+    with_backbone_prefix,
+    with_clips,
+)
+from kinema.weights.foreign_configs import read_config
+from kinema.weights.foreign_files import ForeignCheckpoint, read_foreign_checkpoint
+from kinema.weights.model_files import (
+    Description,
+    LocalizerDescription,
+    ModelDescription,
+    check_finite,
+    is_localizer,
+    load_localizer,
+    load_model,
+    save_model,
+)
+
+log = logging.getLogger(__name__)
+
+
+def convert(
+    checkpoint: Path,
+    folder: Path,
+    candidates: Mapping[str, ModelDescription],
+    *,
+    source: Source,
+    classes: Path | None = None,
+    allow_missing: Sequence[str] = (),
+) -> ModelDescription:
+    """Make a model folder, as training leaves it, out of another tool's checkpoint.
+
+    Args:
+        checkpoint: a file that holds a state dict, wrapped and prefixed as the tools do.
+        folder: where the model goes; a model that an earlier call has put there is replaced.
+        candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
+            fits is taken.
+        source: the tool whose names the weights have.
+        classes: file with one class name a line. Without it, Kinetics-400's and ImageNet's names as torchvision has
+            them where the model tells these apart, else numbers.
+        allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing, in the checkpoint or in the
+            model; what the checkpoint lacks keeps random weights.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: the file is no checkpoint of weights, fits no recipe or several, or lacks or has keys that it should
+            not (a table of them); the class names are not as many as the model's classes; the folder holds something
+            else, or cannot be written.
+    """
+    _check_free(folder)
+    found = read_foreign_checkpoint(checkpoint)
+    weights = with_backbone_prefix(found.weights, source)
+    check_source(weights, source, path=str(checkpoint))
+    check_finite(weights, origin=str(checkpoint))
+    trained = read_config(found.config, source, path=str(checkpoint))
+    if len(candidates) > 1:
+        recipe = find_recipe(weights, candidates, source=source, path=str(checkpoint), trained=trained)
+        log.info("recipe: %s, the only one with this network and its classes", recipe)
+    else:
+        (recipe,) = candidates
+        if faults := disagreements(candidates[recipe].model, source, trained):
+            raise UserError(
+                f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}. "
+                "Without --recipe the one that fits is taken"
+            )
+    if not trained.network and (guessed := not_shown(candidates[recipe].model, source)):
+        log.warning(
+            "%s holds no configuration that tells of %s: see that the weights were trained so",
+            checkpoint,
+            ", ".join(f"{name} {value}" for name, value in guessed.items()),
+        )
+    for note in trained.notes:
+        log.warning("%s: %s; scores of videos will differ", checkpoint, note)
+    described = with_clips(candidates[recipe], trained)
+    if described != candidates[recipe]:
+        sampling = described.test_views.sampling
+        log.info(
+            "as the checkpoint was trained, unlike the recipe: clips of %dx%d%s, %d of a video; labels %s, average %s",
+            sampling.clip_len,
+            sampling.frame_interval,
+            " from the first frame to the last" if sampling.spread else "",
+            sampling.num_clips,
+            described.task.labels,
+            described.task.average,
+        )
+    options = as_trained(described.model, weights, source, trained)
+    theirs, ours = options.num_classes, described.model.num_classes
+    if theirs != ours:
+        log.info("%d classes, as the weights have them (the recipe has %d)", theirs, ours)
+    names = _class_names(classes, theirs, recipe, of_pictures=is_of_pictures(weights, source))
+    described = replace(described, model=options, classes=names)
+
+    model = build(options)
+    fitted = weights_for(model, weights, source, trained)
+    _check_fit(foreign_misfits(model, fitted, source=source), allow_missing, f"{checkpoint} and the model of {recipe}")
+    load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
+    _write(folder, model, described)
+    return described
+
+
+def convert_localizer(
+    checkpoint: Path, folder: Path, candidates: Mapping[str, LocalizerDescription], *, allow_missing: Sequence[str] = ()
+) -> bool:
+    """Make a model folder out of MMAction2's checkpoint of a BMN, TEM or PEM.
+
+    Args:
+        checkpoint, folder, allow_missing: see `convert`.
+        candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
+            fits is taken.
+
+    Returns:
+        Whether the weights are a localizer's: out of several candidates none may fit, and nothing is written then.
+
+    Raises:
+        UserError: see `convert`.
+    """
+    found = read_foreign_checkpoint(checkpoint)
+    misfits: dict[str, list[Misfit]] = {}
+    for recipe, candidate in candidates.items():
+        described = replace(candidate, model=localizer_options_of(candidate.model, found.weights))
+        with torch.device("meta"):
+            misfits[recipe] = foreign_misfits(build(described.model), found.weights, source="mmaction2")
+        if misfits[recipe] and len(candidates) > 1:
+            continue
+        _check_free(folder)
+        _check_fit(misfits[recipe], allow_missing, f"{checkpoint} and the model of {recipe}")
+        _check_localizer(checkpoint, found, recipe, described)
+        log.info("recipe: %s", recipe)
+        theirs, ours = described.model.feature_channels, candidate.model.feature_channels
+        if theirs != ours:
+            log.info("features of %d channels, as the weights have them (the recipe has %d)", theirs, ours)
+        model = build(described.model)
+        load_foreign_state_dict(model, found.weights, source="mmaction2", allow_missing=allow_missing)
+        _write(folder, model, described)
+        return True
+    nearest = min(misfits, key=lambda recipe: len(misfits[recipe]), default="")
+    if nearest and len(misfits[nearest]) < len(found.weights):  # some weights are a localizer's
+        _check_fit(misfits[nearest], allow_missing, f"{checkpoint} and the model of {nearest}, the nearest recipe,")
+    return False
+
+
+def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: LocalizerDescription) -> None:
+    """See that weights are finite, and those of the recipe's network.
+
+    Raises:
+        UserError: they are not.
+    """
+    check_finite(found.weights, origin=str(checkpoint))
+    trained = read_config(found.config, "mmaction2", path=str(checkpoint))
+    if faults := disagreements(described.model, "mmaction2", trained):
+        raise UserError(f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}")
+
+
+def _write(folder: Path, model: nn.Module, described: Description) -> None:
+    try:
+        with replacing_folder(folder) as new:
+            save_model(new, model.state_dict(), described)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error}") from error
+
+
+def _check_fit(misfits: Sequence[Misfit], allowed: Sequence[str], where: str) -> None:
+    faults = [misfit for misfit in misfits if not any(fnmatchcase(misfit.key, pattern) for pattern in allowed)]
+    if faults:
+        raise UserError(
+            f"{where} do not fit each other in {len(faults)} keys; "
+            f"--allow-missing PATTERN allows those that are meant to differ:\n{misfit_table(faults)}"
+        )
+    if misfits:
+        log.warning("%d keys do not fit, as --allow-missing allows:\n%s", len(misfits), misfit_table(misfits))
+
+
+def convert_to_mmaction2(model: Path, file: Path) -> None:
+    """Write a model's weights as a checkpoint that MMAction2 loads, 0.x and 1.x: `{"state_dict": …, "meta": {}}`.
+
+    Raises:
+        UserError: there is no model, MMAction2 has no such network, or the file cannot be written.
+    """
+    if is_localizer(model):
+        localizer, _ = load_localizer(model)
+        _write_checkpoint(file, foreign_state_dict(localizer, source="mmaction2"))
+        return
+    module, described = load_model(model)
+    if reason := _not_of_mmaction2(described.model):
+        raise UserError(f"{model} cannot be a checkpoint of MMAction2, {reason}")
+    if (described.model.mean, described.model.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        log.warning(
+            "MMAction2 takes normalisation from its config: set mean=%s, std=%s there",
+            list(described.model.mean),
+            list(described.model.std),
+        )
+    if getattr(described.model, "window", 0):
+        log.warning(
+            "MMAction2 averages the features of a whole crop: of crops larger than those trained on, scores differ"
+        )
+    _write_checkpoint(file, foreign_state_dict(module, source="mmaction2"))
+
+
+def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
+    check_writable(file)
+    content: dict[str, object] = {"state_dict": dict(weights), "meta": {}}
+    try:
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
+    except RuntimeError as error:  # torch's way to say that writing failed
+        raise UserError(f"{file} cannot be written: {error}") from error
+
+
+def _not_of_mmaction2(options: Options) -> str:
+    if isinstance(options, R2Plus1DOptions) and (options.form, options.convolutions) != ("mmaction2", "2+1d"):
+        return "which has no R(2+1)D of torchvision's form, R3D or MC3"
+    if isinstance(options, I3DOptions) and options.non_local != "none" and options.non_local_form != "mmaction2":
+        return "whose non-local blocks compute something else than PySlowFast's"
+    if isinstance(options, SlowFastOptions) and options.slow_frames != "every":
+        return "whose slow pathway sees other frames than PySlowFast's"
+    return ""
+
+
+def _class_names(file: Path | None, count: int, recipe: str, *, of_pictures: bool) -> tuple[str, ...]:
+    if file is not None:
+        names = read_class_names(file)
+        if len(names) != count:
+            raise UserError(f"{file} names {len(names)} classes, but the weights tell {count} apart")
+        return names
+    if count == 400 and "kinetics400" in recipe:
+        log.info("class names: Kinetics-400's in alphabetical order, as torchvision has them")
+        return tuple(R2Plus1D_18_Weights.KINETICS400_V1.meta["categories"])
+    if count == 1000 and of_pictures:
+        log.info("class names: ImageNet's, as torchvision has them")
+        return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+    log.info("class names: the numbers 0 to %d; --classes FILE gives others", count - 1)
+    return tuple(map(str, range(count)))
+
+
+def _check_free(folder: Path) -> None:
+    """See that nothing but an earlier model is replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; --output names a folder for the model")
+    others = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if others := [name for name in others if name not in ("model.json", "model.safetensors")]:
+        found = ", ".join(sorted(others)[:3])
+        raise UserError(f"{folder} holds other files ({found}): choose a new folder for the model")

@@ -1,0 +1,217 @@
+"""Which recipe's model another tool's weights belong to, told by their names and shapes."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from kinema.data.sampling import Sampling
+from kinema.data.views import Views
+from kinema.errors import UserError, did_you_mean
+from kinema.models import AnyOptions, Options, Recognizer, build, name_of
+from kinema.models.foreign import Misfit, foreign_misfits
+from kinema.models.foreign_options import HEADS, Source, is_of_pictures, not_of_source, options_of_source
+from kinema.models.pretrained import inflated_state_dict
+from kinema.weights.foreign_configs import Trained
+from kinema.weights.foreign_files import tools_of
+from kinema.weights.model_files import ModelDescription
+
+_BARE_BACKBONE = re.compile(r"(slow_path|fast_path|conv1|layer\d)\.")
+
+_STEM = re.compile(r"s1\.pathway\d_stem\.conv\.weight$")
+"""PySlowFast's first convolutions."""
+
+_ROWS = 20  # of each kind in a message's table
+
+
+def as_trained(
+    options: Options, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
+) -> Options:
+    """Return a recipe's model options with what the weights, their tool and its configuration say otherwise."""
+    options = options_of_source(options, state_dict, source)
+    taken: Mapping[str, Any] = trained.taken if trained is not None else {}
+    return replace(options, **{name: value for name, value in taken.items() if hasattr(options, name)})
+
+
+def disagreements(options: AnyOptions, source: Source, trained: Trained) -> list[str]:
+    """Say in what a recipe's network differs from the one that a checkpoint's tool or configuration tells of."""
+    faults = list(not_of_source(options, source))
+    if trained.network and trained.network != name_of(options):
+        return [*faults, f"the checkpoint is of a {trained.network}, the recipe of a {name_of(options)}"]
+    for name, value in trained.options.items():
+        if (ours := getattr(options, name)) != value:
+            faults.append(f"{name} is {value} in the checkpoint, {ours} in the recipe")
+    return faults
+
+
+def with_clips(description: ModelDescription, trained: Trained) -> ModelDescription:
+    """Return the description with clips, and what a label means, as a checkpoint's configuration has them."""
+
+    def clipped(views: Views) -> Views:
+        sampling = views.sampling
+        if trained.clip is not None:
+            sampling = replace(sampling, clip_len=trained.clip[0], frame_interval=trained.clip[1])
+        elif trained.segments is not None and sampling.joined:
+            sampling = replace(sampling, num_clips=trained.segments)
+        elif trained.segments is not None:
+            sampling = Sampling(clip_len=1, num_clips=trained.segments, joined=True)
+        return replace(views, sampling=replace(sampling, spread=trained.spread))
+
+    task = description.task
+    if trained.labels is not None and trained.labels != task.labels:
+        task = replace(task, labels=trained.labels, average="prob")
+    if trained.average is not None:
+        task = replace(task, average=trained.average)
+    return replace(
+        description, val_views=clipped(description.val_views), test_views=clipped(description.test_views), task=task
+    )
+
+
+def weights_for(
+    model: Recognizer, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
+) -> Mapping[str, Tensor]:
+    """Return the state dict as `model` can take it.
+
+    That of a 2D ResNet is inflated for a 3D one. A first convolution that saw blue, green, red sees red, green, blue.
+    """
+    if trained is not None and trained.reverses_channels:
+        stems = [key for key in state_dict if _STEM.match(key)]
+        state_dict = {**state_dict, **{key: state_dict[key].flip(1) for key in stems}}
+    return inflated_state_dict(model, state_dict) if is_of_pictures(state_dict, source) else state_dict
+
+
+def check_source(state_dict: Mapping[str, Tensor], source: Source, *, path: str) -> None:
+    """See that weights are not called as another tool calls them.
+
+    Raises:
+        UserError: none has a name of `source`'s kind, some have one of another tool's.
+    """
+    tools = tools_of(state_dict)
+    if not tools or source in tools:
+        return
+    tool, example = next(iter(tools.items()))
+    advice = f"--from {tool}" if tool in get_args(Source) else f"{tool}'s networks cannot be converted"
+    raise UserError(f"{path} holds no names of {source}'s; they look like those of {tool} ({example}, …): {advice}")
+
+
+def with_backbone_prefix(state_dict: Mapping[str, Tensor], source: Source) -> dict[str, Tensor]:
+    """Return the weights, those of MMAction2's backbone alone under the names that they have in a recognizer."""
+    if source == "mmaction2" and all(_BARE_BACKBONE.match(key) for key in state_dict):
+        return {f"backbone.{key}": value for key, value in state_dict.items()}
+    return dict(state_dict)
+
+
+def find_recipe(
+    state_dict: Mapping[str, Tensor],
+    candidates: Mapping[str, ModelDescription],
+    *,
+    source: Source,
+    path: str,
+    trained: Trained | None = None,
+) -> str:
+    """The one recipe whose model the weights fit; among several, the one with as many classes, and with their clips.
+
+    Raises:
+        UserError: they fit none, which are then the nearest; or several, which differ in how they see videos.
+    """
+    trained = trained or Trained()
+    shapes = {key: value.to("meta") for key, value in state_dict.items()}
+    misfits = _misfits(shapes, candidates, source, trained)
+    fitting = [name for name in candidates if not misfits[name]]
+    faults = {name: disagreements(candidates[name].model, source, trained) for name in fitting}
+    if fitting and all(faults.values()):
+        lines = [f"  {name}: {'; '.join(faults[name])}" for name in fitting]
+        raise UserError(f"{path}: no recipe's network computes what these weights are of:\n" + "\n".join(lines))
+    fitting = [name for name in fitting if not faults[name]]
+    for preferred in _preferences(shapes, candidates, source, trained):
+        fitting = [name for name in fitting if preferred(name)] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        width = max(map(len, fitting))
+        lines = [f"  {name:{width}}  {_seen(candidates[name])}" for name in fitting]
+        raise UserError(
+            f"{path} fits {len(fitting)} recipes, which differ in how they see a video, or in strides: "
+            f"name one with --recipe{did_you_mean(Path(path).stem, fitting)}\n" + "\n".join(lines)
+        )
+    nearest = sorted(misfits, key=lambda name: _distance(misfits[name], shapes))[:3]
+    lines = [f"  {name}: {_counts(misfits[name])}" for name in nearest]
+    raise UserError(
+        f"{path}: no recipe's model has these {len(state_dict)} weights of {source}'s. "
+        "The nearest (--recipe with one of them lists what does not fit):\n" + "\n".join(lines)
+    )
+
+
+def _preferences(
+    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
+) -> Iterator[Callable[[str], bool]]:
+    """What to prefer among recipes that fit, the most important first."""
+    head = shapes.get(HEADS[source])
+    if head is not None:
+        yield lambda name: candidates[name].model.num_classes == head.shape[0]
+    if trained.clip or trained.segments:
+        yield lambda name: _clips(with_clips(candidates[name], trained)) == _clips(candidates[name])
+    if trained.labels is not None:
+        yield lambda name: with_clips(candidates[name], trained).task == candidates[name].task
+    if source == "pyslowfast":  # which reads nothing else
+        yield lambda name: candidates[name].data.source == "video"
+
+
+def _clips(description: ModelDescription) -> tuple[int, int, int]:
+    sampling = description.test_views.sampling
+    return sampling.clip_len, sampling.frame_interval, sampling.num_clips
+
+
+def _misfits(
+    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
+) -> dict[str, list[Misfit]]:
+    known: dict[str, list[Misfit]] = {}  # many recipes train the same model
+    misfits = {}
+    for name, description in candidates.items():
+        options = as_trained(description.model, shapes, source, trained)
+        architecture = repr(options)
+        if architecture not in known:
+            with torch.device("meta"):
+                model = build(options)
+            known[architecture] = foreign_misfits(model, weights_for(model, shapes, source), source=source)
+        misfits[name] = known[architecture]
+    return misfits
+
+
+def _seen(description: ModelDescription) -> str:
+    sampling, crops = description.test_views.sampling, description.test_views.crops
+    clips = f"{sampling.clip_len}x{sampling.frame_interval}x{sampling.num_clips}"
+    return f"{description.data.source:9}  tested on {clips}, {crops.crops} crop, {crops.size} px"
+
+
+def _distance(misfits: Sequence[Misfit], shapes: Mapping[str, Tensor]) -> float:
+    """Misfits for each weight that fits."""
+    return len(misfits) / (1 + len(shapes) - sum(misfit.found is not None for misfit in misfits))
+
+
+def _counts(misfits: Sequence[Misfit]) -> str:
+    kinds = [misfit.kind for misfit in misfits]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    return f"{counts} ({misfits[0].key}{', …' if len(misfits) > 1 else ''})"
+
+
+def misfit_table(misfits: Sequence[Misfit]) -> str:
+    """The keys that do not fit, a line each: what is wrong, the key, its shapes; of many the first of each kind."""
+    lines = []
+    for kind in dict.fromkeys(misfit.kind for misfit in misfits):
+        alike = [misfit for misfit in misfits if misfit.kind == kind]
+        width = max(len(misfit.key) for misfit in alike[:_ROWS])
+        lines += [f"  {kind:16}  {misfit.key:{width}}  {_shapes(misfit)}" for misfit in alike[:_ROWS]]
+        if len(alike) > _ROWS:
+            lines.append(f"  {kind:16}  … and {len(alike) - _ROWS} more")
+    return "\n".join(lines)
+
+
+def _shapes(misfit: Misfit) -> str:
+    if misfit.found is None or misfit.wanted is None:
+        return str(list(misfit.wanted or misfit.found or ()))
+    return f"{list(misfit.found)} instead of {list(misfit.wanted)}"
