@@ -15,7 +15,7 @@ from submitit.helpers import Checkpointable, TorchDistributedEnvironment
 
 from kinema.console import show_messages
 from kinema.errors import UserError
-from kinema.slurm.submit import slurm
+from kinema.slurm.programs import slurm
 from kinema.training import EXIT_REQUEUE, InterruptedRun, train
 from kinema.training.config import RecipeConfig
 

@@ -1,10 +1,6 @@
 """Queue a training on a Slurm cluster."""
 
-import logging
-import os
 import re
-import shlex
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +10,7 @@ from annotated_types import Ge
 
 from kinema.data.timetable import Timetable
 from kinema.errors import UserError, renaming_options
+from kinema.slurm.programs import slurm
 from kinema.tasks.localization.bsn import (
     open_tem,
     refuse_earlier_stages,
@@ -29,8 +26,6 @@ from kinema.training.setup import prepare_work_dir
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -231,20 +226,3 @@ def _open_job(work_dir: Path) -> str:
     jobs = {path.name.partition("_")[0] for path in (work_dir / "slurm").glob("*_submitted.pkl")}
     alive = set(slurm("squeue", "--me", "--noheader", "--format=%i").split())
     return min(jobs & alive, default="")
-
-
-def slurm(program: str, *arguments: str) -> str:
-    """What one of Slurm's programs prints.
-
-    Raises:
-        UserError: there is no Slurm here, or it cannot do that.
-    """
-    try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no Slurm on this machine ({program} is not found): submit from a login node of the cluster"
-        ) from None
-    if done.returncode:
-        raise UserError(f"{shlex.join([program, *arguments])}: {done.stderr.strip()}")
-    return done.stdout

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from kinema.errors import UserError
-from kinema.prepare.work.parallel import RETRIES
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +22,9 @@ def on_cluster(
     items: Iterable[Item],
     *,
     address: str,
-    workers: int = 0,
-    on_crash: Callable[[Item], Result] | None = None,
+    workers: int,
+    retries: int,
+    on_crash: Callable[[Item], Result] | None,
 ) -> Iterator[Result]:
     """Yield `work(item)` of every item as soon as it is ready, in any order; each is a Ray task on one CPU.
 
@@ -37,7 +37,8 @@ def on_cluster(
         address: local: a cluster for this call, on this machine; auto: the one that runs on this machine;
             `host:port` of a cluster's head that this machine belongs to; `ray://host:port` of one elsewhere.
         workers: Tasks that run at the same time; 0: one for each CPU that the cluster has now.
-        on_crash: What stands for the result of an item whose process died 1 + `RETRIES` times. None: an error.
+        retries: How many times a task is tried again when its process or machine died.
+        on_crash: Result of an item whose process still died at the last try. None: an error.
 
     Raises:
         UserError: Ray is not installed, or there is no such cluster.
@@ -45,7 +46,7 @@ def on_cluster(
     ray = _import_ray()
     with _connected(ray, address, workers):
         limit = 2 * (workers or int(ray.cluster_resources().get("CPU", 1)))
-        task = ray.remote(_call).options(num_cpus=1, max_retries=RETRIES)
+        task = ray.remote(_call).options(num_cpus=1, max_retries=retries)
         waiting, running = iter(items), dict[Any, Item]()
         while True:
             running |= {task.remote(work, item): item for item in islice(waiting, limit - len(running))}

@@ -49,7 +49,7 @@ def in_parallel(
     if cluster:
         from kinema.prepare.work.cluster import on_cluster
 
-        yield from on_cluster(work, items, address=cluster, workers=workers, on_crash=on_crash)
+        yield from on_cluster(work, items, address=cluster, workers=workers, retries=RETRIES, on_crash=on_crash)
     elif workers == 1:
         yield from map(work, items)
     else:
