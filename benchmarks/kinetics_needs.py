@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinema.benchmark.hardware import machine
+from kinema.benchmark.measure.hardware import machine
 from kinema.data.lists.annotations import read_index
 
 FIGURES = Path(__file__).parent / "figures"

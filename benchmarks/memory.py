@@ -53,7 +53,7 @@ def measured(arguments: argparse.Namespace, settings: list[str]) -> tuple[float,
 
 
 def loaded() -> float:
-    program = "import torch, kinema.benchmark.steps as s; print(s.peak_memory(torch.device('cpu')).process)"
+    program = "import torch, kinema.benchmark.measure.steps as s; print(s.peak_memory(torch.device('cpu')).process)"
     return float(subprocess.check_output([sys.executable, "-c", program], text=True))
 
 

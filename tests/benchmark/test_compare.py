@@ -9,9 +9,10 @@ import pytest
 import torch
 import torchvision
 
-from kinema.benchmark.compare import BEST, OWN, CompareOptions, Comparison, Result, compare
-from kinema.benchmark.page import page
-from kinema.benchmark.rows import PEERS, ROWS, Row
+from kinema.benchmark.compare.results import BEST, OWN, Comparison, Result
+from kinema.benchmark.compare.rows import PEERS, ROWS, Row
+from kinema.benchmark.compare.run import CompareOptions, compare
+from kinema.benchmark.pages.page import page
 from kinema.benchmark.suite import INPUTS, Pieces, read_pieces
 from kinema.cli import main
 from kinema.models import build

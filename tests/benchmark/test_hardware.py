@@ -5,8 +5,8 @@ import os
 import psutil
 import pytest
 
-from kinema.benchmark import hardware
-from kinema.benchmark.hardware import busy_cores
+from kinema.benchmark.measure import hardware
+from kinema.benchmark.measure.hardware import busy_cores
 
 
 @pytest.mark.skipif(not hardware._COUNTERS.exists(), reason="only Linux has these counters")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.benchmark.statistics import summarize
+from kinema.benchmark.measure.statistics import summarize
 
 TIMES = st.lists(st.floats(1e-4, 1e3), min_size=1, max_size=40)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinema.benchmark.hardware import matmul_flops
-from kinema.benchmark.sample_data import sample_list
+from kinema.benchmark.inputs.videos import sample_list
+from kinema.benchmark.measure.hardware import matmul_flops
 from kinema.cli import main
 from kinema.data.lists.annotations import read_index
 from kinema.data.readers.video import open_video

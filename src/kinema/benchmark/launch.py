@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from kinema import strict_json
-from kinema.benchmark.servers import serving
+from kinema.benchmark.inputs.memcached import serving
 from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
 from kinema.console import print_fault, show_messages
 from kinema.errors import MediaError, UserError

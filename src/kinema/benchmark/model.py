@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinema.benchmark.contender import Prepared, forward, prepared, stepping
-from kinema.benchmark.hardware import machine, peak_memory, wait_for
+from kinema.benchmark.compare.contender import Prepared, forward, prepared, stepping
+from kinema.benchmark.measure.hardware import machine, peak_memory, wait_for
+from kinema.benchmark.measure.statistics import Summary, summarize
 from kinema.benchmark.peers.protocol import timed
-from kinema.benchmark.statistics import Summary, summarize
 
 
 @dataclass(frozen=True, kw_only=True)

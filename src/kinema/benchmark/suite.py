@@ -10,11 +10,12 @@ import torch
 from pydantic import TypeAdapter
 
 from kinema import strict_json
-from kinema.benchmark.compare import CompareOptions, Comparison, compare
+from kinema.benchmark.compare.results import Comparison
+from kinema.benchmark.compare.rows import ROWS
+from kinema.benchmark.compare.run import CompareOptions, compare
+from kinema.benchmark.inputs.memcached import Storage
+from kinema.benchmark.inputs.videos import Form
 from kinema.benchmark.launch import measure_apart
-from kinema.benchmark.rows import ROWS
-from kinema.benchmark.sample_data import Form
-from kinema.benchmark.servers import Storage
 from kinema.benchmark.train import TrainFigures, TrainMeasure
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import write_text

@@ -13,12 +13,12 @@ import annotated_types as at
 import torch
 import torch.distributed as dist
 
-from kinema.benchmark import steps
-from kinema.benchmark.hardware import Memory, machine, matmul_flops
-from kinema.benchmark.sample_data import Form, sample_list
-from kinema.benchmark.sample_features import sample_options, write_sample
-from kinema.benchmark.servers import Storage, serving
-from kinema.benchmark.statistics import summarize
+from kinema.benchmark.inputs.features import sample_options, write_sample
+from kinema.benchmark.inputs.memcached import Storage, serving
+from kinema.benchmark.inputs.videos import Form, sample_list
+from kinema.benchmark.measure import steps
+from kinema.benchmark.measure.hardware import Memory, machine, matmul_flops
+from kinema.benchmark.measure.statistics import summarize
 from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kinema.benchmark.logs import boundary, openmmlab, own, pyslowfast, temporal_shift
 from kinema.benchmark.logs.rows import Parser, Row
-from kinema.benchmark.statistics import summarize
+from kinema.benchmark.measure.statistics import summarize
 from kinema.errors import UserError
 
 TOOLS: dict[str, Parser] = {

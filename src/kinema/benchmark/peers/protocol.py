@@ -19,7 +19,7 @@ class Request:
     """What is to be measured."""
 
     model: str
-    """Name of the row, as in `kinema.benchmark.rows`."""
+    """Name of the row, as in `kinema.benchmark.compare.rows`."""
     shape: tuple[int, ...]
     """Of the input: (N, C, T, H, W) pixels, (N, C, T) features, or (N, candidates, C)."""
     threads: int

@@ -8,10 +8,10 @@ from typing import Annotated
 import tyro
 
 from kinema import strict_json
-from kinema.benchmark.compare import CompareOptions, compare
-from kinema.benchmark.environments import ENVIRONMENTS, set_up
-from kinema.benchmark.rows import ROWS, find_row
-from kinema.benchmark.table import COMPARED, compared_notes, compared_rows, markdown
+from kinema.benchmark.compare.environments import ENVIRONMENTS, set_up
+from kinema.benchmark.compare.rows import ROWS, find_row
+from kinema.benchmark.compare.run import CompareOptions, compare
+from kinema.benchmark.pages.tables import COMPARED, compared_notes, compared_rows, markdown
 from kinema.cli.arguments import parse, split
 from kinema.errors import UserError
 from kinema.recipes import config_of

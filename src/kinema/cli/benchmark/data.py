@@ -8,7 +8,7 @@ import tyro
 
 from kinema import strict_json
 from kinema.benchmark.data import DataFigures, DataMeasure, benchmark_data
-from kinema.benchmark.table import markdown
+from kinema.benchmark.pages.tables import markdown
 from kinema.cli.arguments import parse, split
 from kinema.data.readers.sources import Source
 from kinema.errors import UserError

@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from kinema import strict_json
 from kinema.benchmark.model import benchmark_model
-from kinema.benchmark.table import seconds
+from kinema.benchmark.pages.tables import seconds
 from kinema.cli.arguments import parse, split
 from kinema.console import print_table
 

@@ -10,8 +10,8 @@ import torch
 import tyro
 from annotated_types import Ge, Gt
 
-from kinema.benchmark.compare import CompareOptions
-from kinema.benchmark.page import page
+from kinema.benchmark.compare.run import CompareOptions
+from kinema.benchmark.pages.page import page
 from kinema.benchmark.suite import run_suite
 from kinema.cli.arguments import parse, split
 from kinema.storage import write_text

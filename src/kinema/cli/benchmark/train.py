@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from kinema import strict_json
 from kinema.benchmark.launch import measure_apart
-from kinema.benchmark.table import HEADER, markdown, notes, train_row
+from kinema.benchmark.pages.tables import HEADER, markdown, notes, train_row
 from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
 from kinema.cli.arguments import parse, split
 from kinema.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinema.benchmark.hardware import Memory, peak_memory, wait_for
+from kinema.benchmark.measure.hardware import Memory, peak_memory, wait_for
 from kinema.runtime.device import autocast
 from kinema.training.distributed import StopRequest
 from kinema.training.loop import advance

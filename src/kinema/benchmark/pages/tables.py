@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kinema.benchmark.compare import Comparison
+from kinema.benchmark.compare.results import Comparison
 from kinema.benchmark.train import TrainFigures
 
 HEADER = (

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from kinema.benchmark.compare import BEST, OWN, Comparison
-from kinema.benchmark.rows import PEERS, ROWS
+from kinema.benchmark.compare.results import BEST, OWN, Comparison
+from kinema.benchmark.compare.rows import PEERS, ROWS
+from kinema.benchmark.pages.tables import compared_notes, markdown, seconds
 from kinema.benchmark.suite import INPUTS, Input, Pieces
-from kinema.benchmark.table import compared_notes, markdown, seconds
 
 TRAINED = (
     "Model", "input", "io backend", "batch size x processes", "s/iter", "95 %", "waiting for data",

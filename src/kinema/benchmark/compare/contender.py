@@ -1,6 +1,6 @@
 """Kinema as one of the contenders of a comparison: its real training step, over a batch that is there already.
 
-`python -m kinema.benchmark.contender JSON` is timed as the programs in `kinema.benchmark.peers` are.
+`python -m kinema.benchmark.compare.contender JSON` is timed as the programs in `kinema.benchmark.peers` are.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kinema.benchmark.hardware import wait_for
+from kinema.benchmark.measure.hardware import wait_for
 from kinema.benchmark.peers.protocol import Contender, Request, answer
 from kinema.benchmark.train import TrainMeasure, training
 from kinema.runtime.device import autocast
