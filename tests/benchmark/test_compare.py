@@ -13,7 +13,7 @@ from kinema.benchmark.compare.results import BEST, OWN, Comparison, Result
 from kinema.benchmark.compare.rows import PEERS, ROWS, Row
 from kinema.benchmark.compare.run import CompareOptions, compare
 from kinema.benchmark.pages.page import page
-from kinema.benchmark.suite import INPUTS, Pieces, read_pieces
+from kinema.benchmark.suite import INPUTS, Measurements, read_measurements
 from kinema.cli import main
 from kinema.models import build
 from kinema.recipes import config_of
@@ -54,7 +54,7 @@ def test_ratios_are_taken_turn_by_turn() -> None:
 
 def test_page_tells_figures_reasons_and_what_is_missing() -> None:
     names = [one.name for one in INPUTS]
-    written = page(Pieces(trained={}, compared={"tsn": COMPARISON}, missing=tuple(names)), command="kinema …")
+    written = page(Measurements(trained={}, compared={"tsn": COMPARISON}, missing=tuple(names)), command="kinema …")
     assert "| TSN | 2 | 1 | 1.50 | 0.5 (0.50) | 1.00 | 1.5 (1.50) | 2.00 | x | x | x | x |" in written
     assert "- MMAction, x: ImportError: cannot import name 'constant_init' (TSN)." in written
     assert "- MMAction2: a stand-in (TSN)." in written
@@ -64,13 +64,13 @@ def test_page_tells_figures_reasons_and_what_is_missing() -> None:
     assert all(name in written for name in names)
     assert "CPU time" not in written
     busy = replace(COMPARISON, load=7.0)
-    written = page(Pieces(trained={}, compared={"tsn": busy}, missing=()), command="kinema …")
+    written = page(Measurements(trained={}, compared={"tsn": busy}, missing=()), command="kinema …")
     assert "| TSN | 7.0 | 1.00 | 0.50 | 1.50 | x | 1.20 |" in written
 
 
 def test_pieces_that_are_there_are_known(tmp_path: Path) -> None:
     (tmp_path / "compare_tsn.json").write_text(json.dumps(COMPARISON.as_json()))
-    found = read_pieces(tmp_path)
+    found = read_measurements(tmp_path)
     assert found.compared == {"tsn": COMPARISON}
     assert len(found.missing) == len(INPUTS) + len(ROWS) - 1
 
@@ -117,10 +117,10 @@ def test_real_processes_take_turns(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
         (["compare", "tns"], "no model of the benchmark is called 'tns'; did you mean 'tsn'?"),
-        (["compare", "tsn", "--environments", str(tmp_path / "none")], "add --set-up"),
+        (["compare", "tsn", "--environments", str(tmp_path / "none")], "pass --set-up"),
         (["compare", "tsn", "--optim.lrr", "1"], "optim.lrr: no such option"),
         (["model", "tns"], "no recipe is called 'tns'"),
-        (["suite", "spec", "--only", "compare_tns"], "no piece is called 'compare_tns'; did you mean 'compare_tsn'?"),
+        (["suite", "spec", "--only", "compare_tns"], "unknown measurement 'compare_tns'; did you mean 'compare_tsn'?"),
         (["trian"], "did you mean 'train'?"),
     ):
         assert main(["benchmark", *arguments]) == 2

@@ -121,7 +121,7 @@ def test_logs_without_times_need_stamps(tool: str, tmp_path: Path) -> None:
         "BMN": [f"BMN training loss(epoch {epoch}): tem_loss: 1.000, pem class_loss: 0.4" for epoch in (0, 0, 1, 1)],
         "BSN": [f"Epoch-{epoch} {part} Loss: Action - 1.0" for epoch in (0, 1) for part in ("Train", "Val  ")],
     }[tool]
-    with pytest.raises(UserError, match=r"prints losses once an epoch and no times.*ts"):
+    with pytest.raises(UserError, match=r"prints losses once per epoch, without times.*ts"):
         read_log(written(tmp_path, "\n".join(lines)))
     stamped = [f"{stamp} {line}" for stamp, line in zip((1000.0, 1010.0, 1090.5, 1100.5), lines, strict=True)]
     found = read_log(written(tmp_path, "\n".join(stamped)), iters_per_epoch=100)
@@ -132,9 +132,9 @@ def test_logs_without_times_need_stamps(tool: str, tmp_path: Path) -> None:
 def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = written(tmp_path, "hello\nworld\n")
     for arguments, said in (
-        ([], "no logs named"),
+        ([], "no logs given"),
         ([str(tmp_path / "none.log")], "no such file"),
-        ([str(strange)], "none of its 2 lines tells the time of an iteration; logs of Kinema"),
+        ([str(strange)], "none of its 2 lines has an iteration time; supported are logs of Kinema"),
         ([str(written(tmp_path / "..", EACH["PySlowFast"]())), "--skip", "400"], "400 iterations, of which --skip 400"),
     ):
         assert main(["benchmark", "log", *arguments]) == 2

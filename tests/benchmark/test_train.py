@@ -42,7 +42,7 @@ def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["videos_per_s"] == pytest.approx(2 / found["s_per_iter"])
     assert 0 <= found["data_wait_share"] < 1
     assert found["memory_gib"] == pytest.approx(found["memory"]["process"] + found["memory"]["workers"])
-    assert found["data"] == "2 drawn videos"
+    assert found["data"] == "2 synthetic videos"
     assert json.loads((tmp_path / f"{RECIPE}.json").read_text()) == found
     table = (tmp_path / "benchmark.md").read_text()
     assert f"| {RECIPE} | videos | disk | 2x1 | {found['s_per_iter']:.3g} |" in table
@@ -131,14 +131,14 @@ def test_matmul_peak_is_that_of_a_product() -> None:
 
 def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
-        ([], "no recipes named"),
+        ([], "no recipes given"),
         (["tsn_r50_1x1x3"], "no recipe is called 'tsn_r50_1x1x3'"),
         ([RECIPE, "--optim.lrr", "1"], "optim.lrr: no such option"),
         ([RECIPE, "--data.train", str(tmp_path / "none")], "none"),
         ([RECIPE, "--videos", str(tmp_path / "none")], "no file or folder"),
-        (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads flow, of which no sample is drawn"),
-        (["bsn_64x50_small_feature"], "is more than one training"),
-        (["bmn_64x50_small_feature", "--source", "dense"], "is for recognizers"),
+        (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads flow, which cannot be generated: pass --data.train"),
+        (["bsn_64x50_small_feature"], "trains several networks"),
+        (["bmn_64x50_small_feature", "--source", "dense"], "applies to recognizers only"),
     ):
         assert main(["benchmark", "train", *arguments, "--work-dir", str(tmp_path / "work")]) == 2
         assert said in capsys.readouterr().err

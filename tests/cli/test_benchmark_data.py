@@ -31,7 +31,7 @@ def test_figures(tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
 
 def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        ([], "no recipes named"),
+        ([], "no recipes given"),
         ([RECIPE], "no training videos"),
         ([RECIPE, "--data.trian", str(tmp_path)], "data.train"),
         (["tsn_r50_1x1x3_110e_kinetics400_flow"], "optical flow"),

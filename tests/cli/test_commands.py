@@ -12,7 +12,7 @@ import pytest
 
 import kinema
 from kinema.cli import COMMANDS, main
-from kinema.cli.prepare import DATASETS, WHAT
+from kinema.cli.prepare import DATASETS, SUBCOMMANDS
 from kinema.recipes import RECIPES
 from tests.conftest import tiny_arguments
 
@@ -20,7 +20,9 @@ RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([name] for name in COMMANDS), *(["prepare", what] for what in WHAT | DATASETS)], ids=" ".join
+    "command",
+    [[], *([name] for name in COMMANDS), *(["prepare", what] for what in SUBCOMMANDS | DATASETS)],
+    ids=" ".join,
 )
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:

@@ -12,7 +12,7 @@ import pytest
 
 import kinema.cli
 from kinema.cli import COMMANDS, arguments, main, train
-from kinema.cli.prepare import DATASETS, WHAT
+from kinema.cli.prepare import DATASETS, SUBCOMMANDS
 from kinema.config import apply, leaves
 from kinema.recipes import RECIPES, config_of, recognizer_config_of
 from kinema.tasks.recognition.testing import EvaluationOptions
@@ -85,7 +85,7 @@ def test_blocks(line: Line) -> None:
 def is_whole(line: Line) -> bool:
     """Whether a command within a sentence is given with all that it needs, rather than only named."""
     words = line.arguments
-    return len(words) > 2 and "|" not in line.text and not {"TOOL", "DATASET", "WHAT", "--help"} & set(words)
+    return len(words) > 2 and "|" not in line.text and not {"TOOL", "DATASET", "SUBCOMMAND", "--help"} & set(words)
 
 
 @pytest.mark.usefixtures("parse_only")
@@ -103,9 +103,9 @@ def test_within_sentences(line: Line, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_names_of_commands() -> None:
-    branches = {"prepare": {*WHAT, *DATASETS}}
+    branches = {"prepare": {*SUBCOMMANDS, *DATASETS}}
     for name in ("evaluate", "benchmark"):
-        branches[name] = {*importlib.import_module(f"kinema.cli.{name}").WHAT}
+        branches[name] = {*importlib.import_module(f"kinema.cli.{name}").SUBCOMMANDS}
     for line in [*LINES, *INLINE]:
         command, *rest = line.arguments
         assert command in COMMANDS, line

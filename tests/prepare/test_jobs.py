@@ -50,7 +50,7 @@ def test_a_file_that_kills_its_process_is_a_failure_of_its_own(tmp_path: Path) -
     summary = run_jobs(copy, units, title="copying", report=tmp_path / "report.csv", workers=2)
     assert summary.done == 5
     assert {Path(source).name for source in summary.failures} == {"1.txt", "5.txt"}
-    assert "died each time" in summary.failures[units[1].source]
+    assert "died at every try" in summary.failures[units[1].source]
     assert written(tmp_path) == {f"{k}.txt": text for k, text in enumerate(texts) if k not in (1, 5)}
 
 
@@ -118,7 +118,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
 
 def test_two_sources_of_one_output_are_refused(tmp_path: Path) -> None:
     units = [Unit(source=name, output=tmp_path / "a.mp4") for name in ("a.avi", "a.mkv")]
-    with pytest.raises(UserError, match=r"'a\.avi' and 'a\.mkv' would both become"):
+    with pytest.raises(UserError, match=r"'a\.avi' and 'a\.mkv' would both be written to"):
         run_jobs(copy, units, title="copying", report=tmp_path / "report.csv")
 
 
@@ -127,6 +127,17 @@ def test_reports_of_other_sources_stay(tmp_path: Path) -> None:
     report.write_text("path,reason\n/elsewhere/x.mp4,it is short\n")
     run_jobs(copy, make_units(tmp_path, ["good"]), title="copying", report=report, workers=1)
     assert report.read_text().split() == ["path,reason", "/elsewhere/x.mp4,it", "is", "short"]
+
+
+@pytest.mark.parametrize("content", ["", "name,price\nx,3\n", "path,reason\na,b,c\n"])
+def test_another_file_is_not_taken_for_a_report(content: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.csv"
+    report.write_text(content)
+    units = make_units(tmp_path, ["good"])
+    with pytest.raises(UserError, match=r"report\.csv: not a report of failures"):
+        run_jobs(copy, units, title="copying", report=report, workers=1)
+    assert report.read_text() == content
+    assert not units[0].output.exists()
 
 
 def test_a_folder_keeps_its_settings(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Work for the tests of processes and clusters: it must stand in a module that other processes can import."""
+"""Work for the tests of processes and clusters, in a module that other processes can import."""
 
+import ctypes
 import os
 import signal
 import time
@@ -49,3 +50,12 @@ def died_before(unit: Unit) -> bool:
 
 def square(number: int) -> int:
     return number * number
+
+
+def hang(_options: object, item: Unit | tuple[int, str]) -> None:
+    """Leave a file NAME.hanging beside the source, then never return from native code."""
+    Path(f"{item.source if isinstance(item, Unit) else item[1]}.hanging").touch()
+    mutex = ctypes.create_string_buffer(64)  # zeros: PTHREAD_MUTEX_INITIALIZER
+    library = ctypes.CDLL(None)
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)

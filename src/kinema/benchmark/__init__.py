@@ -1,1 +1,1 @@
-"""Measures the real verbs as the training-speed benchmark defines it, beside other toolboxes, and reads their logs."""
+"""`kinema benchmark`: one module for each subcommand; compare/ and logs/ deal with other toolboxes."""

@@ -1,9 +1,9 @@
-"""What one training sample costs a core, from the index to a collated batch, beside the least that it could cost.
+"""`kinema benchmark data`: CPU time of a training sample from the index to a collated batch, beside its lower limit.
 
-The limit is the bare decoding of the frames that had to be decoded, plus one resize of the crop: the same frames of the
-same videos, with all that is known beforehand taken for granted: which frames, where the keyframes are, the crop's box.
-Images are in memory, as bytes; a video file is opened anew for every sample, as it must be, and its frames are decoded
-and turned to RGB by PyAV. Both ways take turns, sample by sample, in one process and on one thread.
+The limit is the time to decode the frames that must be decoded, plus one resize of the crop. It is measured on the same
+frames of the same videos, with frame numbers, keyframe positions and crop boxes known in advance. Images are read from
+memory; a video file is opened for each sample, decoded and converted to RGB by PyAV. The data path and its limit are
+timed in turn, batch by batch, in one process on one thread.
 """
 
 import statistics
@@ -38,24 +38,24 @@ from kinema.runtime.device import pick_device
 from kinema.training import Config
 
 CHUNK = 8
-"""Frames that the limit decodes before it resizes them: as many as stay in a core's cache."""
+"""Frames decoded before they are resized together when the limit is timed: as many as fit in a core's cache."""
 
 
 @dataclass(kw_only=True)
 class DataMeasure:
-    """How much is measured."""
+    """Options of a measurement."""
 
     samples: Annotated[int, Ge(1)] = 100
-    """Samples that count, of each way."""
+    """Timed samples."""
     warm_up: Annotated[int, Ge(0)] = 10
-    """Samples before, which do not count."""
+    """Warm-up samples before the timed ones."""
     batch: Annotated[int, Ge(1)] = 10
-    """Samples of a batch."""
+    """Samples per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFigures:
-    """What was measured; times in milliseconds of one core, medians over batches."""
+    """Cost of reading training samples: CPU time in milliseconds, median over batches."""
 
     recipe: str
     source: str
@@ -66,28 +66,34 @@ class DataFigures:
     samples_per_s: float
     limit_ms: float
     of_limit: float
-    """Limit / measured: 1 is the most that there could be."""
+    """`limit_ms` / `ms_per_sample`; at most 1."""
 
     def as_json(self) -> dict[str, object]:
-        """What `--json` prints."""
+        """The fields as `--json` prints them."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bare:
-    """One sample prepared for the limit: everything but decoding and resizing is done."""
+class _LimitSample:
+    """A sample of which only decoding and resizing remain to be done."""
 
     decode: Callable[[], Iterator[Image]]
-    """The wanted frames, (H, W, 3) each."""
+    """Decode the frames of the clip, (H, W, 3) each."""
     box: Box
     size: int
 
 
 def benchmark_data(recipe: str, measure: DataMeasure, keys: Mapping[str, object]) -> DataFigures:
-    """Measure the training data of a recipe; `keys` are changes of its options, `data.train` among them.
+    """Measure the reading of a recipe's training data.
+
+    Args:
+        recipe: Name listed by `kinema recipes`, or my_file.py:function.
+        measure: Number of samples.
+        keys: Dotted keys of options to change, among them `data.train`.
 
     Raises:
-        UserError: the recipe reads no videos, there are none, or an option is wrong; or a video cannot be read.
+        UserError: The recipe does not read frames, there are no videos, an option is invalid, or a video cannot be
+            read.
     """
     results = list[tuple[Config, float, float]]()
     with progress("Reading batches", _batches(measure)) as meter:
@@ -115,33 +121,34 @@ def benchmark_data(recipe: str, measure: DataMeasure, keys: Mapping[str, object]
 def measured_batches(
     recipe: str, measure: DataMeasure, keys: Mapping[str, object]
 ) -> Iterator[tuple[Config, float, float]]:
-    """The recipe's config, and seconds of CPU time a sample of one batch after another: of the path, of the limit.
+    """Yield the config and, for each batch, the CPU seconds per sample of the data path and of its limit.
 
-    The first ones warm up. The two take turns in being first.
+    Warm-up batches come first. Which of the two is timed first alternates.
 
     Raises:
-        UserError: see `benchmark_data`.
+        UserError: See `benchmark_data`.
     """
     config = config_of(recipe, keys)
     if not isinstance(config, Config):
-        raise UserError(f"{recipe} reads features of videos; `kinema benchmark data` measures how frames are read")
+        raise UserError(f"{recipe} reads features; `kinema benchmark data` applies to recipes that read frames")
     if config.data.source in FLOW:
-        raise UserError(f"{recipe} reads optical flow; `kinema benchmark data` measures how RGB is read")
-    pick_device(config.runtime)  # as before a training, whose loaders inherit how memory is kept
+        raise UserError(f"{recipe} reads optical flow; `kinema benchmark data` applies to recipes that read RGB frames")
+    pick_device(config.runtime)  # as in training, whose loader workers inherit its memory allocator settings
     index = open_train_index(config.data)
-    config.train_clip.crop.flip_pairs = ()  # labels are not looked at
+    config.train_clip.crop.flip_pairs = ()  # labels are not used
     dataset = VideoDataset(index, [config.train_clip], config.data)
-    made_by, threads = opener(config.data, index.path(0)), torch.get_num_threads()
+    frames_opener, threads = opener(config.data, index.path(0)), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for number in range(_batches(measure)):
             rows = [(number * measure.batch + k) % len(index) for k in range(measure.batch)]
-            bare = [_bare(made_by, index.path(row), config.train_clip, number) for row in rows]
-            ways = (partial(_collated, dataset, [SampleKey(number, row) for row in rows]), partial(_limit, bare))
+            samples = [_limit_sample(frames_opener, index.path(row), config.train_clip, number) for row in rows]
+            path = partial(_collate, dataset, [SampleKey(number, row) for row in rows])
+            limit_path = partial(_run_limit, samples)
             if number % 2:
-                own, limit = (_timed(way) for way in ways)
+                own, limit = _timed(path), _timed(limit_path)
             else:
-                limit, own = (_timed(way) for way in reversed(ways))
+                limit, own = _timed(limit_path), _timed(path)
             yield config, own / measure.batch, limit / measure.batch
     finally:
         torch.set_num_threads(threads)
@@ -157,13 +164,13 @@ def _timed(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def _collated(dataset: VideoDataset, keys: Sequence[SampleKey]) -> None:
+def _collate(dataset: VideoDataset, keys: Sequence[SampleKey]) -> None:
     batch = dataset.__getitems__(keys)
     if len(batch) < len(keys):
-        raise UserError(f"videos could not be read: {batch.bad[0].path}: {batch.bad[0].reason}")
+        raise UserError(f"{batch.bad[0].path} cannot be read: {batch.bad[0].reason}")
 
 
-def _limit(samples: Sequence[_Bare]) -> None:
+def _run_limit(samples: Sequence[_LimitSample]) -> None:
     for sample in samples:
         frames = list[Any]()
         for frame in sample.decode():
@@ -174,39 +181,39 @@ def _limit(samples: Sequence[_Bare]) -> None:
             _resize(frames, sample)
 
 
-def _resize(frames: list[Any], sample: _Bare) -> None:
+def _resize(frames: list[Any], sample: _LimitSample) -> None:
     cut(torch.from_numpy(np.stack(frames)), sample.box, sample.size)
     frames.clear()
 
 
-def _bare(opened_by: Opener, path: str, clip: TrainClip, seed: int) -> _Bare:
-    """A sample of the video as the loader would draw it."""
+def _limit_sample(frames_opener: Opener, path: str, clip: TrainClip, seed: int) -> _LimitSample:
+    """Draw a sample of the video as the loader does."""
     rng = np.random.default_rng([seed, 1])
-    video = opened_by.open(path)
-    places = sorted(set(sample_train(clip.sampling, len(video), rng).ravel().tolist()))
-    height, width = video.frames(places[:1]).shape[1:3]
+    video = frames_opener.open(path)
+    numbers = sorted(set(sample_train(clip.sampling, len(video), rng).ravel().tolist()))
+    height, width = video.frames(numbers[:1]).shape[1:3]
     box = clip.crop.box.draw(height, width, rng)
     if isinstance(video, (RawFramesReader, PackedReader)):
-        files = [video.file(place) for place in places]
-        return _Bare(decode=lambda: map(_decode_image, files), box=box, size=clip.crop.size)
-    exact = PyAVReader(opened_by.storage.local(path), path=path)
-    return _Bare(decode=lambda: _decode_video(exact, places), box=box, size=clip.crop.size)
+        files = [video.file(number) for number in numbers]
+        return _LimitSample(decode=lambda: map(_decode_image, files), box=box, size=clip.crop.size)
+    exact = PyAVReader(frames_opener.storage.local(path), path=path)
+    return _LimitSample(decode=lambda: _decode_video(exact, numbers), box=box, size=clip.crop.size)
 
 
 def _decode_image(data: bytes) -> Any:
     return simplejpeg.decode_jpeg(data, "RGB")
 
 
-def _decode_video(exact: PyAVReader, places: Sequence[int]) -> Any:
-    """The frames `places`, ascending, with nothing looked up or checked; no packet is decoded that need not be."""
+def _decode_video(exact: PyAVReader, numbers: Sequence[int]) -> Any:
+    """Decode frames by ascending number without any checks, skipping packets that they do not depend on."""
     with av.open(exact.path, **QUICK if exact.by_tables else {}) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = 1
         decoder = QuickDecoder(container, stream, exact.table)
-        decoder.plan(places)
-        for place in places:
-            frame = decoder.frame(place)
+        decoder.plan(numbers)
+        for number in numbers:
+            frame = decoder.frame(number)
             if frame is None:
-                raise UserError(f"{exact.path} is damaged, or of a kind that has no limit to compare with")
+                raise UserError(f"{exact.path} is damaged, or of a format for which no limit can be measured")
             yield frame.to_ndarray(format="rgb24")

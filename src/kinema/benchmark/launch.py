@@ -1,6 +1,6 @@
-"""Measurements in processes of their own: each has its own peak memory, and several may train together.
+"""Training benchmarks in separate processes, so that peak memory is measured per recipe and torchrun can be used.
 
-`python -m kinema.benchmark.launch ORDER.json` is such a process, or one of those that torchrun starts.
+`python -m kinema.benchmark.launch REQUEST.json` runs one measurement, alone or under torchrun.
 """
 
 import os
@@ -22,8 +22,8 @@ from kinema.storage import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a process is to measure, and where its figures go."""
+class Request:
+    """Measurement to run, and the file that receives its figures."""
 
     recipe: str
     measure: TrainMeasure
@@ -35,13 +35,13 @@ class Order:
 def measure_apart(
     recipe: str, measure: TrainMeasure, keys: Mapping[str, object], *, folder: Path, devices: int = 1
 ) -> TrainFigures:
-    """`benchmark_train` in a process of its own, or in `devices` that train together.
+    """Run `benchmark_train` in a separate process, or in `devices` processes under torchrun.
 
     Raises:
-        UserError: it did not end well; it has said why.
+        UserError: The measurement failed; its own messages say why.
     """
-    with TemporaryDirectory() as place, serving(measure.storage) as server:
-        answer, order = Path(place) / "answer.json", Path(place) / "order.json"
+    with TemporaryDirectory() as temporary, serving(measure.storage) as server:
+        answer, request = Path(temporary) / "answer.json", Path(temporary) / "request.json"
         content = {
             "recipe": recipe,
             "measure": asdict(measure) | {"storage": "disk"},
@@ -49,22 +49,22 @@ def measure_apart(
             "folder": str(folder),
             "answer": str(answer),
         }
-        order.write_text(strict_json.dumps(content, default=str), encoding="utf-8")
-        many = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(devices), "-m"] if devices > 1 else []
-        command = [sys.executable, "-m", *many, "kinema.benchmark.launch", str(order)]
+        request.write_text(strict_json.dumps(content, default=str), encoding="utf-8")
+        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(devices), "-m"]
+        command = [sys.executable, "-m", *(torchrun if devices > 1 else []), "kinema.benchmark.launch", str(request)]
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // devices))} if devices > 1 else {}
         code = subprocess.run(command, env={**threads, **os.environ}, check=False).returncode
         if code or not answer.exists():
-            raise UserError(f"the measurement of {recipe} ended with code {code}, without figures: it has said why")
+            raise UserError(f"the measurement of {recipe} failed with exit code {code}; see its messages above")
         return TypeAdapter(TrainFigures).validate_json(answer.read_text(encoding="utf-8"))
 
 
-def main(order_file: str) -> int:
-    """Measure as the file says; returns the exit code."""
-    order = TypeAdapter(Order).validate_json(Path(order_file).read_text(encoding="utf-8"))
-    figures = benchmark_train(order.recipe, order.measure, order.keys, folder=Path(order.folder))
+def main(request_file: str) -> int:
+    """Run the measurement described by a JSON file; returns the exit code."""
+    request = TypeAdapter(Request).validate_json(Path(request_file).read_text(encoding="utf-8"))
+    figures = benchmark_train(request.recipe, request.measure, request.keys, folder=Path(request.folder))
     if figures is not None:
-        write_text(Path(order.answer), strict_json.dumps(figures.as_json()))
+        write_text(Path(request.answer), strict_json.dumps(figures.as_json()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`kinema benchmark model`: forward passes and training steps of a recipe's model, without data."""
+"""`kinema benchmark model`: forward passes and training steps of a model, without data loading."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,49 +8,51 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.compare.contender import Prepared, forward, prepared, stepping
-from kinema.benchmark.measure.hardware import machine, peak_memory, wait_for
+from kinema.benchmark.measure.hardware import machine, peak_memory, synchronize
 from kinema.benchmark.measure.statistics import Summary, summarize
 from kinema.benchmark.peers.protocol import timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFigures:
-    """What a model costs, data not counted; times in seconds, memory in GiB."""
+    """Cost of a model without data loading; times in seconds, memory in GiB."""
 
     recipe: str
     train: Summary
-    """A training step over a batch."""
+    """Training step on a batch."""
     infer: Summary
-    """A forward pass over a batch, without gradients."""
+    """Forward pass of a batch, without gradients."""
     latency: Summary
-    """A forward pass over one sample."""
+    """Forward pass of one sample."""
     samples_per_s: float
-    """Of forward passes over batches; a sample is a clip, or a video's features."""
+    """Throughput of forward passes on batches; a sample is a clip, or the features of a video."""
     trained_per_s: float
+    """Throughput of training steps."""
     infer_memory_gib: float
-    """Peak before anything was trained: of forward passes, with all that the process holds on a CPU."""
+    """Peak memory of forward passes; on a CPU, the peak resident set of the process."""
     train_memory_gib: float
+    """Peak memory of training steps."""
     flops: int
-    """Of a forward pass over one sample: convolutions and matrix products."""
+    """FLOPs of a forward pass of one sample: convolutions and matrix products."""
     parameters: int
     batch_size: int
     input: tuple[int, ...]
-    """Shape of a batch, as the model takes it."""
+    """Input shape of a batch."""
     precision: str
     machine: str
 
 
 def benchmark_model(recipe: str, keys: Mapping[str, object], *, iters: int, skip: int) -> ModelFigures:
-    """Measure a recipe's model on batches that are there already.
+    """Measure the model of a recipe on a batch already in memory.
 
     Args:
-        recipe: a name that `kinema recipes` lists, or my_file.py:function.
-        keys: dotted keys of the recipe's options.
-        iters: iterations of each kind that count.
-        skip: iterations of each kind before.
+        recipe: Name listed by `kinema recipes`, or my_file.py:function.
+        keys: Dotted keys of options to change.
+        iters: Timed iterations of each kind.
+        skip: Untimed iterations of each kind, before the timed ones.
 
     Raises:
-        UserError: options are faulty.
+        UserError: An option is invalid.
     """
     with prepared(recipe, {"data.workers": "0", **keys}) as ready:
         run, contender, one = ready.run, stepping(ready), ready.inputs[:1]
@@ -79,7 +81,7 @@ def benchmark_model(recipe: str, keys: Mapping[str, object], *, iters: int, skip
 
 
 def _summary(step: Callable[[], object], ready: Prepared, iters: int, skip: int) -> Summary:
-    wait = partial(wait_for, ready.run.process.device)
+    wait = partial(synchronize, ready.run.process.device)
     timed(step, skip, wait)
     return summarize(timed(step, iters, wait))
 

@@ -1,4 +1,4 @@
-"""The rows of the training-speed benchmark, measured piece by piece: what is there already is not measured again."""
+"""`kinema benchmark suite`: all rows of the training-speed benchmark, resumable measurement by measurement."""
 
 import logging
 import time
@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from pydantic import TypeAdapter
 
 from kinema import strict_json
 from kinema.benchmark.compare.results import Comparison
 from kinema.benchmark.compare.rows import ROWS
-from kinema.benchmark.compare.run import CompareOptions, compare
+from kinema.benchmark.compare.run import CompareOptions, batch_size, compare
 from kinema.benchmark.inputs.memcached import Storage
 from kinema.benchmark.inputs.videos import Form
 from kinema.benchmark.launch import measure_apart
@@ -25,16 +24,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """What a row of the table reads."""
+    """A model and the input it is trained on."""
 
     row: str
     form: Form | None = None
-    """None: features."""
+    """Form of the videos; None: features."""
     storage: Storage = "disk"
 
     @property
     def name(self) -> str:
-        """Of its piece."""
+        """Name of its measurement."""
         return f"train_{self.row}_{self.form or 'features'}"
 
 
@@ -56,23 +55,24 @@ INPUTS: tuple[Input, ...] = (
     Input(row="pem"),
     Input(row="bmn"),
 )
-"""The rows of the benchmark's two tables, in their order; BSN's TEM and PEM are one row there."""
+"""Rows of the benchmark's two tables, in order; TEM and PEM of BSN share a row there."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces:
-    """What has been measured."""
+class Measurements:
+    """Measurements of the suite so far."""
 
     trained: dict[str, TrainFigures]
-    """By the name of the input."""
+    """Training figures by name of the input."""
     compared: dict[str, Comparison]
-    """By row."""
+    """Comparisons by name of the row."""
     missing: tuple[str, ...]
+    """Names of measurements still to be taken."""
 
 
 def run_suite(
     folder: Path,
-    how: CompareOptions,
+    options: CompareOptions,
     *,
     iters: int,
     skip: int,
@@ -81,27 +81,29 @@ def run_suite(
     minutes: float,
     only: Sequence[str],
     keys: Mapping[str, object],
-) -> Pieces:
-    """Measure the pieces that `folder` lacks, until `minutes` are over, at least one.
+) -> Measurements:
+    """Take the measurements missing in `folder`, at least one, until `minutes` are over.
 
     Args:
-        folder: receives a JSON file for each piece, and the videos that are made.
-        how: how steps are compared.
-        iters: iterations that count, of trainings that read data.
-        skip: iterations before.
-        devices: processes that train together.
-        videos: videos to read, see `TrainMeasure`.
-        minutes: no further piece is begun after.
-        only: names of pieces to measure, in this order; all when empty.
-        keys: options of Kinema's recipes to change.
+        folder: Folder of a JSON file per measurement, and of generated videos.
+        options: Options of comparisons.
+        iters: Timed iterations of trainings that load data.
+        skip: Warm-up iterations before them.
+        devices: Processes that train together.
+        videos: Videos to read, see `TrainMeasure`.
+        minutes: Time after which no further measurement is started.
+        only: Names of measurements to take, in this order; empty: all.
+        keys: Dotted keys of recipe options to change.
 
     Raises:
-        UserError: a measurement of Kinema failed, or there is no piece of a name.
+        UserError: A measurement of Kinema failed, or `only` has an unknown name.
     """
     end = time.monotonic() + 60 * minutes
-    plan = _plan(folder, how, iters, skip, devices, videos, keys)
+    plan = _plan(folder, options, iters, skip, devices, videos, keys)
     if unknown := [name for name in only if name not in plan]:
-        raise UserError(f"no piece is called '{unknown[0]}'{did_you_mean(unknown[0], plan)}: {', '.join(plan)}")
+        raise UserError(
+            f"unknown measurement '{unknown[0]}'{did_you_mean(unknown[0], plan)}; allowed: {', '.join(plan)}"
+        )
     for name in only or plan:
         if _file(folder, name).exists():
             continue
@@ -109,11 +111,11 @@ def run_suite(
         write_text(_file(folder, name), strict_json.dumps(plan[name](), indent=1) + "\n")
         if time.monotonic() > end:
             break
-    return read_pieces(folder)
+    return read_measurements(folder)
 
 
-def read_pieces(folder: Path) -> Pieces:
-    """What `folder` holds."""
+def read_measurements(folder: Path) -> Measurements:
+    """Read the measurements in `folder`."""
     trained, compared = dict[str, TrainFigures](), dict[str, Comparison]()
     missing = []
     for one in INPUTS:
@@ -126,31 +128,31 @@ def read_pieces(folder: Path) -> Pieces:
             compared[row] = TypeAdapter(Comparison).validate_json(file.read_text(encoding="utf-8"))
         else:
             missing.append(f"compare_{row}")
-    return Pieces(trained=trained, compared=compared, missing=tuple(missing))
+    return Measurements(trained=trained, compared=compared, missing=tuple(missing))
 
 
 def _plan(
     folder: Path,
-    how: CompareOptions,
+    options: CompareOptions,
     iters: int,
     skip: int,
     devices: int,
     videos: Path | None,
     keys: Mapping[str, object],
 ) -> dict[str, Callable[[], dict[str, object]]]:
-    """Each piece's name and how it is measured: the comparisons first."""
-    usual = TrainMeasure(iters=iters, skip=skip, parts=max(1, iters // 2), videos=videos)
+    """Functions that take each measurement, by name; comparisons first."""
+    common = TrainMeasure(iters=iters, skip=skip, parts=max(1, iters // 2), videos=videos)
 
     def compared(row: str) -> Callable[[], dict[str, object]]:
-        return lambda: compare(row, ROWS[row], how, keys).as_json()
+        return lambda: compare(row, ROWS[row], options, keys).as_json()
 
     def trained(one: Input) -> Callable[[], dict[str, object]]:
-        measure = replace(usual, source=one.form or "recipe", storage=one.storage)
+        measure = replace(common, source=one.form or "recipe", storage=one.storage)
         return lambda: asdict(
             measure_apart(
                 ROWS[one.row].recipe,
                 measure,
-                {"data.batch_size": str(batch_of(one.row, how)), **keys},
+                {"data.batch_size": str(batch_size(ROWS[one.row], options)), **keys},
                 folder=folder / "data",
                 devices=devices,
             )
@@ -158,12 +160,6 @@ def _plan(
 
     plan = {f"compare_{row}": compared(row) for row in ROWS}
     return plan | {one.name: trained(one) for one in INPUTS}
-
-
-def batch_of(row: str, how: CompareOptions) -> int:
-    """Samples of a batch of one process: the benchmark's own on a GPU, fewer on a CPU."""
-    own = int(ROWS[row].spec_batch.partition("x")[0]) if torch.cuda.is_available() else ROWS[row].batch_size
-    return how.batch_size or own
 
 
 def _file(folder: Path, name: str) -> Path:

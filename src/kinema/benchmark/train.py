@@ -1,4 +1,4 @@
-"""`kinema benchmark train`: the training that `kinema train` runs, timed."""
+"""`kinema benchmark train`: timing of the training that `kinema train` runs."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -34,89 +34,89 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class TrainMeasure:
-    """What is measured, and how long."""
+    """Options of a measurement."""
 
     iters: Annotated[int, at.Ge(1)] = 200
-    """Iterations that count."""
+    """Timed iterations."""
     skip: Annotated[int, at.Ge(0)] = 50
-    """Iterations before that do not: the device warms up."""
+    """Warm-up iterations before the timed ones."""
     parts: Annotated[int, at.Ge(0)] = 50
-    """Iterations that count in each of the two other measurements, of computing alone and of the data alone, at most
-    as many as `iters`; 0: leave both out."""
+    """Timed iterations of each of the two further measurements, of compute alone and of data loading alone, at most
+    `iters`; 0: skip both."""
     source: Form | Literal["recipe"] = "recipe"
-    """What is read: rawframes, ordinary video or dense-encoded video; recipe: what the recipe reads."""
+    """Input to read: rawframes, ordinary video or dense-encoded video; recipe: as the recipe says."""
     storage: Storage = "disk"
-    """Where files come from: the disk, or a Memcached server that is started for the run and holds them from their
-    first reading on. Servers of your own: --data.storage.memcached."""
+    """Storage of the input: the disk, or a Memcached server started for the run, which caches files on first read. To
+    use existing servers, pass --data.storage.memcached instead."""
     videos: Path | None = None
-    """Folder of videos to measure on, brought to 256p in the form of --source first. Labels do not matter. When
-    neither this nor --data.train is given, videos are drawn."""
+    """Folder of videos to measure on, first converted to 256p in the form of --source; labels are ignored. Without
+    this and --data.train, synthetic videos are used."""
     sample_videos: Annotated[int, at.Ge(1)] = 8
-    """Different videos that are drawn."""
+    """Number of different synthetic videos."""
     sample_frames: Annotated[int, at.Ge(1)] = 300
-    """Frames of a drawn video, 30 a second."""
+    """Frames per synthetic video, at 30 fps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFigures:
-    """What a training costs; times in seconds, memory in GiB."""
+    """Cost of a training; times in seconds, memory in GiB."""
 
     recipe: str
     s_per_iter: float
-    """Mean over the iterations that count, data included."""
+    """Mean time of an iteration, data loading included."""
     median: float
     p95: float
     data_wait_share: float
-    """Share of that time that was spent waiting for data."""
+    """Fraction of `s_per_iter` spent waiting for data."""
     compute_s_per_iter: float | None
-    """Of the same steps over one batch that is there already."""
+    """Mean time of the same steps on a batch already in memory."""
     data_s_per_iter: float | None
-    """Of making the batches, when nothing else is done."""
+    """Time to load the batches of a step while nothing else runs."""
     videos_per_s: float
     memory_gib: float
-    """Peak: allocated on a GPU (the largest of all processes), or held by all processes on a CPU."""
+    """Peak memory: allocated on a GPU (maximum over processes), or resident in all processes on a CPU."""
     memory: dict[str, float]
-    """Its parts, see `Memory`."""
+    """Components of the peak, see `Memory`."""
     flops_per_iter: int
-    """Of forward and backward passes: convolutions and matrix products, in one process."""
+    """FLOPs of the forward and backward passes of one process: convolutions and matrix products."""
     flops_per_s: float | None
-    """That over `compute_s_per_iter`."""
+    """`flops_per_iter` / `compute_s_per_iter`."""
     matmul_flops_per_s: float
-    """Of a large matrix product in the same arithmetic, measured."""
+    """Measured throughput of a large matrix product in the same dtype."""
     iters: int
     skipped: int
     batch_size: int
-    """Videos in a batch of one process."""
+    """Videos per batch of one process."""
     processes: int
     input: str
-    """What was read, from where."""
+    """Kind of input and its storage."""
     data: str
-    """Which videos, when they are none of the user's."""
+    """Description of generated data; empty for the user's own."""
     precision: str
     machine: str
     torch: str = torch.__version__
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The fields as `--json` prints them."""
         return asdict(self)
 
 
 def benchmark_train(
     recipe: str, measure: TrainMeasure, keys: Mapping[str, object], *, folder: Path
 ) -> TrainFigures | None:
-    """Measure the training of a recipe with the options `keys`, alone or as one of the processes of torchrun.
+    """Measure the training of a recipe, in one process or in all processes of torchrun.
 
     Args:
-        recipe: a name that `kinema recipes` lists, or my_file.py:function.
-        measure: what is measured.
-        keys: dotted keys of the recipe's options.
-        folder: receives the videos that are made, and nothing else.
+        recipe: Name listed by `kinema recipes`, or my_file.py:function.
+        measure: Options of the measurement.
+        keys: Dotted keys of options to change.
+        folder: Folder for generated data.
 
     Returns:
-        The figures; None in all processes but the first.
+        The figures in the first process, None in the others.
 
     Raises:
-        UserError: options are faulty, or the data cannot be used.
+        UserError: An option is invalid, or the data cannot be used.
     """
     with (
         serving(measure.storage) as server,
@@ -130,16 +130,19 @@ def benchmark_train(
 def training(
     recipe: str, measure: TrainMeasure, keys: Mapping[str, object], *, folder: Path
 ) -> Iterator[tuple[Run, str]]:
-    """A training that is set up as `kinema train` does, long enough for `measure`, and what its data are if made here.
+    """Set up a training as `kinema train` does, long enough for `measure`.
+
+    Yields:
+        The run, and a description of generated data (empty for the user's own).
 
     Raises:
-        UserError: options are faulty, or the data cannot be used.
+        UserError: An option is invalid, or the data cannot be used.
     """
     if measure.source != "recipe" and not isinstance(config_of(recipe), Config):
-        raise UserError(f"--source {measure.source} is for recognizers: {recipe} reads features")
+        raise UserError(f"--source {measure.source} applies to recognizers only: {recipe} reads features")
     config = config_of(recipe, {**_quick_start(recipe), **_form(measure.source), **keys})
     if isinstance(config, PGMConfig | BSNConfig):
-        raise UserError(f"{recipe} is more than one training: measure a bsn_tem_… and a bsn_pem_… recipe")
+        raise UserError(f"{recipe} trains several networks: pass a bsn_tem_… or a bsn_pem_… recipe instead")
     with TemporaryDirectory() as work_dir, joined(config.runtime) as process:
         config, data = _with_data(config, measure, process, folder)
         config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 99)
@@ -151,7 +154,7 @@ def training(
 
 
 def _quick_start(recipe: str) -> dict[str, object]:
-    """Random weights: they cost the same as trained ones and need no download."""
+    """Random weights instead of pretrained ones, which would be downloaded and take the same time."""
     model = getattr(config_of(recipe), "model", None)
     return {"model.pretrained": "none"} if hasattr(model, "pretrained") else {}
 
@@ -161,7 +164,7 @@ def _form(source: Form | Literal["recipe"]) -> dict[str, object]:
 
 
 def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
-    """The config with videos to train on, and what these are when they are made here."""
+    """Return the config with generated data if it names none, and a description of that data."""
     if isinstance(config, LocalizationConfig):
         return _with_features(config, process, folder)
     if config.data.train:
@@ -181,12 +184,12 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
             workers=1 if measure.videos is None and measure.sample_videos * measure.sample_frames < 1000 else 0,
         )
     )
-    made = f"videos of {measure.videos.name}" if measure.videos else f"{measure.sample_videos} drawn videos"
+    data = f"videos of {measure.videos.name}" if measure.videos else f"{measure.sample_videos} synthetic videos"
     if process.is_main:
-        log.info("no --data.train: measured on %s, again and again", made)
+        log.info("no --data.train given: measuring on %s, repeated", data)
     recipe, config = config.recipe, apply(config, {"data.train": str(listing), "data.val": ""})
     config.recipe = recipe
-    return config, made
+    return config, data
 
 
 def _with_features(config: LocalizationConfig, process: Process, folder: Path) -> tuple[LocalizationConfig, str]:
@@ -201,7 +204,7 @@ def _with_features(config: LocalizationConfig, process: Process, folder: Path) -
 
 def _form_of(config: Config) -> Form:
     if config.data.source not in ("video", "rawframes"):
-        raise UserError(f"{config.recipe} reads {config.data.source}, of which no sample is drawn: give --data.train")
+        raise UserError(f"{config.recipe} reads {config.data.source}, which cannot be generated: pass --data.train")
     return config.data.source
 
 
@@ -213,11 +216,11 @@ def _measure(run: Run, measure: TrainMeasure, data: str) -> TrainFigures:
     with progress("measuring", total, show=run.process.is_main) as meter:
         timed = steps.time_steps(run, batches, skip=measure.skip, iters=measure.iters, done=meter.advance)
         (batch,) = islice(batches, 1)
-        del batches  # ends its workers
+        del batches  # stops its workers
         done = measure.skip + measure.iters
         compute = steps.time_compute(run, batch, iters=parts, first=done, done=meter.advance) if parts else None
     alone = steps.time_data(run, iters=parts) if parts else None
-    times, flops = summarize(timed.each), steps.step_flops(run, batch)
+    times, flops = summarize(timed.seconds), steps.step_flops(run, batch)
     config, memory = run.config, _of_all_processes(timed.memory)
     return TrainFigures(
         recipe=config.recipe,
@@ -232,7 +235,7 @@ def _measure(run: Run, measure: TrainMeasure, data: str) -> TrainFigures:
         memory=asdict(memory),
         flops_per_iter=flops,
         flops_per_s=flops / compute.mean if compute else None,
-        matmul_flops_per_s=matmul_flops(run.process.device, steps.arithmetic(run)),
+        matmul_flops_per_s=matmul_flops(run.process.device, steps.compute_dtype(run)),
         iters=measure.iters,
         skipped=measure.skip,
         batch_size=config.data.batch_size,
@@ -247,23 +250,23 @@ def _measure(run: Run, measure: TrainMeasure, data: str) -> TrainFigures:
 def _of_all_processes(memory: Memory) -> Memory:
     if not dist.is_initialized():
         return memory
-    all_of_them: list[Memory | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(all_of_them, memory)
-    found = [each for each in all_of_them if each is not None]
+    gathered: list[Memory | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, memory)
+    peaks = [peak for peak in gathered if peak is not None]
     return Memory(
-        process=sum(each.process for each in found),
-        workers=sum(each.workers for each in found),
-        allocated=max(each.allocated for each in found),
-        reserved=max(each.reserved for each in found),
+        process=sum(peak.process for peak in peaks),
+        workers=sum(peak.workers for peak in peaks),
+        allocated=max(peak.allocated for peak in peaks),
+        reserved=max(peak.reserved for peak in peaks),
     )
 
 
 def _input(config: AnyConfig, measure: TrainMeasure) -> str:
     if isinstance(config.data, ProposalData):
         return "candidates, disk"
-    place = "Memcached" if config.data.storage.memcached else "disk"
+    storage = "Memcached" if config.data.storage.memcached else "disk"
     if not isinstance(config, Config):
-        return f"features, {place}"
+        return f"features, {storage}"
     form = measure.source if measure.source != "recipe" else config.data.source
-    what = {"rawframes": "rawframes", "video": "videos", "dense": "dense-encoded videos"}.get(form, form)
-    return f"{what}, {place}"
+    kind = {"rawframes": "rawframes", "video": "videos", "dense": "dense-encoded videos"}.get(form, form)
+    return f"{kind}, {storage}"

@@ -1,4 +1,4 @@
-"""Virtual environments of the peers, kept apart from Kinema's."""
+"""Virtual environments of the peers."""
 
 import logging
 import subprocess
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What is installed."""
+    """Packages of an environment."""
 
     packages: tuple[str, ...]
     alone: tuple[str, ...] = ()
-    """Packages whose dependencies, as they state them, do not fit together: installed without."""
+    """Packages that are installed without their dependencies, whose declared versions conflict."""
 
 
 _TORCH = (
@@ -41,24 +41,26 @@ ENVIRONMENTS: dict[str, Environment] = {
 
 
 def set_up(folder: Path, name: str) -> None:
-    """Make the environment in `folder/name`, or complete it.
+    """Create or complete the environment `folder/name`.
 
     Raises:
-        UserError: a package cannot be installed; pip has said why.
+        UserError: A package cannot be installed; pip's messages say why.
     """
-    place, wanted = folder / name, ENVIRONMENTS[name]
+    environment = ENVIRONMENTS[name]
     python = python_of(folder, name)
-    commands = [[str(python), "-m", "pip", "install", *wanted.packages]]
-    if wanted.alone:
-        commands.append([str(python), "-m", "pip", "install", "--no-deps", "--no-build-isolation", *wanted.alone])
+    commands = [[str(python), "-m", "pip", "install", *environment.packages]]
+    if environment.alone:
+        commands.append([str(python), "-m", "pip", "install", "--no-deps", "--no-build-isolation", *environment.alone])
     if not python.exists():
-        commands.insert(0, [sys.executable, "-m", "venv", str(place)])
+        commands.insert(0, [sys.executable, "-m", "venv", str(folder / name)])
     for command in commands:
         log.info("%s", " ".join(command))
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-            raise UserError(f"{' '.join(command)} failed, and has said why: the environment {place} is not complete")
+            raise UserError(
+                f"the environment {folder / name} is incomplete: {' '.join(command)} failed, see its messages"
+            )
 
 
 def python_of(folder: Path, name: str) -> Path:
-    """The environment's Python."""
+    """Python interpreter of an environment."""
     return folder / name / "bin" / "python"

@@ -1,4 +1,4 @@
-"""A contender's process, which is told what to time."""
+"""Process of a contender, timed on request over its standard input and output."""
 
 import json
 import os
@@ -14,37 +14,39 @@ from kinema.errors import UserError
 
 
 class ContenderProcess:
-    """A contender's process, which waits for orders."""
+    """A started contender; `fault` says why it could not be started, or is empty."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.fault, self._name = "", " ".join(command[:3])
         self._train, self._infer, self._cpu = list[list[float]](), list[list[float]](), list[list[float]]()
         self._memory = 0.0
+        self._process: subprocess.Popen[str] | None = None
         if not Path(command[0]).exists():
-            self.fault = f"there is no {command[0]}: `kinema benchmark compare --set-up` makes the environment"
+            self.fault = f"there is no {command[0]}: `kinema benchmark compare --set-up` creates the environment"
             return
         environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, env=environment
         )
 
-    def await_introduction(self) -> None:
-        """Until it has taken its first step, or has said why it cannot."""
+    def wait_until_ready(self) -> None:
+        """Wait for the first training step, or set `fault` if it fails."""
         if not self.fault:
             self._about = self._read()
-            self.fault = re.sub(r" \(/[^)]*\)", "", self._about.get("fault", ""))  # where a module lies on this machine
+            # Without the path of a module on this machine.
+            self.fault = re.sub(r" \(/[^)]*\)", "", self._about.get("fault", ""))
 
-    def take_turn(self, count: int) -> None:
-        """Training iterations, then a forward pass; one more of each goes before, which warms up the caches again."""
-        trained, passed = self._ordered("train", count + 1), self._ordered("infer", 2)
-        self._train.append(trained["seconds"][1:])
-        self._cpu.append(trained["cpu_seconds"][1:])
-        self._infer.append(passed["seconds"][1:])
-        self._memory = trained["memory_gib"]
+    def run_round(self, count: int) -> None:
+        """Time `count` training iterations and a forward pass, each after one that warms up the caches."""
+        train, infer = self._request("train", count + 1), self._request("infer", 2)
+        self._train.append(train["seconds"][1:])
+        self._cpu.append(train["cpu_seconds"][1:])
+        self._infer.append(infer["seconds"][1:])
+        self._memory = train["memory_gib"]
 
     def result(self) -> Result:
-        """Of all turns."""
+        """Timings of all rounds."""
         return Result(
             train=self._train,
             infer=self._infer,
@@ -56,26 +58,28 @@ class ContenderProcess:
         )
 
     def close(self) -> None:
-        """End the process."""
-        if hasattr(self, "_process"):
+        """Kill the process."""
+        if self._process:
             self._process.kill()
             self._process.communicate()
-            self._said.close()
+            self._stderr.close()
 
-    def _ordered(self, what: str, count: int) -> dict[str, Any]:
+    def _request(self, step: str, count: int) -> dict[str, Any]:
+        assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{what} {count}\n")
+        self._process.stdin.write(f"{step} {count}\n")
         self._process.stdin.flush()
         answer = self._read()
         if "seconds" not in answer:
-            raise UserError(f"{self._name} ended while it was measured: {answer.get('fault')}")
+            raise UserError(f"{self._name} ended during the measurement: {answer.get('fault')}")
         return answer
 
     def _read(self) -> dict[str, Any]:
+        assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if line:
-            found: dict[str, Any] = json.loads(line)
-            return found
-        self._said.seek(0)
-        return {"fault": (self._said.read().strip().splitlines() or ["it ended without a word"])[-1]}
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        self._stderr.seek(0)
+        return {"fault": (self._stderr.read().strip().splitlines() or ["it ended without a message"])[-1]}

@@ -1,4 +1,4 @@
-"""What contenders of a comparison took, and their ratios."""
+"""Timings of the contenders of a comparison, and their ratios."""
 
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -10,35 +10,36 @@ BEST = "Kinema, best precision"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a contender did; times in seconds, memory in GiB. All but `fault` is empty when it does not run."""
+    """Timings of one contender, in seconds. Only `fault` is set if it could not run."""
 
     fault: str = ""
-    """Why it does not run."""
+    """Error message of a contender that could not run."""
     train: list[list[float]] = field(default_factory=list)
-    """Each iteration of each round."""
+    """Training iterations, one list per round."""
     infer: list[list[float]] = field(default_factory=list)
+    """Forward passes, one list per round."""
     cpu: list[list[float]] = field(default_factory=list)
-    """What all threads worked in each training iteration, which other programs on the machine hardly change."""
+    """CPU time of all threads in each training iteration; barely affected by other load on the machine."""
     memory_gib: float = 0.0
     parameters: int = 0
     notes: list[str] = field(default_factory=list)
-    """What had to be worked around."""
+    """Workarounds that were needed to run it."""
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def s_per_iter(self) -> float:
-        """Median of the training iterations."""
-        return median(each for turn in self.train for each in turn)
+        """Median training iteration."""
+        return median(seconds for round_ in self.train for seconds in round_)
 
     @property
     def infer_s(self) -> float:
-        """Median of the forward passes."""
-        return median(each for turn in self.infer for each in turn)
+        """Median forward pass."""
+        return median(seconds for round_ in self.infer for seconds in round_)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One row's contenders, measured in turn."""
+    """The contenders of one row of the benchmark, measured in turn."""
 
     row: str
     title: str
@@ -47,36 +48,40 @@ class Comparison:
     machine: str
     results: dict[str, Result]
     load: float = 0.0
-    """Cores that other programs kept busy for two seconds before anything was started."""
+    """Cores kept busy by other programs just before the measurement."""
 
     @property
     def disturbed(self) -> bool:
-        """Whether others worked on the machine: times then say little, CPU times more."""
+        """Whether other programs kept the machine busy, so that CPU times are more telling than wall-clock times."""
         return self.load > 0.25
 
-    def cpu_ratio(self, contender: str) -> float | None:
-        """The same of CPU times."""
-        own, other = self.results[OWN], self.results[contender]
-        if not own.cpu or not other.cpu:
-            return None
-        return median(median(them) / median(us) for them, us in zip(other.cpu, own.cpu, strict=True))
-
     def ratio(self, contender: str) -> float | None:
-        """How many times as long as Kinema in fp32 the contender takes: median over the rounds, each with its own."""
+        """Iteration time relative to Kinema in fp32: median over rounds, each compared with the same round."""
         own, other = self.results[OWN], self.results[contender]
         if own.fault or other.fault:
             return None
-        return median(median(them) / median(us) for them, us in zip(other.train, own.train, strict=True))
+        return _median_ratio(other.train, own.train)
+
+    def cpu_ratio(self, contender: str) -> float | None:
+        """Like `ratio`, of CPU times."""
+        own, other = self.results[OWN], self.results[contender]
+        if not own.cpu or not other.cpu:
+            return None
+        return _median_ratio(other.cpu, own.cpu)
 
     def as_json(self) -> dict[str, Any]:
-        """With the medians and ratios."""
-        found = asdict(self)
+        """All fields, with the medians and ratios of each result."""
+        fields = asdict(self)
         for name, result in self.results.items():
             if not result.fault:
-                found["results"][name] |= {
+                fields["results"][name] |= {
                     "s_per_iter": result.s_per_iter,
                     "infer_s": result.infer_s,
                     "ratio": self.ratio(name),
                     "cpu_ratio": self.cpu_ratio(name),
                 }
-        return found
+        return fields
+
+
+def _median_ratio(other: list[list[float]], own: list[list[float]]) -> float:
+    return median(median(theirs) / median(ours) for theirs, ours in zip(other, own, strict=True))

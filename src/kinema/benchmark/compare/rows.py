@@ -1,4 +1,4 @@
-"""The models of the benchmark's tables, each with the recipe and the peers that have it."""
+"""Models of the benchmark's tables, with their recipes and the peers that implement them."""
 
 from dataclasses import dataclass, field
 
@@ -7,16 +7,16 @@ from kinema.errors import UserError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """Another toolbox."""
+    """Another toolbox that Kinema is compared with."""
 
     program: str
-    """In `kinema.benchmark.peers`, that builds and times its models."""
+    """Module of `kinema.benchmark.peers` that builds and times its models."""
     environment: str = "torch"
-    """Virtual environment that runs it, of `ENVIRONMENTS`."""
+    """Name in `ENVIRONMENTS` of the virtual environment it runs in."""
     checkout: str = ""
-    """Name of the folder that its repository is cloned to, when it is no installed package."""
+    """Folder of its cloned repository, if it is not an installed package."""
     url: str = ""
-    """Where to clone it from."""
+    """Address of the repository."""
 
 
 PEERS: dict[str, Peer] = {
@@ -46,18 +46,20 @@ PEERS: dict[str, Peer] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model, and who has it."""
+    """A model of the benchmark."""
 
     title: str
     recipe: str
     shape: tuple[int, ...]
-    """Of a sample: (C, T, H, W) pixels, (C, T) features, (candidates, C)."""
+    """Shape of a sample: (C, T, H, W) pixels, (C, T) features or (candidates, C)."""
     peers: tuple[str, ...]
+    """Peers that implement the model."""
     batch_size: int = 2
-    """Samples of a batch on a CPU; see `spec_batch` for what the benchmark's GPUs had."""
+    """Samples per batch on a CPU."""
     spec_batch: str = "8x8"
+    """Videos per GPU × GPUs in the benchmark."""
     keys: dict[str, object] = field(default_factory=dict)
-    """Options of the recipe that make it the same model as the peers'."""
+    """Options that turn the recipe's model into that of the peers."""
 
 
 ROWS: dict[str, Row] = {
@@ -137,10 +139,10 @@ ROWS: dict[str, Row] = {
 
 
 def find_row(name: str) -> Row:
-    """The row of this name.
+    """Return the row called `name`.
 
     Raises:
-        UserError: there is none.
+        UserError: There is no such row.
     """
     if name not in ROWS:
         raise UserError(f"no model of the benchmark is called '{name}'{did_you_mean(name, ROWS)}: {', '.join(ROWS)}")

@@ -1,4 +1,4 @@
-"""Kinema and other toolboxes timed in turn, each in a process of its own, on the same models and batches."""
+"""Comparison with other toolboxes: each in its own process, timed in turn on the same models and batches."""
 
 import logging
 import sys
@@ -26,47 +26,46 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class CompareOptions:
-    """How contenders are measured."""
+    """Options of a comparison."""
 
     environments: Path = Path.home() / ".cache/kinema/peers"
-    """Folder of the peers' virtual environments; --set-up makes them."""
+    """Folder of the peers' virtual environments, which --set-up creates."""
     checkouts: Path = Path("checkouts")
-    """Folder of the repositories of peers that are no packages, cloned under their own names: SlowFast,
+    """Folder of the clones of peers that are not packages, under the repositories' names: SlowFast,
     temporal-shift-module, mmaction, BMN-Boundary-Matching-Network, BSN-boundary-sensitive-network."""
     rounds: Annotated[int, at.Ge(1)] = 3
-    """Times that all contenders take their turn."""
+    """Rounds; in each, every contender is timed once."""
     block: Annotated[int, at.Ge(1)] = 3
-    """Iterations of a turn that count; one before them does not."""
+    """Timed iterations of a contender per round, after one iteration of warm-up."""
     batch_size: Annotated[int, at.Ge(0)] = 0
-    """Samples of a batch; 0: the benchmark's own on a GPU, 2 or 16 on a CPU."""
+    """Samples per batch; 0: the benchmark's batch size on a GPU, 2 or 16 on a CPU."""
     best: Literal["bf16", "fp16", "none"] = "bf16"
-    """Precision of a second Kinema that is measured beside the fp32 one, which all peers run in."""
+    """Precision of a second Kinema, timed beside the fp32 one; all peers run in fp32."""
 
 
 def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, object]) -> Comparison:
-    """Measure Kinema and the peers that have the row's model.
+    """Time Kinema and the peers that have the row's model.
 
     Args:
-        name: the row's.
-        row: what is measured.
-        options: how.
-        keys: options of Kinema's recipe to change.
+        name: Name of the row.
+        row: Model and peers to compare.
+        options: Rounds, batch size and the location of the peers.
+        keys: Options of Kinema's recipe to change.
     """
-    on_gpu = torch.cuda.is_available()
-    batch = options.batch_size or (int(row.spec_batch.partition("x")[0]) if on_gpu else row.batch_size)
+    batch = batch_size(row, options)
     commands, load = _commands(name, row, options, keys, batch), busy_cores()
-    found: dict[str, Result] = {}
-    with ExitStack() as processes:
+    results: dict[str, Result] = {}
+    with ExitStack() as stack:
         running: dict[str, ContenderProcess] = {}
         with progress(f"{name}: starting", len(commands)) as meter:
-            started = {
-                contender: processes.enter_context(closing(ContenderProcess(command)))
+            processes = {
+                contender: stack.enter_context(closing(ContenderProcess(command)))
                 for contender, command in commands.items()
             }
-            for contender, process in started.items():
-                process.await_introduction()
+            for contender, process in processes.items():
+                process.wait_until_ready()
                 if process.fault:
-                    found[contender] = Result(fault=process.fault)
+                    results[contender] = Result(fault=process.fault)
                     log.warning("%s: %s does not run: %s", name, contender, process.fault)
                 else:
                     running[contender] = process
@@ -74,24 +73,30 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         with progress(f"{name}: measuring", options.rounds * len(running)) as meter:
             for _ in range(options.rounds):
                 for process in running.values():
-                    process.take_turn(options.block)
+                    process.run_round(options.block)
                     meter.advance()
-        found |= {contender: process.result() for contender, process in running.items()}
+        results |= {contender: process.result() for contender, process in running.items()}
     return Comparison(
         row=name,
         title=row.title,
         recipe=row.recipe,
         batch_size=batch,
         machine=machine(pick_device(RuntimeOptions())),
-        results={contender: found[contender] for contender in commands},
+        results={contender: results[contender] for contender in commands},
         load=load,
     )
+
+
+def batch_size(row: Row, options: CompareOptions) -> int:
+    """Samples per batch of one process: the benchmark's batch size on a GPU, fewer on a CPU."""
+    own = int(row.spec_batch.partition("x")[0]) if torch.cuda.is_available() else row.batch_size
+    return options.batch_size or own
 
 
 def _commands(
     name: str, row: Row, options: CompareOptions, keys: Mapping[str, object], batch: int
 ) -> dict[str, list[str]]:
-    """What starts each contender."""
+    """Command line of each contender."""
     threads = torch.get_num_threads()
     request: dict[str, object] = {"model": name, "shape": [batch, *row.shape], "threads": threads}
     own_keys = {**row.keys, "data.batch_size": str(batch), "data.workers": "0", **keys}
@@ -107,10 +112,10 @@ def _commands(
         ]
         for contender, precision in precisions.items()
     }
-    for peer in row.peers:
-        about = PEERS[peer]
-        program = Path(peers.__file__).parent / f"{about.program}.py"
-        checkout = str(options.checkouts / about.checkout) if about.checkout else ""
-        python = python_of(options.environments, about.environment)
-        commands[peer] = [str(python), str(program), strict_json.dumps({**request, "checkout": checkout})]
+    for name_of_peer in row.peers:
+        peer = PEERS[name_of_peer]
+        program = Path(peers.__file__).parent / f"{peer.program}.py"
+        checkout = str(options.checkouts / peer.checkout) if peer.checkout else ""
+        python = python_of(options.environments, peer.environment)
+        commands[name_of_peer] = [str(python), str(program), strict_json.dumps({**request, "checkout": checkout})]
     return commands

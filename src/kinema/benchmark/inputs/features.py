@@ -1,4 +1,4 @@
-"""Features and candidates that show nothing, for measuring how fast localizers are trained."""
+"""Random features and candidates to measure the training of localizers on."""
 
 from pathlib import Path
 
@@ -14,21 +14,21 @@ from kinema.training import LocalizationConfig
 
 _TRUTH = "ground_truth.json"
 _SECONDS = 120.0
-_INSTANCES = 2  # of a video; ActivityNet has 1.5
+_INSTANCES = 2  # per video; ActivityNet has 1.5
 
 
 def sample_options(folder: Path, config: LocalizationConfig) -> dict[str, object]:
-    """The options for what `write_sample` writes."""
-    places = "features" if isinstance(config.data, FeatureData) else "proposals"
+    """Options that select the data written by `write_sample`."""
+    kind = "features" if isinstance(config.data, FeatureData) else "proposals"
     return {
         "data.ground_truth": str(folder / _TRUTH),
         "data.val_subset": "",
-        f"data.{places}": str(folder / places),
+        f"data.{kind}": str(folder / kind),
     }
 
 
 def write_sample(folder: Path, config: LocalizationConfig, *, videos: int) -> None:
-    """Write random features, or candidates, of `videos` videos with random instances."""
+    """Write ground truth with random instances of `videos` videos, and random features or candidates."""
     random = np.random.default_rng(0)
     names = [f"v_{number:05}" for number in range(videos)]
     database = {
@@ -48,8 +48,8 @@ def write_sample(folder: Path, config: LocalizationConfig, *, videos: int) -> No
     if isinstance(config.data, FeatureData):
         _write_features(folder / "features", names, (config.data.parts, channels), random)
     else:
-        made = config.task.candidates if isinstance(config.task, PEMTask) else CandidateOptions()
-        _write_candidates(folder / "proposals", names, config.data, channels, made, random)
+        options = config.task.candidates if isinstance(config.task, PEMTask) else CandidateOptions()
+        _write_candidates(folder / "proposals", names, config.data, channels, options, random)
 
 
 def _write_features(folder: Path, names: list[str], shape: tuple[int, int], random: np.random.Generator) -> None:

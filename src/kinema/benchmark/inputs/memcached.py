@@ -1,4 +1,4 @@
-"""A Memcached server for the time of a measurement."""
+"""Memcached server for the duration of a measurement."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ _START_SECONDS = 10.0
 
 @contextmanager
 def serving(storage: Storage) -> Iterator[dict[str, object]]:
-    """Options that take files from `storage`; a server for them runs while the block does.
+    """Yield the options that read files from `storage`, with a server running for Memcached.
 
     Raises:
-        UserError: there is no memcached program, or it does not start.
+        UserError: The memcached program is missing or does not start.
     """
     if storage == "disk":
         yield {}
@@ -30,11 +30,11 @@ def serving(storage: Storage) -> Iterator[dict[str, object]]:
     program = shutil.which("memcached")
     if program is None:
         raise UserError(
-            "--storage memcached starts a server and there is no memcached program: install it (apt-get install "
-            "memcached), or name servers of your own: --data.storage.memcached HOST:PORT"
+            "--storage memcached needs the memcached program, which was not found: install it (apt-get install "
+            "memcached), or pass --data.storage.memcached HOST:PORT to use an existing server"
         )
     port = _free_port()
-    # Frames are small and videos up to some MiB: items up to 8 MiB are taken.
+    # Items up to 8 MiB: videos are a few MiB, images less.
     command = [program, "-l", "127.0.0.1", "-p", str(port), "-m", str(_SIZE_MIB), "-I", "8m", "-U", "0"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command += ["-u", "nobody"]
@@ -61,4 +61,4 @@ def _await(server: subprocess.Popen[bytes], port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise UserError("the memcached program that was started for --storage memcached does not answer")
+    raise UserError("the memcached server started for --storage memcached does not answer")

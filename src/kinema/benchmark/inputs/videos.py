@@ -1,4 +1,4 @@
-"""Videos to measure on where the user has none: drawn, or the user's own ones in the form that is asked for."""
+"""Videos to measure on: synthetic, or the user's own converted to the requested form."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,11 +22,10 @@ from kinema.prepare.work.jobs import claim_folder
 from kinema.storage import replacing, write_text
 
 Form = Literal["rawframes", "video", "dense"]
-"""Folders of 256p JPEGs; ordinary 256p videos; 256p videos with a keyframe every 16 frames."""
-
+"""Folders of 256p JPEGs, ordinary 256p videos, or 256p videos with a keyframe every 16 frames."""
 
 WIDTH, HEIGHT = 340, 256
-"""Pixels of what is drawn, as Kinetics' 256p clips mostly have."""
+"""Size of synthetic videos in pixels: that of most 256p clips of Kinetics."""
 
 
 def sample_list(
@@ -40,20 +39,20 @@ def sample_list(
     frames: int,
     workers: int = 0,
 ) -> Path:
-    """A list of `rows` videos of a form, made in `folder` where they are not there from an earlier call.
+    """Write a list of `rows` videos of a form, creating the videos that an earlier call has not.
 
     Args:
-        folder: Receives the videos, a folder for each form.
-        form: What is made.
-        rows: Lines of the list; labels go round.
-        num_classes: Labels are below.
-        videos: Folder of videos to make them of; drawn ones when not given.
-        count: How many are drawn.
-        frames: How long these are, 30 frames a second.
-        workers: Processes that encode; 0: one a core.
+        folder: Folder for the list and, in a subfolder per form, the videos.
+        form: Form of the videos.
+        rows: Lines of the list; videos and labels repeat.
+        num_classes: Labels go from 0 to `num_classes` - 1.
+        videos: Folder of videos to convert; None: synthetic videos.
+        count: Number of synthetic videos.
+        frames: Frames per synthetic video, at 30 fps.
+        workers: Processes that encode; 0: one per core.
 
     Raises:
-        UserError: `videos` holds none, or `folder` has others in it.
+        UserError: `videos` holds no usable video, or `folder` holds other videos.
     """
     if videos is None:
         source = folder / "drawn"
@@ -63,13 +62,13 @@ def sample_list(
     output = folder / form
     if form == "rawframes":
         prepare_frames(source, output, FramesOptions(short_side=HEIGHT), workers=workers)
-        found = sorted({image.parent for image in output.rglob("*.jpg")})
-        lines = [f"{path.absolute()} {len(list(path.glob('*.jpg')))}" for path in found]
+        folders = sorted({image.parent for image in output.rglob("*.jpg")})
+        lines = [f"{path.absolute()} {len(list(path.glob('*.jpg')))}" for path in folders]
     else:
         prepare_resize(source, output, EncodingOptions(short_side=HEIGHT, dense=form == "dense"), workers=workers)
         lines = [str(path.absolute()) for path in sorted(output.rglob("*")) if path.suffix in VIDEO_SUFFIXES]
     if not lines:
-        raise UserError(f"none of the videos of {source} can be used: see {output / 'failures.csv'}")
+        raise UserError(f"none of the videos of {source} can be read: see {output / 'failures.csv'}")
     labelled = (f"{line} {row % num_classes}\n" for row, line in enumerate(islice(cycle(lines), rows)))
     listing = folder / f"{form}.txt"
     write_text(listing, "".join(labelled))
@@ -77,22 +76,22 @@ def sample_list(
 
 
 def draw_videos(folder: Path, *, count: int, frames: int) -> None:
-    """Videos of textures that drift under noise: they cost a decoder about what filmed ones of the size do.
+    """Write synthetic videos: drifting textures with noise, about as costly to decode as filmed video of that size.
 
     Raises:
-        UserError: the folder has others in it.
+        UserError: The folder holds other videos.
     """
     claim_folder(folder, "drawn.json", {"count": count, "frames": frames})
     paths = [folder / f"v{number:04d}.mp4" for number in range(count)]
     missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
-    with progress("Drawing videos", len(missing)) as meter:
+    with progress("Rendering videos", len(missing)) as meter:
         for number, path in missing:
             with replacing(path) as temporary:
-                _encode(_drawn(number, frames), temporary)
+                _encode(_render(number, frames), temporary)
             meter.advance()
 
 
-def _drawn(seed: int, frames: int) -> Iterator[NDArray[np.uint8]]:
+def _render(seed: int, frames: int) -> Iterator[NDArray[np.uint8]]:
     random = np.random.default_rng(seed)
     coarse, fine = (
         transforms.resize(torch.from_numpy(random.uniform(0, 255, (3, *cells))), [HEIGHT, WIDTH])

@@ -1,4 +1,4 @@
-"""Seconds per iteration out of the training logs of Kinema and of other toolboxes."""
+"""Iteration times read from training logs of Kinema and other toolboxes."""
 
 from kinema.benchmark.logs.reading import TOOLS, LogFigures, read_log
 

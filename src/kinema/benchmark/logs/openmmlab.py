@@ -1,6 +1,6 @@
-"""Logs of MMAction2 1.x (mmengine), of MMAction2 0.x and MMAction (mmcv): text, and the JSON lines beside it.
+"""Logs of MMAction2 1.x (mmengine), MMAction2 0.x and MMAction (mmcv): text and JSON lines.
 
-All give means over the iterations since the line before, and memory in MiB as torch has allocated it.
+All give means over the iterations since the previous line, and memory allocated by torch in MiB.
 """
 
 import json
@@ -19,48 +19,48 @@ _TEXT = re.compile(
 
 def mmengine_text(lines: Sequence[str]) -> list[Row]:
     """MMAction2 1.x: `Epoch(train) [1][20/940]  lr: …  time: 0.3215  data_time: 0.0143  memory: 8342 …`."""
-    return averaged([_line(found) for found in _matches(lines) if "(train)" in found["form"]])
+    return averaged([_line(match) for match in _matches(lines) if "(train)" in match["form"]])
 
 
 def mmcv_text(lines: Sequence[str]) -> list[Row]:
     r"""MMAction2 0.x and MMAction: `Epoch [1][20/940]\tlr: …, time: 0.322, data_time: 0.014, memory: 8342, …`."""
-    return averaged([_line(found) for found in _matches(lines) if "(train)" not in found["form"]])
+    return averaged([_line(match) for match in _matches(lines) if "(train)" not in match["form"]])
 
 
 def mmengine_scalars(lines: Sequence[str]) -> list[Row]:
     """MMAction2 1.x, vis_data/scalars.json: `{"time": …, "data_time": …, "epoch": 1, "iter": 20, "memory": 8342, …}`.
 
-    Validations have lines too, without an epoch's `iter` and with metrics of their own instead of a loss.
+    Lines of validation, which have metrics instead of a loss, are ignored.
     """
     return averaged(
         [
-            _from_json(found, per_epoch=None)
-            for found in map(_object, lines)
-            if {"time", "iter", "loss"} <= set(found) and "mode" not in found
+            _from_json(row, per_epoch=None)
+            for row in map(_object, lines)
+            if {"time", "iter", "loss"} <= set(row) and "mode" not in row
         ]
     )
 
 
 def mmcv_json(lines: Sequence[str]) -> list[Row]:
     """MMAction2 0.x, *.log.json: `{"mode": "train", "epoch": 1, "iter": 20, "time": …, "data_time": …, …}`."""
-    found = [row for row in map(_object, lines) if row.get("mode") == "train" and {"time", "iter"} <= set(row)]
-    per_epoch = max((int(row["iter"]) for row in found), default=None)  # the last line of an epoch is left out at times
-    return averaged([_from_json(row, per_epoch=per_epoch) for row in found])
+    rows = [row for row in map(_object, lines) if row.get("mode") == "train" and {"time", "iter"} <= set(row)]
+    per_epoch = max((int(row["iter"]) for row in rows), default=None)  # the last line of an epoch may be missing
+    return averaged([_from_json(row, per_epoch=per_epoch) for row in rows])
 
 
 def _matches(lines: Sequence[str]) -> list[re.Match[str]]:
-    return [found for found in map(_TEXT.search, lines) if found]
+    return [match for match in map(_TEXT.search, lines) if match]
 
 
-def _line(found: re.Match[str]) -> Line:
-    by_epoch = found["epoch"] is not None
+def _line(match: re.Match[str]) -> Line:
+    by_epoch = match["epoch"] is not None
     return Line(
-        epoch=int(found["epoch"] or 1),
-        iteration=int(found["iteration"]),
-        per_epoch=int(found["of"]) if by_epoch else None,
-        seconds=float(found["seconds"]),
-        data_seconds=float(found["data"]),
-        memory_gib=int(found["memory"]) / 1024 if found["memory"] else None,
+        epoch=int(match["epoch"] or 1),
+        iteration=int(match["iteration"]),
+        per_epoch=int(match["of"]) if by_epoch else None,
+        seconds=float(match["seconds"]),
+        data_seconds=float(match["data"]),
+        memory_gib=int(match["memory"]) / 1024 if match["memory"] else None,
     )
 
 
@@ -77,7 +77,7 @@ def _from_json(row: dict[str, Any], per_epoch: int | None) -> Line:
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        row = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return row if isinstance(row, dict) else {}

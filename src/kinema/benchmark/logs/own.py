@@ -1,4 +1,4 @@
-"""Kinema's own records: metrics.jsonl, and the messages of a run whose output went into a file."""
+"""Logs of Kinema: metrics.jsonl, and the messages of a run."""
 
 import json
 import re
@@ -10,20 +10,20 @@ _MESSAGE = re.compile(r"training (?P<step>\d+)/\d+: .*?(?P<seconds>[\d.]+) s/ite
 
 
 def metrics_rows(lines: Sequence[str]) -> list[Row]:
-    """Rows of metrics.jsonl: each has the means over the steps since the one before."""
+    """Rows of metrics.jsonl, each with means over the steps since the previous row."""
     rows, before = list[Row](), 0
     for line in lines:
-        found = _json(line)
-        if "step_time" not in found:
+        row = _json(line)
+        if "step_time" not in row:
             continue
-        step = int(found["step"])
+        step = int(row["step"])
         rows.append(
             Row(
                 last=step,
                 iters=step - before,
-                seconds=found["step_time"],
-                data_seconds=found.get("data_time"),
-                memory_gib=found.get("memory_gib"),
+                seconds=row["step_time"],
+                data_seconds=row.get("data_time"),
+                memory_gib=row.get("memory_gib"),
             )
         )
         before = step
@@ -31,17 +31,17 @@ def metrics_rows(lines: Sequence[str]) -> list[Row]:
 
 
 def message_rows(lines: Sequence[str]) -> list[Row]:
-    """Rows of the messages, of which one comes every few seconds: each counts as one iteration."""
+    """Rows of progress messages, printed every few seconds; each counts as one iteration."""
     return [
-        Row(last=int(found["step"]), seconds=float(found["seconds"]), data_seconds=float(found["data"]))
-        for found in map(_MESSAGE.search, lines)
-        if found
+        Row(last=int(match["step"]), seconds=float(match["seconds"]), data_seconds=float(match["data"]))
+        for match in map(_MESSAGE.search, lines)
+        if match
     ]
 
 
 def _json(line: str) -> dict[str, float]:
     try:
-        found = json.loads(line)
+        row = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and "step" in found else {}
+    return row if isinstance(row, dict) and "step" in row else {}

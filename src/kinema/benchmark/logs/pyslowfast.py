@@ -1,4 +1,4 @@
-"""Logs of PySlowFast: `json_stats: {…}`, the time of one iteration in each (LOG_PERIOD lies between two lines)."""
+"""Logs of PySlowFast: a line `json_stats: {…}` with the time of one iteration, every LOG_PERIOD iterations."""
 
 import json
 import re
@@ -11,17 +11,17 @@ _STATS = re.compile(r"json_stats: (\{.*\})")
 
 
 def rows(lines: Sequence[str]) -> list[Row]:
-    """Rows of training; the time is `time_diff` in versions of 2020, `dt` beside `dt_data` in later ones."""
-    return sampled([_line(found) for found in _stats(lines)])
+    """Rows of training; the time is `time_diff` in versions of 2020, `dt` and `dt_data` in later ones."""
+    return sampled(list(map(_line, _stats(lines))))
 
 
 def _stats(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
-        if (found := _STATS.search(line)) is None:
+        if (match := _STATS.search(line)) is None:
             continue
         try:
-            stats = json.loads(found[1])
-        except ValueError:  # cut off when the process was killed
+            stats = json.loads(match[1])
+        except ValueError:  # truncated when the process was killed
             continue
         if str(stats.get("_type", "")).startswith("train_iter") and ("dt" in stats or "time_diff" in stats):
             yield stats

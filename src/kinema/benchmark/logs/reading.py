@@ -1,4 +1,4 @@
-"""A log of any of the tools, read and summed up."""
+"""Detection of a log's tool, and a summary of the log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,47 +20,47 @@ TOOLS: dict[str, Parser] = {
     "PySlowFast": pyslowfast.rows,
     "Temporal-Shift-Module": temporal_shift.rows,
 }
-"""Logs that tell the time of iterations."""
+"""Parsers of logs with iteration times, by tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogFigures:
-    """What a training log says about speed; times in seconds."""
+    """Summary of a training log; times in seconds."""
 
     file: str
     tool: str
     s_per_iter: float
-    """Mean over the iterations that count."""
+    """Mean over the counted iterations."""
     median: float
     p95: float
     data_s_per_iter: float | None
-    """Of `s_per_iter`, waiting for data; None: the log does not say."""
+    """Part of `s_per_iter` spent waiting for data; None if the log does not say."""
     memory_gib: float | None
-    """Peak memory; None: the log does not say."""
+    """Peak memory; None if the log does not say."""
     iters: int
-    """Iterations that count."""
+    """Counted iterations."""
     skipped: int
-    """Iterations at the beginning that do not: as asked, and the rest of the line that the last of them is in."""
+    """Iterations at the start that are not counted: those to skip, rounded up to the end of a line's iterations."""
 
 
 def read_log(path: Path, *, skip: int = 50, iters_per_epoch: int = 0) -> LogFigures:
-    """Sum up a log, whose tool is told by its lines.
+    """Summarize a log; its tool is detected from its lines.
 
     Args:
-        path: the log, or a run folder of Kinema.
-        skip: iterations at the log's beginning that do not count.
-        iters_per_epoch: for logs of BSN and BMN, which have only a line an epoch.
+        path: Log file, or run folder of Kinema.
+        skip: Iterations at the start of the log that are not counted.
+        iters_per_epoch: Iterations per epoch of BSN and BMN, which log one line per epoch.
 
     Raises:
-        UserError: there is no such file, it is no log of a tool known here, or all of it is skipped.
+        UserError: There is no such file, its format is unknown, or no iterations remain.
     """
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"{file}: no such file: give a training log, or the folder of a run of Kinema")
+        raise UserError(f"{file}: no such file; pass a training log, or a run folder of Kinema")
     tool, rows = _rows(file, iters_per_epoch)
     counted = [row for row in rows if row.last - row.iters >= skip]
     if not counted:
-        raise UserError(f"{file} has {rows[-1].last} iterations, of which --skip {skip} leaves none to measure")
+        raise UserError(f"{file} has {rows[-1].last} iterations, of which --skip {skip} leaves none")
     times = summarize([row.seconds for row in counted], [row.iters for row in counted])
     memory = [row.memory_gib for row in rows if row.memory_gib is not None]
     return LogFigures(
@@ -86,7 +86,7 @@ def _rows(file: Path, iters_per_epoch: int) -> tuple[str, list[Row]]:
         if rows := parser(lines):
             return tool, rows
     known = ", ".join((*TOOLS, *per_epoch))
-    raise UserError(f"{file}: none of its {len(lines)} lines tells the time of an iteration; logs of {known} are known")
+    raise UserError(f"{file}: none of its {len(lines)} lines has an iteration time; supported are logs of {known}")
 
 
 def _mean_data(rows: Sequence[Row]) -> float | None:

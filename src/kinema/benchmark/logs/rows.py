@@ -1,4 +1,4 @@
-"""What a log says about some iterations, and how their number is found."""
+"""Iteration times in logs, and the number of iterations they cover."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,31 +8,31 @@ from statistics import mode
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of a log: the mean times of the iterations that it speaks of."""
+    """Mean times of the iterations that a line of a log covers."""
 
     last: int
-    """Number of the last of these iterations, counted from 1 at the log's beginning."""
+    """Number of the last of these iterations, counted from 1 at the start of the log."""
     iters: int = 1
-    """How many there are."""
+    """Number of iterations."""
     seconds: float
-    """Of one iteration, data included."""
+    """Time of an iteration, data loading included."""
     data_seconds: float | None = None
-    """Of that, waiting for data; None: the log does not say."""
+    """Part of it spent waiting for data; None if the log does not say."""
     memory_gib: float | None = None
-    """Peak memory so far; None: the log does not say."""
+    """Peak memory so far; None if the log does not say."""
 
 
 Parser = Callable[[Sequence[str]], list[Row]]
-"""Rows of a log's lines; none when the lines are another tool's."""
+"""Parses the lines of a log; returns no rows for logs of another tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What a log's line says, its iteration numbered as in the log."""
+    """Content of a line of a log, with the iteration numbered as in the log."""
 
     epoch: int
     iteration: int
-    """Counted from 1 in the epoch, or over the whole run where `per_epoch` is None."""
+    """Counted from 1 in the epoch, or in the run if `per_epoch` is None."""
     per_epoch: int | None
     seconds: float
     data_seconds: float | None = None
@@ -40,32 +40,32 @@ class Line:
 
 
 def averaged(lines: Sequence[Line]) -> list[Row]:
-    """Rows of lines that each give means over all the iterations since the line before.
+    """Convert lines that give means over the iterations since the previous line.
 
-    A log may begin in the middle of a run that was resumed: iterations count from where it begins.
+    Iterations are counted from the start of the log, which may be that of a resumed run.
     """
-    places = [_place(line) for line in lines]
-    gaps = [now - before for before, now in pairwise(places) if now > before]
-    usual = mode(gaps) if gaps else places[0] if places else 0
+    positions = [_position(line) for line in lines]
+    gaps = [now - before for before, now in pairwise(positions) if now > before]
+    usual = mode(gaps) if gaps else positions[0] if positions else 0
     rows, last = list[Row](), 0
     for index, line in enumerate(lines):
-        gap = places[index] - places[index - 1] if index else 0
+        gap = positions[index] - positions[index - 1] if index else 0
         iters = gap if 0 < gap <= usual else min(usual, line.iteration)
-        last += max(gap, iters)  # more than the line's own where an epoch's last ones are not logged
+        last += max(gap, iters)  # the last iterations of an epoch may not be logged
         rows.append(_row(line, last, iters))
     return rows
 
 
 def sampled(lines: Sequence[Line]) -> list[Row]:
-    """Rows of lines that each give the times of one iteration alone, however many lie between two lines."""
+    """Convert lines that give the times of a single iteration; others may lie between two lines."""
     if not lines:
         return []
-    places = [_place(line) for line in lines]
-    first = places[0] - min(lines[0].iteration, places[0])
-    return [_row(line, max(place - first, 1), 1) for line, place in zip(lines, places, strict=True)]
+    positions = [_position(line) for line in lines]
+    first = positions[0] - min(lines[0].iteration, positions[0])
+    return [_row(line, max(position - first, 1), 1) for line, position in zip(lines, positions, strict=True)]
 
 
-def _place(line: Line) -> int:
+def _position(line: Line) -> int:
     return line.iteration + (line.epoch - 1) * (line.per_epoch or 0)
 
 

@@ -14,18 +14,18 @@ _LINE = re.compile(
 def rows(lines: Sequence[str]) -> list[Row]:
     r"""`Epoch: [0][20/940], lr: 0.02000\tTime 0.420 (0.433)\tData 0.010 (0.031)…`: one iteration, and the epoch so far.
 
-    The mean of the epoch so far has the iterations in it that are to be skipped: the iteration's own time is taken.
+    The time of the iteration is read: the mean over the epoch includes warm-up iterations.
     """
     return sampled(
         [
             Line(
-                epoch=int(found["epoch"]) + 1,  # both count from 0
-                iteration=int(found["iteration"]) + 1,
-                per_epoch=int(found["of"]),
-                seconds=float(found["seconds"]),
-                data_seconds=float(found["data"]),
+                epoch=int(match["epoch"]) + 1,  # both count from 0
+                iteration=int(match["iteration"]) + 1,
+                per_epoch=int(match["of"]),
+                seconds=float(match["seconds"]),
+                data_seconds=float(match["data"]),
             )
-            for found in map(_LINE.search, lines)
-            if found
+            for match in map(_LINE.search, lines)
+            if match
         ]
     )

@@ -1,4 +1,4 @@
-"""Seconds per iteration, summed up."""
+"""Summary statistics of iteration times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +8,25 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Of a series of times, in seconds."""
+    """Statistics of iteration times, in seconds."""
 
     mean: float
     median: float
     p95: float
-    """95 % of the iterations took no longer."""
+    """95th percentile."""
 
 
 def summarize(seconds: Sequence[float], weights: Sequence[int] | None = None) -> Summary:
-    """Mean, median and 95th percentile; `weights`: how many iterations each time stands for, one when not given.
+    """Mean, median and 95th percentile of iteration times.
+
+    Args:
+        seconds: Times of one iteration each, or means over several.
+        weights: Number of iterations that each time is the mean of; None: one.
 
     Raises:
-        ValueError: there are no times.
+        ValueError: There are no times.
     """
     if not len(seconds):
-        raise ValueError("no iterations to sum up")
-    each = np.repeat(np.asarray(seconds, np.float64), 1 if weights is None else np.asarray(weights))
-    return Summary(mean=float(each.mean()), median=float(np.median(each)), p95=float(np.percentile(each, 95)))
+        raise ValueError("no iterations to summarize")
+    times = np.repeat(np.asarray(seconds, np.float64), 1 if weights is None else np.asarray(weights))
+    return Summary(mean=float(times.mean()), median=float(np.median(times)), p95=float(np.percentile(times, 95)))

@@ -1,4 +1,4 @@
-"""Times of a run's own training steps: with its data, without, and of the data alone."""
+"""Times of a run's training steps: with data loading, on a fixed batch, and of data loading alone."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinema.benchmark.measure.hardware import Memory, peak_memory, wait_for
+from kinema.benchmark.measure.hardware import Memory, peak_memory, synchronize
 from kinema.runtime.device import autocast
 from kinema.training.distributed import StopRequest
 from kinema.training.loop import advance
@@ -21,51 +21,51 @@ Progress = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """Of some iterations; times in seconds."""
+    """Times of some iterations, in seconds."""
 
-    each: list[float]
-    """One by one. On a GPU, as the host sees them, which runs ahead."""
+    seconds: list[float]
+    """Time of each iteration on the host, which may run ahead of a GPU."""
     mean: float
-    """Of all: until the device has done them."""
+    """Mean over the iterations, until the device has completed them."""
     waited: float
-    """Of the mean, waiting for data."""
+    """Part of the mean spent waiting for data."""
     memory: Memory
 
 
 def time_steps(
     run: Run, batches: Iterator[Any], *, skip: int, iters: int, first: int = 0, done: Progress = lambda: None
 ) -> Timed:
-    """Take `skip` steps of the run, then `iters` that are measured; `done` is called after each."""
+    """Run `skip` steps, then `iters` timed ones; `done` is called after each."""
     stop, device = StopRequest(), run.process.device
     window = Window(device, batches_per_step=run.config.training.accumulate)
     for step in range(first + 1, first + skip + 1):
         advance(run, batches, step, window, stop)
         done()
     if skip:
-        window.close()  # waits for the device
+        window.close()  # synchronizes the device
     window = Window(device, batches_per_step=run.config.training.accumulate)
-    each = list[float]()
+    seconds = list[float]()
     started = now = time.perf_counter()
     for step in range(first + skip + 1, first + skip + iters + 1):
         advance(run, batches, step, window, stop)
         before, now = now, time.perf_counter()
-        each.append(now - before)
+        seconds.append(now - before)
         done()
-    wait_for(device)
+    synchronize(device)
     mean = (time.perf_counter() - started) / iters
     memory = peak_memory(device)
-    return Timed(each=each, mean=mean, waited=window.close()["data_time"], memory=memory)
+    return Timed(seconds=seconds, mean=mean, waited=window.close()["data_time"], memory=memory)
 
 
 def time_compute(run: Run, batch: Any, *, iters: int, first: int, done: Progress) -> Timed:
-    """The same steps over one batch again and again: no time goes into data."""
+    """Like `time_steps`, on the same batch each time: no data is loaded."""
     return time_steps(run, repeat(batch), skip=1, iters=iters, first=first, done=done)
 
 
 def time_data(run: Run, *, iters: int) -> float:
-    """Seconds for the batches of one step, when nothing else is done.
+    """Seconds to load the batches of one step while nothing else runs.
 
-    Those that workers have made ahead by the time that the first one is taken are not counted.
+    Batches that the workers prefetched before the timing starts are not counted.
     """
     batches, per_step = iter(run.batches), run.config.training.accumulate
     ahead = run.batches.num_workers * (run.batches.prefetch_factor or 0)
@@ -77,7 +77,7 @@ def time_data(run: Run, *, iters: int) -> float:
 
 
 def step_flops(run: Run, batch: Any) -> int:
-    """Floating-point operations of one step's forward and backward passes: convolutions and matrix products."""
+    """FLOPs of the forward and backward passes of one step: convolutions and matrix products."""
     batch = batch.to(run.process.device)
     with FlopCounterMode(display=False) as counter, autocast(run.process.device, run.config.runtime):
         run.task.loss(run.trained.model, batch).total.backward()
@@ -85,6 +85,6 @@ def step_flops(run: Run, batch: Any) -> int:
     return counter.get_total_flops() * run.config.training.accumulate
 
 
-def arithmetic(run: Run) -> torch.dtype:
-    """What convolutions and products are computed in."""
+def compute_dtype(run: Run) -> torch.dtype:
+    """Dtype of convolutions and matrix products."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(run.config.runtime.precision, torch.float32)

@@ -1,11 +1,11 @@
-"""`docs/benchmark.md`: the benchmark's tables with what was measured here."""
+"""`docs/benchmark.md`: the benchmark's tables, filled with the measurements of the suite."""
 
 from collections.abc import Sequence
 
 from kinema.benchmark.compare.results import BEST, OWN, Comparison
 from kinema.benchmark.compare.rows import PEERS, ROWS
 from kinema.benchmark.pages.tables import compared_notes, markdown, seconds
-from kinema.benchmark.suite import INPUTS, Input, Pieces
+from kinema.benchmark.suite import INPUTS, Input, Measurements
 
 TRAINED = (
     "Model", "input", "io backend", "batch size x processes", "s/iter", "95 %", "waiting for data",
@@ -17,50 +17,50 @@ _FORMS = {"rawframes": "256p rawframes", "video": "256p videos", "dense": "256p 
 _LOCALIZED = ("tem", "pem", "bmn")
 
 
-def page(pieces: Pieces, *, command: str) -> str:
-    """The page in Markdown; `command` reproduces its measurements."""
-    compared = pieces.compared
+def page(measurements: Measurements, *, command: str) -> str:
+    """Return the page in Markdown; `command` reproduces its measurements."""
+    compared = measurements.compared
     parts = [
         "# Benchmark",
-        _introduction(pieces),
+        _introduction(measurements),
         "## Training with its data",
-        "What `kinema train` takes, data loading included, as the benchmark defines it: the mean of s/iter after the "
-        "first iterations. Peers' loaders are not run here; their training steps are below.",
-        markdown(TRAINED, [_trained_row(one, pieces) for one in INPUTS]),
+        "Training with `kinema train`, data loading included, as the benchmark defines it: the mean of s/iter after "
+        "warm-up. The data loaders of other toolboxes are not measured; their training steps are below.",
+        markdown(TRAINED, [_trained_row(one, measurements) for one in INPUTS]),
         "## Training steps beside other toolboxes",
-        "Forward, loss, backward, clipping and optimizer over one batch that is there already, each in its own "
-        "toolbox's code and process; all contenders of a row took turns in one run. In brackets: times Kinema's fp32, "
-        "the median over the turns. Below 1.00 the toolbox is faster than Kinema. x: it has no such model, or does not "
-        "run; why is said below.",
+        "Forward pass, loss, backward pass, gradient clipping and optimizer step on a batch already in memory, each in "
+        "the toolbox's own code and process; the contenders of a row were timed in turn. In brackets: the ratio to "
+        "Kinema in fp32, median over rounds; below 1.00 the toolbox is faster than Kinema. x: the toolbox has no such "
+        "model or cannot run it, for the reasons given below.",
         "### Recognizers (s/iter, GiB)",
         _steps([row for row in ROWS if row not in _LOCALIZED], RECOGNIZERS, compared),
         "### Localizers (s/iter, GiB)",
         _steps(_LOCALIZED, LOCALIZERS, compared),
-        "The benchmark sets I3D heavy (33.0 M parameters) beside PySlowFast's I3D (28.0 M). They are two models: the "
-        "row *I3D 8x8* is PySlowFast's own in both toolboxes.",
+        "The benchmark compares I3D heavy (33.0 M parameters) with PySlowFast's I3D (28.0 M), which is another model: "
+        "the row *I3D 8x8* has PySlowFast's model in both toolboxes.",
         "### Forward passes alone (s)",
         _forward(compared),
-        "## Against its own limits",
-        "The fastest peer's step over Kinema's: above 1.00 Kinema is faster.",
+        "## Against the fastest peer",
+        "Step time of the fastest peer divided by Kinema's; above 1.00 Kinema is faster.",
         markdown(_GOAL_HEADER, [_goal_row(compared[row]) for row in ROWS if row in compared]),
         _disturbed(list(compared.values())),
-        "## What does not run, and what was worked around",
+        "## Failures and workarounds",
         "".join(f"- {note}\n" for note in _reasons(list(compared.values()))),
         "## Reproducing the measurements",
         f"```shell\n{command}\n```",
-        "Each call goes on where the last one was; files of a folder's pieces that are removed are measured again.",
+        "Each call continues where the last one ended; to repeat a measurement, remove its JSON file.",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
 _GOAL_HEADER = (
-    "Model", "fastest peer", "fp32", "best precision", "memory fp32 / that peer's", "memory best / that peer's",
+    "Model", "fastest peer", "fp32", "best precision", "memory fp32 / peer", "memory best precision / peer",
 )  # fmt: skip
 
 
-def _introduction(pieces: Pieces) -> str:
-    trained, compared = list(pieces.trained.values()), list(pieces.compared.values())
-    machines = dict.fromkeys([*(each.machine for each in trained), *(each.machine for each in compared)])
+def _introduction(measurements: Measurements) -> str:
+    trained, compared = list(measurements.trained.values()), list(measurements.compared.values())
+    machines = dict.fromkeys([*(one.machine for one in trained), *(one.machine for one in compared)])
     versions = dict.fromkeys(
         f"{name} {version}"
         for comparison in compared
@@ -71,46 +71,50 @@ def _introduction(pieces: Pieces) -> str:
         "Written by `kinema benchmark suite spec`, after the [training-speed benchmark of MMAction2]"
         "(https://github.com/open-mmlab/mmaction2/blob/0.x/docs/en/benchmark.md).",
         "",
-        f"- Machine: {'; '.join(machines)}. The benchmark's had 8 V100: batches are scaled to this one, as rows say.",
-        f"- Versions: {', '.join(versions)}. fp32 unless said otherwise.",
+        f"- Machine: {'; '.join(machines)}. The benchmark's had 8 V100: batch sizes are scaled, as rows say.",
+        f"- Versions: {', '.join(versions)}. fp32 unless noted.",
     ]
     if trained:
-        counts = dict.fromkeys(f"{each.iters} after {each.skipped}" for each in trained)
-        made = dict.fromkeys(each.data for each in trained if each.data)
-        lines.append(f"- Iterations that count: {', '.join(counts)} that do not. Read were {', '.join(made)}.")
-    if any(each.disturbed for each in compared):
+        counts = dict.fromkeys(f"{one.iters} after {one.skipped} of warm-up" for one in trained)
+        data = dict.fromkeys(one.data for one in trained if one.data)
+        lines.append(f"- Iterations: {', '.join(counts)}. Data: {', '.join(data)}.")
+    if any(one.disturbed for one in compared):
         lines.append(
-            "- Other programs worked on the machine meanwhile: seconds are too long, most of all of trainings that "
-            "read data. Contenders that took turns can be compared; see CPU time below."
+            "- Other programs ran on the machine: times are too long, above all of training with data loading. "
+            "Contenders were timed in turn and can be compared; see CPU time below."
         )
-    if pieces.missing:
-        lines.append(f"- Not measured yet (–): {', '.join(pieces.missing)}.")
+    if measurements.missing:
+        lines.append(f"- Not measured yet (–): {', '.join(measurements.missing)}.")
     return "\n".join(lines)
 
 
-def _trained_row(one: Input, pieces: Pieces) -> list[str]:
-    title, found = ROWS[one.row].title, pieces.trained.get(one.name)
-    what = [title, _FORMS[one.form], "Memcached" if one.storage == "memcached" else "Disk"]
-    if found is None:
-        return [*what, *["–"] * (len(TRAINED) - len(what))]
-    per_second = found.flops_per_s
+def _trained_row(one: Input, measurements: Measurements) -> list[str]:
+    title, figures = ROWS[one.row].title, measurements.trained.get(one.name)
+    labels = [title, _FORMS[one.form], "Memcached" if one.storage == "memcached" else "Disk"]
+    if figures is None:
+        return [*labels, *["–"] * (len(TRAINED) - len(labels))]
+    per_second = figures.flops_per_s
     return [
-        *what,
-        f"{found.batch_size}x{found.processes} (benchmark: {ROWS[one.row].spec_batch})",
-        f"**{seconds(found.s_per_iter)}**",
-        seconds(found.p95),
-        f"{found.data_wait_share:.0%}",
-        seconds(found.compute_s_per_iter),
-        seconds(found.data_s_per_iter),
-        f"{found.videos_per_s:.3g}",
-        f"{found.memory_gib:.2f}",
+        *labels,
+        f"{figures.batch_size}x{figures.processes} (benchmark: {ROWS[one.row].spec_batch})",
+        f"**{seconds(figures.s_per_iter)}**",
+        seconds(figures.p95),
+        f"{figures.data_wait_share:.0%}",
+        seconds(figures.compute_s_per_iter),
+        seconds(figures.data_s_per_iter),
+        f"{figures.videos_per_s:.3g}",
+        f"{figures.memory_gib:.2f}",
         "–" if per_second is None else f"{per_second / 1e9:.0f}",
-        "–" if per_second is None else f"{per_second / found.matmul_flops_per_s:.0%}",
+        "–" if per_second is None else f"{per_second / figures.matmul_flops_per_s:.0%}",
     ]
 
 
 def _steps(rows: Sequence[str], peers: Sequence[str], compared: dict[str, Comparison]) -> str:
-    header = ["Model", "batch size", *(name for each in (OWN, BEST, *peers) for name in (f"{each} (s/iter)", "mem"))]
+    header = [
+        "Model",
+        "batch size",
+        *(name for toolbox in (OWN, BEST, *peers) for name in (f"{toolbox} (s/iter)", "mem")),
+    ]
     return markdown(header, [_steps_row(row, peers, compared.get(row)) for row in rows])
 
 
@@ -124,8 +128,8 @@ def _steps_row(row: str, peers: Sequence[str], comparison: Comparison | None) ->
             cells += ["x", "x"]
         else:
             ratio = comparison.ratio(name)
-            beside = "" if name == OWN or ratio is None else f" ({ratio:.2f})"
-            cells += [f"{seconds(result.s_per_iter)}{beside}", f"{result.memory_gib:.2f}"]
+            brackets = "" if name == OWN or ratio is None else f" ({ratio:.2f})"
+            cells += [f"{seconds(result.s_per_iter)}{brackets}", f"{result.memory_gib:.2f}"]
     return cells
 
 
@@ -168,33 +172,35 @@ def _goal_row(comparison: Comparison) -> list[str]:
 
 
 def _disturbed(compared: Sequence[Comparison]) -> str:
-    """Where others worked on the machine, CPU times are the better measure."""
-    busy = [each for each in compared if each.disturbed]
+    """CPU times of rows that were measured while other programs ran."""
+    busy = [comparison for comparison in compared if comparison.disturbed]
     if not busy:
         return ""
-    names = [OWN, BEST, *(name for name in PEERS if any(name in each.results for each in busy))]
+    names = [OWN, BEST, *(name for name in PEERS if any(name in comparison.results for comparison in busy))]
     rows = [
         [
-            each.title,
-            f"{each.load:.1f}",
+            comparison.title,
+            f"{comparison.load:.1f}",
             *(
-                "x" if name not in each.results or (ratio := each.cpu_ratio(name)) is None else f"{ratio:.2f}"
+                "x"
+                if name not in comparison.results or (ratio := comparison.cpu_ratio(name)) is None
+                else f"{ratio:.2f}"
                 for name in names
             ),
         ]
-        for each in busy
+        for comparison in busy
     ]
     return (
-        "### CPU time\n\nOther programs ran on the machine when these rows were measured: their times above are too "
-        "long, and ratios vary. What all threads of a process worked in a step (times Kinema's fp32) depends on that "
-        "much less:\n\n" + markdown(["Model", "cores busy before", *names], rows)
+        "### CPU time\n\nOther programs ran on the machine when these rows were measured: times above are too long and "
+        "ratios vary. The CPU time of all threads per step, relative to Kinema in fp32, varies much less:\n\n"
+        + markdown(["Model", "busy cores before", *names], rows)
     )
 
 
 def _reasons(compared: Sequence[Comparison]) -> list[str]:
-    """Of those that were tried, and of the columns that have no such model at all."""
+    """Reasons for failed contenders, workarounds, and why other cells are empty."""
     lacking = [
-        "x without a reason here: the toolbox has no such model (the Temporal-Shift-Module has TSN and TSM, PySlowFast "
-        "I3D, Slowonly and Slowfast, BSN and BMN one model each), or the benchmark does not set it beside."
+        "x without a reason above: the toolbox has no such model (the Temporal-Shift-Module has TSN and TSM, "
+        "PySlowFast I3D, Slowonly and Slowfast, BSN and BMN one model each), or the benchmark does not include it."
     ]
     return [*compared_notes(compared), *lacking]

@@ -1,4 +1,4 @@
-"""Figures as rows of the benchmark's table, in Markdown."""
+"""Measurements as Markdown tables."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,18 @@ HEADER = (
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """Return a Markdown table, its first column left-aligned, the others centered."""
     lines = [header, [":---", *[":---:"] * (len(header) - 1)], *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def train_row(figures: TrainFigures) -> list[str]:
-    """A measurement of `kinema benchmark train` under `HEADER`."""
-    what, _, backend = figures.input.partition(", ")
+    """Row of `kinema benchmark train` under `HEADER`."""
+    kind, _, backend = figures.input.partition(", ")
     achieved = figures.flops_per_s
     return [
         figures.recipe,
-        what,
+        kind,
         backend,
         f"{figures.batch_size}x{figures.processes}",
         seconds(figures.s_per_iter),
@@ -40,29 +40,30 @@ def train_row(figures: TrainFigures) -> list[str]:
 
 
 def seconds(value: float | None) -> str:
-    """Three significant digits."""
+    """Format to three significant digits; – for None."""
     return "–" if value is None else f"{value:.3g}"
 
 
 def notes(figures: Sequence[TrainFigures]) -> list[str]:
-    """What must be known beside the table."""
-    found = dict.fromkeys(
-        f"{each.machine}; torch {each.torch}; {each.precision}; {each.iters} iterations after {each.skipped} that do "
-        "not count."
-        for each in figures
+    """Notes below the table: machine, versions, iterations and generated data."""
+    conditions = dict.fromkeys(
+        f"{one.machine}; torch {one.torch}; {one.precision}; {one.iters} iterations after {one.skipped} of warm-up."
+        for one in figures
     )
-    made = {each.data: [one.recipe for one in figures if one.data == each.data] for each in figures if each.data}
-    said = [f"Measured on {data}, again and again: {', '.join(recipes)}." for data, recipes in made.items()]
-    return [*found, *said]
+    recipes_of = dict[str, list[str]]()
+    for one in figures:
+        if one.data:
+            recipes_of.setdefault(one.data, []).append(one.recipe)
+    return [*conditions, *(f"Measured on {data}, repeated: {', '.join(names)}." for data, names in recipes_of.items())]
 
 
 COMPARED = (
-    "model", "batch", "toolbox", "s/iter", "times Kinema's", "forward alone (s)", "memory (GiB)", "parameters (M)",
+    "model", "batch", "toolbox", "s/iter", "ratio to Kinema", "forward pass (s)", "memory (GiB)", "parameters (M)",
 )  # fmt: skip
 
 
 def compared_rows(comparison: Comparison) -> list[list[str]]:
-    """A comparison's contenders under `COMPARED`, an x for those that do not run."""
+    """Rows of a comparison's contenders under `COMPARED`; x for those that could not run."""
     rows = []
     for name, result in comparison.results.items():
         figures = ["x"] * 5
@@ -75,12 +76,12 @@ def compared_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def compared_notes(comparisons: Sequence[Comparison]) -> list[str]:
-    """Why some do not run, and what was worked around in others."""
-    said = dict[str, list[str]]()
+    """Errors of contenders that could not run, and workarounds of the others, with the models concerned."""
+    titles_of = dict[str, list[str]]()
     for comparison in comparisons:
         for name, result in comparison.results.items():
             if result.fault:
-                said.setdefault(f"{name}, x: {result.fault}", []).append(comparison.title)
+                titles_of.setdefault(f"{name}, x: {result.fault}", []).append(comparison.title)
             for note in result.notes:
-                said.setdefault(f"{name}: {note}", []).append(comparison.title)
-    return [f"{note} ({', '.join(titles)})." for note, titles in said.items()]
+                titles_of.setdefault(f"{name}: {note}", []).append(comparison.title)
+    return [f"{note} ({', '.join(titles)})." for note, titles in titles_of.items()]

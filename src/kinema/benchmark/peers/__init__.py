@@ -1,1 +1,1 @@
-"""Programs that time other toolboxes' models. Each is run by its toolbox's own Python, so none imports Kinema."""
+"""Programs that time the models of other toolboxes, run by the toolboxes' own Pythons: none imports Kinema."""

@@ -7,20 +7,20 @@ import types
 from pathlib import Path
 from typing import Any
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"  # tf.layers lives on in tf_keras only
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # only tf_keras still has tf.layers
 
 import numpy as np
 import tensorflow
 from protocol import Contender, Request, answer
 
 NOTES = [
-    "BSN is written for Python 2 and TensorFlow 1: its source is read with print statements left out, on "
-    "tensorflow.compat.v1 with tf_keras; its files of features are not read",
+    "BSN is written for Python 2 and TensorFlow 1: its source is executed without print statements, on "
+    "tensorflow.compat.v1 with tf_keras; its feature files are not read",
 ]
 
 
 def build(request: Request) -> Contender:
-    """Of the rows tem and pem."""
+    """Build the models of the rows tem and pem."""
     tf = tensorflow.compat.v1
     tf.disable_eager_execution()
     code = _load(Path(request.checkout) / f"{request.model.upper()}_train.py", tf)
@@ -31,7 +31,7 @@ def build(request: Request) -> Contender:
     )
     feed, step, result = (_tem if request.model == "tem" else _pem)(code, tf, request)
     session.run(tf.global_variables_initializer())
-    count = sum(int(np.prod(each.shape)) for each in tf.trainable_variables())
+    count = sum(int(np.prod(variable.shape)) for variable in tf.trainable_variables())
     return Contender(
         train=lambda: session.run(step, feed_dict=feed),
         infer=lambda: session.run(result, feed_dict=feed),
@@ -42,7 +42,7 @@ def build(request: Request) -> Contender:
 
 
 def _load(file: Path, tf: Any) -> dict[str, Any]:
-    """The module's names; it must not run what it does as a program."""
+    """Return the names that the module defines, without running it as a program."""
     source = re.sub(r"^(\s*)print .*$", r"\1pass", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     sys.modules.update(
         {"tensorflow": tf, **{name: types.ModuleType(name) for name in ("TEM_load_data", "PEM_load_data")}}

@@ -8,12 +8,12 @@ OPTIONS = {"temporal_scale": 100, "prop_boundary_ratio": 0.5, "num_sample": 32, 
 
 
 def build(request: Request) -> Contender:
-    """Of the row bmn."""
+    """Build the model of the row bmn."""
     prepare(request)
     notes = []
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda self, *_, **__: self
-        notes.append("its loss calls .cuda(): on a CPU this is made to do nothing")
+        notes.append("its loss calls .cuda(), which is replaced by a no-op on a CPU")
     import loss_function
     import numpy as np
     from utils import ioa_with_anchors, iou_with_anchors
@@ -24,7 +24,7 @@ def build(request: Request) -> Contender:
     features = torch.randn(request.shape, device=device())
     overlaps, starts, ends = _labels(request.shape[0], np, iou_with_anchors, ioa_with_anchors)
     mask = loss_function.get_mask(OPTIONS["temporal_scale"])
-    trainable = [each for each in model.parameters() if each.requires_grad]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trainable, lr=0.001, weight_decay=1e-4)
 
     def train() -> None:
@@ -37,7 +37,7 @@ def build(request: Request) -> Contender:
 
 
 def _labels(batch: int, np: object, iou: object, ioa: object) -> tuple[torch.Tensor, ...]:
-    """Of one instance a video, by the repository's own overlap functions."""
+    """Labels of one instance per video, computed by the repository's overlap functions."""
     overlaps, starts, ends = torch.zeros(batch, 100, 100), torch.zeros(batch, 100), torch.zeros(batch, 100)
     edges = np.arange(100) / 100
     for video in range(batch):
@@ -48,7 +48,7 @@ def _labels(batch: int, np: object, iou: object, ioa: object) -> tuple[torch.Ten
         for part in range(100):
             starts[video, part] = float(ioa(edges[part], edges[part] + 0.01, begin - 0.015, begin + 0.015)[0])
             ends[video, part] = float(ioa(edges[part], edges[part] + 0.01, end - 0.015, end + 0.015)[0])
-    return tuple(each.to(device()) for each in (overlaps, starts, ends))
+    return tuple(labels.to(device()) for labels in (overlaps, starts, ends))
 
 
 answer(build)

@@ -1,4 +1,4 @@
-"""MMAction2 1.2.0: models, losses, preprocessing and optimizer of its own configs, stepped by its own train_step."""
+"""MMAction2 1.2.0: models, losses, preprocessing and optimizers of its configs, run by its `train_step`."""
 
 import sys
 import types
@@ -23,7 +23,7 @@ CONFIGS = {
 
 
 def build(request: Request) -> Contender:
-    """Of the rows in `CONFIGS`."""
+    """Build the models of the rows in `CONFIGS`."""
     prepare(request)
     notes = _import_mmaction()
     import mmaction
@@ -35,7 +35,7 @@ def build(request: Request) -> Contender:
     init_default_scope("mmaction")
     cfg = Config.fromfile(str(Path(mmaction.__file__).parent / ".mim/configs" / CONFIGS[request.model]))
     if "backbone" in cfg.model:
-        cfg.model.backbone.pretrained = None  # weights cost the same, and need no download
+        cfg.model.backbone.pretrained = None  # takes the same time without a download
     model = MODELS.build(cfg.model).to(device()).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     data = _batch(request)
@@ -58,7 +58,7 @@ def _infer(model: torch.nn.Module, inputs: torch.Tensor, *, recognizer: bool) ->
 
 
 def _batch(request: Request) -> dict[str, list[object]]:
-    """What its loaders give: uint8 clips (views, C, T, H, W), or (segments, C, H, W), or features, and their labels."""
+    """Batch of its loaders: uint8 clips (views, C, T, H, W) or (segments, C, H, W), or features; with labels."""
     from mmaction.structures import ActionDataSample
     from mmengine.structures import InstanceData
 
@@ -83,17 +83,17 @@ def _batch(request: Request) -> dict[str, list[object]]:
 
 
 def _import_mmaction() -> list[str]:
-    """Make the package importable beside what it refuses or lacks; says how."""
+    """Work around what prevents the import of the package; returns notes on it."""
     import mmcv
 
     notes = []
     if tuple(map(int, mmcv.__version__.split(".")[:2])) >= (2, 2):
-        notes.append(f"mmaction2 asserts mmcv < 2.2.0: {mmcv.__version__} is made to say 2.1.0")
+        notes.append(f"mmaction2 asserts mmcv < 2.2.0: {mmcv.__version__} is presented as 2.1.0")
         mmcv.__version__ = "2.1.0"
     for name in ("mmaction.models.localizers.drn", "mmaction.models.localizers.drn.drn"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules[name].DRN = type("DRN", (), {})
-    notes.append("the wheel of mmaction2 1.2.0 lacks mmaction.models.localizers.drn: an empty stand-in is put there")
+    notes.append("the wheel of mmaction2 1.2.0 lacks mmaction.models.localizers.drn, which is replaced by a stub")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""MMAction 0.x from a checkout: tried, so that the reason is today's."""
+"""MMAction 0.x from a checkout, which reports why it no longer runs."""
 
 import sys
 import types
@@ -13,9 +13,9 @@ CONFIGS = {
 
 
 def build(request: Request) -> Contender:
-    """Of the rows in `CONFIGS`."""
+    """Build the models of the rows in `CONFIGS`."""
     prepare(request)
-    version = types.ModuleType("mmaction.version")  # which its setup.py writes
+    version = types.ModuleType("mmaction.version")  # written by its setup.py
     version.__version__ = version.short_version = "0.1"
     sys.modules["mmaction.version"] = version
     from mmaction.models import build_recognizer

@@ -1,4 +1,4 @@
-"""What contenders on torch share that bring no training step of their own."""
+"""Training step and timing for contenders that are plain torch modules."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ CLASSES = 400
 
 
 def prepare(request: Request) -> None:
-    """Threads and seed; the checkout's modules become importable."""
+    """Set threads and seed, and make the checkout importable."""
     torch.set_num_threads(request.threads)
     torch.manual_seed(0)
     if request.checkout:
@@ -23,7 +23,7 @@ def prepare(request: Request) -> None:
 
 
 def device() -> torch.device:
-    """Where models are measured."""
+    """Device that models are timed on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -35,36 +35,36 @@ def recognizer(
     clip_norm: float = 40.0,
     notes: list[str] | None = None,
 ) -> Contender:
-    """A module that gives logits (N, classes): cross-entropy, clipping, SGD with momentum and weight decay."""
+    """Contender of a module with logits (N, classes): cross-entropy, gradient clipping, SGD with momentum."""
     model.to(device()).train()
-    parameters = [each for each in model.parameters() if each.requires_grad]
-    used = optimizer or torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = optimizer or torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
     first = inputs[0] if isinstance(inputs, list) else inputs
     labels = torch.arange(first.shape[0], device=device()) * 7 % CLASSES
 
     def train() -> None:
-        used.zero_grad()
-        F.cross_entropy(model(_own(inputs)), labels).backward()
+        optimizer.zero_grad()
+        F.cross_entropy(model(_copied(inputs)), labels).backward()
         torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        used.step()
+        optimizer.step()
 
     return on_torch(train, model, inputs, notes or [])
 
 
 def on_torch(train: Any, model: nn.Module, inputs: Any, notes: list[str]) -> Contender:
-    """A contender whose model is called with `inputs`."""
+    """Contender with a given training step, whose forward pass calls `model(inputs)`."""
 
     def infer() -> None:
         model.eval()
         with torch.no_grad():
-            model(_own(inputs))
+            model(_copied(inputs))
         model.train()
 
     gpu = torch.cuda.is_available()
     return Contender(
         train=train,
         infer=infer,
-        parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
+        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         notes=notes,
         versions={"torch": torch.__version__},
         wait=torch.cuda.synchronize if gpu else lambda: None,
@@ -72,11 +72,11 @@ def on_torch(train: Any, model: nn.Module, inputs: Any, notes: list[str]) -> Con
     )
 
 
-def _own(inputs: Any) -> Any:
-    """Pathways in a list of their own: models put their results into it."""
+def _copied(inputs: Any) -> Any:
+    """Copy a list of pathways, which models overwrite with their results."""
     return [*inputs] if isinstance(inputs, list) else inputs
 
 
 def clips(request: Request) -> Tensor:
-    """Normalised pixels (N, C, T, H, W), or features."""
+    """Random inputs: normalized pixels (N, C, T, H, W), or features."""
     return torch.randn(request.shape, device=device())

@@ -1,7 +1,7 @@
-"""How a contender is timed; run by its own Python, so nothing of Kinema is imported here.
+"""Protocol between a contender's process and Kinema; it runs in the contender's Python and imports nothing of Kinema.
 
-The process is started with one argument, a JSON object (`Request`), and answers on its standard output: first one line
-that introduces the contender, then one line for each line of input, `train N` or `infer N`.
+The process is started with one argument, a JSON object (`Request`), and writes JSON lines to its standard output: first
+a description of the contender, then the timings for each line of input, `train N` or `infer N`.
 """
 
 import json
@@ -16,58 +16,58 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured."""
+    """Model to time."""
 
     model: str
     """Name of the row, as in `kinema.benchmark.compare.rows`."""
     shape: tuple[int, ...]
-    """Of the input: (N, C, T, H, W) pixels, (N, C, T) features, or (N, candidates, C)."""
+    """Input shape: (N, C, T, H, W) pixels, (N, C, T) features or (N, candidates, C)."""
     threads: int
     checkout: str = ""
-    """Where the contender's repository is, when it is no installed package."""
+    """Folder of the contender's repository, if it is not an installed package."""
 
 
 @dataclass
 class Contender:
-    """A model in its own toolbox's hands."""
+    """Training step and forward pass of a model in its own toolbox."""
 
     train: Callable[[], object]
-    """One training step over a batch that is there already: forward, loss, backward, clipping, the optimizer's step."""
+    """Training step on a batch already in memory: forward, loss, backward, gradient clipping, optimizer step."""
     infer: Callable[[], object]
-    """One forward pass of the same batch without gradients, in eval mode; puts back train mode."""
+    """Forward pass of the same batch in eval mode, without gradients; restores train mode."""
     parameters: int
     notes: list[str] = field(default_factory=list)
-    """What had to be worked around, and what else must be known."""
+    """Workarounds and other remarks."""
     versions: dict[str, str] = field(default_factory=dict)
     wait: Callable[[], object] = lambda: None
-    """Until the device has done all."""
+    """Synchronize the device."""
     gpu_bytes: Callable[[], int] = lambda: 0
-    """Peak memory on a GPU; 0 without one."""
+    """Peak memory allocated on the GPU; 0 without one."""
 
 
 def answer(build: Callable[[Request], Contender], request: Request | None = None) -> None:
-    """Build the contender that the command line, or `request`, asks for, and take orders until the input ends."""
-    said = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what the toolbox prints must not stand between the answers
+    """Build the contender for `request` (from the command line if None), and time it until the end of the input."""
+    output = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what the toolbox prints goes to stderr
     try:
         contender = build(request or Request(**json.loads(sys.argv[1])))
         contender.train()
-    except Exception as error:  # any: it is another's code, and the reason is what is asked for
+    except Exception as error:  # foreign code may raise anything, which is reported
         traceback.print_exc()
         reason = str(error).strip().splitlines()
-        print(json.dumps({"fault": f"{type(error).__name__}: {reason[0] if reason else ''}"}), file=said)
+        print(json.dumps({"fault": f"{type(error).__name__}: {reason[0] if reason else ''}"}), file=output)
         return
     about = {"parameters": contender.parameters, "notes": contender.notes}
-    print(json.dumps({**about, "versions": {"python": sys.version.split()[0], **contender.versions}}), file=said)
+    print(json.dumps({**about, "versions": {"python": sys.version.split()[0], **contender.versions}}), file=output)
     for line in sys.stdin:
-        what, count = line.split()
-        seconds, cpu = clocked(contender.train if what == "train" else contender.infer, int(count), contender.wait)
-        memory = contender.gpu_bytes() or held_bytes()
-        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "memory_gib": memory / 2**30}), file=said)
+        step, count = line.split()
+        seconds, cpu = clocked(contender.train if step == "train" else contender.infer, int(count), contender.wait)
+        memory = contender.gpu_bytes() or resident_bytes()
+        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "memory_gib": memory / 2**30}), file=output)
 
 
 def clocked(step: Callable[[], object], count: int, wait: Callable[[], object]) -> tuple[list[float], list[float]]:
-    """Seconds of each of `count` calls, and what all threads of the process worked in that time."""
+    """Seconds, and CPU seconds of all threads, of each of `count` calls."""
     seconds, cpu = [], []
     for _ in range(count):
         start = time.process_time()
@@ -77,17 +77,17 @@ def clocked(step: Callable[[], object], count: int, wait: Callable[[], object]) 
 
 
 def timed(step: Callable[[], object], count: int, wait: Callable[[], object] = lambda: None) -> list[float]:
-    """Seconds of each of `count` calls, until the device has done them."""
-    found = []
+    """Seconds of each of `count` calls, device synchronized."""
+    seconds = []
     for _ in range(count):
         wait()
         start = time.perf_counter()
         step()
         wait()
-        found.append(time.perf_counter() - start)
-    return found
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
-def held_bytes() -> int:
-    """Peak resident memory of this process."""
+def resident_bytes() -> int:
+    """Peak resident set of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

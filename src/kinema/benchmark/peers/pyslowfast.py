@@ -1,4 +1,4 @@
-"""PySlowFast's models, built from its own configs in a checkout, with its optimizer."""
+"""PySlowFast's models and optimizer, built from the configs of a checkout."""
 
 import sys
 import types
@@ -17,9 +17,9 @@ CONFIGS = {
 
 
 def build(request: Request) -> Contender:
-    """Of the rows in `CONFIGS`."""
+    """Build the models of the rows in `CONFIGS`."""
     prepare(request)
-    notes = _stand_ins()
+    notes = _install_stubs()
     from slowfast.config.defaults import get_cfg
     from slowfast.models import build_model
     from slowfast.models import optimizer as optim
@@ -34,14 +34,12 @@ def build(request: Request) -> Contender:
     alpha = cfg.SLOWFAST.ALPHA
     inputs = [fast[:, :, ::alpha].contiguous(), fast] if request.model == "slowfast" else [fast]
     if request.model == "i3d_heavy":
-        notes.append(
-            "its I3D 8x8 has 28.0 M parameters, no non-degenerate 'heavy' blocks: another model than the row's"
-        )
+        notes.append("its I3D 8x8 has 28.0 M parameters and is another model than I3D heavy")
     return recognizer(model, inputs, optimizer=optim.construct_optimizer(model, cfg), notes=notes)
 
 
-def _stand_ins() -> list[str]:
-    """Modules that PySlowFast imports and these models do not need."""
+def _install_stubs() -> list[str]:
+    """Install stubs of modules that PySlowFast imports but these models do not need."""
     import pytorchvideo.layers.distributed as distributed
 
     _module("detectron2")
@@ -56,7 +54,7 @@ def _stand_ins() -> list[str]:
             setattr(distributed, name, None)
     return [
         "PySlowFast imports detectron2 for detection, and parts of pytorchvideo that its release 0.1.5 lacks, for "
-        "contrastive learning and pytorchvideo's own models: empty stand-ins are put in their places"
+        "contrastive learning and pytorchvideo's own models: these are replaced by stubs"
     ]
 
 

@@ -1,4 +1,4 @@
-"""pytorchvideo's SlowOnly, SlowFast and I3D, from its hub's builders."""
+"""pytorchvideo's SlowOnly, SlowFast and I3D, built as by its hub."""
 
 import sys
 import types
@@ -8,17 +8,17 @@ from plain_torch import clips, prepare, recognizer
 from protocol import Contender, Request, answer
 
 NOTES = [
-    "pytorchvideo 0.1.5 imports torchvision.transforms.functional_tensor, which torchvision ≥ 0.17 has no more: a "
-    "module of that name that leads to torchvision.transforms.functional is put in its place"
+    "pytorchvideo 0.1.5 imports torchvision.transforms.functional_tensor, which torchvision 0.17 removed: it is "
+    "replaced by torchvision.transforms.functional"
 ]
 
 
 def build(request: Request) -> Contender:
-    """Of the rows slowonly, slowfast and i3d_8x8."""
+    """Build the models of the rows slowonly, slowfast and i3d_8x8."""
     prepare(request)
-    stand_in = types.ModuleType("torchvision.transforms.functional_tensor")
-    stand_in.__dict__.update(vars(functional))
-    sys.modules["torchvision.transforms.functional_tensor"] = stand_in
+    stub = types.ModuleType("torchvision.transforms.functional_tensor")
+    stub.__dict__.update(vars(functional))
+    sys.modules["torchvision.transforms.functional_tensor"] = stub
     import pytorchvideo
     from pytorchvideo.models import create_resnet, create_slowfast
     from pytorchvideo.models.hub.resnet import i3d_r50
@@ -31,7 +31,7 @@ def build(request: Request) -> Contender:
         )  # fmt: skip
         inputs = fast
     elif request.model == "slowfast":
-        # 32 frames, of which the slow pathway sees every eighth: what the benchmark's 4x16 means.
+        # 32 frames; the slow pathway takes every eighth, as in the benchmark's 4x16.
         model = create_slowfast(
             slowfast_channel_reduction_ratio=(8,), slowfast_conv_channel_fusion_ratio=2, model_num_class=400,
             slowfast_fusion_conv_kernel_size=(5, 1, 1), slowfast_fusion_conv_stride=(8, 1, 1),

@@ -1,4 +1,4 @@
-"""The temporal-shift-module repository's TSN and TSM, with its optimizer's groups, from a checkout."""
+"""TSN and TSM with the parameter groups of the temporal-shift-module repository, from a checkout."""
 
 import torch
 from plain_torch import clips, prepare, recognizer
@@ -6,7 +6,7 @@ from protocol import Contender, Request, answer
 
 
 def build(request: Request) -> Contender:
-    """Of the rows tsn and tsm."""
+    """Build the models of the rows tsn and tsm."""
     prepare(request)
     from ops.models import TSN
 
@@ -15,7 +15,7 @@ def build(request: Request) -> Contender:
         400, segments, "RGB", base_model="resnet50", consensus_type="avg", dropout=0.5, partial_bn=False,
         pretrain="", is_shift=request.model == "tsm", shift_div=8, shift_place="blockres", print_spec=False,
     )  # fmt: skip
-    # Its loader stacks the frames of a video along the channels.
+    # Its loader concatenates the frames of a video along the channels.
     frames = clips(request).transpose(1, 2).reshape(batch, segments * channels, height, width).contiguous()
     groups = model.get_optim_policies()
     for group in groups:

@@ -1,4 +1,4 @@
-"""torchvision's own models: R(2+1)D-18, and ResNet-50 over frames, whose logits are averaged, as a TSN."""
+"""torchvision's R(2+1)D-18, and its ResNet-50 as a TSN: logits averaged over frames."""
 
 import torchvision
 from plain_torch import clips, prepare, recognizer
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class _OverFrames(nn.Module):
-    """ResNet-50, dropout and a new head over each frame; logits are averaged over frames."""
+    """ResNet-50 with dropout on each frame; logits are averaged over frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,12 +22,12 @@ class _OverFrames(nn.Module):
 
 
 def build(request: Request) -> Contender:
-    """Of the rows tsn and r2plus1d_18."""
+    """Build the models of the rows tsn and r2plus1d_18."""
     prepare(request)
     notes = []
     if request.model == "tsn":
         model: nn.Module = _OverFrames()
-        notes.append("torchvision has no TSN: its ResNet-50 over each frame, logits averaged")
+        notes.append("torchvision has no TSN: its ResNet-50 is applied to each frame and logits are averaged")
     else:
         model = torchvision.models.video.r2plus1d_18(weights=None)
         model.fc = nn.Linear(512, 400)

@@ -1,20 +1,20 @@
-"""`kinema benchmark WHAT …`: a module of this package for each."""
+"""`kinema benchmark`: a module for each subcommand."""
 
 from collections.abc import Sequence
 
-from kinema.cli.branches import run_branch
+from kinema.cli.subcommands import run_subcommand
 
-WHAT = {
-    "train": "the training of recipes: seconds per iteration, waiting for data, memory, FLOP/s",
-    "model": "forward passes and training steps of a model alone: latency, throughput, memory",
-    "compare": "training steps of the benchmark's models, beside other toolboxes in the same run",
-    "suite": "all rows of the training-speed benchmark, and the page docs/benchmark.md",
-    "data": "the reading of training samples: samples/s of one core, beside the least that it could take",
-    "log": "seconds per iteration out of training logs, of Kinema and of six other tools",
+SUBCOMMANDS = {
+    "train": "measure the training of recipes: seconds per iteration, wait for data, memory, FLOP/s",
+    "model": "measure a model without data loading: latency, throughput, memory",
+    "compare": "time training steps beside other toolboxes, on the same models and batches",
+    "suite": "measure all rows of the training-speed benchmark and write docs/benchmark.md",
+    "data": "measure the reading of training samples: samples/s of one core, beside its limit",
+    "log": "read seconds per iteration from training logs of Kinema and six other tools",
 }
-"""Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
+"""Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure what the first argument names."""
-    return run_branch("benchmark", WHAT, arguments)
+    """Run the subcommand named by the first argument."""
+    return run_subcommand("benchmark", SUBCOMMANDS, arguments)

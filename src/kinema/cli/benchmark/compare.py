@@ -20,45 +20,43 @@ from kinema.storage import write_text
 
 @dataclass(kw_only=True)
 class Options(CompareOptions):
-    """Measure training steps beside other toolboxes, in turn, on the same models and batches: no data is read.
+    """Time training steps of Kinema and other toolboxes in turn, on the same models and batches, without data loading.
 
     Peers: MMAction2, MMAction, the Temporal-Shift-Module, PySlowFast, pytorchvideo, torchvision, BSN, JJBOY's BMN, in
-    virtual environments that --set-up makes. Any option of Kinema's recipes may be changed by its key.
+    virtual environments that --set-up creates. Any option of Kinema's recipes may be changed by its key.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = ()
-    """tsn, i3d_heavy, i3d_8x8, i3d, tsm, slowonly, slowfast, r2plus1d, tem, pem, bmn; all when not given."""
+    """tsn, i3d_heavy, i3d_8x8, i3d, tsm, slowonly, slowfast, r2plus1d, tem, pem, bmn; default: all."""
     set_up: bool = False
-    """First make the peers' virtual environments, or complete them."""
+    """First create or complete the peers' virtual environments."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
-    """Receives compare_MODEL.json for each, and compare.md."""
+    """Output folder: compare_MODEL.json for each model, and compare.md."""
     json: bool = False
-    """Print JSON: [{"row", "results": {"Kinema": {"s_per_iter", "infer_s", "memory_gib", "ratio", …}, …}}]; ratio: how
-    many times as long as Kinema in fp32. Times in seconds. A peer that does not run has its reason as "fault"."""
+    """Print JSON: [{"row", "results": {"Kinema": {"s_per_iter", "infer_s", "memory_gib", "ratio", …}, …}}]; times in
+    seconds, "ratio" relative to Kinema in fp32. A peer that cannot run has its error as "fault"."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure, keep the figures in files and print them."""
+    """Measure, write the figures to files and print them."""
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark compare")
     rows = {name: find_row(name) for name in options.models or ROWS}
     for row in rows.values():
-        config_of(row.recipe, {**row.keys, **keys})  # says what is wrong before anything is measured
+        config_of(row.recipe, {**row.keys, **keys})  # reports invalid options before anything is measured
     if options.set_up:
         for name in ENVIRONMENTS:
             set_up(options.environments, name)
     elif not options.environments.is_dir():
-        raise UserError(
-            f"no peers are installed in {options.environments}: add --set-up, or name another --environments"
-        )
-    how = CompareOptions(**{field.name: getattr(options, field.name) for field in fields(CompareOptions)})
-    found = []
+        raise UserError(f"no peers are installed in {options.environments}: pass --set-up, or another --environments")
+    compare_options = CompareOptions(**{field.name: getattr(options, field.name) for field in fields(CompareOptions)})
+    comparisons = []
     for name, row in rows.items():
-        comparison = compare(name, row, how, keys)
+        comparison = compare(name, row, compare_options, keys)
         write_text(options.work_dir / f"compare_{name}.json", strict_json.dumps(comparison.as_json(), indent=1) + "\n")
-        found.append(comparison)
-    table = markdown(COMPARED, [cells for comparison in found for cells in compared_rows(comparison)])
-    table += "\n" + "".join(f"- {note}\n" for note in compared_notes(found))
+        comparisons.append(comparison)
+    table = markdown(COMPARED, [cells for comparison in comparisons for cells in compared_rows(comparison)])
+    table += "\n" + "".join(f"- {note}\n" for note in compared_notes(comparisons))
     write_text(options.work_dir / "compare.md", table)
-    print(strict_json.dumps([comparison.as_json() for comparison in found], indent=1) if options.json else table)
+    print(strict_json.dumps([comparison.as_json() for comparison in comparisons], indent=1) if options.json else table)
     return 0

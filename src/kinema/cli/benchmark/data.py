@@ -16,22 +16,22 @@ from kinema.errors import UserError
 
 @dataclass(kw_only=True)
 class Options(DataMeasure):
-    """Measure how quickly one core reads training samples, from the index to a batch, beside the least it could take.
+    """Measure how fast one core reads training samples, from the index to a batch, beside the lower limit of that time.
 
-    The limit is the bare decoding of the frames that have to be decoded, plus one resize of the crop. Both take turns.
-    Any option of the recipe may be changed by its key, as in `kinema train`; --data.train says what is read.
+    The limit is the decoding of the frames that must be decoded, plus one resize of the crop; the two are timed in
+    turn. Any option of the recipe may be changed by its key, as in `kinema train`; pass the data as --data.train.
     """
 
     recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ()
-    """Names that `kinema recipes` lists, or my_file.py:function."""
+    """Names listed by `kinema recipes`, or my_file.py:function."""
     source: Source | None = None
-    """The kind of data at --data.train; when not given, the recipe's."""
+    """Kind of data at --data.train; default: the recipe's."""
     json: bool = False
-    """Print JSON: {"recipe", "source", "clip", "ms_per_sample", "samples_per_s", "limit_ms", "of_limit", …}, a list of
-    them for several recipes; of one core."""
+    """Print JSON: {"recipe", "source", "clip", "ms_per_sample", "samples_per_s", "limit_ms", "of_limit", …}, or a
+    list of these for several recipes; all per core."""
 
 
-HEADER = ("recipe", "source", "clip", "ms a sample", "samples/s a core", "limit (ms)", "of the limit")
+HEADER = ("recipe", "source", "clip", "ms/sample", "samples/s per core", "limit (ms)", "limit / measured")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -39,17 +39,17 @@ def run(arguments: Sequence[str]) -> int:
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark data")
     if not options.recipes:
-        raise UserError("no recipes named; `kinema recipes` lists them: kinema benchmark data RECIPE…")
+        raise UserError("no recipes given: kinema benchmark data RECIPE…; `kinema recipes` lists them")
     changes: dict[str, object] = dict(keys)
     if options.source is not None:
         changes["data.source"] = options.source
     measure = DataMeasure(samples=options.samples, warm_up=options.warm_up, batch=options.batch)
-    found = [benchmark_data(recipe, measure, changes) for recipe in options.recipes]
+    measured = [benchmark_data(recipe, measure, changes) for recipe in options.recipes]
     if options.json:
-        results = [figures.as_json() for figures in found]
+        results = [figures.as_json() for figures in measured]
         print(strict_json.dumps(results[0] if len(results) == 1 else results, indent=1))
     else:
-        print(markdown(HEADER, [_row(figures) for figures in found]), end="")
+        print(markdown(HEADER, [_row(figures) for figures in measured]), end="")
     return 0
 
 

@@ -17,18 +17,18 @@ from kinema.errors import UserError
 
 @dataclass(kw_only=True)
 class Log:
-    """Read seconds per iteration, the wait for data and peak memory out of training logs.
+    """Read seconds per iteration, wait for data and peak memory from training logs.
 
-    Known are the logs of Kinema (a run folder, metrics.jsonl, messages), MMAction2 1.x and 0.x (text and JSON),
-    MMAction, PySlowFast, the Temporal-Shift-Module, and, with a time before each line, of BSN and JJBOY's BMN.
+    Supported are logs of Kinema (a run folder, metrics.jsonl, messages), MMAction2 1.x and 0.x (text and JSON),
+    MMAction, PySlowFast, the Temporal-Shift-Module and, with a time before each line, BSN and JJBOY's BMN.
     """
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Training logs, or run folders of Kinema."""
     skip: Annotated[int, Ge(0)] = 50
-    """Iterations at a log's beginning that do not count: the device warms up."""
+    """Warm-up iterations at the start of a log that are not counted."""
     iters_per_epoch: Annotated[int, Ge(0)] = 0
-    """For logs of BSN and BMN, which print a line an epoch: iterations of one."""
+    """Iterations per epoch, for logs of BSN and BMN, which have one line per epoch."""
     json: bool = False
     """Print JSON: [{"file", "tool", "s_per_iter", "median", "p95", "data_s_per_iter", "memory_gib", "iters",
     "skipped"}], times in seconds."""
@@ -38,13 +38,13 @@ def run(arguments: Sequence[str]) -> int:
     """Read the logs and print."""
     options = parse(Log, arguments, command="benchmark log")
     if not options.files:
-        raise UserError("no logs named: kinema benchmark log FILE…")
-    found = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
+        raise UserError("no logs given: kinema benchmark log FILE…")
+    logs = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
     if options.json:
-        print(strict_json.dumps([asdict(figures) for figures in found], indent=1))
+        print(strict_json.dumps([asdict(figures) for figures in logs], indent=1))
         return 0
     print_table(
-        ["log of", "s/iter", "median", "95 %", "of that data", "memory GiB", "iterations", "skipped", "file"],
+        ["tool", "s/iter", "median", "95 %", "data s/iter", "memory (GiB)", "iterations", "skipped", "file"],
         [
             [
                 figures.tool,
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
                 str(figures.skipped),
                 figures.file,
             ]
-            for figures in found
+            for figures in logs
         ],
     )
     return 0

@@ -21,37 +21,37 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Options(CompareOptions):
-    """Measure all rows of a benchmark, and write its page. Called again, it measures only what is missing."""
+    """Measure all rows of a benchmark and write its page. Run again, it takes only the missing measurements."""
 
     suite: Annotated[Literal["spec"], tyro.conf.Positional, tyro.conf.arg(metavar="spec")]
-    """spec: the training-speed benchmark, its recognizers and localizers."""
+    """spec: the recognizers and localizers of the training-speed benchmark."""
     iters: Annotated[int, Ge(0)] = 0
-    """Iterations that count of a training with its data; 0: 200 on a GPU, 12 on a CPU."""
+    """Timed iterations of trainings with data loading; 0: 200 on a GPU, 12 on a CPU."""
     skip: Annotated[int, Ge(0)] = 0
-    """Iterations before; 0: 50 on a GPU, 3 on a CPU."""
+    """Warm-up iterations before them; 0: 50 on a GPU, 3 on a CPU."""
     devices: Annotated[int, Ge(1)] = 1
     """Processes that train together."""
     videos: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Videos to read; drawn ones when not given."""
-    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PIECE")] = ()
-    """Pieces to measure, such as compare_tsn or train_tsn_dense; all that are missing when not given."""
+    """Folder of videos to read; default: synthetic videos."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
+    """Measurements to take, such as compare_tsn or train_tsn_dense; default: all that are missing."""
     minutes: Annotated[float, Gt(0)] = 100_000.0
-    """No further row is begun after as many minutes: the next call goes on there."""
+    """Minutes after which no further measurement is started; the next call continues there."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
-    """Receives a JSON file for each piece."""
+    """Output folder: a JSON file for each measurement."""
     page: Annotated[Path, tyro.conf.arg(metavar="MD")] = Path("docs/benchmark.md")
-    """The page that is written."""
+    """Page to write."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure what is missing, and write the page of what is there."""
+    """Take the missing measurements and write the page."""
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark suite")
     on_gpu = torch.cuda.is_available()
-    how = CompareOptions(**{field.name: getattr(options, field.name) for field in fields(CompareOptions)})
-    pieces = run_suite(
+    compare_options = CompareOptions(**{field.name: getattr(options, field.name) for field in fields(CompareOptions)})
+    measurements = run_suite(
         options.work_dir,
-        how,
+        compare_options,
         iters=options.iters or (200 if on_gpu else 12),
         skip=options.skip or (50 if on_gpu else 3),
         devices=options.devices,
@@ -61,6 +61,6 @@ def run(arguments: Sequence[str]) -> int:
         keys=keys,
     )
     command = "kinema benchmark compare --set-up\nkinema benchmark suite spec --checkouts FOLDER --videos FOLDER"
-    write_text(options.page, page(pieces, command=command))
-    log.info("%s is written; pieces that are missing: %s", options.page, ", ".join(pieces.missing) or "none")
+    write_text(options.page, page(measurements, command=command))
+    log.info("wrote %s; missing measurements: %s", options.page, ", ".join(measurements.missing) or "none")
     return 0

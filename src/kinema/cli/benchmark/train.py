@@ -21,47 +21,47 @@ from kinema.storage import write_text
 
 @dataclass(kw_only=True)
 class Options(TrainMeasure):
-    """Measure the training that `kinema train` runs: seconds per iteration, the wait for data, memory, FLOP/s.
+    """Measure the training that `kinema train` runs: seconds per iteration, wait for data, memory, FLOP/s.
 
     Any option of the recipe may be changed by its key, as in `kinema train`: --data.train, --runtime.precision …
-    Without --data.train, videos are drawn or made of --videos.
+    Without --data.train, the videos of --videos or synthetic ones are read.
     """
 
     recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ()
-    """Names that `kinema recipes` lists, or my_file.py:function."""
+    """Names listed by `kinema recipes`, or my_file.py:function."""
     devices: Annotated[int, Ge(1)] = 1
-    """Processes that train together, one a GPU: started by torchrun."""
+    """Processes that train together, one per GPU, started by torchrun."""
     batch_size: Annotated[int | None, Ge(1)] = None
-    """Videos in a batch of one process; the recipe's when not given."""
+    """Videos per batch of one process; default: the recipe's."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
-    """Receives RECIPE.json for each, benchmark.md, and in data/ the videos that are made."""
+    """Output folder: RECIPE.json for each recipe, benchmark.md, and generated videos in data/."""
     json: bool = False
     """Print JSON: {"recipe", "s_per_iter", "median", "p95", "data_wait_share", "compute_s_per_iter", "data_s_per_iter",
-    "videos_per_s", "memory_gib", "iters", "skipped", …}, a list of them for several recipes; times in seconds."""
+    "videos_per_s", "memory_gib", "iters", "skipped", …}, or a list of these for several recipes; times in seconds."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure, keep the figures in files and print them."""
+    """Measure, write the figures to files and print them."""
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark train")
     if not options.recipes:
-        raise UserError("no recipes named; `kinema recipes` lists them: kinema benchmark train RECIPE…")
+        raise UserError("no recipes given: kinema benchmark train RECIPE…; `kinema recipes` lists them")
     changes: dict[str, object] = dict(keys)
     if options.batch_size is not None:
         changes["data.batch_size"] = str(options.batch_size)
     for recipe in options.recipes:
-        config_of(recipe, changes)  # says what is wrong before anything is measured
-    found = [figures for figures in _measured(options, changes) if figures is not None]
-    if not found:
-        return 0  # the first process of torchrun's prints
+        config_of(recipe, changes)  # reports invalid options before anything is measured
+    measured = [figures for figures in _measured(options, changes) if figures is not None]
+    if not measured:
+        return 0  # under torchrun, the first process prints
     options.work_dir.mkdir(parents=True, exist_ok=True)
-    for figures in found:
+    for figures in measured:
         name = Path(figures.recipe).name.replace(":", "_")
         write_text(options.work_dir / f"{name}.json", strict_json.dumps(figures.as_json(), indent=1) + "\n")
-    table = markdown(HEADER, [train_row(figures) for figures in found])
-    table += "\n" + "".join(f"- {note}\n" for note in notes(found))
+    table = markdown(HEADER, [train_row(figures) for figures in measured])
+    table += "\n" + "".join(f"- {note}\n" for note in notes(measured))
     write_text(options.work_dir / "benchmark.md", table)
-    results = [figures.as_json() for figures in found]
+    results = [figures.as_json() for figures in measured]
     print(
         strict_json.dumps(results[0] if len(results) == 1 else results, indent=1) if options.json else table, end="\n"
     )

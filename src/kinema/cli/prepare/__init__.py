@@ -1,12 +1,12 @@
-"""`kinema prepare WHAT …`: a module of this package for each."""
+"""`kinema prepare SUBCOMMANDS …`: a module of this package for each."""
 
 from collections.abc import Sequence
 from importlib import import_module
 
-from kinema.cli.branches import run_branch
+from kinema.cli.subcommands import run_subcommand
 from kinema.prepare.work.interrupts import own_process
 
-WHAT = {
+SUBCOMMANDS = {
     "sample": "render a small dataset to try things out on",
     "resize": "re-encode videos: smaller, with frequent keyframes for random access",
     "frames": "take videos apart into JPEG files",
@@ -45,4 +45,4 @@ def _run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in DATASETS:
         return import_module("kinema.cli.prepare.dataset").run(arguments[0], arguments[1:])
     datasets = {name: f"list the videos of {title}, from its official files" for name, title in DATASETS.items()}
-    return run_branch("prepare", WHAT | datasets, arguments)
+    return run_subcommand("prepare", SUBCOMMANDS | datasets, arguments)

@@ -1,1 +1,1 @@
-"""Resumable parallel work on many files."""
+"""Parallel, resumable work on many files."""

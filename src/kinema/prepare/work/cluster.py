@@ -1,4 +1,4 @@
-"""The same work on many items, on a Ray cluster."""
+"""Map a function over many items on a Ray cluster."""
 
 import logging
 import re
@@ -26,17 +26,17 @@ def on_cluster(
     retries: int,
     on_crash: Callable[[Item], Result] | None,
 ) -> Iterator[Result]:
-    """Yield `work(item)` of every item as soon as it is ready, in any order; each is a Ray task on one CPU.
+    """Yield `work(item)` for every item as soon as it is ready, in any order; each item is a Ray task on one CPU.
 
-    The machines of the cluster must have this version of Kinema and see the same files under the same paths. When the
-    caller stops early or is interrupted, its tasks are dropped.
+    The machines of the cluster must have the same version of Kinema and the same files under the same paths. When the
+    caller stops early or is interrupted, its tasks are cancelled.
 
     Args:
-        work: Like items and results, it must be picklable.
-        items: Taken one by one: no more than twice as many tasks are in flight as can run.
-        address: local: a cluster for this call, on this machine; auto: the one that runs on this machine;
-            `host:port` of a cluster's head that this machine belongs to; `ray://host:port` of one elsewhere.
-        workers: Tasks that run at the same time; 0: one for each CPU that the cluster has now.
+        work: Must be picklable, as must items and results.
+        items: Consumed one by one: at most twice as many tasks are submitted as can run.
+        address: local: start a cluster on this machine for this call; auto: use the one running on this machine;
+            `host:port`: head of a cluster that this machine belongs to; `ray://host:port`: head of a remote cluster.
+        workers: Number of concurrent tasks; 0: one per CPU of the cluster.
         retries: How many times a task is tried again when its process or machine died.
         on_crash: Result of an item whose process still died at the last try. None: an error.
 
@@ -74,21 +74,21 @@ def _result(ray: Any, ready: Any, item: Item, on_crash: Callable[[Item], Result]
 
 @contextmanager
 def _connected(ray: Any, address: str, workers: int) -> Iterator[None]:
-    """Ray at `address`, left again in the end; a caller's own connection is used, and kept."""
+    """Connect to Ray at `address` and disconnect at the end; an existing connection is used and kept."""
     if not re.fullmatch(r"local|auto|ray://.+|[^/\s]+:\d+", address):
         raise UserError(
-            f"--cluster '{address}' is no address of a Ray cluster; allowed are local, auto, host:port and "
-            "ray://host:port, as `ray start --head` prints it"
+            f"--cluster '{address}' is not an address of a Ray cluster; allowed: local, auto, host:port and "
+            "ray://host:port, as printed by `ray start --head`"
         )
     if ray.is_initialized():
         yield
         return
-    _check_that_it_answers(address)
+    _check_reachable(address)
     size = {"num_cpus": workers or None, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)
     except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
-        raise UserError(f"--cluster {address}: Ray cannot connect: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(f"--cluster {address}: cannot connect: {str(error).strip().splitlines()[0]}") from None
     log.info("Ray %s: %d CPUs", address, ray.cluster_resources().get("CPU", 0))
     try:
         yield
@@ -96,15 +96,15 @@ def _connected(ray: Any, address: str, workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_that_it_answers(address: str) -> None:
-    """Ray itself tries for minutes where nobody listens."""
-    place = re.fullmatch(r"(?:ray://)?([^/\s:]+):(\d+)", address)
-    if place is None:
+def _check_reachable(address: str) -> None:
+    """Fail at once where nothing listens: Ray itself would try for minutes."""
+    match = re.fullmatch(r"(?:ray://)?([^/\s:]+):(\d+)", address)
+    if match is None:
         return
     try:
-        socket.create_connection((place[1], int(place[2])), timeout=10).close()
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"--cluster {address}: no cluster answers there ({error})") from None
+        raise UserError(f"--cluster {address}: no cluster is reachable at this address ({error})") from None
 
 
 def _import_ray() -> Any:

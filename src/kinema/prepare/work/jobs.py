@@ -1,4 +1,4 @@
-"""Files made out of files: only what is missing, in parallel, with a report of what could not be made."""
+"""Resumable conversion of files: only missing outputs are written, in parallel, with a report of failures."""
 
 import csv
 import json
@@ -19,10 +19,12 @@ from kinema.storage import check_no_pipe, remove_leftovers, replacing, settled, 
 
 log = logging.getLogger(__name__)
 
+_REPORT_COLUMNS = ["path", "reason"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """One output and what it is made of; both paths absolute, as other machines may do the work."""
+    """A source and its output; paths are absolute, as other machines may do the work."""
 
     source: str
     output: Path
@@ -30,18 +32,18 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What `run_jobs` did."""
+    """Result of `run_jobs`."""
 
     done: int
-    """Outputs made now."""
+    """Number of outputs written."""
     kept: int
-    """Outputs that an earlier call had made."""
+    """Number of outputs that existed already."""
     failures: Mapping[str, str]
-    """Why nothing could be made of a source: source → reason."""
+    """Reason for each source that failed."""
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with: 0 if there is an output for every source, otherwise 1."""
+        """Exit code of the command: 0 if every source has an output, otherwise 1."""
         return 1 if self.failures else 0
 
 
@@ -54,29 +56,29 @@ def run_jobs(
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
-    """Call `work(unit)` for every unit whose output is missing, and log what came of it.
+    """Call `work(unit)` for every unit whose output is missing, and log a summary.
 
-    Killed or interrupted at any time, it leaves whole outputs only, and another call goes on where this one was. It
-    tries again what failed. An interrupt ends it within two seconds; so does SIGTERM, as a cluster sends before it
-    takes a machine away.
+    Killed or interrupted at any time, it leaves only complete outputs; another call continues, and retries what failed.
+    It ends within two seconds of an interrupt or of SIGTERM, which a cluster sends before it reclaims a machine.
 
     Args:
-        work: Makes `unit.output`, a file or a folder, in one step (`replacing`, `replacing_folder`), or raises
+        work: Creates `unit.output`, a file or a folder, atomically (`replacing`, `replacing_folder`), or raises
             MediaError. A picklable function of a module, or a `functools.partial` of one.
-        units: In any order. No other call may work on the same outputs at the same time.
-        title: Stands at the progress bar.
-        report: CSV file `path,reason` of the sources that failed, itself replaced in one step and removed when all
-            went well. Lines about other sources than those of `units` stay.
-        workers: Processes that work at the same time; 0: one a core, of this machine or of the cluster.
+        units: Units in any order. No other call may work on the same outputs at the same time.
+        title: Title of the progress bar.
+        report: CSV file `path,reason` of the sources that failed, removed when there are none. Rows about sources not
+            in `units` are kept.
+        workers: Number of processes; 0: one per core of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: two sources would have the same output, or there is no such cluster.
+        UserError: Two sources have the same output, `report` is another file, or there is no such cluster.
     """
     if workers < 0:
-        raise UserError(f"--workers: found {workers}, must be at least 0 (one a core)")
+        raise UserError(f"--workers: found {workers}, must be at least 0 (one per core)")
     units = list(dict.fromkeys(units))
     check_outputs(units)
+    read_report(report)  # before any work, as it may be another file
     missing = [unit for unit in units if not settled(unit.output).exists()]
     failures: dict[str, str] = {}
     clean_up = partial(remove_leftovers, [unit.output for unit in missing])
@@ -88,36 +90,36 @@ def run_jobs(
             clean_up()
             _write_report(report, failures, units)
     done = len(missing) - len(failures)
-    log.info("%s: %d done, %d were there, %d failed", title, done, len(units) - len(missing), len(failures))
+    log.info("%s: %d done, %d existed already, %d failed", title, done, len(units) - len(missing), len(failures))
     if failures:
-        log.error("%d of %d failed; %s says why", len(failures), len(units), report)
+        log.error("%d of %d failed; for the reasons see %s", len(failures), len(units), report)
     return Summary(done=done, kept=len(units) - len(missing), failures=failures)
 
 
 def claim_folder(folder: Path, record: str, settings: Mapping[str, Any]) -> None:
-    """Leave `settings` in the file `record` (JSON) of an output folder, or find the same ones there.
+    """Write `settings` to the JSON file `record` of an output folder, or check that they are those recorded there.
 
-    Outputs that an earlier call made are kept: those of other settings must not be taken for them.
+    This keeps existing outputs from being completed with other settings.
 
     Raises:
-        UserError: the folder's record names other settings, or it holds other files, hidden ones aside, and no record.
+        UserError: Other settings are recorded, or the folder has no record but holds other (non-hidden) files.
     """
     path = folder / record
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        names = [*settings, *(name for name in found if name not in settings)]
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        names = [*settings, *(name for name in recorded if name not in settings)]
         differing = [
-            f"{name} {found.get(name)} (now {settings.get(name)})"
+            f"{name} {recorded.get(name)} (now {settings.get(name)})"
             for name in names
-            if found.get(name) != settings.get(name)
+            if recorded.get(name) != settings.get(name)
         ]
         if differing:
             raise UserError(
-                f"{path}: what is in this folder was made with {', '.join(differing)}. "
-                "Give the same options to complete it, another folder, or remove this one."
+                f"{path}: this folder was written with other options: {', '.join(differing)}; "
+                "pass the same options to complete it, or another folder"
             )
-    elif folder.exists() and not all(inside.name.startswith(".") for inside in folder.iterdir()):
-        raise UserError(f"{folder}: the folder holds other files and no {record}. Give a new or an empty folder.")
+    elif folder.exists() and not all(entry.name.startswith(".") for entry in folder.iterdir()):
+        raise UserError(f"{folder}: the folder holds other files and no {record}; pass a new or an empty folder")
     else:
         write_text(path, strict_json.dumps(settings, indent=2) + "\n")
 
@@ -132,7 +134,7 @@ def _run(
     workers: int,
     cluster: str,
 ) -> None:
-    """Do the work, and put into `failures` what fails, as soon as it does."""
+    """Run the work, adding to `failures` as they occur."""
     results = in_parallel(partial(_attempt, work), missing, workers=workers, cluster=cluster, on_crash=_crashed)
     with progress(title, kept + len(missing), done=kept) as meter, closing(results):
         for source, reason in results:
@@ -143,8 +145,8 @@ def _run(
 
 
 def _attempt(work: Callable[[Unit], None], unit: Unit) -> tuple[str, str]:
-    """The unit's source, and why it failed; empty when it did not."""
-    if unit.output.exists():  # made by a process that died before it could say so
+    """Return the source of the unit and the reason it failed, or an empty string."""
+    if unit.output.exists():  # written by a process that died before it returned
         return unit.source, ""
     try:
         check_no_pipe(unit.source)
@@ -155,16 +157,18 @@ def _attempt(work: Callable[[Unit], None], unit: Unit) -> tuple[str, str]:
 
 
 def _crashed(unit: Unit) -> tuple[str, str]:
-    return unit.source, "the process that worked on it died each time: the file crashes it, or memory ran out"
+    return unit.source, "its process died at every try: the file crashes the decoder, or memory ran out"
 
 
 def check_outputs(units: Sequence[Unit]) -> None:
-    """Raise UserError if two sources would have the same output."""
+    """Raise UserError if two sources have the same output."""
     source_of: dict[Path, str] = {}
     for unit in units:
         other = source_of.setdefault(unit.output, unit.source)
         if other != unit.source:
-            raise UserError(f"'{other}' and '{unit.source}' would both become '{unit.output}': rename one of them")
+            raise UserError(
+                f"'{other}' and '{unit.source}' would both be written to '{unit.output}': rename one of them"
+            )
 
 
 def _write_report(report: Path, failures: Mapping[str, str], units: Sequence[Unit]) -> None:
@@ -178,13 +182,20 @@ def _write_report(report: Path, failures: Mapping[str, str], units: Sequence[Uni
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["path", "reason"])
+        writer.writerow(_REPORT_COLUMNS)
         writer.writerows(sorted(rows.items()))
 
 
 def read_report(report: Path) -> dict[str, str]:
-    """Source → reason, out of a report of `run_jobs`; empty where there is none."""
+    """Read a report of `run_jobs`: source → reason, empty where there is no file.
+
+    Raises:
+        UserError: The file is not a report.
+    """
     if not report.exists():
         return {}
     with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return {row["path"]: row["reason"] for row in csv.DictReader(file)}
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    if header != _REPORT_COLUMNS or any(len(row) != len(header) for row in rows):
+        raise UserError(f"{report}: not a report of failures (path,reason); move it to another folder")
+    return dict(rows)

@@ -1,4 +1,4 @@
-"""The same work on many items, in several processes or on a Ray cluster."""
+"""Map a function over many items in several processes, or on a Ray cluster."""
 
 import os
 import signal
@@ -16,9 +16,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 RETRIES = 2
-"""How many times more an item is tried whose process or machine died."""
+"""How many times an item is tried again after its process or machine died."""
 
-_GRACE = 0.7  # seconds
+_GRACE = 0.7
+"""Seconds that running items have to finish when the caller stops early."""
 
 
 def in_parallel(
@@ -29,22 +30,22 @@ def in_parallel(
     cluster: str = "",
     on_crash: Callable[[Item], Result] | None = None,
 ) -> Generator[Result, None, None]:
-    """Yield `work(item)` of every item as soon as it is ready, in any order.
+    """Yield `work(item)` for every item as soon as it is ready, in any order.
 
-    When the caller stops early or is interrupted, what is nearly ready in other processes has a moment to be finished,
-    unless another interrupt comes; then they are ended. When the caller is killed, its processes end.
+    When the caller stops early or is interrupted, running items have a moment to finish, unless a second interrupt
+    comes; then their processes are killed. When the caller is killed, the processes exit.
 
     Args:
-        work: Like items and results, it must be picklable.
-        items: Taken one by one, as there is room for them.
-        workers: Processes; 1 is the calling process itself, 0 means one a core, of this machine or of the cluster.
-        cluster: Address of a Ray cluster, as `on_cluster` takes it, to work there. Empty: on this machine.
-        on_crash: What stands for the result of an item whose process died 1 + `RETRIES` times, as a decoder may on a
-            broken file. None: that is an error.
+        work: Must be picklable, as must items and results.
+        items: Consumed one by one, as workers become free.
+        workers: Number of processes; 1: the calling process, 0: one per core of this machine or of the cluster.
+        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+        on_crash: Returns the result of an item whose process died 1 + `RETRIES` times, as a decoder may on a broken
+            file. None: raise an error.
 
     Raises:
         UserError: Ray is not installed, or there is no such cluster.
-        BrokenProcessPool: a process died and there is no `on_crash`, or processes cannot be started at all.
+        BrokenProcessPool: A process died and there is no `on_crash`, or processes cannot be started.
     """
     if cluster:
         from kinema.prepare.work.cluster import on_cluster
@@ -59,7 +60,7 @@ def in_parallel(
 def _in_processes(
     work: Callable[[Item], Result], items: Iterator[Item], workers: int, on_crash: Callable[[Item], Result] | None
 ) -> Iterator[Result]:
-    # When a process dies, all that the pool was at is lost and nobody knows which item it was: each is tried alone.
+    # A process that dies breaks the pool, which does not tell the item at fault: each is tried again alone.
     while suspects := (yield from _in_pool(work, items, workers)):
         for item in suspects:
             for _ in range(1 + RETRIES):
@@ -75,17 +76,17 @@ def _in_processes(
 def _in_pool(
     work: Callable[[Item], Result], items: Iterator[Item], workers: int
 ) -> Generator[Result, None, list[Item]]:
-    """Yield results until a process dies; returns the items that the pool then had, none when all went well."""
+    """Yield results until a process dies; returns the items that the pool had then, or none."""
     others = set(active_children())
     pool = _pool(workers)
     held: list[Item] = []
     running: dict[Future[Result], Item] = {}
     try:
         while True:
-            # One more than there are workers, so that none of them waits for this loop.
+            # One item more than workers, so that no worker waits for this loop.
             held = [*running.values(), *islice(items, workers + 1 - len(running))]
             for item in held[len(running) :]:
-                with _without_interrupts():
+                with _deferring_signals():
                     running[pool.submit(work, item)] = item
             if not running:
                 return []
@@ -96,59 +97,64 @@ def _in_pool(
     except BrokenProcessPool:
         return held
     finally:
-        _shut_down(pool, running, others)
+        _shut_down(pool, running, set(active_children()) - others)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Forking is not safe here: the caller may have threads (a progress bar, torch), whose locks a child would inherit.
+    # Not forked: the caller may have threads (a progress bar, torch), whose locks a child would inherit.
     return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:
-    # An interrupt from the keyboard reaches the whole process group: only the caller shall act on it.
+    # Ctrl-C reaches the whole process group, but only the caller acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What a worker was told to leave alone, programs that it starts need not.
+    # The mask inherited from the caller is not meant for programs that the worker starts.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
+    threading.Thread(target=_exit_with_caller, daemon=True).start()
 
 
-def _end_with_caller() -> None:
-    """Without this, the workers of a caller that was killed would wait for its next item for ever."""
+def _exit_with_caller() -> None:
+    """Exit when the caller was killed: the worker would wait for the next item forever."""
     if caller := parent_process():
         caller.join()
         os._exit(1)
 
 
-def _shut_down(pool: ProcessPoolExecutor, running: Iterable[Future[Result]], others: set[BaseProcess]) -> None:
-    """End the pool: at once where nothing runs, else after a moment; its processes are the children but `others`."""
-    processes = set(active_children()) - others
-    try:
-        pool.shutdown(wait=False, cancel_futures=True)
-        # Items that wait for a process are not worth the wait; a cancelled one is done.
-        wait([future for future in running if future.running()], timeout=_GRACE)
-    finally:
-        if any(not future.done() for future in running):
-            for process in processes:
-                process.kill()
+def _shut_down(pool: ProcessPoolExecutor, running: Iterable[Future[Result]], processes: Iterable[BaseProcess]) -> None:
+    """Shut the pool down; if items are still running after a moment, kill its processes."""
+
+    def kill() -> None:
         for process in processes:
-            process.join()
+            process.kill()
+
+    busy = any(not future.done() for future in running)
+    timer = threading.Timer(_GRACE, kill)
+    try:
+        if busy:
+            timer.start()
+        # It waits for the pool's thread: one that ends while Python exits may print a traceback.
+        pool.shutdown(cancel_futures=True)
+    finally:
+        timer.cancel()
+        if busy:
+            kill()
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Interrupts and SIGTERM wait for the end of the block, in which processes are started.
+def _deferring_signals() -> Iterator[None]:
+    """Defer SIGINT and SIGTERM to the end of the block, in which processes are started.
 
-    A process that is half started would find its pipe broken; and it must never see an interrupt, not even before
-    `_start_worker` has its turn, so that it inherits the blocked signal. That alone does not keep the main thread from
-    an interrupt which another thread receives.
+    A process that is just starting would find its pipe broken. It must not see an interrupt before `_start_worker` has
+    run, and so inherits a mask that blocks SIGINT. The mask alone does not keep an interrupt that another thread
+    receives from the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     handlers = {
-        number: signal.signal(number, lambda number, _: came.append(number))
+        number: signal.signal(number, lambda number, _: received.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -158,15 +164,15 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        for late in came:
-            signal.raise_signal(late)
+        for deferred in received:
+            signal.raise_signal(deferred)
 
 
 def _check_that_processes_start() -> None:
-    """Tell an item that kills its process from a machine (or a script without a main guard) where none can start.
+    """Tell an item that kills its process from a machine, or a script without a main guard, where none can start.
 
     Raises:
-        BrokenProcessPool: a process that has nothing to do dies, too.
+        BrokenProcessPool: A process without work dies as well.
     """
     with _pool(1) as pool:
         pool.submit(os.getpid).result()
