@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from kinema.console import print_table
-from kinema.models.bmn import Formulation, bmn
+from kinema.models.bmn import BMNOptions, Formulation
 from kinema.tasks.localization.labels import bmn_labels
 from kinema.tasks.localization.losses import BMNLossOptions, bmn_loss
 
@@ -82,7 +82,7 @@ def _training(formulation: Formulation, half: bool, batch_size: int) -> Callable
     random = np.random.default_rng(0)
     instances = [np.sort(random.random((2, 2)), axis=1) for _ in range(batch_size)]
     features = torch.randn(batch_size, 400, 100)
-    model = bmn(formulation=formulation)
+    model = BMNOptions(formulation=formulation).build()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
 
     def step() -> None:

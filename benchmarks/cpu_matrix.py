@@ -30,11 +30,14 @@ import torch
 from tests.emulated import CPUS, environment
 from torch import Tensor, nn
 
-from kinema.models import MODELS, BMNOptions, PEMOptions, TEMOptions, build
+from kinema.models import build, options_from
+from kinema.models.bmn import BMNOptions
+from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.recipes import LOCALIZERS, RECOGNIZERS
 from kinema.training import LocalizationConfig
 
 SIZE = 64
+FAMILIES = ("tsn", "tsm", "i3d", "slowonly", "slowfast", "r2plus1d")
 WIDTHS = (8, 16, 32)
 
 
@@ -62,8 +65,8 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
         if isinstance(config, LocalizationConfig) and str(config.model) not in seen:
             seen.add(str(config.model))
             found[name] = lambda options=config.model: build(options)
-    for family, width in product(MODELS, WIDTHS):
-        options = MODELS[family][0](depth=18, width=width, num_classes=8)  # type: ignore[call-arg]
+    for family, width in product(FAMILIES, WIDTHS):
+        options = options_from(family, {"depth": 18, "width": width, "num_classes": 8})
         found[f"{family}_r18_width{width}"] = lambda options=options: build(options)
     return found
 

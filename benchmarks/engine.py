@@ -104,7 +104,7 @@ def prepared(
     device = engine.pick_device(config.runtime)
     model = engine.place(build(config.model), device, config.runtime).train()
     if getattr(config.runtime, "compile", False):
-        engine.compile_stages(model, config.runtime)
+        engine.compile_blocks(model, config.runtime)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
     frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
     clips = torch.randint(256, (count, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 1)

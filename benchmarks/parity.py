@@ -21,8 +21,9 @@ from tests.models.reference_models import GFLOPS, RECIPES
 from torch import nn
 
 from kinema import build_model, load_foreign_state_dict
-from kinema.models import Recognizer, complexity, foreign_state_dict
-from kinema.models.foreign import foreign_names
+from kinema.models import Recognizer
+from kinema.models.complexity import complexity
+from kinema.models.foreign import foreign_names, foreign_state_dict
 from kinema.recipes import config_of
 
 

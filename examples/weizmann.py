@@ -22,7 +22,8 @@ from kinema.data.augment import Augment
 from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
-from kinema.models import SlowFastOptions, TSMOptions
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.tsm import TSMOptions
 from kinema.recipes import config_of
 from kinema.recipes.slowfast import slowfast_r18_4x4x1_small_rgb
 from kinema.recipes.tsm import tsm_r18_1x1x8_small_rgb

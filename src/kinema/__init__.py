@@ -16,7 +16,7 @@ from kinema.errors import MediaError, UserError
 from kinema.version import __version__
 
 if TYPE_CHECKING:
-    from kinema.models import load_foreign_state_dict
+    from kinema.models.foreign import load_foreign_state_dict
     from kinema.recipes import build_model, config_of
     from kinema.tasks.recognition.predictor import load
     from kinema.training import train
@@ -36,7 +36,7 @@ _HOMES = {
     "build_model": "kinema.recipes",
     "config_of": "kinema.recipes",
     "load": "kinema.tasks.recognition.predictor",
-    "load_foreign_state_dict": "kinema.models",
+    "load_foreign_state_dict": "kinema.models.foreign",
     "train": "kinema.training",
 }
 

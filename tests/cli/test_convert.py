@@ -11,12 +11,14 @@ import torchvision
 from PIL import Image
 
 from kinema.cli import main
-from kinema.models import TSMOptions, build, foreign_state_dict
+from kinema.models import build
+from kinema.models.foreign import foreign_state_dict
+from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECIPES, build_model
 
 RECIPE = '''
 """A small network of my own."""
-from kinema.models import TSMOptions
+from kinema.models.tsm import TSMOptions
 from kinema.recipes.tsm import tsm_r18_video_1x1x8_small_rgb
 
 def mine():

@@ -5,18 +5,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kinema.models import Options, TSNOptions, build, foreign_state_dict
+from kinema.models import RecognizerOptions, build
+from kinema.models.foreign import foreign_state_dict
+from kinema.models.tsn import TSNOptions
 from kinema.recipes import config_of
 from kinema.weights.model_files import ModelDescription
 
 
-def tiny(options: Options) -> dict[str, ModelDescription]:
+def tiny(options: RecognizerOptions) -> dict[str, ModelDescription]:
     """A recipe whose network is small."""
     described = config_of("tsm_r18_video_1x1x8_small_rgb").describe(())
     return {"tiny": replace(described, model=options)}
 
 
-def filled(options: Options) -> dict[str, Tensor]:
+def filled(options: RecognizerOptions) -> dict[str, Tensor]:
     """Weights under MMAction2's names, none of them as initialised."""
     torch.manual_seed(0)
     model = build(options)

@@ -11,17 +11,14 @@ import torchvision
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models import (
-    I3DOptions,
-    Options,
-    R2Plus1DOptions,
-    SlowFastOptions,
-    SlowOnlyOptions,
-    TSMOptions,
-    TSNOptions,
-    build,
-    foreign_state_dict,
-)
+from kinema.models import RecognizerOptions, build
+from kinema.models.foreign import foreign_state_dict
+from kinema.models.i3d import I3DOptions
+from kinema.models.r2plus1d import R2Plus1DOptions
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.slowonly import SlowOnlyOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 from kinema.recipes import config_of
 from kinema.weights.convert import convert, convert_to_mmaction2
 from kinema.weights.model_files import load_model, save_model
@@ -90,7 +87,7 @@ def test_names_of_another_tool_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_converted_models_compute_the_same(
-    tmp_path: Path, options: Options, source: Any, wrapper: str, prefix: str
+    tmp_path: Path, options: RecognizerOptions, source: Any, wrapper: str, prefix: str
 ) -> None:
     torch.manual_seed(0)
     given = build(options).eval()
@@ -179,7 +176,7 @@ def test_a_2d_network_is_inflated(tmp_path: Path, kind: type[I3DOptions] | type[
         I3DOptions(depth=18, width=8, non_local="dot_product"),
     ],
 )
-def test_a_network_without_a_place_for_2d_weights_is_refused(tmp_path: Path, options: Options) -> None:
+def test_a_network_without_a_place_for_2d_weights_is_refused(tmp_path: Path, options: RecognizerOptions) -> None:
     torch.save(narrow_resnet18(), tmp_path / "resnet18.pth")
     with pytest.raises(UserError, match="do not fit each other"):
         convert(tmp_path / "resnet18.pth", tmp_path / "out", tiny(options), source="torchvision")
@@ -265,7 +262,7 @@ def test_mmaction2s_checkpoints_come_back_bit_by_bit(shared: Path, tmp_path: Pat
         ),
     ],
 )
-def test_networks_that_mmaction2_has_not_are_refused(tmp_path: Path, options: Options, said: str) -> None:
+def test_networks_that_mmaction2_has_not_are_refused(tmp_path: Path, options: RecognizerOptions, said: str) -> None:
     described = replace(tiny(options)["tiny"], classes=tuple(map(str, range(400))))
     save_model(tmp_path, build(options).state_dict(), described)
     with pytest.raises(UserError, match=said):

@@ -6,21 +6,18 @@ import torchvision
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models import (
-    Options,
-    SlowFastOptions,
-    TSMOptions,
-    TSNOptions,
-    build,
-    foreign_state_dict,
-)
+from kinema.models import RecognizerOptions, build
+from kinema.models.foreign import foreign_state_dict
 from kinema.models.foreign_options import Source
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 from kinema.weights.fitting import find_recipe
 from kinema.weights.model_files import ModelDescription
 from tests.inference.foreign_checkpoints import candidates
 
 
-def on_meta(options: Options, source: Source = "mmaction2") -> dict[str, Tensor]:
+def on_meta(options: RecognizerOptions, source: Source = "mmaction2") -> dict[str, Tensor]:
     with torch.device("meta"):
         return foreign_state_dict(build(options), source=source)
 
@@ -58,7 +55,7 @@ def some() -> dict[str, ModelDescription]:
     ],
 )
 def test_weights_tell_their_recipe(
-    some: dict[str, ModelDescription], options: Options, source: Source, recipe: str
+    some: dict[str, ModelDescription], options: RecognizerOptions, source: Source, recipe: str
 ) -> None:
     assert find_recipe(on_meta(options, source), some, source=source, path="a.pth") == recipe
 

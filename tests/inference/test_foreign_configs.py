@@ -8,8 +8,12 @@ import torch
 import yaml
 
 from kinema.errors import UserError
-from kinema.models import I3DOptions, TSMOptions, TSNOptions, build, foreign_state_dict
+from kinema.models import build
+from kinema.models.foreign import foreign_state_dict
 from kinema.models.foreign_options import Source
+from kinema.models.i3d import I3DOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 from kinema.weights.convert import convert
 from kinema.weights.fitting import disagreements, find_recipe, with_clips
 from kinema.weights.foreign_configs import Trained, read_config

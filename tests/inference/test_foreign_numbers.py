@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.models import Options
+from kinema.models import RecognizerOptions
 from kinema.models.foreign_options import Source
 from kinema.recipes import RECOGNIZERS, config_of, recognizer_config_of
 from kinema.weights.convert import convert, convert_localizer
@@ -208,8 +208,8 @@ def test_localizers_answer_as_mmaction2_does(tmp_path: Path, tool: str, name: st
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def _computed(options: Options) -> Options:
-    """Options by which networks compute differently, without those of training and of the head."""
+def _computed(options: RecognizerOptions) -> RecognizerOptions:
+    """RecognizerOptions by which networks compute differently, without those of training and of the head."""
     same = {"num_classes": 400, "dropout": 0.5, "init_std": 0.01, "zero_init_residual": False, "norm_eval": False}
     return replace(options, **same, frozen_stages=-1, width=64, pretrained="none")  # type: ignore[arg-type]
 

@@ -3,19 +3,25 @@
 from collections.abc import Callable
 from functools import partial
 
-from kinema.models import Recognizer, i3d, r2plus1d, slowfast, slowonly, tsm, tsn
+from kinema.models import RecognizerOptions
+from kinema.models.i3d import I3DOptions
+from kinema.models.r2plus1d import R2Plus1DOptions
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.slowonly import SlowOnlyOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 
-eight_frames = partial(i3d, conv1_stride_t=1, pool1_stride_t=1)
+eight_frames = partial(I3DOptions, conv1_stride_t=1, pool1_stride_t=1)
 
-REFERENCE_MODELS: dict[str, Callable[..., Recognizer]] = {
-    "tsn_r50_1x1x3": tsn,
-    "tsm_r50_1x1x8": tsm,
-    "i3d_r50_32x2x1": i3d,
+REFERENCE_MODELS: dict[str, Callable[..., RecognizerOptions]] = {
+    "tsn_r50_1x1x3": TSNOptions,
+    "tsm_r50_1x1x8": TSMOptions,
+    "i3d_r50_32x2x1": I3DOptions,
     "i3d_heavy_r50_8x8x1": partial(eight_frames, inflate="all"),
     "i3d_pysf_r50_8x8x1": eight_frames,
-    "slowonly_r50_4x16x1": slowonly,
-    "slowfast_r50_4x16x1": slowfast,
-    "r2plus1d_r34_8x8x1": r2plus1d,
+    "slowonly_r50_4x16x1": SlowOnlyOptions,
+    "slowfast_r50_4x16x1": SlowFastOptions,
+    "r2plus1d_r34_8x8x1": R2Plus1DOptions,
 }
 
 RECIPES = {

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinema.models import MODELS, Recognizer, build
+from kinema.models import Recognizer
 from kinema.models.acceleration import accelerate, accelerated
 from kinema.runtime.device import RuntimeOptions, pick_device
+from tests.models.families import RECOGNIZERS, small_model
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,11 @@ def gradients(model: Recognizer, clips: Tensor) -> Tensor:
     return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", RECOGNIZERS)
 def test_a_step_is_as_near_to_float64_as_torchs(name: str) -> None:
     """The error of torch's own operators says how much rounding matters to this network; ten of it allow for chance."""
     torch.manual_seed(0)
-    kind, _ = MODELS[name]
-    model = build(kind(depth=18, width=16, num_classes=5, dropout=0.0)).train()  # type: ignore[call-arg]
+    model = small_model(name, width=16, dropout=0.0, zero_init_residual=None).train()
     clips = torch.randn(2, 8, 64, 80, 3).movedim(-1, 1)
     exact = gradients(deepcopy(model).double(), clips)
     errors = {}
@@ -43,7 +43,7 @@ def test_a_step_is_as_near_to_float64_as_torchs(name: str) -> None:
 
 
 def test_without_kernels_torchs_operators_are_called() -> None:
-    model = build(MODELS["slowonly"][0](depth=18, width=8)).train()  # type: ignore[call-arg]
+    model = small_model("slowonly").train()
     clips = torch.randn(2, 4, 32, 32, 3).movedim(-1, 1)
     names = {}
     for kernels in (True, False):

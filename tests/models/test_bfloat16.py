@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.models import MODELS, build
+from tests.models.families import RECOGNIZERS, small_model
 
 SUMS_IN_BFLOAT16 = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 SIZES = [(1, 1), (32, 8), (9, 64), (48, 33)]
@@ -67,11 +67,9 @@ def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the first layer, whose input is no parameter
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", RECOGNIZERS)
 def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    kind, _ = MODELS[name]
-    model = build(kind(depth=depth, width=8, num_classes=5, zero_init_residual=False)).train()  # type: ignore[call-arg]
+    model = small_model(name, depth=depth, init_std=None).train()
     layers = watch(model)
     clips = torch.randint(256, (2, 8, *size, 3), dtype=torch.uint8).movedim(-1, 1)
     with torch.autocast("cpu", torch.bfloat16):

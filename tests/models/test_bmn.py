@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from kinema.models.bmn import BMN, BMNOutput, Formulation, bmn
+from kinema.models.bmn import BMN, BMNOptions, BMNOutput, Formulation
 from kinema.models.boundary_sampling import SparseMatrix, sampling_matrix, segments_of
 from tests.models import dense_bmn
 
@@ -24,7 +24,7 @@ SMALL = {"feature_channels": 8, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 12}
 
 def small(parts: int = 12, samples: int = 5, points: int = 2, formulation: Formulation = "sparse") -> BMN:
     torch.manual_seed(0)
-    return bmn(parts=parts, samples=samples, points=points, formulation=formulation, **SMALL)  # type: ignore[arg-type]
+    return BMNOptions(parts=parts, samples=samples, points=points, formulation=formulation, **SMALL).build()  # type: ignore[arg-type]
 
 
 def existing(parts: int) -> Tensor:
@@ -78,7 +78,7 @@ def test_map_equals_the_plain_one(formulation: Formulation, videos: int, parts: 
 
 def test_float32_at_the_papers_size() -> None:
     torch.manual_seed(0)
-    model = bmn(hidden_1d=16, hidden_2d=16, hidden_3d=32, feature_channels=16)
+    model = BMNOptions(hidden_1d=16, hidden_2d=16, hidden_3d=32, feature_channels=16).build()
     features = torch.randn(1, 16, 100)
     plain = copy.deepcopy(model).double()
     matrix = torch.zeros(100, 32, 100, 100, dtype=torch.float64)

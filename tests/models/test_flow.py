@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kinema.models import TSMOptions, TSNOptions, build
+from kinema.models import build
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 
 SEGMENTS, FIELDS = 3, 5
 

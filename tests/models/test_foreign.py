@@ -1,39 +1,35 @@
 """Other tools' weights in Kinema's models: every key has its place, and back."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 import torchvision
 
 from kinema.errors import UserError
-from kinema.models import (
-    Recognizer,
-    foreign_state_dict,
-    i3d,
-    load_foreign_state_dict,
-    r2plus1d,
-    slowfast,
-    slowonly,
-    tsm,
-    tsn,
-)
-from kinema.models.foreign import foreign_names
+from kinema.models import RecognizerOptions
+from kinema.models.foreign import foreign_names, foreign_state_dict, load_foreign_state_dict
 from kinema.models.foreign_options import Source
+from kinema.models.i3d import I3DOptions
+from kinema.models.r2plus1d import R2Plus1DOptions
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.slowonly import SlowOnlyOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 from tests.models import parity
 from tests.models.reference_models import REFERENCE_MODELS
 
-Builder = Callable[..., Recognizer]
+Kind = type[RecognizerOptions]
 
-PYSLOWFAST: dict[str, tuple[Builder, dict[str, object]]] = {
-    "I3D_8x8_R50": (i3d, {"conv1_stride_t": 1, "pool1_stride_t": 1}),
-    "I3D_NLN_8x8_R50": (i3d, {"non_local": "embedded_gaussian", "non_local_form": "pyslowfast"}),
-    "SLOW_4x16_R50": (slowonly, {}),
-    "SLOWFAST_4x16_R50": (slowfast, {"lateral_norm": True}),
+PYSLOWFAST: dict[str, tuple[Kind, dict[str, Any]]] = {
+    "I3D_8x8_R50": (I3DOptions, {"conv1_stride_t": 1, "pool1_stride_t": 1}),
+    "I3D_NLN_8x8_R50": (I3DOptions, {"non_local": "embedded_gaussian", "non_local_form": "pyslowfast"}),
+    "SLOW_4x16_R50": (SlowOnlyOptions, {}),
+    "SLOWFAST_4x16_R50": (SlowFastOptions, {"lateral_norm": True}),
 }
 
 
@@ -41,7 +37,7 @@ PYSLOWFAST: dict[str, tuple[Builder, dict[str, object]]] = {
 def test_every_key_of_mmaction2_has_its_place(shared: Path, name: str) -> None:
     keys = parity.keys(shared, name)
     with torch.device("meta"):
-        model = REFERENCE_MODELS[name]()
+        model = REFERENCE_MODELS[name]().build()
     names = foreign_names(model, "mmaction2")
     assert {names[key]: list(value.shape) for key, value in model.state_dict().items()} == keys.shapes
     assert {names[key] for key, _ in model.named_parameters()} == set(keys.parameters)
@@ -75,15 +71,15 @@ def pyslowfast_keys(config: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("config", PYSLOWFAST)
 def test_every_key_of_pyslowfast_has_its_place(config: str) -> None:
-    builder, options = PYSLOWFAST[config]
+    kind, options = PYSLOWFAST[config]
     with torch.device("meta"):
-        model = builder(**options)
+        model = kind(**options).build()
     names = foreign_names(model, "pyslowfast")
     assert sorted(names[key] for key, _ in model.named_parameters()) == sorted(pyslowfast_keys(config))
 
 
 def test_pyslowfasts_slowfast_head_reads_the_slow_pathway_first() -> None:
-    model = slowfast(width=8, depth=18, num_classes=3, lateral_norm=True)
+    model = SlowFastOptions(width=8, depth=18, num_classes=3, lateral_norm=True).build()
     slow, fast = 64 * torch.ones(3, 64), 8 * torch.ones(3, 8)
     weights = foreign_state_dict(model, source="pyslowfast")
     weights["head.projection.weight"] = torch.cat((slow, fast), dim=1)
@@ -93,45 +89,45 @@ def test_pyslowfasts_slowfast_head_reads_the_slow_pathway_first() -> None:
     assert torch.equal(back, weights["head.projection.weight"])
 
 
-@pytest.mark.parametrize("builder", [tsn, tsm])
-def test_every_key_of_the_tsm_repository_has_its_place(builder: Builder) -> None:
+@pytest.mark.parametrize("kind", [TSNOptions, TSMOptions])
+def test_every_key_of_the_tsm_repository_has_its_place(kind: Kind) -> None:
     with torch.device("meta"):
-        names = foreign_names(builder(), "tsm")
+        names = foreign_names(kind().build(), "tsm")
         resnet = [key for key in torchvision.models.resnet50().state_dict() if not key.startswith("fc.")]
-    if builder is tsm:
+    if kind is TSMOptions:
         resnet = [re.sub(r"(layer\d\.\d\.conv1)", r"\1.net", key) for key in resnet]
     assert sorted(names.values()) == sorted([*(f"base_model.{key}" for key in resnet), "new_fc.weight", "new_fc.bias"])
 
 
 @pytest.mark.parametrize(
-    ("name", "builder", "options"),
+    ("name", "kind", "options"),
     [
-        ("resnet50", tsn, {}),
-        ("resnet18", tsn, {"depth": 18}),
-        ("r2plus1d_18", r2plus1d, {"depth": 18, "form": "torchvision"}),
-        ("r3d_18", r2plus1d, {"depth": 18, "form": "torchvision", "convolutions": "3d"}),
-        ("mc3_18", r2plus1d, {"depth": 18, "form": "torchvision", "convolutions": "mixed"}),
+        ("resnet50", TSNOptions, {}),
+        ("resnet18", TSNOptions, {"depth": 18}),
+        ("r2plus1d_18", R2Plus1DOptions, {"depth": 18, "form": "torchvision"}),
+        ("r3d_18", R2Plus1DOptions, {"depth": 18, "form": "torchvision", "convolutions": "3d"}),
+        ("mc3_18", R2Plus1DOptions, {"depth": 18, "form": "torchvision", "convolutions": "mixed"}),
     ],
 )
-def test_every_key_of_torchvision_has_its_place(name: str, builder: Builder, options: dict[str, object]) -> None:
+def test_every_key_of_torchvision_has_its_place(name: str, kind: Kind, options: dict[str, Any]) -> None:
     with torch.device("meta"):
         theirs = torchvision.models.get_model(name, num_classes=7)
-        ours = builder(num_classes=7, **options)
+        ours = kind(num_classes=7, **options).build()
     shapes = {key: value.shape for key, value in foreign_state_dict(ours, source="torchvision").items()}
     assert shapes == {key: value.shape for key, value in theirs.state_dict().items()}
 
 
 every_model = pytest.mark.parametrize(
-    ("builder", "options"),
+    ("kind", "options"),
     [
-        (tsn, {}),
-        (tsm, {}),
-        (i3d, {}),
-        (i3d, {"non_local": "dot_product"}),
-        (slowonly, {}),
-        (slowfast, {"lateral_norm": True}),
-        (r2plus1d, {}),
-        (r2plus1d, {"form": "torchvision"}),
+        (TSNOptions, {}),
+        (TSMOptions, {}),
+        (I3DOptions, {}),
+        (I3DOptions, {"non_local": "dot_product"}),
+        (SlowOnlyOptions, {}),
+        (SlowFastOptions, {"lateral_norm": True}),
+        (R2Plus1DOptions, {}),
+        (R2Plus1DOptions, {"form": "torchvision"}),
     ],
 )
 
@@ -139,18 +135,16 @@ every_model = pytest.mark.parametrize(
 @pytest.mark.parametrize("source", get_args(Source))
 @pytest.mark.parametrize("depth", [18, 50])
 @every_model
-def test_no_two_keys_have_the_same_place(
-    builder: Builder, options: dict[str, object], depth: int, source: Source
-) -> None:
+def test_no_two_keys_have_the_same_place(kind: Kind, options: dict[str, Any], depth: int, source: Source) -> None:
     with torch.device("meta"):
-        names = foreign_names(builder(depth=depth, **options), source)
+        names = foreign_names(kind(depth=depth, **options).build(), source)
     assert len(set(names.values())) == len(names)
 
 
 @pytest.mark.parametrize("source", ["mmaction2", "pyslowfast"])
 @every_model
-def test_weights_come_back_under_their_own_names(builder: Builder, options: dict[str, object], source: Source) -> None:
-    given, taker = (builder(depth=18, width=8, num_classes=3, **options) for _ in range(2))
+def test_weights_come_back_under_their_own_names(kind: Kind, options: dict[str, Any], source: Source) -> None:
+    given, taker = (kind(depth=18, width=8, num_classes=3, **options).build() for _ in range(2))
     load_foreign_state_dict(taker, foreign_state_dict(given, source=source), source=source)
     assert all(torch.equal(value, taker.state_dict()[key]) for key, value in given.state_dict().items())
 
@@ -168,9 +162,9 @@ def test_weights_come_back_under_their_own_names(builder: Builder, options: dict
 def test_a_state_dict_that_does_not_fit_is_refused(
     classes: int, removed: list[str], added: list[str], fault: str
 ) -> None:
-    model = tsn(depth=18, width=8, num_classes=3)
+    model = TSNOptions(depth=18, width=8, num_classes=3).build()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    weights = foreign_state_dict(tsn(depth=18, width=8, num_classes=classes), source="mmaction2")
+    weights = foreign_state_dict(TSNOptions(depth=18, width=8, num_classes=classes).build(), source="mmaction2")
     weights = {key: value for key, value in weights.items() if key not in removed}
     weights |= {key: torch.zeros(1) for key in added}
     with pytest.raises(UserError) as error:
@@ -180,7 +174,7 @@ def test_a_state_dict_that_does_not_fit_is_refused(
 
 
 def test_batch_counters_may_be_missing() -> None:
-    given, taker = (slowonly(depth=18, width=8) for _ in range(2))
+    given, taker = (SlowOnlyOptions(depth=18, width=8).build() for _ in range(2))
     weights = foreign_state_dict(given, source="mmaction2")
     weights = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
     load_foreign_state_dict(taker, weights, source="mmaction2")
@@ -188,13 +182,13 @@ def test_batch_counters_may_be_missing() -> None:
 
 
 def test_weights_trained_with_shifts_do_not_fit_a_network_without() -> None:
-    weights = foreign_state_dict(tsm(depth=50, width=8), source="mmaction2")
+    weights = foreign_state_dict(TSMOptions(depth=50, width=8).build(), source="mmaction2")
     with pytest.raises(UserError, match=r"16 missing \(backbone\.layer1\.0\.conv1\.conv\.weight, .*, …\); 16 unknown"):
-        load_foreign_state_dict(tsn(depth=50, width=8), weights, source="mmaction2")
+        load_foreign_state_dict(TSNOptions(depth=50, width=8).build(), weights, source="mmaction2")
 
 
 def test_weights_of_both_kinds_of_lateral_connections_do_not_fit_each_other() -> None:
-    bare, normed = (slowfast(depth=18, width=8, lateral_norm=norm) for norm in (False, True))
+    bare, normed = (SlowFastOptions(depth=18, width=8, lateral_norm=norm).build() for norm in (False, True))
     for given, taker in pairwise((bare, normed, bare)):
         with pytest.raises(UserError, match=r"\d+ (missing|unknown) \(backbone\.slow_path\.conv1_lateral\.bn\."):
             load_foreign_state_dict(taker, foreign_state_dict(given, source="mmaction2"), source="mmaction2")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kinema.models import i3d
+from kinema.models.i3d import I3DOptions
 from kinema.models.non_local import NonLocal, NonLocalForm, NonLocalKind
 
 KINDS: list[NonLocalKind] = ["gaussian", "embedded_gaussian", "dot_product"]
@@ -78,12 +78,12 @@ def test_non_local_blocks_stand_after_every_second_block_of_the_middle_stages(
     depth: int, places: list[list[int]]
 ) -> None:
     with torch.device("meta"):
-        stages = i3d(depth=depth, non_local="gaussian").backbone.stages  # type: ignore[arg-type]
+        stages = I3DOptions(depth=depth, non_local="gaussian").build().backbone.stages  # type: ignore[arg-type]
     found = [[i for i, block in enumerate(stage) if block.non_local is not None] for stage in stages]
     assert found == [[], *places, []]
 
 
 def test_freezing_takes_in_non_local_blocks() -> None:
-    backbone = i3d(depth=18, width=4, non_local="dot_product", frozen_stages=2).backbone
+    backbone = I3DOptions(depth=18, width=4, non_local="dot_product", frozen_stages=2).build().backbone
     assert not any(parameter.requires_grad for parameter in backbone.layer2.parameters())
     assert all(parameter.requires_grad for parameter in backbone.layer3.parameters())

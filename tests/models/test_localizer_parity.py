@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models.bmn import BMN, Formulation, bmn
-from kinema.models.bsn import pem, tem
+from kinema.models.bmn import BMN, BMNOptions, Formulation
+from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.models.foreign import foreign_misfits, foreign_names, foreign_state_dict, load_foreign_state_dict
-from kinema.models.foreign_localizers import Localizer
+from kinema.models.localizer import Localizer, LocalizerOptions
 from kinema.tasks.localization.labels import bmn_labels, tem_labels
 from kinema.tasks.localization.losses import BMNLossOptions, TEMLossOptions, bmn_loss, tem_loss
 from tests.models import parity
 
-BUILDERS = {"bmn_400x100": bmn, "bsn_tem_400x100": tem, "bsn_pem_400x100": pem}
+OPTIONS = {"bmn_400x100": BMNOptions, "bsn_tem_400x100": TEMOptions, "bsn_pem_400x100": PEMOptions}
 CONSTANTS = {"sample_mask", "bm_mask"}
 
 
@@ -43,9 +43,9 @@ def grad_norms(model: Localizer) -> dict[str, float]:
     return {names[key]: p.grad.double().norm().item() for key, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_keys(shared: Path, name: str) -> None:
-    model = BUILDERS[name]()
+    model = OPTIONS[name]().build()
     expected = parity.keys(shared, name)
     found = {key: list(value.shape) for key, value in foreign_state_dict(model, source="mmaction2").items()}
     assert found == {key: shape for key, shape in expected.shapes.items() if key not in CONSTANTS}
@@ -53,7 +53,7 @@ def test_keys(shared: Path, name: str) -> None:
 
 
 def bmn_of(shared: Path, formulation: Formulation) -> BMN:
-    model = bmn(formulation=formulation)
+    model = BMNOptions(formulation=formulation).build()
     load_foreign_state_dict(model, weights_of(shared, "bmn_400x100"), source="mmaction2")
     return model
 
@@ -84,7 +84,7 @@ def test_bmn(shared: Path) -> None:
 
 def test_tem(shared: Path) -> None:
     expected, step = numbers_of(shared, "bsn_tem_400x100")
-    model = tem()
+    model = TEMOptions().build()
     load_foreign_state_dict(model, weights_of(shared, "bsn_tem_400x100"), source="mmaction2")
     output = model(features(step["input_shape"]))
     assert (torch.stack([*output], dim=1) - expected["eval"]).abs().max() < 1e-6
@@ -98,7 +98,7 @@ def test_tem(shared: Path) -> None:
 
 
 def test_pem_has_the_papers_layers(shared: Path) -> None:
-    model = pem()
+    model = PEMOptions().build()
     weights = weights_of(shared, "bsn_pem_400x100")
     load_foreign_state_dict(model, weights, source="mmaction2")
     proposals = features(parity.keys(shared, "bsn_pem_400x100").input_shape)
@@ -107,16 +107,18 @@ def test_pem_has_the_papers_layers(shared: Path) -> None:
     torch.testing.assert_close(model(proposals).double(), 1 / (1 + torch.exp(-logits[:, 0])), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("builder", [lambda: bmn(parts=8, samples=4, hidden_1d=8, hidden_2d=4), tem, pem])
-def test_weights_go_there_and_back(builder: Any) -> None:
-    given, taker = builder(), builder()
+@pytest.mark.parametrize(
+    "options", [BMNOptions(parts=8, samples=4, hidden_1d=8, hidden_2d=4), TEMOptions(), PEMOptions()]
+)
+def test_weights_go_there_and_back(options: LocalizerOptions) -> None:
+    given, taker = options.build(), options.build()
     load_foreign_state_dict(taker, foreign_state_dict(given, source="mmaction2"), source="mmaction2")
     for key, value in given.state_dict().items():
         torch.testing.assert_close(taker.state_dict()[key], value, rtol=0, atol=0)
 
 
 def test_constants_of_other_parts_do_not_fit() -> None:
-    model = bmn(parts=8, samples=4, hidden_1d=8, hidden_2d=4, hidden_3d=8)
+    model = BMNOptions(parts=8, samples=4, hidden_1d=8, hidden_2d=4, hidden_3d=8).build()
     weights = foreign_state_dict(model, source="mmaction2")
     constants = {"sample_mask": torch.zeros(8, 4 * 64), "bm_mask": torch.zeros(8, 8)}
     assert not foreign_misfits(model, weights | constants, source="mmaction2")
@@ -124,14 +126,20 @@ def test_constants_of_other_parts_do_not_fit() -> None:
     with pytest.raises(UserError, match=r"1 of another shape \(bm_mask \[9, 9\] instead of \[8, 8\]\)"):
         load_foreign_state_dict(model, weights | {"bm_mask": torch.zeros(9, 9)}, source="mmaction2")
     with pytest.raises(UserError, match=r"2 unknown \(bm_mask, sample_mask\)"):
-        load_foreign_state_dict(pem(), foreign_state_dict(pem(), source="mmaction2") | constants, source="mmaction2")
+        load_foreign_state_dict(
+            PEMOptions().build(),
+            foreign_state_dict(PEMOptions().build(), source="mmaction2") | constants,
+            source="mmaction2",
+        )
 
 
 def test_other_sources_have_no_localizers() -> None:
     with pytest.raises(UserError, match="pyslowfast has no TEM"):
-        load_foreign_state_dict(tem(), {}, source="pyslowfast")
+        load_foreign_state_dict(TEMOptions().build(), {}, source="pyslowfast")
 
 
 def test_another_localizers_weights_do_not_fit() -> None:
     with pytest.raises(UserError, match="the mmaction2 state dict does not fit this PEM: 4 missing"):
-        load_foreign_state_dict(pem(), foreign_state_dict(tem(), source="mmaction2"), source="mmaction2")
+        load_foreign_state_dict(
+            PEMOptions().build(), foreign_state_dict(TEMOptions().build(), source="mmaction2"), source="mmaction2"
+        )

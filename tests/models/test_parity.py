@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kinema.models import Recognizer, complexity, load_foreign_state_dict
-from kinema.models.foreign import foreign_names
+from kinema.models import Recognizer
+from kinema.models.complexity import complexity
+from kinema.models.foreign import foreign_names, load_foreign_state_dict
 from kinema.recipes import build_model
 from tests.models import parity
 from tests.models.reference_models import GFLOPS, RECIPES

@@ -7,7 +7,11 @@ import torch
 import torchvision
 
 from kinema.errors import UserError
-from kinema.models import I3DOptions, SlowOnlyOptions, TSMOptions, TSNOptions, build, load_pretrained
+from kinema.models import build, load_pretrained
+from kinema.models.i3d import I3DOptions
+from kinema.models.slowonly import SlowOnlyOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 
 FILE = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
 

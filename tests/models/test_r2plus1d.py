@@ -5,8 +5,8 @@ import torch
 import torchvision
 from torch import nn
 
-from kinema.models import R2Plus1D, load_foreign_state_dict, r2plus1d
-from kinema.models.r2plus1d import Conv2Plus1d, Convolutions
+from kinema.models.foreign import load_foreign_state_dict
+from kinema.models.r2plus1d import Conv2Plus1d, Convolutions, R2Plus1D, R2Plus1DOptions
 
 TORCHVISION: dict[str, Convolutions] = {"r2plus1d_18": "2+1d", "r3d_18": "3d", "mc3_18": "mixed"}
 CLASSES = 5
@@ -16,7 +16,9 @@ def both(name: str) -> tuple[R2Plus1D, nn.Module]:
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name, num_classes=CLASSES)
     nn.init.normal_(theirs.fc.weight, std=0.1)
-    ours = r2plus1d(depth=18, num_classes=CLASSES, convolutions=TORCHVISION[name], form="torchvision", dropout=0.0)
+    ours = R2Plus1DOptions(
+        depth=18, num_classes=CLASSES, convolutions=TORCHVISION[name], form="torchvision", dropout=0.0
+    ).build()
     load_foreign_state_dict(ours, theirs.state_dict(), source="torchvision")
     return ours, theirs
 
@@ -57,7 +59,7 @@ def test_two_steps_give_the_shape_of_one(kernel: tuple[int, int, int], stride: t
 
 def test_two_steps_have_as_many_weights_as_one() -> None:
     with torch.device("meta"):
-        two, one = (r2plus1d(depth=34, convolutions=convolutions) for convolutions in ("2+1d", "3d"))
+        two, one = (R2Plus1DOptions(depth=34, convolutions=convolutions).build() for convolutions in ("2+1d", "3d"))
     for stage, whole in zip(two.backbone.stages, one.backbone.stages, strict=True):
         counts = [
             sum(p.numel() for block in blocks for name in ("conv1", "conv2") for p in getattr(block, name).parameters())
@@ -68,6 +70,6 @@ def test_two_steps_have_as_many_weights_as_one() -> None:
 
 def test_mmaction2s_epsilon_is_of_the_batch_norms_after_both_steps() -> None:
     with torch.device("meta"):
-        model = r2plus1d()
+        model = R2Plus1DOptions().build()
     epsilons = {key: m.eps for key, m in model.named_modules() if isinstance(m, nn.BatchNorm3d)}
     assert {key: 1e-5 if key.endswith(".norm") else 1e-3 for key in epsilons} == epsilons

@@ -1,9 +1,8 @@
 """What holds for every recognizer in the table."""
 
-import inspect
 import json
-from dataclasses import MISSING, asdict, fields, replace
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -11,36 +10,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kinema.errors import UserError
-from kinema.models import MODELS, Options, Recognizer, build, name_of, options_from
+from kinema.models import name_of, options_from
 from kinema.models.recognizer import fold_time
+from tests.models.families import CLASSES, RECOGNIZERS, pixels, small_model, small_options
 
-pytestmark = pytest.mark.parametrize("name", MODELS)
-
-CLASSES = 5
-LARGE_INIT = 0.1
-"""A head whose logits lie well above rounding errors."""
-
-
-def small_options(name: str, **values: Any) -> Options:
-    kind, _ = MODELS[name]
-    small = {"depth": 18, "width": 8, "num_classes": CLASSES, "init_std": LARGE_INIT, "zero_init_residual": False}
-    return kind(**{**small, **values})
-
-
-def small_model(name: str, **values: Any) -> Recognizer:
-    torch.manual_seed(0)
-    return build(small_options(name, **values))
-
-
-def main_network(model: Recognizer) -> nn.Module:
-    """The ResNet, of two the slow one."""
-    return getattr(model.backbone, "slow", model.backbone)
-
-
-def pixels(clips: int = 2, frames: int = 8) -> Tensor:
-    """`uint8` clips `(N, 3, T, H, W)` in the memory order `(N, T, H, W, C)`, as the data path delivers them."""
-    memory = torch.randint(256, (clips, frames, 64, 48, 3), dtype=torch.uint8)
-    return memory.permute(0, 4, 1, 2, 3)
+pytestmark = pytest.mark.parametrize("name", RECOGNIZERS)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 8, 17])
@@ -58,48 +32,63 @@ def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None
 
 def test_options_survive_json_and_rebuild_the_model(name: str) -> None:
     options = small_options(name, dropout=0.25, mean=(1.0, 2.0, 3.0), norm_eval=True)
-    model = build(options)
+    model = options.build()
     again = options_from(name_of(options), json.loads(json.dumps(asdict(options))))
     assert again == options
-    rebuilt = build(again)
+    rebuilt: Any = again.build()
     rebuilt.load_state_dict(model.state_dict())
     clips = pixels()
     assert torch.equal(rebuilt.eval()(clips), model.eval()(clips))
     assert rebuilt.dropout.p == 0.25
 
 
-def test_every_option_reaches_the_model(name: str) -> None:
-    model = small_model(
-        name,
-        width=16,
-        num_classes=99,
-        dropout=0.25,
-        init_std=0.5,
-        zero_init_residual=True,
-        frozen_stages=2,
-        norm_eval=True,
-    )
-    backbone = model.backbone
-    assert (backbone.depth, backbone.width, backbone.frozen_stages, backbone.norm_eval) == (18, 16, 2, True)
-    assert not any(main_network(model).layer1[0].bn2.weight)
-    assert model.dropout.p == 0.25
-    assert model.fc.weight.std().item() == pytest.approx(0.5, rel=0.05)
-    assert not any(model.fc.bias)
+def other_value(hint: Any, value: Any) -> Any:
+    """A value of an option that is not its default."""
+    hint = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+    choices = [choice for part in (hint, *get_args(hint)) if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
+        return next(choice for choice in choices if choice != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return tuple(number + 1 for number in value)
+    if isinstance(value, float):
+        return value / 2
+    return value // 2 if value > 1 else value + 2
 
 
-def test_builder_has_the_options_defaults(name: str) -> None:
-    kind, builder = MODELS[name]
-    options = {field.name: field.default for field in fields(kind) if field.name != "pretrained"}
-    assert MISSING not in options.values()
-    keywords = inspect.signature(builder).parameters
-    assert {key: parameter.default for key, parameter in keywords.items()} == options
+def state(model: nn.Module) -> list[object]:
+    """All that can be seen of a network: structure, plain attributes, parameters and their gradients' switches."""
+    plain = (int, float, str, tuple, bool)
+    attributes = {
+        (path, key): value
+        for path, module in model.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, plain)
+    }
+    tensors = {key: (value.shape, value.double().sum().item()) for key, value in model.state_dict().items()}
+    switches = [parameter.requires_grad for parameter in model.parameters()]
+    scale = [buffer.tolist() for buffer in (model.normalize.mean, model.normalize.std)]
+    return [str(model), attributes, tensors, switches, scale]
+
+
+def test_no_option_is_ignored(name: str) -> None:
+    base = small_options(name, depth=50, width=16, non_local="gaussian")
+    hints = get_type_hints(type(base), include_extras=True)
+    for field in fields(base):
+        if field.name != "pretrained":
+            value = other_value(hints[field.name], getattr(base, field.name))
+            torch.manual_seed(0)
+            before = state(base.build())
+            torch.manual_seed(0)
+            assert state(replace(base, **{field.name: value}).build()) != before, field.name
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"dept": 18}, ["dept", "did you mean 'depth'"]),
-        ({"depth": 19}, ["depth", "18, 34, 50, 101 or 152", "19"]),
+        ({"num_clases": 18}, ["num_clases", "did you mean 'num_classes'"]),
+        ({"frozen_stages": 5}, ["frozen_stages", "-1, 0, 1, 2, 3 or 4", "5"]),
         ({"mean": [1.0, 2.0]}, ["mean"]),
     ],
 )
@@ -164,8 +153,11 @@ def test_bfloat16_autocast_trains_and_comes_near_float32(name: str) -> None:
 
 def test_only_the_head_depends_on_the_classes(name: str) -> None:
     options = small_options(name)
-    few, many = build(options).state_dict(), build(replace(options, num_classes=9)).state_dict()
-    assert {key for key in few if few[key].shape != many[key].shape} == {"fc.weight", "fc.bias"}
+    few, many = options.build(), replace(options, num_classes=9).build()
+    shapes = {key: value.shape for key, value in many.state_dict().items()}
+    changed = {key for key, value in few.state_dict().items() if value.shape != shapes[key]}
+    head = {id(parameter) for parameter in few.head.parameters()}
+    assert changed == {key for key, parameter in few.named_parameters() if id(parameter) in head}
 
 
 def test_only_tsn_ignores_the_order_of_frames(name: str) -> None:
@@ -181,4 +173,4 @@ def test_dropout_acts_on_the_video_but_in_tsm_on_frames(name: str) -> None:
     model.dropout.register_forward_hook(lambda _module, inputs, _output: shapes.append(inputs[0].shape))
     model(pixels(clips=2, frames=8))
     rows = 2 * 8 if name == "tsm" else 2
-    assert shapes == [(rows, model.backbone.out_channels)]
+    assert shapes == [(rows, model.head.in_features)]

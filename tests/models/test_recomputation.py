@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import TensorWeakRef
 
-from kinema.models import recomputation
+from kinema.models import RecognizerOptions, recomputation
+from kinema.models.i3d import I3DOptions
 from kinema.models.normalisation import norm_relu
 from kinema.models.recomputation import can_be_recomputed, recomputed
 from kinema.models.resnet import ResNet
 from kinema.models.resnet3d import ResNet3d
+from kinema.models.tsn import TSNOptions
 
 Bits = list[Tensor]
 
@@ -29,13 +31,22 @@ def gradients(network: nn.Module, x: Tensor) -> Bits:
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize(
-    "kind", [ResNet, partial(ResNet3d, conv1_kernel_t=1, inflate="late"), partial(ResNet3d, inflate="all")]
+    ("kind", "options"),
+    [
+        (ResNet, TSNOptions),
+        (partial(ResNet3d, conv1_kernel_t=1, inflate="late"), I3DOptions),
+        (partial(ResNet3d, inflate="all"), I3DOptions),
+    ],
 )
 def test_outputs_and_gradients_are_the_same_bits(
-    kind: Callable[..., nn.Module], depth: int, checkpointed: bool, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[..., nn.Module],
+    options: Callable[..., RecognizerOptions],
+    depth: int,
+    checkpointed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
-    network = kind(depth=depth, width=8, gradient_checkpointing=checkpointed).train()
+    network = kind(options(depth=depth, width=8, gradient_checkpointing=checkpointed)).train()
     shape = (2, 3, 32, 32) if isinstance(network, ResNet) else (2, 3, 8, 32, 32)
     last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
     x = torch.randn(shape).contiguous(memory_format=last)
@@ -123,7 +134,7 @@ def test_what_changed_since_or_lies_where_another_was_is_kept() -> None:
 
 
 def test_nothing_of_a_checkpointed_block_outlives_it() -> None:
-    network = ResNet(depth=18, width=8, gradient_checkpointing=True).train()
+    network = ResNet(TSNOptions(depth=18, width=8, gradient_checkpointing=True)).train()
     memory, gone = list[StorageWeakRef](), list[bool]()
     network.layer1[0].conv1.register_forward_hook(
         lambda *given: memory.append(StorageWeakRef(given[-1].untyped_storage()))
@@ -134,7 +145,7 @@ def test_nothing_of_a_checkpointed_block_outlives_it() -> None:
 
 
 def test_an_exported_network_is_left_alone() -> None:
-    network = ResNet(depth=18, width=8).eval()
+    network = ResNet(TSNOptions(depth=18, width=8)).eval()
     x = torch.randn(1, 3, 32, 32)
     exported = torch.export.export(network, (x,)).module()
     torch.testing.assert_close(exported(x), network(x))

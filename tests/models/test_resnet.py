@@ -1,6 +1,6 @@
 """The 2D ResNet against torchvision's."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,8 +9,13 @@ from torch import Tensor, nn
 
 from kinema.models.backbone import Depth
 from kinema.models.resnet import BasicBlock, ResNet
+from kinema.models.tsn import TSNOptions
 
 DEPTHS = get_args(Depth)
+
+
+def resnet(**options: Any) -> ResNet:
+    return ResNet(TSNOptions(**options))
 
 
 def torchvision_features(depth: int) -> nn.Module:
@@ -24,7 +29,7 @@ def torchvision_features(depth: int) -> nn.Module:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_state_dict_is_torchvisions(depth: Depth) -> None:
     with torch.device("meta"):
-        ours, theirs = ResNet(depth), torchvision_features(depth)
+        ours, theirs = resnet(depth=depth), torchvision_features(depth)
     shapes = {key: value.shape for key, value in ours.state_dict().items()}
     assert shapes == {key: value.shape for key, value in theirs.state_dict().items()}
 
@@ -33,7 +38,7 @@ def test_state_dict_is_torchvisions(depth: Depth) -> None:
 @pytest.mark.parametrize("depth", [18, 50])
 def test_equals_torchvision(depth: Depth, training: bool) -> None:
     torch.manual_seed(0)
-    ours, theirs = ResNet(depth).train(training), torchvision_features(depth).train(training)
+    ours, theirs = resnet(depth=depth).train(training), torchvision_features(depth).train(training)
     ours.load_state_dict(theirs.state_dict())
     frames = torch.randn(2, 3, 64, 96)
 
@@ -52,13 +57,13 @@ def test_equals_torchvision(depth: Depth, training: bool) -> None:
 
 @pytest.mark.parametrize(("depth", "channels"), [(18, 8 * 16), (50, 8 * 16 * 4)])
 def test_width_scales_every_stage(depth: Depth, channels: int) -> None:
-    network = ResNet(depth, width=16)
+    network = resnet(depth=depth, width=16)
     assert network.conv1.out_channels == 16
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, channels, 1, 1)
 
 
 def test_convolutions_start_with_kaiming_normal_weights() -> None:
-    for name, module in ResNet(50).named_modules():
+    for name, module in resnet(depth=50).named_modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
             assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05), name
@@ -66,7 +71,7 @@ def test_convolutions_start_with_kaiming_normal_weights() -> None:
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_zero_init_makes_blocks_the_identity(depth: Depth) -> None:
-    network = ResNet(depth, width=16, zero_init_residual=True)
+    network = resnet(depth=depth, width=16, zero_init_residual=True)
     features = torch.rand(2, network.out_channels, 4, 4)
     torch.testing.assert_close(network.layer4[1](features, 1), features)
 
@@ -82,7 +87,7 @@ def stage_of(name: str) -> int:
 
 @pytest.mark.parametrize("frozen_stages", [-1, 0, 1, 2, 3, 4])
 def test_frozen_stages_neither_learn_nor_count(frozen_stages: int) -> None:
-    network = ResNet(18, width=8, frozen_stages=frozen_stages).eval().train()  # type: ignore[arg-type]
+    network = resnet(depth=18, width=8, frozen_stages=frozen_stages).eval().train()
     before = state(network)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     loss = network(torch.randn(2, 3, 64, 64)).square().sum()
@@ -94,7 +99,7 @@ def test_frozen_stages_neither_learn_nor_count(frozen_stages: int) -> None:
 
 
 def test_norm_eval_keeps_running_statistics_but_trains_scales() -> None:
-    network = ResNet(18, width=8, norm_eval=True).train()
+    network = resnet(depth=18, width=8, norm_eval=True).train()
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     network(torch.randn(2, 3, 64, 64)).square().sum().backward()
     assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())

@@ -12,22 +12,25 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from kinema.models import i3d, r2plus1d, slowfast, slowonly
 from kinema.models.backbone import Backbone, Depth
+from kinema.models.i3d import I3DOptions
 from kinema.models.pretrained import fill_from_2d
+from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.models.resnet3d import Inflate, InflateStyle, ResNet3d
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.slowonly import SlowOnlyOptions
 
 BACKBONES = {
-    "i3d": lambda **options: i3d(depth=18, **options).backbone,
-    "i3d_non_local": lambda **options: i3d(depth=18, non_local="dot_product", **options).backbone,
-    "slowonly": lambda **options: slowonly(depth=18, **options).backbone,
-    "slowfast": lambda **options: slowfast(depth=18, lateral_norm=True, **options).backbone,
-    "r2plus1d": lambda **options: r2plus1d(depth=18, **options).backbone,
+    "i3d": lambda **options: I3DOptions(depth=18, **options).build().backbone,
+    "i3d_non_local": lambda **options: I3DOptions(depth=18, non_local="dot_product", **options).build().backbone,
+    "slowonly": lambda **options: SlowOnlyOptions(depth=18, **options).build().backbone,
+    "slowfast": lambda **options: SlowFastOptions(depth=18, lateral_norm=True, **options).build().backbone,
+    "r2plus1d": lambda **options: R2Plus1DOptions(depth=18, **options).build().backbone,
 }
 
 
 def time_kernels(inflate: Inflate, style: InflateStyle, conv: str) -> list[list[int]]:
-    network = ResNet3d(50, width=2, inflate=inflate, inflate_style=style)
+    network = ResNet3d(I3DOptions(depth=50, width=2), inflate=inflate, inflate_style=style)
     return [[getattr(block, conv).kernel_size[0] for block in stage] for stage in network.stages]
 
 
@@ -58,7 +61,11 @@ def test_every_stride_divides_rounding_up_but_pool2_rounds_down(
     frames: int, height: int, width: int, strides: tuple[int, int], with_pool2: bool
 ) -> None:
     network = ResNet3d(
-        18, width=2, conv1_stride_t=strides[0], pool1_stride_t=strides[1], with_pool2=with_pool2, inflate="alternate"
+        I3DOptions(depth=18, width=2),
+        conv1_stride_t=strides[0],
+        pool1_stride_t=strides[1],
+        with_pool2=with_pool2,
+        inflate="alternate",
     )
     features = network.eval()(torch.randn(1, 3, frames, height, width))
     after_stem = ceil(frames / (strides[0] * strides[1]))
@@ -76,9 +83,9 @@ def picture_features(pictures: Tensor, network: nn.Module) -> Tensor:
     ("network", "frames"),
     [
         # Frames enough that zeros from beyond the clip's ends do not reach its middle.
-        (ResNet3d(18, conv1_kernel_t=1, inflate="late"), 17),
-        (ResNet3d(18, conv1_stride_t=2, pool1_stride_t=2, with_pool2=True, inflate="alternate"), 160),
-        (ResNet3d(18, conv1_kernel_t=3, inflate="all", temporal_strides=(1, 2, 2, 2)), 97),
+        (ResNet3d(I3DOptions(depth=18), conv1_kernel_t=1, inflate="late"), 17),
+        (ResNet3d(I3DOptions(depth=18), conv1_stride_t=2, pool1_stride_t=2, with_pool2=True, inflate="alternate"), 160),
+        (ResNet3d(I3DOptions(depth=18), conv1_kernel_t=3, inflate="all", temporal_strides=(1, 2, 2, 2)), 97),
     ],
 )
 def test_an_inflated_network_sees_in_a_clip_of_one_picture_that_picture(network: ResNet3d, frames: int) -> None:
@@ -94,7 +101,7 @@ def test_an_inflated_network_sees_in_a_clip_of_one_picture_that_picture(network:
 @pytest.mark.parametrize("style", get_args(InflateStyle))
 @pytest.mark.parametrize("depth", [18, 50])
 def test_zero_init_makes_blocks_the_identity(depth: Depth, style: InflateStyle) -> None:
-    network = ResNet3d(depth, width=4, inflate_style=style, zero_init_residual=True)
+    network = ResNet3d(I3DOptions(depth=depth, width=4, zero_init_residual=True), inflate_style=style)
     features = torch.rand(2, network.out_channels, 3, 4, 4)
     torch.testing.assert_close(network.layer4[1](features), features)
 

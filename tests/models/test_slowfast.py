@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kinema.models import slowfast, slowonly
-from kinema.models.slowfast import Lateral, SlowFastBackbone
+from kinema.models.slowfast import Lateral, SlowFastBackbone, SlowFastOptions
+from kinema.models.slowonly import SlowOnlyOptions
 
 
 def backbone(**options: Any) -> SlowFastBackbone:
     torch.manual_seed(0)
-    model = slowfast(**{"depth": 18, "width": 8, "zero_init_residual": False, **options})
+    model = SlowFastOptions(**{"depth": 18, "width": 8, "zero_init_residual": False, **options}).build()
     assert isinstance(model.backbone, SlowFastBackbone)
     return model.backbone.eval()
 
@@ -79,7 +79,7 @@ def test_both_pathways_keep_their_frames(frames: int, alpha: int, kernel: int, s
 def test_without_lateral_connections_the_slow_pathway_is_a_slowonly() -> None:
     network = backbone(depth=50)
     silence(network)
-    alone = slowonly(depth=50, width=8).backbone.eval()
+    alone = SlowOnlyOptions(depth=50, width=8).build().backbone.eval()
     own = alone.state_dict()
     weights = network.slow.state_dict()
     # The channels that would come from the fast pathway are the last ones.
@@ -107,5 +107,5 @@ def test_lateral_norm_adds_batch_norm_and_relu() -> None:
     lateral = Lateral(3, alpha=4, kernel=5, norm=True)
     fast = torch.randn(2, 3, 16, 4, 4)
     torch.testing.assert_close(lateral(fast), lateral.norm(lateral.conv(fast)).relu())
-    counts = [sum(p.numel() for p in slowfast(lateral_norm=norm).parameters()) for norm in (False, True)]
+    counts = [sum(p.numel() for p in SlowFastOptions(lateral_norm=norm).build().parameters()) for norm in (False, True)]
     assert counts[1] - counts[0] == 928

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.models import slowonly
 from kinema.models.resnet3d import ResNet3d
+from kinema.models.slowonly import SlowOnlyOptions
 
 
 def backbone(depth: int) -> ResNet3d:
     torch.manual_seed(0)
-    model = slowonly(depth=depth, width=4, zero_init_residual=False)  # type: ignore[arg-type]
+    model = SlowOnlyOptions(depth=depth, width=4, zero_init_residual=False).build()
     assert isinstance(model.backbone, ResNet3d)
     return model.backbone.eval()
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kinema.models import tsm
-from kinema.models.tsm import temporal_shift
+from kinema.models.tsm import TSMOptions, temporal_shift
 
 
 def shifted_by_loop(x: Tensor, segments: int, shift_div: int) -> Tensor:
@@ -63,7 +62,7 @@ def test_gradient_keeps_channels_last() -> None:
 @pytest.mark.parametrize(("depth", "shift_div"), [(18, 4), (50, 8)])
 def test_equals_torchvision_with_looped_shifts(depth: int, shift_div: int) -> None:
     torch.manual_seed(0)
-    model = tsm(num_classes=5, depth=depth, shift_div=shift_div, init_std=0.1).eval()  # type: ignore[arg-type]
+    model = TSMOptions(num_classes=5, depth=depth, shift_div=shift_div, init_std=0.1).build().eval()  # type: ignore[arg-type]
     network = getattr(torchvision.models, f"resnet{depth}")().eval()
     network.fc = nn.Linear(network.fc.in_features, 5)
     model.backbone.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("fc.")})
@@ -82,7 +81,7 @@ def test_equals_torchvision_with_looped_shifts(depth: int, shift_div: int) -> No
 @pytest.mark.parametrize(("depth", "shifting"), [(34, 16), (50, 16), (101, 2 + 2 + 12 + 2), (152, 2 + 4 + 18 + 2)])
 def test_every_block_shifts_and_every_second_one_in_the_deepest_networks(depth: int, shifting: int) -> None:
     with torch.device("meta"):
-        model = tsm(depth=depth)  # type: ignore[arg-type]
+        model = TSMOptions(depth=depth).build()  # type: ignore[arg-type]
     shifts = [block.shift is not None for stage in model.backbone.stages for block in stage]
     assert sum(shifts) == shifting
     assert all(stage[0].shift is not None for stage in model.backbone.stages)

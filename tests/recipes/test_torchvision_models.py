@@ -7,7 +7,8 @@ from torch import nn
 from torchvision.transforms import v2
 
 from kinema.data.crops import crop_views
-from kinema.models import build, load_foreign_state_dict
+from kinema.models import build
+from kinema.models.foreign import load_foreign_state_dict
 from kinema.models.recognizer import Normalize
 from kinema.recipes import config_of
 

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from kinema.models import TSMOptions, build
+from kinema.models import build
+from kinema.models.tsm import TSMOptions
 from kinema.training.batch_norm import renew_batch_norm
 
 

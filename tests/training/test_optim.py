@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinema.models import TSMOptions, build
+from kinema.models import build
+from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECOGNIZERS, config_of
 from kinema.training import SGD, AdamW
 from kinema.training.optim import make_optimizer, parameter_groups, set_lr

@@ -13,7 +13,8 @@ from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
 from kinema.data.readers.sources import FLOW
 from kinema.errors import UserError, did_you_mean
-from kinema.models import AnyOptions, LocalizerOptions, PEMOptions, build
+from kinema.models import LocalizerOptions, ModelOptions, build
+from kinema.models.bsn import PEMOptions
 from kinema.models.complexity import complexity
 from kinema.recipes import RECIPES
 from kinema.tasks.localization.data import FeatureData, LoadingOptions
@@ -82,7 +83,7 @@ def _rows(configs: Mapping[str, RecipeConfig]) -> Iterator[_Row]:
             meter.advance()
 
 
-def _networks(config: RecipeConfig) -> Iterator[tuple[AnyOptions, tuple[int, ...]]]:
+def _networks(config: RecipeConfig) -> Iterator[tuple[ModelOptions, tuple[int, ...]]]:
     """The networks of a recipe, each with the shape of one input."""
     match config:
         case Config():

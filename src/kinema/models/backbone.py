@@ -1,9 +1,9 @@
-"""What the backbones share: what of them stays as it is in training, and how they save memory."""
+"""Base class of backbones: frozen stages, and gradient checkpointing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,47 +13,62 @@ from torch.utils.checkpoint import checkpoint
 from kinema.models.recomputation import kept_by_others
 
 Depth = Literal[18, 34, 50, 101, 152]
+"""Layers of a ResNet."""
+
 FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
 
 
-class Backbone(nn.Module):
-    """A feature extractor with a stem and four stages, of `out_channels` features.
+class BackboneOptions(Protocol):
+    """Options of every backbone."""
 
-    `frozen_stages` keeps the stem (0), or the stem and as many stages, as they are: no gradients, batch norm in eval
-    mode; -1 freezes nothing. `norm_eval` keeps every batch norm in eval mode. With `gradient_checkpointing` the
-    activations within a block are computed again in the backward pass instead of being kept (Chen et al., 2016,
-    arXiv:1604.06174); gradients and running statistics are the same.
+    frozen_stages: FrozenStages
+    norm_eval: bool
+    gradient_checkpointing: bool
+
+
+class Backbone(nn.Module):
+    """A feature extractor: a stem, then stages of blocks in sequence, to `out_channels` features.
+
+    Subclasses define `stages` and `stem_layers`, and call `freeze` when all layers exist. The options' `frozen_stages`
+    freezes the stem (0), or the stem and as many stages: no gradients, batch norm in eval mode; -1 freezes nothing.
+    `norm_eval` keeps every batch norm in eval mode. With `gradient_checkpointing` the activations within a block are
+    recomputed in the backward pass instead of stored (Chen et al., 2016, arXiv:1604.06174); gradients and running
+    statistics are the same.
     """
 
-    def __init__(
-        self,
-        *,
-        depth: Depth,
-        width: int,
-        out_channels: int,
-        frozen_stages: FrozenStages,
-        norm_eval: bool,
-        gradient_checkpointing: bool,
-    ) -> None:
+    def __init__(self, options: BackboneOptions, *, out_channels: int) -> None:
         super().__init__()
-        self.depth = depth
-        self.width = width
         self.out_channels = out_channels
-        self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
-        self.gradient_checkpointing = gradient_checkpointing
+        self.frozen_stages = options.frozen_stages
+        self.norm_eval = options.norm_eval
+        self.gradient_checkpointing = options.gradient_checkpointing
 
-    def frozen(self) -> Iterator[nn.Module]:
-        """The parts that `frozen_stages` keeps as they are."""
+    @property
+    def stages(self) -> Sequence[nn.Sequential]:
+        """Stages of blocks, by depth."""
         raise NotImplementedError
 
+    def stem_layers(self) -> list[nn.Module]:
+        """Layers before the first stage."""
+        raise NotImplementedError
+
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """The stem, then each stage, with all layers that have parameters."""
+        stages: list[list[nn.Module]] = [[stage] for stage in self.stages]
+        return [self.stem_layers(), *stages]
+
+    def frozen(self) -> Iterator[nn.Module]:
+        """Layers that `frozen_stages` freezes."""
+        for group in self.layer_groups()[: self.frozen_stages + 1]:
+            yield from group
+
     def freeze(self) -> None:
-        """Switch off the gradients of what is frozen: when the backbone is complete, and when a part was exchanged."""
+        """Disable the gradients of frozen layers; call it again after replacing one."""
         for module in self.frozen():
             module.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> "Backbone":
-        """As `nn.Module.train`, except for what `frozen_stages` and `norm_eval` keep in eval mode."""
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode of all layers but those that `frozen_stages` and `norm_eval` keep in eval mode."""
         super().train(mode)
         for module in self.frozen():
             module.eval()
@@ -64,7 +79,7 @@ class Backbone(nn.Module):
         return self
 
     def run(self, stage: nn.Sequential, x: Tensor, *more: int) -> Tensor:
-        """`stage(x, *more)`, its blocks computed again in the backward pass if `gradient_checkpointing` says so."""
+        """Return `stage(x, *more)`, block by block under `gradient_checkpointing`."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
             out: Tensor = stage(x, *more)
             return out
@@ -74,13 +89,13 @@ class Backbone(nn.Module):
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Of a block's forward pass, which nothing of the block must outlive, and of the one that is done again."""
+    """Contexts of a block's forward pass, and of its recomputation."""
     return kept_by_others(), _buffers_kept(block)
 
 
 @contextmanager
 def _buffers_kept(block: nn.Module) -> Iterator[None]:
-    """While a block is computed again, its batch norms must not take the same clips into their statistics again."""
+    """Discard updates of a block's buffers: recomputation must not count a batch in running statistics twice."""
     buffers = [
         (module, name, buffer) for module in block.modules() for name, buffer in module.named_buffers(recurse=False)
     ]

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.boundary_sampling import BandedMap, SparseMatrix, sampling_matrix, segments_of
+from kinema.models.capabilities import Input
+from kinema.models.localizer import Localizer
 
 Formulation = Literal["sparse", "dense"]
 
 
 @dataclass(kw_only=True)
 class BMNOptions:
-    """A BMN."""
+    """Options of BMN."""
 
     feature_channels: Annotated[int, Ge(4)] = 400
     """Channels of the features, a multiple of 4."""
@@ -39,6 +41,10 @@ class BMNOptions:
     formulation: Formulation = "sparse"
     """sparse computes the segments that exist; dense the whole map, as the paper's code does, for comparison."""
 
+    def build(self) -> "BMN":
+        """Return a BMN with random weights."""
+        return BMN(self)
+
 
 class BMNOutput(NamedTuple):
     """Probabilities, float32.
@@ -55,47 +61,30 @@ class BMNOutput(NamedTuple):
 _register_namedtuple(BMNOutput, serialized_type_name="kinema.models.bmn.BMNOutput")  # torch.export.save asks for it
 
 
-def bmn(
-    *,
-    feature_channels: int = 400,
-    parts: int = 100,
-    samples: int = 32,
-    points: int = 3,
-    boundary_ratio: float = 0.5,
-    hidden_1d: int = 256,
-    hidden_2d: int = 128,
-    hidden_3d: int = 512,
-    formulation: Formulation = "sparse",
-) -> "BMN":
-    """A BMN with random weights; the keywords are explained in `BMNOptions`."""
-    entries = sampling_matrix(parts, samples, points, boundary_ratio)
-    matching = (_SparseMatching if formulation == "sparse" else _DenseMatching)(entries, parts, samples)
-    return BMN(matching, feature_channels, samples, hidden_1d, hidden_2d, hidden_3d)
-
-
-class BMN(nn.Module):
-    """Features of a video's parts → where actions start and end, and how well each segment fits an action."""
+class BMN(Localizer):
+    """Features `(N, C, T)` of a video → probabilities of starts and ends of actions, and of all segments."""
 
     GROUPS = 4
-    """Groups of the convolutions along time that see the features."""
+    """Groups of the convolutions along time on the features."""
 
-    def __init__(
-        self, matching: "_SparseMatching | _DenseMatching", feature_channels: int, samples: int,
-        hidden_1d: int, hidden_2d: int, hidden_3d: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, options: BMNOptions) -> None:
         super().__init__()
-        self.parts = matching.parts
+        parts, samples, hidden_1d, hidden_2d = options.parts, options.samples, options.hidden_1d, options.hidden_2d
+        entries = sampling_matrix(parts, samples, options.points, options.boundary_ratio)
+        self.parts = parts
+        self.input = Input(channels=options.feature_channels, frames=parts)
         self.base = nn.Sequential(
-            *_conv1d(feature_channels, hidden_1d, self.GROUPS), *_conv1d(hidden_1d, hidden_1d, self.GROUPS)
+            *_conv1d(options.feature_channels, hidden_1d, self.GROUPS), *_conv1d(hidden_1d, hidden_1d, self.GROUPS)
         )
         self.start = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.end = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.proposal = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 1))
-        self.samples = nn.Conv3d(hidden_1d, hidden_3d, (samples, 1, 1))
-        self.reduce = nn.Conv2d(hidden_3d, hidden_2d, 1)
+        self.samples = nn.Conv3d(hidden_1d, options.hidden_3d, (samples, 1, 1))
+        self.reduce = nn.Conv2d(options.hidden_3d, hidden_2d, 1)
         self.context = nn.ModuleList(nn.Conv2d(hidden_2d, hidden_2d, 3, padding=1) for _ in range(2))
         self.confidence = nn.Conv2d(hidden_2d, 2, 1)
-        self.matching = matching
+        matching = _SparseMatching if options.formulation == "sparse" else _DenseMatching
+        self.matching = matching(entries, parts, samples)
 
     def forward(self, features: Tensor) -> BMNOutput:
         """Features `(N, C, T)` → probabilities."""
@@ -106,6 +95,10 @@ class BMN(nn.Module):
             start=self.start(base).squeeze(1).float().sigmoid(),
             end=self.end(base).squeeze(1).float().sigmoid(),
         )
+
+    def blocks(self) -> list[nn.Module]:
+        """The convolutions along time."""
+        return [self.base, self.start, self.end, self.proposal]
 
 
 def _conv1d(in_channels: int, out_channels: int, groups: int) -> tuple[nn.Module, ...]:

@@ -8,25 +8,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import _register_namedtuple
 
+from kinema.models.capabilities import Input
+from kinema.models.localizer import Localizer
+
 
 @dataclass(kw_only=True)
 class TEMOptions:
-    """BSN's temporal evaluation module."""
+    """Options of TEM, BSN's temporal evaluation module."""
 
     feature_channels: Annotated[int, Ge(1)] = 400
     """Channels of the features."""
     hidden: Annotated[int, Ge(1)] = 512
     """Channels of the convolutions."""
 
+    def build(self) -> "TEM":
+        """Return a TEM with random weights."""
+        return TEM(self)
+
 
 @dataclass(kw_only=True)
 class PEMOptions:
-    """BSN's proposal evaluation module."""
+    """Options of PEM, BSN's proposal evaluation module."""
 
     feature_channels: Annotated[int, Ge(1)] = 32
     """Samples of actionness that describe a proposal."""
     hidden: Annotated[int, Ge(1)] = 256
     """Width of the hidden layer."""
+
+    def build(self) -> "PEM":
+        """Return a PEM with random weights."""
+        return PEM(self)
 
 
 class TEMOutput(NamedTuple):
@@ -40,17 +51,7 @@ class TEMOutput(NamedTuple):
 _register_namedtuple(TEMOutput, serialized_type_name="kinema.models.bsn.TEMOutput")  # torch.export.save asks for it
 
 
-def tem(*, feature_channels: int = 400, hidden: int = 512) -> "TEM":
-    """A TEM with random weights; the keywords are explained in `TEMOptions`."""
-    return TEM(feature_channels, hidden)
-
-
-def pem(*, feature_channels: int = 32, hidden: int = 256) -> "PEM":
-    """A PEM with random weights; the keywords are explained in `PEMOptions`."""
-    return PEM(feature_channels, hidden)
-
-
-class TEM(nn.Module):
+class TEM(Localizer):
     """Says of each part of a video how probably an action is going on, starts and ends there (section 3.3).
 
     The last layer's output is scaled by 0.01 as in the paper's code, so that training starts near 0.5.
@@ -58,11 +59,17 @@ class TEM(nn.Module):
 
     SCALE = 0.01
 
-    def __init__(self, feature_channels: int, hidden: int) -> None:
+    def __init__(self, options: TEMOptions) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(feature_channels, hidden, 3, padding=1)
+        hidden = options.hidden
+        self.input = Input(channels=options.feature_channels)
+        self.conv1 = nn.Conv1d(options.feature_channels, hidden, 3, padding=1)
         self.conv2 = nn.Conv1d(hidden, hidden, 3, padding=1)
         self.conv3 = nn.Conv1d(hidden, 3, 1)
+
+    def blocks(self) -> list[nn.Module]:
+        """The convolutions."""
+        return [self.conv1, self.conv2, self.conv3]
 
     def forward(self, features: Tensor) -> TEMOutput:
         """Features `(N, C, T)` → probabilities."""
@@ -70,7 +77,7 @@ class TEM(nn.Module):
         return TEMOutput(*(self.SCALE * self.conv3(hidden).float()).sigmoid().unbind(1))
 
 
-class PEM(nn.Module):
+class PEM(Localizer):
     """Says how well a proposal fits an action, from its samples of actionness (section 3.3).
 
     Both layers' outputs are scaled by 0.1 as in the paper's code.
@@ -78,10 +85,15 @@ class PEM(nn.Module):
 
     SCALE = 0.1
 
-    def __init__(self, feature_channels: int, hidden: int) -> None:
+    def __init__(self, options: PEMOptions) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(feature_channels, hidden)
-        self.fc2 = nn.Linear(hidden, 1)
+        self.input = Input(channels=options.feature_channels)
+        self.fc1 = nn.Linear(options.feature_channels, options.hidden)
+        self.fc2 = nn.Linear(options.hidden, 1)
+
+    def blocks(self) -> list[nn.Module]:
+        """The first layer; the second one's weights are read outside its forward pass."""
+        return [self.fc1]
 
     def forward(self, features: Tensor) -> Tensor:
         """Features `(…, C)` of proposals → the overlap `(…)` that is expected of each, 0–1, float32."""

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.models.foreign_localizers import Localizer, mmaction2_constants, mmaction2_localizer_names
+from kinema.models.foreign_localizers import mmaction2_constants, mmaction2_localizer_names
 from kinema.models.foreign_options import Source
+from kinema.models.localizer import Localizer
 from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d
 from kinema.models.slowfast import SlowFastBackbone

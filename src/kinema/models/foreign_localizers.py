@@ -7,11 +7,10 @@ from typing import TypeVar
 from torch import Tensor
 
 from kinema.models.bmn import BMN, BMNOptions
-from kinema.models.bsn import PEM, TEM, PEMOptions, TEMOptions
+from kinema.models.bsn import PEMOptions, TEMOptions
+from kinema.models.localizer import Localizer, LocalizerOptions
 
-Localizer = BMN | TEM | PEM
-
-_O = TypeVar("_O", bound=BMNOptions | TEMOptions | PEMOptions)
+_O = TypeVar("_O", bound=LocalizerOptions)
 
 _FIRST: dict[type, str] = {BMNOptions: "x_1d_b.0.weight", TEMOptions: "conv1.weight", PEMOptions: "fc1.weight"}
 """The weights that see the features."""

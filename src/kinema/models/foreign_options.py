@@ -9,17 +9,15 @@ from torch import Tensor
 
 from kinema.models.i3d import I3DOptions
 from kinema.models.r2plus1d import R2Plus1DOptions
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, RecognizerOptions
+from kinema.models.resnet import ResNetOptions
 from kinema.models.resnet3d import ResNet3dOptions
 from kinema.models.slowfast import SlowFastOptions
-from kinema.models.slowonly import SlowOnlyOptions
 from kinema.models.tsm import TSMOptions
-from kinema.models.tsn import TSNOptions
 
 Source = Literal["mmaction2", "pyslowfast", "tsm", "torchvision"]
 
-_Options = TSNOptions | TSMOptions | I3DOptions | SlowOnlyOptions | SlowFastOptions | R2Plus1DOptions
-_O = TypeVar("_O", bound=_Options)
+_O = TypeVar("_O", bound=RecognizerOptions)
 
 PYSLOWFAST_MEAN: RGB = (0.45 * 255, 0.45 * 255, 0.45 * 255)
 PYSLOWFAST_STD: RGB = (0.225 * 255, 0.225 * 255, 0.225 * 255)
@@ -89,7 +87,7 @@ def not_of_source(options: object, source: Source) -> Iterator[str]:
         strides = options.conv1_stride_t, options.pool1_stride_t
         if strides != (1, 1) or not options.with_pool2:
             yield "PySlowFast's I3D keeps all frames in its stem and halves them after the first stage"
-    if source == "tsm" and isinstance(options, TSNOptions) and options.flow_fields:
+    if source == "tsm" and isinstance(options, ResNetOptions) and options.flow_fields:
         yield "the TSM repository normalises optical flow in another way than Kinema"
 
 

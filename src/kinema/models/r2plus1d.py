@@ -1,5 +1,5 @@
-"""R(2+1)D: 3D convolutions in two steps, space then time (Tran et al., 2018, arXiv:1711.11248), and the R3D and MC3
-of the same paper.
+"""R(2+1)D: 3D convolutions factorized into space and time (Tran et al., 2018, arXiv:1711.11248), and the R3D and MC3 of
+the same paper.
 """
 
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from kinema.models.backbone import Depth, FrozenStages
+from kinema.models.backbone import Depth
 from kinema.models.convolution import convolution
 from kinema.models.normalisation import norm_relu
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, WindowScores
+from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
 Convolutions = Literal["2+1d", "3d", "mixed"]
@@ -19,80 +19,50 @@ Form = Literal["mmaction2", "torchvision"]
 
 @dataclass(kw_only=True)
 class R2Plus1DOptions(ResNet3dOptions):
-    """A 3D ResNet from scratch whose convolutions all reach over time, each in two steps."""
+    """Options of R(2+1)D, R3D and MC3."""
 
     depth: Depth = 34
     """Layers of the ResNet: 18, 34, 50, 101 or 152."""
     convolutions: Convolutions = "2+1d"
-    """In two steps (2+1d), in one (3d: R3D), or 3D in the stem and first stage and 2D in the others (mixed: MC3)."""
+    """Factorized into spatial and temporal (2+1d), 3D (3d: R3D), or 3D in the stem and first stage and 2D in the others
+    (mixed: MC3)."""
     form: Form = "mmaction2"
-    """Whose network. The form mmaction2 pools after the stem, torchvision does not; the two steps' channels differ."""
+    """Variant of the network: mmaction2 pools after the stem, torchvision does not; the channels between spatial and
+    temporal convolutions differ."""
     pretrained: Literal["none"] = "none"
-    """Weights that the backbone starts from: none."""
+    """Initial weights of the backbone: none."""
 
-
-def r2plus1d(
-    *,
-    num_classes: int = 400,
-    depth: Depth = 34,
-    width: int = 64,
-    convolutions: Convolutions = "2+1d",
-    form: Form = "mmaction2",
-    dropout: float = 0.5,
-    init_std: float = 0.01,
-    zero_init_residual: bool = False,
-    frozen_stages: FrozenStages = -1,
-    norm_eval: bool = False,
-    gradient_checkpointing: bool = False,
-    mean: RGB = IMAGENET_MEAN,
-    std: RGB = IMAGENET_STD,
-    window: int = 0,
-    window_scores: WindowScores = "softmax",
-) -> "R2Plus1D":
-    """An R(2+1)D with random weights; the keywords are explained in `R2Plus1DOptions`."""
-    backbone = ResNet3d(
-        depth,
-        width=width,
-        conv1_kernel_t=3,
-        pool1_stride_t=1 if form == "mmaction2" else None,
-        temporal_strides=(1, 1, 1, 1) if convolutions == "mixed" else (1, 2, 2, 2),
-        inflate="early" if convolutions == "mixed" else "all",
-        inflate_style="3x1x1" if form == "mmaction2" else "3x3x3",
-        zero_init_residual=zero_init_residual,
-        frozen_stages=frozen_stages,
-        norm_eval=norm_eval,
-        gradient_checkpointing=gradient_checkpointing,
-    )
-    if form == "mmaction2":
-        for module in backbone.modules():
-            if isinstance(module, nn.BatchNorm3d):
-                module.eps = 1e-3
-    if convolutions == "2+1d":
-        # After the epsilons: the batch norms between the two steps keep the usual one.
-        _factorise_as_mmaction2(backbone) if form == "mmaction2" else _factorise_as_torchvision(backbone)
-        backbone.freeze()
-    return R2Plus1D(
-        backbone,
-        num_classes=num_classes,
-        dropout=dropout,
-        init_std=init_std,
-        mean=mean,
-        std=std,
-        window=window,
-        window_scores=window_scores,
-    )
+    def build(self) -> "R2Plus1D":
+        """Return an R(2+1)D with random weights."""
+        return R2Plus1D(self)
 
 
 class R2Plus1D(Recognizer):
-    """Classifies the average over time and space of a 3D network's features."""
+    """A 3D ResNet, whose convolutions are factorized into a spatial and a temporal one, or not (R3D, MC3)."""
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips `(N, 3, T, H, W)` → logits `(N, num_classes)`."""
-        return self.classify(self.backbone(self.normalize(clips)))
+    def __init__(self, options: R2Plus1DOptions) -> None:
+        mmaction2, mixed = options.form == "mmaction2", options.convolutions == "mixed"
+        backbone = ResNet3d(
+            options,
+            conv1_kernel_t=3,
+            pool1_stride_t=1 if mmaction2 else None,
+            temporal_strides=(1, 1, 1, 1) if mixed else (1, 2, 2, 2),
+            inflate="early" if mixed else "all",
+            inflate_style="3x1x1" if mmaction2 else "3x3x3",
+        )
+        if mmaction2:
+            for module in backbone.modules():
+                if isinstance(module, nn.BatchNorm3d):
+                    module.eps = 1e-3
+        if options.convolutions == "2+1d":
+            # After eps is set: the batch norms between spatial and temporal convolutions keep the default.
+            _factorize_as_mmaction2(backbone) if mmaction2 else _factorize_as_torchvision(backbone)
+            backbone.freeze()
+        super().__init__(options, backbone, window=options.window, window_scores=options.window_scores)
 
 
 class Conv2Plus1d(nn.Module):
-    """A convolution over space to `mid_channels`, batch norm, ReLU, and one over time: in all as large as `conv`."""
+    """A factorized `conv`: a spatial convolution to `mid_channels`, batch norm, ReLU, and a temporal convolution."""
 
     def __init__(self, conv: nn.Conv3d, mid_channels: int) -> None:
         super().__init__()
@@ -102,36 +72,36 @@ class Conv2Plus1d(nn.Module):
         self.temporal = convolution(mid_channels, conv.out_channels, (time, 1, 1), (step, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, in_channels, T, H, W)` → what `conv` would give in shape."""
+        """`(N, in_channels, T, H, W)` → `(N, out_channels, T', H', W')`."""
         out: Tensor = self.temporal(norm_relu(self.norm, self.spatial(x)))
         return out
 
 
-def _factorise_as_mmaction2(backbone: ResNet3d) -> None:
-    """Every convolution, shortcuts included, each with about as many weights as one over three frames would have."""
+def _factorize_as_mmaction2(backbone: ResNet3d) -> None:
+    """Factorize every convolution, shortcuts included, to about as many weights as with 3 frames in its kernel."""
     for parent in list(backbone.modules()):
         for name, conv in parent.named_children():
             if isinstance(conv, nn.Conv3d):
                 area = conv.kernel_size[1] * conv.kernel_size[2]
-                _factorise(parent, name, _mid_channels(conv.in_channels, conv.out_channels, area))
+                _factorize(parent, name, _mid_channels(conv.in_channels, conv.out_channels, area))
 
 
-def _factorise_as_torchvision(backbone: ResNet3d) -> None:
-    """The stem's convolution, and the blocks' 3×3×3 ones, with channels in between as the block's first one needs."""
-    _factorise(backbone, "conv1", 45 * backbone.width // 64)
+def _factorize_as_torchvision(backbone: ResNet3d) -> None:
+    """Factorize the stem's convolution and the blocks' 3×3×3 ones; a block's first one determines the channels."""
+    _factorize(backbone, "conv1", 45 * backbone.width // 64)
     for stage in backbone.stages:
         for block in stage:
             convs = {name: conv for name, conv in block.named_children() if isinstance(conv, nn.Conv3d)}
             mid_channels = _mid_channels(convs["conv1"].in_channels, convs["conv1"].out_channels, area=9)
             for name, conv in convs.items():
                 if conv.kernel_size == (3, 3, 3):
-                    _factorise(block, name, mid_channels)
+                    _factorize(block, name, mid_channels)
 
 
-def _factorise(parent: nn.Module, name: str, mid_channels: int) -> None:
+def _factorize(parent: nn.Module, name: str, mid_channels: int) -> None:
     setattr(parent, name, Conv2Plus1d(getattr(parent, name), mid_channels))
 
 
 def _mid_channels(in_channels: int, out_channels: int, area: int) -> int:
-    """Channels between the two steps with as many weights as a convolution over 3 frames × `area` (section 3.5)."""
+    """Intermediate channels with as many weights as a convolution of 3 × `area` (section 3.5)."""
     return 3 * area * in_channels * out_channels // (area * in_channels + 3 * out_channels)

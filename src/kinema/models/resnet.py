@@ -3,50 +3,58 @@
 State-dict names are torchvision's, so ImageNet weights and other tools' fit without a map.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.backbone import Backbone, Depth
 from kinema.models.convolution import Conv2d
 from kinema.models.normalisation import Projection, norm_relu
+from kinema.models.recognizer import RecognizerOptions
 from kinema.models.recomputation import recomputed
 
 Shift = Callable[[Tensor, int], Tensor]
 """Moves features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
 
 
-class ResNet(Backbone):
-    """A ResNet without its classifier: `(N, in_channels, H, W)` → `(N, out_channels, H/32, W/32)`.
+@dataclass(kw_only=True)
+class ResNetOptions(RecognizerOptions):
+    """Options of recognizers with a 2D ResNet."""
 
-    `depth` 18 and 34 are made of basic blocks; 50, 101 and 152 of bottlenecks with the stride on the 3×3 convolution.
-    The stem has `width` channels, stage i of 1–4 has `width · 2^(i-1)`, four times that at a bottleneck's end.
-    `zero_init_residual` starts each block as the identity, by zero scales in its last batch norm (Goyal et al., 2017,
-    section 5.1). The other keywords are `Backbone`'s.
+    depth: Depth = 50
+    """Layers of the ResNet: 18, 34, 50, 101 or 152."""
+    width: int = 64
+    """Channels of the ResNet's stem; the stages have multiples of it. 64 is the paper's, 16 and 32 suit a CPU."""
+    zero_init_residual: bool = False
+    """Initialize each residual block as the identity, which helps training from scratch."""
+    flow_fields: Annotated[int, Ge(0)] = 0
+    """Consecutive fields of optical flow in each segment, 5 in TSN's paper, for clips of flow, which are normalized by
+    mean and std 128; 0: RGB frames."""
+    pretrained: Literal["imagenet", "none"] = "imagenet"
+    """Initial weights of the backbone: torchvision's ImageNet weights, downloaded once, or none."""
+
+
+class ResNet(Backbone):
+    """A ResNet without its classifier: frames `(N, in_channels, H, W)` → `(N, out_channels, H/32, W/32)`.
+
+    `in_channels` is 3, or 2 for each of the options' `flow_fields`.
+    `depth` 18 and 34 have basic blocks; 50, 101 and 152 bottlenecks with the stride on the 3×3
+    convolution. The stem has `width` channels, stage i of 1–4 has `width · 2^(i-1)`, four times that at a bottleneck's
+    end. `zero_init_residual` starts each block as the identity, by zero scales in its last batch norm (Goyal et al.,
+    2017, section 5.1).
     """
 
-    def __init__(
-        self,
-        depth: Depth,
-        *,
-        in_channels: int = 3,
-        width: int = 64,
-        frozen_stages: FrozenStages = -1,
-        norm_eval: bool = False,
-        gradient_checkpointing: bool = False,
-        zero_init_residual: bool = False,
-    ) -> None:
-        block, lengths = _LAYOUTS[depth]
-        super().__init__(
-            depth=depth,
-            width=width,
-            out_channels=8 * width * block.expansion,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            gradient_checkpointing=gradient_checkpointing,
-        )
-        self.in_channels = in_channels
-        self.conv1 = Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+    def __init__(self, options: ResNetOptions) -> None:
+        width = options.width
+        block, lengths = _LAYOUTS[options.depth]
+        super().__init__(options, out_channels=8 * width * block.expansion)
+        self.depth = options.depth
+        self.width = width
+        self.in_channels = 2 * options.flow_fields or 3
+        self.conv1 = Conv2d(self.in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(block, lengths[0], width, width, stride=1)
@@ -54,13 +62,17 @@ class ResNet(Backbone):
         self.layer3 = _stage(block, lengths[2], 2 * width * block.expansion, 4 * width, stride=2)
         self.layer4 = _stage(block, lengths[3], 4 * width * block.expansion, 8 * width, stride=2)
 
-        self._init_weights(zero_init_residual)
+        self._init_weights(options.zero_init_residual)
         self.freeze()
 
     @property
     def stages(self) -> tuple["Stage", ...]:
         """The four stages of residual blocks."""
         return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def stem_layers(self) -> list[nn.Module]:
+        """See `Backbone`."""
+        return [self.conv1, self.bn1]
 
     @recomputed
     def forward(self, x: Tensor, segments: int = 1) -> Tensor:
@@ -69,11 +81,6 @@ class ResNet(Backbone):
         for stage in self.stages:
             x = self.run(stage, x, segments)
         return x
-
-    def frozen(self) -> Iterator[nn.Module]:
-        """See `Backbone`."""
-        if self.frozen_stages >= 0:
-            yield from (self.conv1, self.bn1, *self.stages[: self.frozen_stages])
 
     def _init_weights(self, zero_init_residual: bool) -> None:
         for module in self.modules():
@@ -86,10 +93,10 @@ class ResNet(Backbone):
 
 
 class Stage(nn.Sequential):
-    """Residual blocks one after the other, each told how many frames a clip has."""
+    """Residual blocks in sequence; each also gets the number of frames in a clip."""
 
     def forward(self, x: Tensor, segments: int) -> Tensor:  # type: ignore[override]
-        """`(N·T, C, H, W)`, T = `segments` → what the last block makes of it."""
+        """`(N·T, C, H, W)`, T = `segments` → the last block's output."""
         for block in self:
             x = block(x, segments)
         return x

@@ -4,17 +4,17 @@ arXiv:1705.07750; Wang et al., 2018, arXiv:1711.07971).
 State-dict names are those of torchvision's 2D ResNet, so its weights can be inflated without a map.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.backbone import Backbone, Depth
 from kinema.models.convolution import Size, convolution
 from kinema.models.normalisation import Projection, norm_relu
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, WindowScores
+from kinema.models.recognizer import RecognizerOptions, WindowScores
 from kinema.models.recomputation import recomputed
 
 Four = tuple[int, int, int, int]
@@ -24,36 +24,20 @@ InflateStyle = Literal["3x1x1", "3x3x3"]
 
 
 @dataclass(kw_only=True)
-class ResNet3dOptions:
-    """What the recognizers with 3D residual networks share."""
+class ResNet3dOptions(RecognizerOptions):
+    """Options of recognizers with 3D ResNets."""
 
-    num_classes: int = 400
-    """Number of classes that the head tells apart."""
     depth: Depth = 50
     """Layers of the ResNet: 18, 34, 50, 101 or 152."""
     width: int = 64
     """Channels of the ResNet's stem; the stages have multiples of it. 64 is the papers', 16 and 32 suit a CPU."""
-    dropout: float = 0.5
-    """Probability with which a feature is dropped before the head, 0–1."""
-    init_std: float = 0.01
-    """Standard deviation of the head's initial weights."""
     zero_init_residual: bool = False
-    """Start each residual block as the identity, which helps training from scratch."""
-    frozen_stages: FrozenStages = -1
-    """Keep the stem (0), or the stem and the first 1–4 stages, as they are; -1 trains everything."""
-    norm_eval: bool = False
-    """Keep batch norm's running statistics as they are."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
-    mean: RGB = IMAGENET_MEAN
-    """Mean of the red, green and blue pixels, on the scale 0–255."""
-    std: RGB = IMAGENET_STD
-    """Standard deviation of the red, green and blue pixels, on the scale 0–255."""
+    """Initialize each residual block as the identity, which helps training from scratch."""
     window: Annotated[int, Ge(0)] = 0
     """Height and width, in features of 32 pixels, of the windows whose probabilities are averaged when a model is
     tested on larger crops, as PySlowFast does; 0: all features are averaged first."""
     window_scores: WindowScores = "softmax"
-    """What the windows' logits stand for: one class (softmax), or any number of classes (sigmoid)."""
+    """Function that makes probabilities of a window's logits: softmax for one class, sigmoid for any number."""
 
 
 class ResNet3d(Backbone):
@@ -61,19 +45,18 @@ class ResNet3d(Backbone):
 
     `depth` and `width` are as in the 2D `ResNet`. The stem's convolution is `conv1_kernel_t`×7×7 with stride
     `conv1_stride_t` over time, its pooling 1×3×3 with `pool1_stride_t`, or absent (None: H/16, W/16). `with_pool2`
-    halves T after the first stage, by the larger of two frames; `temporal_strides` are of the stages' first blocks.
+    halves T after the first stage by max pooling; `temporal_strides` are of the stages' first blocks.
 
     `inflate` says which blocks reach over three frames: all; the first stage's and every second of the others
     (alternate); those of the last two stages (late); those of the first (early). `inflate_style` says with which
     convolution a bottleneck does so, the first (3×1×1) or the middle one (3×3×3); a basic block does with both.
-    `lateral_channels` come from elsewhere to each stage's input.
+    `lateral_channels` are the channels concatenated to each stage's input.
     """
 
     def __init__(
         self,
-        depth: Depth,
+        options: ResNet3dOptions,
         *,
-        width: int = 64,
         conv1_kernel_t: int = 5,
         conv1_stride_t: int = 1,
         pool1_stride_t: int | None = 1,
@@ -82,20 +65,12 @@ class ResNet3d(Backbone):
         inflate: Inflate = "all",
         inflate_style: InflateStyle = "3x1x1",
         lateral_channels: Sequence[int] = (0, 0, 0, 0),
-        zero_init_residual: bool = False,
-        frozen_stages: FrozenStages = -1,
-        norm_eval: bool = False,
-        gradient_checkpointing: bool = False,
     ) -> None:
-        block, lengths = _LAYOUTS[depth]
-        super().__init__(
-            depth=depth,
-            width=width,
-            out_channels=8 * width * block.expansion,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        width = options.width
+        block, lengths = _LAYOUTS[options.depth]
+        super().__init__(options, out_channels=8 * width * block.expansion)
+        self.depth = options.depth
+        self.width = width
         self.conv1: nn.Module = convolution(3, width, (conv1_kernel_t, 7, 7), (conv1_stride_t, 2, 2))
         self.bn1 = nn.BatchNorm3d(width)
         self.maxpool = (
@@ -112,7 +87,7 @@ class ResNet3d(Backbone):
             for j in range(length):
                 reach = _reaches_over_time(inflate, i, j)
                 unit = block(in_channels, 2**i * width, stride if j == 0 else (1, 1, 1), reach, inflate_style)
-                if zero_init_residual:
+                if options.zero_init_residual:
                     nn.init.zeros_(unit.last_norm.weight)
                 stage.append(unit)
                 in_channels = 2**i * width * block.expansion
@@ -137,10 +112,9 @@ class ResNet3d(Backbone):
         """`(N, 3, T, H, W)` → `(N, width, T', H/4, W/4)`, the first stage's input."""
         return self.maxpool(norm_relu(self.bn1, self.conv1(x)))
 
-    def frozen(self) -> Iterator[nn.Module]:
-        """The stem and the first stages."""
-        if self.frozen_stages >= 0:
-            yield from (self.conv1, self.bn1, *self.stages[: self.frozen_stages])
+    def stem_layers(self) -> list[nn.Module]:
+        """See `Backbone`."""
+        return [self.conv1, self.bn1]
 
 
 def _reaches_over_time(inflate: Inflate, stage: int, block: int) -> bool:

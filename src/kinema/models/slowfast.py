@@ -1,18 +1,16 @@
 """SlowFast networks (Feichtenhofer et al., 2019, arXiv:1812.03982)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, Depth, FrozenStages
+from kinema.models.backbone import Backbone
 from kinema.models.convolution import convolution
 from kinema.models.normalisation import norm_relu
-from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer, WindowScores
+from kinema.models.recognizer import Recognizer
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 
@@ -21,103 +19,74 @@ SlowFrames = Literal["every", "spread"]
 
 @dataclass(kw_only=True)
 class SlowFastOptions(ResNet3dOptions):
-    """Two 3D ResNets: a slow one with many channels, and a fast one with many frames that tells the slow one."""
+    """Options of SlowFast."""
 
     alpha: int = 8
-    """Frames of the fast pathway to one of the slow pathway."""
+    """Ratio of the frames of the fast pathway to those of the slow pathway."""
     beta: int = 8
-    """Channels of the slow pathway to one of the fast pathway."""
+    """Ratio of the channels of the slow pathway to those of the fast pathway."""
     fusion_kernel: int = 5
-    """Frames that a lateral connection sees at a time: 5 or 7."""
+    """Kernel size of the lateral convolutions along time: 5 or 7."""
     lateral_norm: bool = False
     """Batch norm and ReLU after the lateral convolutions, as in PySlowFast; MMAction2 has none."""
     slow_frames: SlowFrames = "every"
-    """The slow pathway's frames: every alpha-th from the first on, or spread from first to last as in PySlowFast."""
+    """Frames of the slow pathway: every alpha-th from the first on, or spread from first to last as in PySlowFast."""
     zero_init_residual: bool = True
-    """Start each residual block as the identity, which helps training from scratch."""
+    """Initialize each residual block as the identity, which helps training from scratch."""
     pretrained: Literal["none"] = "none"
-    """Weights that the backbone starts from: none."""
+    """Initial weights of the backbone: none."""
 
-
-def slowfast(
-    *,
-    num_classes: int = 400,
-    depth: Depth = 50,
-    width: int = 64,
-    alpha: int = 8,
-    beta: int = 8,
-    fusion_kernel: int = 5,
-    lateral_norm: bool = False,
-    slow_frames: SlowFrames = "every",
-    dropout: float = 0.5,
-    init_std: float = 0.01,
-    zero_init_residual: bool = True,
-    frozen_stages: FrozenStages = -1,
-    norm_eval: bool = False,
-    gradient_checkpointing: bool = False,
-    mean: RGB = IMAGENET_MEAN,
-    std: RGB = IMAGENET_STD,
-    window: int = 0,
-    window_scores: WindowScores = "softmax",
-) -> "SlowFast":
-    """A SlowFast with random weights; the keywords are explained in `SlowFastOptions`."""
-    pathway = partial(
-        ResNet3d,
-        depth,
-        zero_init_residual=zero_init_residual,
-        frozen_stages=frozen_stages,
-        norm_eval=norm_eval,
-        gradient_checkpointing=gradient_checkpointing,
-    )
-    fast = pathway(width=width // beta, conv1_kernel_t=5, inflate="all")
-    channels = _stage_inputs(fast)
-    laterals = nn.ModuleList(Lateral(count, alpha=alpha, kernel=fusion_kernel, norm=lateral_norm) for count in channels)
-    slow = pathway(width=width, conv1_kernel_t=1, inflate="late", lateral_channels=[2 * count for count in channels])
-    backbone = SlowFastBackbone(slow, fast, laterals, alpha=alpha, slow_frames=slow_frames)
-    return SlowFast(
-        backbone,
-        num_classes=num_classes,
-        dropout=dropout,
-        init_std=init_std,
-        mean=mean,
-        std=std,
-        window=window,
-        window_scores=window_scores,
-    )
+    def build(self) -> "SlowFast":
+        """Return a SlowFast with random weights."""
+        return SlowFast(self)
 
 
 class SlowFast(Recognizer):
-    """Classifies both pathways' features, averaged over time and space: the fast one's, then the slow one's."""
+    """Two 3D ResNets: a slow pathway with many channels and few frames, and a fast pathway with few channels and many
+    frames, fused into the slow pathway by lateral connections. The head takes the fast features, then the slow ones.
+    """
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips `(N, 3, T, H, W)`, T = the fast pathway's frames → logits `(N, num_classes)`."""
+    def __init__(self, options: SlowFastOptions) -> None:
+        backbone = SlowFastBackbone(options)
+        super().__init__(options, backbone, window=options.window, window_scores=options.window_scores)
+
+    def feature_maps(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Clips `(N, 3, T, H, W)`, T = the fast pathway's frames → features of the fast and of the slow pathway."""
         slow, fast = self.backbone(self.normalize(clips))
-        return self.classify(fast, slow)
+        return fast, slow
 
 
 class SlowFastBackbone(Backbone):
-    """A slow and a fast pathway, with a lateral connection from the fast one before each stage of the slow one.
+    """A slow and a fast pathway, with a lateral connection to the slow one before each stage.
 
     `frozen_stages` freezes as many stages of both pathways, and the lateral connections before them.
     """
 
-    def __init__(
-        self, slow: ResNet3d, fast: ResNet3d, laterals: nn.ModuleList, *, alpha: int, slow_frames: SlowFrames
-    ) -> None:
-        super().__init__(
-            depth=slow.depth,
-            width=slow.width,
-            out_channels=slow.out_channels + fast.out_channels,
-            frozen_stages=slow.frozen_stages,
-            norm_eval=slow.norm_eval,
-            gradient_checkpointing=slow.gradient_checkpointing,
-        )
+    def __init__(self, options: SlowFastOptions) -> None:
+        fast = ResNet3d(replace(options, width=options.width // options.beta), conv1_kernel_t=5, inflate="all")
+        channels = _stage_inputs(fast)
+        laterals = [
+            Lateral(count, alpha=options.alpha, kernel=options.fusion_kernel, norm=options.lateral_norm)
+            for count in channels
+        ]
+        slow = ResNet3d(options, conv1_kernel_t=1, inflate="late", lateral_channels=[2 * count for count in channels])
+        super().__init__(options, out_channels=slow.out_channels + fast.out_channels)
         self.slow = slow
         self.fast = fast
-        self.laterals = laterals
-        self.alpha = alpha
-        self.slow_frames = slow_frames
+        self.laterals = nn.ModuleList(laterals)
+        self.alpha = options.alpha
+        self.slow_frames = options.slow_frames
         self.freeze()
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """The slow pathway's stages, then the fast pathway's."""
+        return *self.slow.stages, *self.fast.stages
+
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """Both stems, then both pathways' stages with the lateral connections before them."""
+        stages = zip(self.laterals, self.slow.stages, self.fast.stages, strict=True)
+        return [[*self.slow.stem_layers(), *self.fast.stem_layers()], *map(list, stages)]
 
     @recomputed
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,17 +106,11 @@ class SlowFastBackbone(Backbone):
         frames = torch.linspace(0, last, count, device="cpu").long().tolist()
         return torch.stack([clips[:, :, frame] for frame in frames], dim=2)
 
-    def frozen(self) -> Iterator[nn.Module]:
-        """The pathways' stems and first stages, and the lateral connections between them."""
-        yield from self.slow.frozen()
-        yield from self.fast.frozen()
-        yield from self.laterals[: max(self.frozen_stages, 0)]
-
 
 class Lateral(nn.Module):
-    """Brings the fast pathway's features to the slow one's frames, at twice their channels.
+    """Lateral connection: a convolution along time with stride `alpha` and kernel size `kernel`, to twice the channels.
 
-    A convolution over `kernel` frames with stride `alpha`; with `norm`, batch norm and ReLU follow.
+    With `norm`, batch norm and ReLU follow.
     """
 
     def __init__(self, channels: int, *, alpha: int, kernel: int, norm: bool) -> None:

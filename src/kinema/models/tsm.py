@@ -1,4 +1,4 @@
-"""TSM: Temporal Shift Module (Lin et al., 2019, arXiv:1811.08383), in TSN's frame."""
+"""TSM: Temporal Shift Module (Lin et al., 2019, arXiv:1811.08383)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,77 +6,54 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from kinema.models.backbone import Depth, FrozenStages
-from kinema.models.recognizer import FLOW_CENTRE, IMAGENET_MEAN, IMAGENET_STD, RGB, Recognizer
-from kinema.models.resnet import ResNet
-from kinema.models.tsn import TSNOptions, segment_images
+from kinema.models.resnet import ResNetOptions
+from kinema.models.tsn import SegmentRecognizer
 
 
 @dataclass(kw_only=True)
-class TSMOptions(TSNOptions):
-    """A TSN whose residual branches see the frames before and after."""
+class TSMOptions(ResNetOptions):
+    """Options of TSM."""
 
-    shift_div: int = 8
-    """1/shift_div of the channels comes from the next frame, as much from the previous one."""
-    dropout: float = 0.5
-    """Probability with which a feature is dropped before the head, 0–1."""
     init_std: float = 0.001
     """Standard deviation of the head's initial weights."""
+    shift_div: int = 8
+    """1/shift_div of the channels are taken from the next frame, as many from the previous one."""
+
+    def build(self) -> "TSM":
+        """Return a TSM with random weights."""
+        return TSM(self)
 
 
-def tsm(
-    *,
-    num_classes: int = 400,
-    depth: Depth = 50,
-    width: int = 64,
-    shift_div: int = 8,
-    dropout: float = 0.5,
-    init_std: float = 0.001,
-    zero_init_residual: bool = False,
-    frozen_stages: FrozenStages = -1,
-    norm_eval: bool = False,
-    gradient_checkpointing: bool = False,
-    flow_fields: int = 0,
-    mean: RGB = IMAGENET_MEAN,
-    std: RGB = IMAGENET_STD,
-) -> "TSM":
-    """A TSM with random weights; the keywords are explained in `TSMOptions`.
+class TSM(SegmentRecognizer):
+    """Averages the logits of T frames, whose features are shifted between neighbors in the residual branches.
 
-    Every residual block shifts; in the two deepest networks every second one, as in the authors' models.
+    Every residual block shifts; in ResNet-101 and -152 every second one, as in the authors' models.
     """
-    backbone = ResNet(
-        depth,
-        in_channels=2 * flow_fields or 3,
-        width=width,
-        frozen_stages=frozen_stages,
-        norm_eval=norm_eval,
-        gradient_checkpointing=gradient_checkpointing,
-        zero_init_residual=zero_init_residual,
-    )
-    step = 2 if depth in (101, 152) else 1
-    for stage in backbone.stages:
-        for block in stage[::step]:
-            block.shift = TemporalShift(shift_div)
-    scale = (FLOW_CENTRE, FLOW_CENTRE) if flow_fields else (mean, std)
-    return TSM(backbone, num_classes=num_classes, dropout=dropout, init_std=init_std, mean=scale[0], std=scale[1])
 
-
-class TSM(Recognizer):
-    """Classifies each of T frames, whose features have been mixed with their neighbours', and averages the logits."""
-
-    backbone: ResNet
+    def __init__(self, options: TSMOptions) -> None:
+        super().__init__(options)
+        step = 2 if options.depth in (101, 152) else 1
+        for stage in self.backbone.stages:
+            for block in stage[::step]:
+                block.shift = TemporalShift(options.shift_div)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips as TSN takes them → logits `(N, num_classes)`."""
-        frames = segment_images(self.normalize(clips), self.backbone.in_channels)
-        segments = len(frames) // len(clips)
-        features = self.backbone(frames, segments).mean(dim=(2, 3))
-        logits: Tensor = self.fc(self.dropout(features))
-        return logits.view(-1, segments, logits.shape[1]).mean(dim=1)
+        logits: Tensor = self.fc(self.dropout(self._frame_features(clips)))
+        return logits.view(len(clips), -1, logits.shape[1]).mean(dim=1)
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """Clips → features `(N, F)`, averaged over space and frames."""
+        return self._frame_features(clips).unflatten(0, (len(clips), -1)).mean(dim=1)
+
+    def _frame_features(self, clips: Tensor) -> Tensor:
+        frames = self.segments(clips)
+        features: Tensor = self.backbone(frames, len(frames) // len(clips)).mean(dim=(2, 3))
+        return features
 
 
 class TemporalShift(nn.Module):
-    """`temporal_shift` with a fixed `shift_div`, as a residual block calls it."""
+    """`temporal_shift` as a module."""
 
     def __init__(self, shift_div: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kinema.config import apply, leaves
 from kinema.errors import UserError, did_you_mean
-from kinema.models import Localizer, Recognizer, build
+from kinema.models import Localizer, Recognizer
 from kinema.recipes import bmn, bsn, i3d, r2plus1d, sample, slowfast, torchvision_models, tsm, tsn
 from kinema.training import BSNConfig, Config, LocalizationConfig, PGMConfig, RecipeConfig
 
@@ -158,7 +158,7 @@ def build_model(name: str) -> Recognizer | Localizer:
         raise UserError(f"the recipe {name} has no network: it makes candidates out of what a TEM says")
     if isinstance(config, BSNConfig):
         raise UserError(f"the recipe {name} has two networks: those of the recipes bsn_tem_… and bsn_pem_…")
-    return build(config.model)
+    return config.model.build()
 
 
 def find_recipe(name: str) -> Callable[[], RecipeConfig]:

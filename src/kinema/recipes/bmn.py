@@ -1,6 +1,6 @@
 """Boundary-Matching Network (Lin et al. 2019): proposals out of a map of all starts and durations."""
 
-from kinema.models import BMNOptions
+from kinema.models.bmn import BMNOptions
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.options import BMNTask
 from kinema.training import Adam, LocalizationConfig, StepSchedule, TrainingOptions

@@ -1,6 +1,6 @@
 """Boundary-Sensitive Network (Lin et al. 2018): possible starts and ends, candidates between them, their evaluation."""
 
-from kinema.models import PEMOptions, TEMOptions
+from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.tasks.localization.data import FeatureData, ProposalData
 from kinema.tasks.localization.options import PEMTask, TEMTask
 from kinema.training import Adam, BSNConfig, LocalizationConfig, PGMConfig, Stage, StepSchedule, TrainingOptions

@@ -4,7 +4,7 @@ from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
-from kinema.models import I3DOptions
+from kinema.models.i3d import I3DOptions
 from kinema.recipes.parts import on_rawframes, on_videos, sampled, small
 from kinema.training import SGD, Config, StepSchedule
 
@@ -91,14 +91,14 @@ def i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb() -> Config:
 def i3d_r101_video_32x2x1_100e_kinetics400_rgb() -> Config:
     """ResNet-101 on clips of 32 frames of a video file."""
     config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()
-    config.model.depth = 101
+    config.model = I3DOptions(num_classes=400, depth=101, pretrained="imagenet")
     return config
 
 
 def i3d_r18_video_32x2x1_100e_kinetics400_rgb() -> Config:
     """ResNet-18 on clips of 32 frames of a video file."""
     config = i3d_r50_video_32x2x1_100e_kinetics400_rgb()
-    config.model.depth = 18
+    config.model = I3DOptions(num_classes=400, depth=18, pretrained="imagenet")
     return config
 
 

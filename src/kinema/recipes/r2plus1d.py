@@ -4,7 +4,7 @@ from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
-from kinema.models import R2Plus1DOptions
+from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.recipes.parts import on_rawframes, sampled, small
 from kinema.training import SGD, Config, CosineSchedule, TrainingOptions
 
@@ -48,7 +48,7 @@ def r2plus1d_r34_32x2x1_180e_kinetics400_rgb() -> Config:
 def r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb() -> Config:
     """ResNet-18 on 8 frames, every 8th."""
     config = r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb()
-    config.model.depth = 18
+    config.model = R2Plus1DOptions(num_classes=400, depth=18)
     return config
 
 

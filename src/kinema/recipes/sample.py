@@ -3,7 +3,8 @@
 from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.views import TrainClip, Views
-from kinema.models import TSMOptions, TSNOptions
+from kinema.models.tsm import TSMOptions
+from kinema.models.tsn import TSNOptions
 from kinema.recipes.tsn import segments
 from kinema.training import AdamW, Config, CosineSchedule, TrainingOptions
 

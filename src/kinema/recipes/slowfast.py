@@ -4,7 +4,9 @@ from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
-from kinema.models import Options, SlowFastOptions, SlowOnlyOptions
+from kinema.models import RecognizerOptions
+from kinema.models.slowfast import SlowFastOptions
+from kinema.models.slowonly import SlowOnlyOptions
 from kinema.recipes.parts import STHV1_MIRRORED, on_rawframes, on_videos, sampled, small
 from kinema.training import SGD, Config, CosineSchedule, Multigrid, StepSchedule
 
@@ -32,14 +34,14 @@ def slowonly_r50_8x8x1_256e_kinetics400_rgb() -> Config:
 def slowonly_r18_video_4x16x1_256e_kinetics400_rgb() -> Config:
     """ResNet-18 on 4 frames, every 16th."""
     config = slowonly_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.model.depth = 18
+    config.model = SlowOnlyOptions(num_classes=400, depth=18)
     return config
 
 
 def slowonly_r101_video_8x8x1_196e_kinetics400_rgb() -> Config:
     """ResNet-101 on 8 frames, every 8th, for 196 epochs."""
     config = slowonly_r50_video_8x8x1_256e_kinetics400_rgb()
-    config.model.depth = 101
+    config.model = SlowOnlyOptions(num_classes=400, depth=101)
     config.schedule = CosineSchedule(epochs=196, warmup_epochs=34)
     return config
 
@@ -117,7 +119,7 @@ def slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb() -> Config:
 def slowfast_r101_video_8x8x1_256e_kinetics400_rgb() -> Config:
     """The same with ResNet-101."""
     config = slowfast_r50_video_8x8x1_256e_kinetics400_rgb()
-    config.model.depth = 101
+    config.model = SlowFastOptions(num_classes=400, depth=101, alpha=4, fusion_kernel=7)
     return config
 
 
@@ -134,14 +136,14 @@ def slowfast_r50_8x8x1_256e_kinetics400_rgb() -> Config:
 def slowfast_r18_video_4x16x1_256e_kinetics400_rgb() -> Config:
     """4 frames for the slow pathway, with ResNet-18."""
     config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.model.depth = 18
+    config.model = SlowFastOptions(num_classes=400, depth=18)
     return config
 
 
 def slowfast_r101_video_4x16x1_256e_kinetics400_rgb() -> Config:
     """4 frames for the slow pathway, with ResNet-101."""
     config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.model.depth = 101
+    config.model = SlowFastOptions(num_classes=400, depth=101)
     return config
 
 
@@ -193,7 +195,7 @@ def slowfast_r18_4x4x1_small_rgb() -> Config:
     return on_rawframes(slowfast_r18_video_4x4x1_small_rgb())
 
 
-def _from_scratch(model: Options, *, clip_len: int, frame_interval: int, warmup_epochs: float) -> Config:
+def _from_scratch(model: RecognizerOptions, *, clip_len: int, frame_interval: int, warmup_epochs: float) -> Config:
     """What both are trained with: 256 epochs of half a cosine, 8 videos in each of 8 processes, 10 clips x 3 crops."""
 
     def clips(count: int) -> Sampling:

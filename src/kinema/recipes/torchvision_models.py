@@ -10,7 +10,7 @@ from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
-from kinema.models import R2Plus1DOptions
+from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.training import SGD, Config, StepSchedule
 
 

@@ -3,7 +3,7 @@
 from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import DataOptions
 from kinema.data.views import TrainClip, Views
-from kinema.models import TSMOptions
+from kinema.models.tsm import TSMOptions
 from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_rawframes, on_videos, small
 from kinema.recipes.tsn import segments
 from kinema.training import SGD, Config, StepSchedule
@@ -35,14 +35,14 @@ def tsm_r50_video_1x1x8_50e_kinetics400_rgb() -> Config:
 def tsm_r18_video_1x1x8_50e_kinetics400_rgb() -> Config:
     """The same with ResNet-18."""
     config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
-    config.model.depth = 18
+    config.model = TSMOptions(num_classes=400, depth=18, pretrained="imagenet")
     return config
 
 
 def tsm_r101_video_1x1x8_50e_kinetics400_rgb() -> Config:
     """The same with ResNet-101."""
     config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
-    config.model.depth = 101
+    config.model = TSMOptions(num_classes=400, depth=101, pretrained="imagenet")
     return config
 
 

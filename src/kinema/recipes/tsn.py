@@ -4,7 +4,7 @@ from kinema.data.crops import MultiScaleCrop, RandomResizedCrop, TrainCrop, View
 from kinema.data.dataset import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
-from kinema.models import TSNOptions
+from kinema.models.tsn import TSNOptions
 from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_videos, small
 from kinema.tasks.recognition import RecognitionOptions
 from kinema.training import SGD, Config, StepSchedule
@@ -38,14 +38,14 @@ def tsn_r50_video_1x1x3_100e_kinetics400_rgb() -> Config:
 def tsn_r18_video_1x1x3_100e_kinetics400_rgb() -> Config:
     """The same with ResNet-18."""
     config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
-    config.model.depth = 18
+    config.model = TSNOptions(num_classes=400, depth=18, dropout=0.4, pretrained="imagenet")
     return config
 
 
 def tsn_r101_video_1x1x3_100e_kinetics400_rgb() -> Config:
     """The same with ResNet-101."""
     config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
-    config.model.depth = 101
+    config.model = TSNOptions(num_classes=400, depth=101, dropout=0.4, pretrained="imagenet")
     return config
 
 

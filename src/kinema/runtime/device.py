@@ -1,4 +1,4 @@
-"""On what, and in which arithmetic, a model runs."""
+"""Device, precision, memory format and compilation."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -8,8 +8,7 @@ from torch import nn
 
 from kinema.errors import UserError
 from kinema.models.acceleration import accelerate
-from kinema.models.resnet import ResNet
-from kinema.models.resnet3d import ResNet3d
+from kinema.models.capabilities import HasBlocks, HasCompileUnits, require
 from kinema.runtime.memory import keep_memory
 
 M = TypeVar("M", bound=nn.Module)
@@ -17,7 +16,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(kw_only=True)
 class RuntimeOptions:
-    """On what, and in which arithmetic, a model runs."""
+    """Device, precision, memory format and compilation."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU when there is one."""
@@ -78,16 +77,18 @@ def place(model: M, device: torch.device, options: RuntimeOptions) -> M:
     return model
 
 
-def compile_stages(model: nn.Module, options: RuntimeOptions) -> None:
-    """Have the stages of a model's backbones compiled, each by itself, when they are first called; keys stay.
+def compile_blocks(model: nn.Module, options: RuntimeOptions) -> None:
+    """Have the blocks of a model compiled when they are first called, or larger units where it declares some.
 
-    Where blocks are computed again, each block by itself.
+    Keys of the state dict stay.
+
+    Raises:
+        UserError: the model declares no blocks.
     """
-    for module in model.modules():
-        if isinstance(module, ResNet | ResNet3d):
-            for stage in module.stages:
-                for part in stage if module.gradient_checkpointing else [stage]:
-                    part.compile(dynamic=False, mode="reduce-overhead" if options.compile == "graphs" else None)
+    blocks = require(model, HasBlocks, "--runtime.compile")
+    units = blocks.compile_units() if isinstance(blocks, HasCompileUnits) else blocks.blocks()
+    for unit in units:
+        unit.compile(dynamic=False, mode="reduce-overhead" if options.compile == "graphs" else None)
 
 
 def autocast(device: torch.device, options: RuntimeOptions) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""Batch-norm statistics of the weights as they are, instead of moving averages over past ones."""
+"""Precise batch norm: statistics of the current weights instead of moving averages over past ones."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ def renew_batch_norm(model: nn.Module, clips: Iterable[Tensor]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # torch's way to say: the average over all batches
+        layer.momentum = None  # cumulative average over all batches
     for batch in clips:
         model(batch)
     for layer, momentum in zip(layers, momenta, strict=True):

@@ -7,7 +7,7 @@ from annotated_types import Ge, Interval
 
 from kinema.data.dataset import DataOptions
 from kinema.data.views import TrainClip, Views
-from kinema.models import LocalizerOptions, Options
+from kinema.models import LocalizerOptions, RecognizerOptions
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.data import FeatureData, ProposalData
 from kinema.tasks.localization.generation.pgm import CandidateOptions
@@ -54,7 +54,7 @@ class Config:
 
     recipe: str = field(default="", init=False)
     """Name of the recipe that it came from; not an option."""
-    model: Options
+    model: RecognizerOptions
     task: RecognitionOptions = field(default_factory=RecognitionOptions)
     data: DataOptions = field(default_factory=DataOptions)
     train_clip: TrainClip

@@ -1,7 +1,6 @@
-"""Optimizers: which parameters get which learning rate and weight decay."""
+"""Optimizers, and learning rate and weight decay by parameter."""
 
 import logging
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import nn
 
-from kinema.models import Recognizer
+from kinema.models.capabilities import HasHead, HasLayerGroups, require
 from kinema.training.sharding import is_sharded
 
 log = logging.getLogger(__name__)
@@ -17,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Optim:
-    """What all optimizers share."""
+    """Options of every optimizer."""
 
     lr: Annotated[float, Gt(0)]
     """Initial learning rate, for a total batch of `lr_batch` videos; for any other it is scaled linearly."""
@@ -26,14 +25,14 @@ class Optim:
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW)."""
     decay_norm_and_bias: bool = True
-    """Whether weight decay also takes in normalisation weights and all biases."""
+    """Whether weight decay applies to normalization weights and all biases, too."""
     head_weight_lr: Annotated[float, Gt(0)] = 1.0
     """Factor on the learning rate of the last layer's weight."""
     head_bias_lr: Annotated[float, Gt(0)] = 1.0
     """Factor on the learning rate of the last layer's bias."""
     layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    """Factor on the learning rate from the head to the last stage, and from each stage to the one before it down to
-    the stem (Clark et al. 2020, section 3.1), for fine-tuning; 1: the same rate everywhere."""
+    """Layer-wise learning-rate decay, for fine-tuning: factor from the head to the last stage, and from each stage to
+    the one before it down to the stem (Clark et al. 2020, section 3.1); 1: the same rate everywhere."""
     clip_norm: Annotated[float, Ge(0)] = 0.0
     """Largest L2 norm of all gradients together; larger ones are scaled down to it. 0: as they are."""
 
@@ -43,9 +42,9 @@ class SGD(Optim):
     """Stochastic gradient descent with momentum."""
 
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
-    """How much of the last step goes into the next."""
+    """Momentum factor, 0–1."""
     nesterov: bool = False
-    """Look ahead along the momentum (Sutskever et al. 2013)."""
+    """Nesterov momentum (Sutskever et al. 2013)."""
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
@@ -57,20 +56,20 @@ class AdamW(Optim):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]] = (0.9, 0.999)
-    """Decay of the averages of gradients and of their squares."""
+    """Decay rates of the moving averages of gradients and of their squares."""
     weight_decay: Annotated[float, Ge(0)] = 0.05
 
 
 @dataclass(kw_only=True)
 class Adam(Optim):
-    """Adam whose weight decay is part of the gradient (Kingma & Ba 2015), as BSN and BMN use it."""
+    """Adam with L2 penalty (Kingma & Ba 2015), as BSN and BMN use it."""
 
     betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]] = (0.9, 0.999)
-    """Decay of the averages of gradients and of their squares."""
+    """Decay rates of the moving averages of gradients and of their squares."""
 
 
 def make_optimizer(model: nn.Module, options: SGD | Adam | AdamW, *, total_batch: int) -> torch.optim.Optimizer:
-    """The optimizer of `options` over `model`'s trainable parameters, its rate scaled to `total_batch` videos a step.
+    """Return the optimizer of `options` over `model`'s trainable parameters, for `total_batch` videos a step.
 
     Every parameter group keeps its initial rate as `initial_lr`, for `set_lr`. (Linear scaling: Goyal et al. 2017.)
     """
@@ -88,22 +87,27 @@ def make_optimizer(model: nn.Module, options: SGD | Adam | AdamW, *, total_batch
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Set every group's rate to its initial one times `factor`; returns the first group's."""
+    """Set every group's learning rate to its initial one times `factor`; return the first group's."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return float(optimizer.param_groups[0]["lr"])
 
 
 def parameter_groups(model: nn.Module, options: Optim, lr: float) -> list[dict[str, object]]:
-    """Parameters that share learning rate and weight decay, in the model's order; the ordinary weights come first."""
-    head = set(map(id, model.fc.parameters())) if isinstance(model, Recognizer) else set()
+    """Parameters by learning rate and weight decay, in the model's order; the ordinary weights come first.
+
+    Raises:
+        UserError: an option needs a head or layer groups, which the model does not declare.
+    """
+    head = _head_parameters(model, options)
+    layers_above = _layers_above(model, options)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {(lr, options.weight_decay): []}
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
         is_weight = parameter.ndim > 1  # batch norm's weights and all biases have one dimension
         factor = (options.head_weight_lr if is_weight else options.head_bias_lr) if id(parameter) in head else 1.0
-        factor *= options.layer_decay ** layers_above(name)
+        factor *= options.layer_decay ** layers_above.get(id(parameter), 0)
         decay = options.weight_decay if is_weight or options.decay_norm_and_bias else 0.0
         groups.setdefault((lr * factor, decay), []).append(parameter)
     return [
@@ -113,12 +117,21 @@ def parameter_groups(model: nn.Module, options: Optim, lr: float) -> list[dict[s
     ]
 
 
-def layers_above(parameter: str) -> int:
-    """How many layers are above a parameter's own, by its name: none above the head, 1 above the last stage, 5 above
-    the stem. A lateral connection of SlowFast counts to the stage that it leads to.
-    """
-    if parameter.startswith("fc."):
-        return 0
-    stage = re.search(r"\blayer([1-4])\.", parameter)
-    lateral = re.search(r"\blaterals\.([0-3])\.", parameter)
-    return 5 - (int(stage[1]) if stage else int(lateral[1]) + 1 if lateral else 0)
+def _head_parameters(model: nn.Module, options: Optim) -> set[int]:
+    if options.head_weight_lr == options.head_bias_lr == 1:
+        return set()
+    option = f"--optim.head-{'weight' if options.head_weight_lr != 1 else 'bias'}-lr"
+    return set(map(id, require(model, HasHead, option).head.parameters()))
+
+
+def _layers_above(model: nn.Module, options: Optim) -> dict[int, int]:
+    """Number of layer groups above a parameter's own, by the parameter's id: 0 in the head."""
+    if options.layer_decay == 1:
+        return {}
+    groups = require(model, HasLayerGroups, "--optim.layer-decay").layer_groups()
+    return {
+        id(parameter): above
+        for above, group in enumerate(reversed(groups))
+        for module in group
+        for parameter in module.parameters()
+    }

@@ -18,7 +18,7 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.runtime.device import RuntimeOptions, compile_stages, place
+from kinema.runtime.device import RuntimeOptions, compile_blocks, place
 from kinema.runtime.memory import return_memory
 from kinema.training import tuning
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
@@ -224,7 +224,7 @@ def _average(model: nn.Module, decay: float, *, sharded: bool) -> AveragedModel:
 
 def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.Module:
     if runtime.compile:
-        compile_stages(model, runtime)
+        compile_blocks(model, runtime)
     if process.world == 1 or is_sharded(model):
         return model
     # Moving statistics need not be sent around at every step: training uses none but frozen ones, and before a

@@ -1,4 +1,4 @@
-"""A model divided over the processes, for what does not fit (FSDP: Zhao et al., 2023, arXiv:2304.11277)."""
+"""Fully sharded data parallelism (FSDP: Zhao et al., 2023, arXiv:2304.11277), for models that do not fit."""
 
 from collections.abc import Mapping
 
@@ -9,23 +9,24 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from kinema.models.resnet import ResNet
-from kinema.models.resnet3d import ResNet3d
+from kinema.models.capabilities import HasBlocks, require
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Leave each process its part of every parameter; gradients and the optimizer's state are divided likewise.
+    """Shard every parameter over the processes, and with it its gradient and optimizer state.
 
-    The parameters of a residual block are whole while it is computed, those of the rest while the model is. Buffers
-    (batch-norm statistics) stay whole. All processes must have the same weights before.
+    The parameters of a block are gathered while it is computed, those of the rest while the model is. Buffers
+    (batch-norm statistics) are not sharded. All processes must have the same weights before.
+
+    Raises:
+        UserError: the model declares no blocks.
     """
+    blocks = require(model, HasBlocks, "--training.fully-shard").blocks()
     for parameter in model.parameters():
         parameter.data = parameter.data.contiguous()  # which fully_shard asks for; activations keep their layout
-    for backbone in [module for module in model.modules() if isinstance(module, ResNet | ResNet3d)]:
-        for stage in backbone.stages:
-            for block in stage:
-                fully_shard(block, mesh=mesh)
-    # Also the rest is divided again after a forward pass: between steps all parameters are.
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    # The rest is sharded again after a forward pass, too: between steps all parameters are.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 
@@ -35,9 +36,9 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What of `tensors` is divided, put together on the CPU of the first process; called by all, empty in the others.
+    """Gather sharded tensors on the CPU of the first process; called by all, returns an empty dict in the others.
 
-    Where nothing is divided, the tensors themselves.
+    Tensors that are not sharded are returned as they are.
     """
     kept = {}
     for name, tensor in tensors.items():
@@ -48,7 +49,7 @@ def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def part(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole `tensor`, which all processes have, if `like` is divided; else `tensor`."""
+    """Return this process's shard of a `tensor` that all processes have if `like` is sharded, else `tensor`."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
@@ -56,7 +57,7 @@ def part(tensor: Tensor, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fill(model: nn.Module, sharded: nn.Module) -> None:
-    """Give the whole weights of a sharded model to another one of its kind; called by all processes."""
+    """Copy the weights of a sharded model to an unsharded one; called by all processes."""
     wanted = model.state_dict()
     for name, tensor in sharded.state_dict().items():
         wanted[name].copy_(tensor.full_tensor() if isinstance(tensor, DTensor) else tensor)

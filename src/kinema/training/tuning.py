@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from kinema.config import read
-from kinema.runtime.device import RuntimeOptions, autocast, compile_stages, place
+from kinema.runtime.device import RuntimeOptions, autocast, compile_blocks, place
 from kinema.training.distributed import Process
 from kinema.training.task import Task
 
@@ -88,7 +88,7 @@ def _step_time(options: RuntimeOptions, task: Task, device: torch.device, batch:
     """Seconds of a forward and a backward pass of a model of its own."""
     model = place(task.empty_model(), device, options).train()
     if options.compile:
-        compile_stages(model, options)
+        compile_blocks(model, options)
     return min(list(_times(model, options, task, device, batch))[1:])
 
 

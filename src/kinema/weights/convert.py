@@ -13,19 +13,14 @@ from torchvision.models.video import R2Plus1D_18_Weights
 
 from kinema.data.lists.class_names import read_class_names
 from kinema.errors import UserError
-from kinema.models import (
-    I3DOptions,
-    Options,
-    R2Plus1DOptions,
-    SlowFastOptions,
-    build,
-    foreign_state_dict,
-    load_foreign_state_dict,
-)
-from kinema.models.foreign import Misfit, foreign_misfits
+from kinema.models import RecognizerOptions, build
+from kinema.models.foreign import Misfit, foreign_misfits, foreign_state_dict, load_foreign_state_dict
 from kinema.models.foreign_localizers import localizer_options_of
 from kinema.models.foreign_options import Source, is_of_pictures, not_shown
+from kinema.models.i3d import I3DOptions
+from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD
+from kinema.models.slowfast import SlowFastOptions
 from kinema.storage import replacing, replacing_folder
 from kinema.storage.outputs import check_writable
 from kinema.weights.fitting import (
@@ -245,7 +240,7 @@ def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
         raise UserError(f"{file} cannot be written: {error}") from error
 
 
-def _not_of_mmaction2(options: Options) -> str:
+def _not_of_mmaction2(options: RecognizerOptions) -> str:
     if isinstance(options, R2Plus1DOptions) and (options.form, options.convolutions) != ("mmaction2", "2+1d"):
         return "which has no R(2+1)D of torchvision's form, R3D or MC3"
     if isinstance(options, I3DOptions) and options.non_local != "none" and options.non_local_form != "mmaction2":

@@ -12,7 +12,7 @@ from torch import Tensor
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import UserError, did_you_mean
-from kinema.models import AnyOptions, Options, Recognizer, build, name_of
+from kinema.models import ModelOptions, Recognizer, RecognizerOptions, build, name_of
 from kinema.models.foreign import Misfit, foreign_misfits
 from kinema.models.foreign_options import HEADS, Source, is_of_pictures, not_of_source, options_of_source
 from kinema.models.pretrained import inflated_state_dict
@@ -29,15 +29,15 @@ _ROWS = 20  # of each kind in a message's table
 
 
 def as_trained(
-    options: Options, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
-) -> Options:
+    options: RecognizerOptions, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
+) -> RecognizerOptions:
     """Return a recipe's model options with what the weights, their tool and its configuration say otherwise."""
     options = options_of_source(options, state_dict, source)
     taken: Mapping[str, Any] = trained.taken if trained is not None else {}
     return replace(options, **{name: value for name, value in taken.items() if hasattr(options, name)})
 
 
-def disagreements(options: AnyOptions, source: Source, trained: Trained) -> list[str]:
+def disagreements(options: ModelOptions, source: Source, trained: Trained) -> list[str]:
     """Say in what a recipe's network differs from the one that a checkpoint's tool or configuration tells of."""
     faults = list(not_of_source(options, source))
     if trained.network and trained.network != name_of(options):

@@ -19,12 +19,11 @@ from kinema.data.dataset import DataOptions
 from kinema.data.views import Views
 from kinema.errors import UserError
 from kinema.models import (
-    LOCALIZERS,
-    AnyOptions,
     Localizer,
     LocalizerOptions,
-    Options,
+    ModelOptions,
     Recognizer,
+    RecognizerOptions,
     build,
     name_of,
     options_from,
@@ -50,7 +49,7 @@ class ModelDescription:
     """What a recognizer is, what its classes are called, and how videos are shown to it."""
 
     recipe: str
-    model: Options
+    model: RecognizerOptions
     classes: tuple[str, ...]
     task: RecognitionOptions
     data: DataOptions
@@ -183,7 +182,7 @@ def read_localizer_description(folder: Path) -> LocalizerDescription:
     if not isinstance(description, LocalizerDescription):
         raise UserError(
             f"{folder} is a {name_of(description.model)}, which tells what happens in a clip; "
-            f"here a model is needed that finds when something happens: {', '.join(LOCALIZERS)}"
+            f"here a model is needed that finds when something happens: {', '.join(_KINDS)}"
         )
     return description
 
@@ -214,7 +213,7 @@ def read_any_description(folder: Path) -> Description:
         rest["data"] = resolved(rest["data"], str(content.get("folder", "")))
     except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
         raise UserError(f"{path} is damaged or was written by another version of Kinema: {error}") from error
-    kind: type[Any] = LocalizerDescription if architecture in LOCALIZERS else ModelDescription
+    kind: type[Any] = LocalizerDescription if architecture in _KINDS else ModelDescription
     description: Description = kind(model=model, **rest)
     return description
 
@@ -324,10 +323,10 @@ _OF_TRAINING = (
     "num_classes", "dropout", "init_std", "zero_init_residual", "frozen_stages", "norm_eval",
     "gradient_checkpointing", "pretrained", "formulation",
 )  # fmt: skip
-"""Options of models that change nothing of what given weights compute."""
+"""RecognizerOptions of models that change nothing of what given weights compute."""
 
 
-def warn_of_other_options(init: str, theirs: AnyOptions, ours: AnyOptions) -> None:
+def warn_of_other_options(init: str, theirs: ModelOptions, ours: ModelOptions) -> None:
     """Warn where weights fit a network that computes something else with them: name the options that would not."""
     if type(theirs) is not type(ours):
         return

@@ -150,7 +150,7 @@ def generate_candidates(config: PGMConfig, *, work_dir: Path, resume: bool) -> d
         tem, data, origin = open_tem(config)
         process.first_does(lambda: _claim(work_dir, origin, config, resume=resume))
         place(tem, process.device, config.runtime)
-        source = open_source(data, channels=tem.conv1.in_channels)
+        source = open_source(data, channels=tem.input.channels)
         truths = [(data.ground_truth, train_truth(data))]
         truths += [(val_file(data), val_truth(data))] if data.val_subset else []
         videos, bad = 0, 0
@@ -214,7 +214,7 @@ def _generate(
     )
     if not len(todo):
         return 0
-    source = open_source(data, channels=tem.conv1.in_channels)
+    source = open_source(data, channels=tem.input.channels)
     workers = num_workers(data.workers, process.local_world)
     batches = feature_batches(todo, source, data, workers=workers, rank=process.rank, world=process.world)
     make = partial(_described, options=config.candidates)

@@ -15,7 +15,8 @@ from kinema.data.features.source import FeatureSource
 from kinema.data.loader import load, num_workers
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import MediaError, UserError
-from kinema.models import BMNOptions, Localizer, build
+from kinema.models import Localizer, build
+from kinema.models.bmn import BMNOptions
 from kinema.tasks.localization.data import (
     CollateFeatures,
     FeatureData,

@@ -10,7 +10,7 @@ import annotated_types as at
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinema import strict_json
 from kinema.data.crops import crop_views
@@ -174,7 +174,7 @@ class FeatureExtractor:
     def scores_of(self, features: Singles) -> Singles:
         """Class probabilities (T, classes) that the model's last layer makes of features (T, C)."""
         with autocast(self._device, self._runtime):
-            logits = self._model.fc(torch.from_numpy(features).to(self._device)).float()
+            logits = self._model.head(torch.from_numpy(features).to(self._device)).float()
         scores: Singles = logits.softmax(-1).cpu().numpy()
         return scores
 
@@ -195,24 +195,9 @@ class FeatureExtractor:
         here = as_clips(clips[:, None].to(self._device))
         with autocast(self._device, self._runtime):
             if self._options.layer == "features":
-                return penultimate(self._model, here).float().cpu()
+                return self._model.forward_features(here).float().cpu()
             logits = self._model(here).float()
         return (logits if self._options.layer == "logits" else logits.softmax(-1)).cpu()
-
-
-def penultimate(model: Recognizer, clips: Tensor) -> Tensor:
-    """What the head `fc` sees of clips (N, C, T, H, W): (N, features), averaged over what it sees of each clip."""
-    seen: list[Tensor] = []
-
-    def note(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
-
-    handle = model.fc.register_forward_pre_hook(note)
-    try:
-        model(clips)
-    finally:
-        handle.remove()
-    return seen[0].unflatten(0, (len(clips), -1)).mean(1)
 
 
 def clip_frames(sampling: Sampling, centres: NDArray[np.float64], *, window: int, num_frames: int) -> NDArray[np.int64]:

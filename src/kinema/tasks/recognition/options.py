@@ -48,7 +48,7 @@ def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -
     multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
     if mixing:
         recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
-        num_classes = recognizer.fc.out_features
+        num_classes = recognizer.head.out_features
         clips, targets = mixed(
             recognizer.normalize(clips),
             multi_hot(labels, num_classes) if multi else labels,

@@ -18,7 +18,7 @@ from kinema.data.readers.video import reader_in_use
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
-from kinema.models import Options, Recognizer, build, load_pretrained
+from kinema.models import Recognizer, RecognizerOptions, build, load_pretrained
 from kinema.tasks.recognition import (
     as_clips,
     check_told_apart,
@@ -222,7 +222,7 @@ def _open_val(config: Config, train: Index, num_classes: int) -> Index:
     return val
 
 
-def _load_init(model: Recognizer, options: Options, classes: tuple[str, ...], init: Path) -> None:
+def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str, ...], init: Path) -> None:
     """Take over `init`'s weights; its head only where it tells the same classes apart."""
     folder = find_model(init)
     weights = read_weights(folder)

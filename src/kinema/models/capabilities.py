@@ -1,0 +1,114 @@
+"""Protocols of networks and their options.
+
+Beyond `forward`, a network may have capabilities that training, compilation, sharding or fine-tuning asks for. It
+declares one by having its methods; `require` says which is missing where one is needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+
+from kinema.errors import UserError
+
+
+class ModelOptions(Protocol):
+    """A dataclass that builds the network it describes."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def build(self) -> nn.Module:
+        """Return the network with random weights; nothing is downloaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """The tensor that a network takes, without its batch dimension.
+
+    Clips are `(channels, frames, size, size)`, uint8 pixels or normalized floats; features of a localizer are
+    `(channels, frames)`. None stands for any length.
+    """
+
+    channels: int
+    frames: int | None = None
+    size: int | None = None
+    mean: tuple[float, ...] = ()
+    """Mean of uint8 pixels by channel, on the scale 0–255."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of uint8 pixels by channel, on the scale 0–255."""
+
+
+@runtime_checkable
+class HasInput(Protocol):
+    """A declared input."""
+
+    @property
+    def input(self) -> Input:
+        """Shape and normalization of the input."""
+
+
+@runtime_checkable
+class HasBlocks(Protocol):
+    """Blocks: units that are compiled, sharded and checkpointed, each called as a module in a forward pass."""
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Blocks in the order of depth."""
+
+
+@runtime_checkable
+class HasCompileUnits(HasBlocks, Protocol):
+    """Larger units for `torch.compile` than blocks."""
+
+    def compile_units(self) -> Sequence[nn.Module]:
+        """Modules of one or more blocks, each called as a module in a forward pass."""
+
+
+@runtime_checkable
+class HasLayerGroups(Protocol):
+    """Layers by depth, for layer-wise learning rates and freezing."""
+
+    def layer_groups(self) -> Sequence[Sequence[nn.Module]]:
+        """Groups from the stem (first) to the head (last), which together hold all parameters."""
+
+
+@runtime_checkable
+class HasHead(Protocol):
+    """A classifier as the last layer."""
+
+    @property
+    def head(self) -> nn.Linear:
+        """Linear layer from features to class scores."""
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replace the head by one for `num_classes` classes, with random weights."""
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Features of clips."""
+
+    def forward_features(self, clips: Tensor) -> Tensor:
+        """Clips `(N, C, T, H, W)` → features `(N, F)`, averaged over space and time, as the head takes them."""
+
+
+_NAMES: dict[type, str] = {
+    HasInput: "an input (`input`)",
+    HasBlocks: "blocks (`blocks()`)",
+    HasLayerGroups: "layer groups (`layer_groups()`)",
+    HasHead: "a head (`head`, `reset_head()`)",
+    HasFeatures: "features (`forward_features()`)",
+}
+
+_C = TypeVar("_C")
+
+
+def require(model: nn.Module, capability: type[_C], option: str) -> _C:
+    """Return `model` as one that has `capability`, which `option` needs.
+
+    Raises:
+        UserError: the model does not declare the capability.
+    """
+    if not isinstance(model, capability):
+        raise UserError(f"{option} needs a model with {_NAMES[capability]}, which {type(model).__name__} does not have")
+    return model

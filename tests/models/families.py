@@ -1,0 +1,53 @@
+"""Small networks of every family in the table."""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinema.models import MODELS, Localizer, Recognizer, RecognizerOptions, options_class
+
+RECOGNIZERS = [name for name in MODELS if issubclass(options_class(name), RecognizerOptions)]
+LOCALIZERS = [name for name in MODELS if name not in RECOGNIZERS]
+
+CLASSES = 5
+LARGE_INIT = 0.1
+"""A head whose logits lie well above rounding errors."""
+
+SMALL = {"depth": 18, "width": 8, "num_classes": CLASSES, "init_std": LARGE_INIT, "zero_init_residual": False}
+SMALL_LOCALIZER = {"parts": 8, "samples": 4, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 8, "feature_channels": 16}
+
+
+def small_options(name: str, **values: Any) -> Any:
+    """Options of a small network: those of `SMALL` and `values` that the family has; None keeps the default."""
+    kind = options_class(name)
+    known = {field.name for field in fields(kind)}
+    values = {**(SMALL if name in RECOGNIZERS else SMALL_LOCALIZER), **values}
+    return kind(**{key: value for key, value in values.items() if key in known and value is not None})
+
+
+def small_model(name: str, **values: Any) -> Recognizer:
+    torch.manual_seed(0)
+    model = small_options(name, **values).build()
+    assert isinstance(model, Recognizer)
+    return model
+
+
+def small_localizer(name: str) -> Localizer:
+    torch.manual_seed(0)
+    model = small_options(name).build()
+    assert isinstance(model, Localizer)
+    return model
+
+
+def pixels(clips: int = 2, frames: int = 8) -> Tensor:
+    """`uint8` clips `(N, 3, T, H, W)` in the memory order `(N, T, H, W, C)`, as the data path delivers them."""
+    memory = torch.randint(256, (clips, frames, 64, 48, 3), dtype=torch.uint8)
+    return memory.permute(0, 4, 1, 2, 3)
+
+
+def features(model: Localizer, videos: int = 2) -> Tensor:
+    """What a localizer takes: `(N, C, T)`, of PEM `(N, C)`."""
+    shape = (videos, model.input.channels)
+    return torch.randn(shape if type(model).__name__ == "PEM" else (*shape, model.input.frames or 10))
