@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from kinema.data.batch import Fetched, Sample, SampleKey, collate
 from kinema.data.dataset import DataOptions, VideoDataset, open_train_index
-from kinema.data.lists import columns
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches, load
@@ -76,13 +75,13 @@ def test_tables(
     assert rows_of(index) == [(path, tuple(labels)) for path, labels in rows]
 
 
-def test_rows_are_cut_at_any_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(f"/video {k}", tuple(range(k % 4))) for k in range(200)]
     text = "path,labels,fold\n" + "".join(
         f"{path},{';'.join(map(str, labels))},{len(labels)}\n" for path, labels in rows
     )
     path = write(tmp_path, text, "table.csv")
-    monkeypatch.setattr(columns, "_BLOCK_BYTES", 50)
+    monkeypatch.setattr("kinema.data.lists.rows._CHUNK", 7)
     assert rows_of(read_index(path, kind="video")) == rows
     assert rows_of(read_index(path, kind="video", where="fold!=2")) == [row for row in rows if len(row[1]) != 2]
 

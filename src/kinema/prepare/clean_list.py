@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kinema.data.lists.index import Index, Kind
-from kinema.data.lists.tables import UNIT_SEPARATOR, Table, open_table
+from kinema.data.lists.tables import Table, open_table
 from kinema.errors import UserError
 from kinema.prepare.lists import is_listable, listed_path
 from kinema.storage import write_text
@@ -78,7 +78,7 @@ def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int
 
 def _with_count(table: Table, index: Index, line: str, count: int) -> str:
     """A row of the table with another number of frames."""
-    if table.delimiter == UNIT_SEPARATOR:
+    if table.quoted:
         raise UserError(f"--fix-counts: '{table.source}' has fields in quotes; save it without, or leave --fix-counts")
     if table.header:
         place = next(k for k, name in enumerate(table.header) if name in ("frames", "num_frames"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kinema.data.lists.class_names import class_file_text
-from kinema.data.lists.columns import BLANKS
+from kinema.data.lists.tables import BLANKS
 from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 from kinema.prepare.sources import LabelledUnits

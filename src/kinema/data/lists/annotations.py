@@ -1,23 +1,21 @@
 """Annotation formats read into an `Index`. `read_index` says which there are."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kinema.data.faults import LineFaults, shortened
 from kinema.data.lists.class_folders import natural_key, read_class_folders
-from kinema.data.lists.columns import Bytes, Column, Mask, Rows
 from kinema.data.lists.index import Index, Kind, Labels
-from kinema.data.lists.layouts import SINGLE_LABEL, Layout, check_condition, is_several, is_several_of, layout_of
-from kinema.data.lists.tables import UNIT_SEPARATOR, Table, annotation_is_folder, open_table
+from kinema.data.lists.layouts import SINGLE_LABEL, Layout, is_several, is_several_of, layout_of
+from kinema.data.lists.line_faults import LineFaults
+from kinema.data.lists.rows import Rows, read_rows
+from kinema.data.lists.tables import annotation_is_folder, open_table
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import parent
 
@@ -79,13 +77,15 @@ def read_index(
         return replace(index, label_offsets=torch.arange(len(index) + 1)) if labels == "multi" else index
     table = open_table(annotation, delimiter)
     layout = layout_of(table, kind, labels, where)
-    rows, class_names = _read_table(table, layout, tuple(classes) if classes is not None else None)
+    class_names = tuple(classes) if classes is not None else None
+    rows = read_rows(table, layout, class_names)
+    label_values, class_names = _class_indices(rows, class_names, layout, annotation)
     index = Index(
-        path_bytes=torch.from_numpy(rows.path_bytes),
+        path_bytes=torch.frombuffer(rows.path_bytes, dtype=torch.uint8),
         offsets=_offsets(rows.path_lengths),
-        labels=torch.from_numpy(rows.labels),
-        frame_counts=torch.from_numpy(rows.frame_counts),
-        lines=torch.from_numpy(rows.lines),
+        labels=torch.from_numpy(label_values[np.asarray(rows.labels)]),
+        frame_counts=torch.from_numpy(np.asarray(rows.frame_counts or np.zeros(len(rows.lines), np.int32))),
+        lines=torch.from_numpy(np.asarray(rows.lines)),
         source=annotation,
         root=root or parent(annotation),
         class_names=class_names,
@@ -115,141 +115,47 @@ def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
     faults.check()
 
 
-_NOT_A_NUMBER = "the label is not a whole number"
+def _class_indices(
+    rows: Rows, classes: tuple[str, ...] | None, layout: Layout, source: str
+) -> tuple[NDArray[np.int32], tuple[str, ...] | None]:
+    """Return the class index of each label of `rows.vocabulary`, and the class names if there are any.
 
-
-class _Part(NamedTuple):
-    """Rows of a file as `Index` holds them, but lengths of paths and numbers of labels instead of offsets."""
-
-    path_bytes: Bytes
-    path_lengths: NDArray[np.int32]
-    frame_counts: NDArray[np.int32]
-    labels: NDArray[np.int32]
-    label_counts: NDArray[np.int32]
-    lines: NDArray[np.int32]
-
-
-def _read_table(table: Table, layout: Layout, classes: tuple[str, ...] | None) -> tuple[_Part, tuple[str, ...] | None]:
-    """All wanted rows, and the names of their classes."""
-    faults = LineFaults(str(table.source), layout.expected)
-    codes = defaultdict[bytes, int](count().__next__)
-    named: bool | None = layout.named or None
-    occurring = [0] * len(layout.conditions)
-    parts = list[_Part]()
-    for block in table.rows():
-        fits = (block.count >= layout.least) & (block.count <= (layout.most or block.count))
-        _report(block, ~fits, layout.misfit, faults)
-        rows = block[fits]
-        if named is None:
-            named = _is_name(layout.labels_of(rows)[0], classes, allowed=table.header is not None)
-        wanted = np.ones(len(rows), np.bool_)
-        for k, condition in enumerate(layout.conditions):
-            occurs = condition.occurs(rows)
-            occurring[k] += int(occurs.sum())
-            wanted &= occurs == condition.equal
-        rows = rows[wanted]
-        parts.append(_read_rows(rows, layout, codes if named else None, faults))
-    faults.check()
-    for condition, occurs_in in zip(layout.conditions, occurring, strict=True):
-        check_condition(condition, occurs_in, table.source)
-    if not any(len(part.lines) for part in parts):
-        which = f"with {layout.wanted}" if layout.conditions else "below its header"
-        raise UserError(f"'{table.source}' has no rows {which}; expected a row for each video")
-    whole = _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    if not named:
-        return whole, classes
-    names = [name.decode() for name in codes]
-    if classes is not None and not layout.named and _are_indices(names, classes):
-        return whole._replace(labels=np.array([*map(int, names)], np.int32)[whole.labels]), classes
+    Raises:
+        UserError: labels are not in `classes`, or are several labels with an unsupported separator.
+    """
+    names = [name.decode() for name in rows.vocabulary]
+    if not rows.named or (classes is not None and not layout.named and _are_indices(names, classes)):
+        return np.array([*map(int, names)], np.int32), classes
     if not layout.named:
-        _check_single(whole, names, classes or (), layout.labels, table.source)
+        known = {*names, *(classes or ())}
+        several = [name for name in names if is_several(name) or is_several_of(name, known)]
+        expected = SINGLE_LABEL if layout.labels == "single" else "several labels of a video with ';' between them"
+        _refuse(rows, {*several}.difference(classes or ()), "label '{}'".format, source, expected)
     class_names = classes or tuple(sorted(names, key=natural_key))
-    return whole._replace(labels=_class_indices(whole, names, class_names, table.source)), class_names
+    indices = {name: index for index, name in enumerate(class_names)}
+
+    def describe(name: str) -> str:
+        return f"label '{name}' is not a known class{did_you_mean(name, class_names)}"
+
+    _refuse(rows, set(names).difference(indices), describe, source, f"one of the {len(class_names)} known classes")
+    return np.array([indices[name] for name in names], np.int32), class_names
 
 
-def _are_indices(names: list[str], classes: tuple[str, ...]) -> bool:
-    """Whether labels are the indices of `classes`, some of which are called by numbers, rather than these names."""
+def _are_indices(names: Sequence[str], classes: Sequence[str]) -> bool:
+    """Whether labels are indices into `classes` although some of these are numbers, too."""
     if set(names) <= set(classes):
         return False
     return all(name.isascii() and name.isdecimal() and int(name) < len(classes) for name in names)
 
 
-def _check_single(part: _Part, names: list[str], classes: tuple[str, ...], labels: Labels, source: str) -> None:
-    """Check that no label is several ones in a writing that is not read as such."""
-    known = {*names, *classes}
-    several = [name not in classes and (is_several(name) or is_several_of(name, known)) for name in names]
-    expected = "several labels of a video with ';' between them" if labels == "multi" else SINGLE_LABEL
-    faults = LineFaults(str(source), expected)
-    rows = np.flatnonzero(np.array(several, np.bool_)[part.labels])
-    faults.add(np.repeat(part.lines, part.label_counts)[rows], lambda k: f"label '{names[part.labels[rows[k]]]}'")
+def _refuse(rows: Rows, labels: set[str], describe: Callable[[str], str], source: str, expected: str) -> None:
+    """Raise a UserError if there are any of these `labels`."""
+    names = [name.decode() for name in rows.vocabulary]
+    faulty = np.flatnonzero(np.array([name in labels for name in names], np.bool_)[np.asarray(rows.labels)])
+    faults = LineFaults(source, expected)
+    faults.add(rows.lines_of(faulty), lambda k: describe(names[rows.labels[faulty[k]]]))
     faults.check()
 
 
-def _is_name(labels: Column, classes: tuple[str, ...] | None, *, allowed: bool) -> bool | None:
-    """Whether labels are class names, judged by the first one; None where there is none."""
-    if not len(labels.starts):
-        return None
-    if classes is not None and labels.string(0) in classes:
-        return True
-    _, integers = labels.integers()
-    return (allowed or classes is not None) and not integers[0]
-
-
-def _read_rows(rows: Rows, layout: Layout, codes: defaultdict[bytes, int] | None, faults: LineFaults) -> _Part:
-    """Read the fields of `rows`. Labels are integers, or names where `codes` are given to number them."""
-    path, (label, label_counts) = rows.column(*layout.path), layout.labels_of(rows)
-    if layout.frames is None:
-        frame_counts, counted = np.zeros(len(rows), np.int64), np.ones(len(rows), np.bool_)
-    else:
-        frame_counts, counted = rows.column(layout.frames).integers()
-        counted &= frame_counts >= 0
-    if codes is None:
-        labels, labelled = label.integers()
-    else:
-        labels, labelled = label.codes(codes), label.lengths > 0
-    if layout.labels == "multi":  # a row is labelled when all of its labels are some
-        unsound = np.repeat(np.arange(len(rows)), label_counts)[~labelled]
-        labelled = np.ones(len(rows), np.bool_)
-        labelled[unsound] = False
-    faulty = np.zeros(len(rows), np.bool_)
-    for sound, problem in (
-        (path.lengths > 0, "no path"),
-        (counted, "the number of frames is not a whole number"),
-        (labelled, _NOT_A_NUMBER if codes is None else "no label"),
-    ):
-        _report(rows, ~sound & ~faulty, problem, faults, label if layout.labels == "single" else None)
-        faulty |= ~sound
-    columns = (path.lengths, frame_counts, labels, label_counts, rows.lines)
-    narrow = (column.astype(np.int32) for column in columns)
-    return _Part(path.packed(), *narrow)
-
-
-def _report(rows: Rows, faulty: Mask, problem: str, faults: LineFaults, label: Column | None = None) -> None:
-    bad, labels = rows[faulty], label[faulty] if label is not None else None
-
-    def describe(k: int) -> str:
-        row = shortened(bad.column(0, -1).string(k).replace(UNIT_SEPARATOR, ","))
-        several = problem == _NOT_A_NUMBER and labels is not None and is_several(labels.string(k))
-        return f"{problem}: {row}" + (f" ({SINGLE_LABEL})" if several else "")
-
-    faults.add(bad.lines, describe)
-
-
-def _offsets(lengths: NDArray[np.int32]) -> Tensor:
+def _offsets(lengths: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
-
-
-def _class_indices(part: _Part, names: list[str], class_names: tuple[str, ...], source: str) -> NDArray[np.int32]:
-    """Indices into `class_names` for labels that are indices into `names`."""
-    index_of = {name: i for i, name in enumerate(class_names)}
-    labels = np.array([index_of.get(name, -1) for name in names], np.int32)[part.labels]
-    unknown = np.flatnonzero(labels < 0)
-    faults = LineFaults(str(source), f"one of the {len(class_names)} known classes")
-
-    def describe(k: int) -> str:
-        name = names[part.labels[unknown[k]]]
-        return f"label '{name}' is not a known class{did_you_mean(name, class_names)}"
-
-    faults.add(np.repeat(part.lines, part.label_counts)[unknown], describe)
-    faults.check()
-    return labels

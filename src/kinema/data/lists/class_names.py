@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kinema.data.lists.columns import BLANKS
-from kinema.data.lists.tables import read_text
+from kinema.data.lists.tables import BLANKS, read_text
 from kinema.errors import UserError
 
 _EXPECTED = (
