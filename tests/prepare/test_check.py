@@ -114,7 +114,7 @@ def test_a_folder_without_classes_is_checked(videos: Path, tmp_path: Path) -> No
     summary = prepare_check(videos, CheckOptions(), report=report, workers=1)
     assert (summary.videos, summary.bad) == (4, 2)
     assert [Path(row[0]).name for row in rows(report)[1:]] == ["b.mp4", "c.mp4"]
-    with pytest.raises(UserError, match="lie in no class folders"):
+    with pytest.raises(UserError, match="are not in class folders"):
         prepare_check(videos, CheckOptions(), report=report, clean=tmp_path / "clean.csv", workers=1)
     assert prepare_check(videos / "a.mp4", CheckOptions(), report=report, workers=1).videos == 1
 
@@ -126,7 +126,7 @@ def test_folders_of_frames_are_checked_as_what_they_are(tmp_path: Path) -> None:
             write_frame(tmp_path / "set" / name / f"img_{number:05}.jpg", number)
     (tmp_path / "set" / "y" / "img_00002.jpg").write_bytes(b"none")
     report = tmp_path / "r.csv"
-    with pytest.raises(UserError, match=r"holds no video files .*, but folders of images: add --kind rawframes"):
+    with pytest.raises(UserError, match=r"holds no video files .*, but folders of images: pass --kind rawframes"):
         prepare_check(tmp_path / "set", CheckOptions(), report=report, workers=1)
     frames = CheckOptions(kind="rawframes")
     summary = prepare_check(tmp_path / "set", frames, report=report, workers=1)

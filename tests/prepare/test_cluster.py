@@ -43,7 +43,7 @@ def test_failures_crashes_and_retries_are_told_apart(tmp_path: Path) -> None:
     summary = run()
     assert summary.done == 4
     assert {Path(source).name: reason[:9] for source, reason in summary.failures.items()} == {
-        "1.txt": "it is bad", "5.txt": "the proce"
+        "1.txt": "it is bad", "5.txt": "its proce"
     }  # fmt: skip
     written = {path.name: (path.read_text(), path.stat().st_mtime_ns) for path in (tmp_path / "out").iterdir()}
     assert {name: text for name, (text, _) in written.items()} == {f"{k}.txt": texts[k] for k in (0, 2, 3, 4)}

@@ -272,9 +272,9 @@ def test_trees_keep_their_names_and_are_done_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"short_side 32 \(now 48\)"):
         prepare_resize(tmp_path / "in", tmp_path / "out", EncodingOptions(short_side=48, dense=True))
     (tmp_path / "list.txt").write_text("in/a.mp4 0\n")
-    with pytest.raises(UserError, match=r"list\.txt' is a list: give the folder"):
+    with pytest.raises(UserError, match=r"list\.txt' is a list: pass the folder"):
         prepare_resize(tmp_path / "list.txt", tmp_path / "out", options)
-    with pytest.raises(UserError, match="lies in the source"):
+    with pytest.raises(UserError, match="is inside the source"):
         prepare_resize(tmp_path / "in", tmp_path / "in" / "out", options)
 
 

@@ -145,7 +145,7 @@ def test_raft_takes_any_size_and_a_file_of_weights(tmp_path: Path, videos: Path)
     with Image.open(tmp_path / "out/short/flow_x_00001.jpg") as image:
         assert image.size == (70, 46)
     wrong = FlowOptions(method="raft_large", weights=str(tmp_path / "raft.pth"), device="cpu")
-    with pytest.raises(UserError, match="no weights of torchvision's raft_large"):
+    with pytest.raises(UserError, match="not weights of torchvision's raft_large"):
         prepare_flow(short, tmp_path / "other", wrong, workers=1)
 
 

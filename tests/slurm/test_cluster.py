@@ -129,7 +129,7 @@ def test_faults_of_a_submission(cluster: Cluster, sample: Path, tmp_path: Path) 
     cluster.call("scontrol", "update", "PartitionName=main", "State=DOWN")
     try:
         job, _ = submit(cluster, "--work-dir", str(tmp_path), *options(sample))
-        assert f"job {job} still trains in" in refused()
+        assert f"job {job} is queued or running in" in refused()
         cluster.call("scancel", job)
     finally:
         cluster.call("scontrol", "update", "PartitionName=main", "State=UP")

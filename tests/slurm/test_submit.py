@@ -131,9 +131,9 @@ def test_too_few_videos_for_all_processes(sample: Path, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--gpus-per-node", "4", "--tasks-per-node", "2"], "every process trains on a GPU of its own"),
-        (["--time", "1", "--grace", "60"], "leaves nothing of --time"),
-        (["--gpus-per-node", "0", "--runtime.device", "cuda"], "there would be no GPU"),
+        (["--gpus-per-node", "4", "--tasks-per-node", "2"], "there is one process per GPU"),
+        (["--time", "1", "--grace", "60"], "must be less than --time"),
+        (["--gpus-per-node", "0", "--runtime.device", "cuda"], "needs a GPU"),
         (["--sbatch", "constraint a100"], "allowed: options of sbatch as name=value"),
         (["--nodes", "0"], "--nodes"),
     ],

@@ -43,5 +43,5 @@ def test_a_job_whose_time_is_over_goes_on_in_the_next(cluster: Cluster, sample: 
     text = log.read_text()
     assert text.count("resuming") == int(state["Restarts"]), text
     # A warning may also come when all steps are done.
-    assert text.count("Slurm says that the time is over") >= int(state["Restarts"]), text
+    assert text.count("the time limit is near") >= int(state["Restarts"]), text
     assert_same(work_dir, reference)

@@ -17,21 +17,21 @@ from kinema.training import default_work_dir
 class Options(SlurmOptions, train.Options):
     """Train on a Slurm cluster: `kinema submit RECIPE --nodes 2 --gpus-per-node 8 … [--group.option value …]`.
 
-    Takes what `kinema train` takes. The recipe, the options and the data are checked before the job is queued. When the
-    job's time is over or it is preempted, the run saves itself, is requeued and goes on exactly.
+    Takes the options of `kinema train`, which are checked with the data before the job is queued. At its time limit
+    or on preemption, the run saves a checkpoint, is requeued and resumes exactly.
     """
 
     dry_run: bool = False
-    """Check everything and print the batch script; queue nothing."""
+    """Check all options and print the batch script without submitting it."""
     json: bool = False
     """Print the job as JSON."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Queue a training."""
+    """Submit a training."""
     own, keys = split(Options, arguments)
     if wants_help(own) and not own[0].startswith("-"):
-        print(f"Options of {own[0]}, with its values; a command's own: kinema submit --help")
+        print(f"Options of {own[0]} with their values; for those of the command: kinema submit --help")
         print(options_help(config_of(own[0])))
         return 0
     options = parse(Options, own, command="submit")

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: messages, progress, tables."""
+"""Terminal output: messages, progress bars, tables."""
 
 from rich.cells import cell_len
 

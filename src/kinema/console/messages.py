@@ -1,4 +1,4 @@
-"""Messages to the person at the terminal. They go to stderr: stdout is for results."""
+"""Log and error messages, printed to stderr; stdout is for results."""
 
 import logging
 import sys
@@ -11,9 +11,9 @@ terminal = Console(stderr=True, emoji=False)
 
 
 def show_messages(*, quiet: bool = False) -> None:
-    """Print what the package logs: plain lines into a file or a pipe, rich's on a terminal.
+    """Print the package's log messages to stderr: formatted by rich on a terminal, else as plain lines.
 
-    `quiet` (errors only) is for every process of a distributed run but the first, which would all say the same.
+    `quiet` prints errors only; it is set in all processes of a distributed run but the first.
     """
     handler: logging.Handler
     if terminal.is_terminal:
@@ -29,5 +29,5 @@ def show_messages(*, quiet: bool = False) -> None:
 
 
 def print_fault(message: str) -> None:
-    """Print what ends a command, as it is written: names in it are no markup."""
+    """Print the error that ends a command, verbatim (without rich markup)."""
     terminal.print(Text(f"kinema: {message}", style="red"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Progress of anything that takes more than two seconds: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of long operations: a bar on a terminal, a log line every few seconds elsewhere."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Meter:
-    """Counts work done and shows it, with a short text of current figures."""
+    """Counts completed units of work and displays them with a short text of current figures."""
 
     def __init__(self, title: str, total: int, done: int, bar: Progress | None, every: float) -> None:
         self._title, self._total, self._bar, self._every = title, total, bar, every
@@ -25,7 +25,7 @@ class Meter:
         self._task = bar.add_task(title, total=total, completed=done, figures="") if bar else None
 
     def advance(self, count: int = 1, figures: str = "") -> None:
-        """`count` more are done; `figures` replaces the text beside the bar when it is given."""
+        """Add `count` completed units; `figures`, if given, replaces the text beside the bar."""
         self._done += count
         if self._bar is not None and self._task is not None:
             self._figures = figures or self._figures
@@ -37,18 +37,17 @@ class Meter:
             )
 
     def _left(self) -> str:
-        each = (time.monotonic() - self._started) / max(self._done - self._done_before, 1)
-        seconds = each * (self._total - self._done)
+        per_unit = (time.monotonic() - self._started) / max(self._done - self._done_before, 1)
+        seconds = per_unit * (self._total - self._done)
         return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
 
 
 @contextmanager
 def progress(title: str, total: int, *, done: int = 0, show: bool = True, every: float = 5.0) -> Iterator[Meter]:
-    """A `Meter` over `total` units; `done` of them were done before.
+    """Yield a `Meter` over `total` units, of which `done` were completed before.
 
-    Shown as a bar with the time left on a terminal, else as a log line every `every` seconds.
-
-    `show=False` counts in silence (every process of a distributed run but the first).
+    Progress is displayed as a bar with the remaining time on a terminal, else as a log line every `every` seconds;
+    with `show=False` (all processes of a distributed run but the first) it is not displayed.
     """
     if not show or not terminal.is_terminal:
         yield Meter(title, total, done, None, every if show else float("inf"))
@@ -61,6 +60,6 @@ def progress(title: str, total: int, *, done: int = 0, show: bool = True, every:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # Results that go into a file must not be sent to the terminal with the bar.
+    # A redirected stdout must not be printed to the terminal along with the bar.
     with Progress(*columns, console=terminal, transient=False, redirect_stdout=sys.stdout.isatty()) as bar:
         yield Meter(title, total, done, bar, every)

@@ -1,4 +1,4 @@
-"""Results as a table on stdout."""
+"""Tables on stdout."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,9 +10,9 @@ _GAP = "  "
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a header, columns as wide as what they hold, whatever the width of the terminal or pipe.
+    """Print rows under a header, with columns as wide as their content, regardless of the width of the terminal.
 
-    Cells are printed as they are written (no markup), each on one line. A header of empty names is left out.
+    Cells are printed verbatim (no rich markup), on one line each. A header of empty names is omitted.
     """
     lines = [[printable(cell) for cell in cells] for cells in ([header] if any(header) else []) + list(rows)]
     columns = max(map(len, lines), default=0)

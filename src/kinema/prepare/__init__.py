@@ -1,1 +1,1 @@
-"""Datasets made ready."""
+"""Preparation of datasets: re-encoding, frames, optical flow, packed files, checks and lists."""

@@ -1,10 +1,10 @@
-"""Every video of a dataset decoded to its end, before a training meets the bad ones."""
+"""`kinema prepare check`: decode every video of a dataset to its end, to find bad ones before training."""
 
 import csv
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -28,46 +28,47 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What is checked, and against what."""
+    """How the videos of a dataset are read."""
 
     kind: Source = "video"
-    """Videos are files, folders of images (rawframes) or of pairs of flow images, or packed files of these."""
+    """Kind of videos: files, folders of images (rawframes) or pairs of flow images, or packed files of these."""
     root: str = ""
-    """Where the paths of a list start; empty: the list's own folder."""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
     labels: Labels = "single"
-    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
+    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
     template: str = "auto"
-    """Names of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
+    """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
     first: int = 1
-    """Number of the first frame in its name, for a template."""
+    """Number of the first frame in the template."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Checked:
-    """What was found of one video; all fields are text, as they stand in the report."""
+    """Result of one video; all fields are text, as in the report."""
 
     row: str
-    """Its number in the dataset, from 0."""
+    """Index of the video in the dataset, from 0."""
     path: str
-    found: str
-    """How many frames could be decoded; empty if it is bad."""
+    frames: str
+    """Number of decoded frames; empty if the video is bad."""
     reason: str
-    """Why it is bad; empty if it is not."""
+    """Why the video is bad; empty if it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSummary:
-    """What `prepare_check` found."""
+    """Result of `prepare_check`."""
 
     videos: int
+    """Number of checked videos."""
     bad: int
-    """Videos that cannot be decoded to their end."""
+    """Number of videos that cannot be decoded to their end."""
     miscounted: int
-    """Videos that have another number of frames than listed."""
+    """Number of videos whose number of frames differs from the list."""
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with: 0 if all is well, otherwise 1."""
+        """Exit code of the command: 0 if nothing is wrong, otherwise 1."""
         return 1 if self.bad or self.miscounted else 0
 
 
@@ -81,33 +82,33 @@ def prepare_check(
     workers: int = 0,
     cluster: str = "",
 ) -> CheckSummary:
-    """Decode every video of a dataset to its end, and compare its number of frames with the listed one.
+    """Decode every video of a dataset to its end, and compare its number of frames with the list.
 
-    What is wrong goes into the CSV file `report`, `path,what,found,expected`, with `what` one of `bad` (then `found`
-    says why) and `frames`. Interrupted, it goes on where it was: until all is done, results gather in a hidden file
-    beside it.
+    Faults are written to the CSV file `report` with the columns path, what, found, expected: `what` is `bad` (`found`
+    gives the reason) or `frames`. After an interruption another call continues, from results in a hidden file beside
+    the report.
 
     Args:
-        source: A folder of class folders, or a list or table, see `read_index`; or any other folder of videos, at any
-            depth, or one video.
-        options: What is checked.
-        report: Where to write what is wrong.
-        clean: Where to write a list without the bad videos, in the format of `source`; for a folder a .csv. Relative
-            paths in it start where they did.
-        fix_counts: Keep videos with another number of frames than listed, with the right number.
-        workers: Processes; 0: one a core, of this machine or of the cluster.
+        source: A folder of class folders; a list or table, see `read_index`; any other folder of videos, at any depth;
+            or one video.
+        options: How videos are read.
+        report: CSV file to write.
+        clean: File to write the list to without its bad videos, in the format of `source`, or .csv for a folder.
+            Relative paths stay relative to the same folder.
+        fix_counts: Keep videos whose number of frames differs from the list, with the correct number.
+        workers: Number of processes; 0: one per core of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: the dataset is missing or holds no videos of this kind, or its list is faulty; or an option is out
-            of range.
+        UserError: The dataset is missing, has no videos of this kind, or its list is invalid; or an option is out of
+            range.
     """
     if workers < 0:
-        raise UserError(f"--workers: found {workers}, must be at least 0 (one a core)")
+        raise UserError(f"--workers: found {workers}, must be at least 0 (one per core)")
     index = _index(source, options)
     if clean is not None:
         check_clean(source, clean, index)
-    # The path of a row may hold no root: other machines need all of it.
+    # Absolute, as other machines may do the work.
     rows = [(i, str(Path(index.path(i)).absolute())) for i in range(len(index))]
     report.parent.mkdir(parents=True, exist_ok=True)
     partial_report = unfinished(report)
@@ -117,10 +118,10 @@ def prepare_check(
         soon_interrupted(lambda: None),
         partial_report.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        for one in _check_all(missing, options, workers, cluster, done=len(results)):
-            results[int(one.row)] = one
-            _append(file, one)
-    frames = {i: int(one.found) for i, one in results.items() if not one.reason}
+        for checked in _check_all(missing, options, workers, cluster, done=len(results)):
+            results[int(checked.row)] = checked
+            _append(file, checked)
+    frames = {i: int(checked.frames) for i, checked in results.items() if not checked.reason}
     wrong = [i for i in frames if index.num_frames(i) not in (0, frames[i])]
     bad = [i for i in results if i not in frames]
     _write_report(report, index, [results[i] for i in sorted(bad + wrong)])
@@ -131,12 +132,12 @@ def prepare_check(
         "%d videos checked: %d bad, %d with another number of frames than listed", len(index), len(bad), len(wrong)
     )
     if bad or wrong:
-        log.error("%s says which", report)
+        log.error("for the list of these see %s", report)
     return CheckSummary(videos=len(index), bad=len(bad), miscounted=len(wrong))
 
 
 def _index(source: Path, options: CheckOptions) -> Index:
-    """The videos to check; without labels where they do not lie in class folders."""
+    """Index of the videos to check; without labels if they are not in class folders."""
     kind = KINDS[options.kind]
     if not source.exists():
         raise UserError(f"no file or folder '{source}'")
@@ -152,18 +153,18 @@ def _index(source: Path, options: CheckOptions) -> Index:
 
 
 def check_video(options: CheckOptions, row: tuple[int, str]) -> Checked:
-    """Decode one video, number and path, to its end."""
+    """Decode the video of a row, its index and path, to its end."""
     number, path = row
     try:
         check_no_pipe(path)
         frames = count_frames(path) if options.kind == "video" else _count_images(path, options)
     except MediaError as error:
-        return Checked(row=str(number), path=path, found="", reason=error.reason)
-    return Checked(row=str(number), path=path, found=str(frames), reason="")
+        return Checked(row=str(number), path=path, frames="", reason=error.reason)
+    return Checked(row=str(number), path=path, frames=str(frames), reason="")
 
 
 def _crashed(row: tuple[int, str]) -> Checked:
-    return Checked(row=str(row[0]), path=row[1], found="", reason="it kills the process that decodes it")
+    return Checked(row=str(row[0]), path=row[1], frames="", reason="it crashes the decoder")
 
 
 def _count_images(folder: str, options: CheckOptions) -> int:
@@ -181,30 +182,30 @@ def _check_all(
     results = in_parallel(partial(check_video, options), rows, workers=workers, cluster=cluster, on_crash=_crashed)
     bad = 0
     with progress("Checking videos", done + len(rows), done=done) as meter, closing(results):
-        for one in results:
-            bad += bool(one.reason)
-            if one.reason:
-                log.warning("%s: %s", one.path, one.reason)
+        for checked in results:
+            bad += bool(checked.reason)
+            if checked.reason:
+                log.warning("%s: %s", checked.path, checked.reason)
             meter.advance(figures=f"{bad} bad" if bad else "")
-            yield one
+            yield checked
 
 
 _COLUMNS = [field.name for field in fields(Checked)]
 
 
 def _read(partial_report: Path, rows: Sequence[tuple[int, str]]) -> dict[int, Checked]:
-    """What an interrupted call found of the same rows; a last line that it could not finish is left out."""
+    """Read the results of an interrupted call for the same rows, without a truncated last line."""
     if not partial_report.exists():
         return {}
     with partial_report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        whole = [line for line in csv.reader(file) if len(line) == len(_COLUMNS) + 1 and line[-1] == "."]
-    known = [Checked(**dict(zip(_COLUMNS, line, strict=False))) for line in whole]
+        complete = [line for line in csv.reader(file) if len(line) == len(_COLUMNS) + 1 and line[-1] == "."]
+    results = [Checked(*line[:-1]) for line in complete]
     paths = dict(rows)
-    return {int(one.row): one for one in known if paths.get(int(one.row)) == one.path}
+    return {int(checked.row): checked for checked in results if paths.get(int(checked.row)) == checked.path}
 
 
-def _append(file: TextIO, one: Checked) -> None:
-    csv.writer(file).writerow([*(getattr(one, name) for name in _COLUMNS), "."])
+def _append(file: TextIO, checked: Checked) -> None:
+    csv.writer(file).writerow([*astuple(checked), "."])
     file.flush()
 
 
@@ -215,6 +216,7 @@ def _write_report(report: Path, index: Index, wrong: Sequence[Checked]) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(["path", "what", "found", "expected"])
-        for one in wrong:
-            expected = index.num_frames(int(one.row)) or ""
-            writer.writerow([one.path, *(("bad", one.reason) if one.reason else ("frames", one.found)), expected])
+        for checked in wrong:
+            expected = index.num_frames(int(checked.row)) or ""
+            fault = ("bad", checked.reason) if checked.reason else ("frames", checked.frames)
+            writer.writerow([checked.path, *fault, expected])

@@ -1,4 +1,4 @@
-"""A dataset's list without its bad videos."""
+"""Copy of a dataset's list without its bad videos."""
 
 import csv
 import io
@@ -19,26 +19,26 @@ log = logging.getLogger(__name__)
 def write_clean_list(
     source: Path, index: Index, kind: Kind, clean: Path, *, frames: Mapping[int, int], fix_counts: bool
 ) -> None:
-    """Write the list `source` without its bad rows; all other lines stay as they are.
+    """Write the list `source` without its bad rows; all other lines are copied unchanged.
 
     Args:
-        source: A list or table that `index` was read from, or a folder of class folders, for which a table is made:
-            `path,class` or, for rawframes, `path,frames,class`.
-        index: Its videos.
-        kind: Of the videos.
-        clean: The file to write.
-        frames: How many frames the sound rows of `index` have. Rows that are not here are bad.
-        fix_counts: Keep rows with another number of frames than listed, with the right number. Otherwise they are
-            left out, too.
+        source: The list or table that `index` was read from, or a folder of class folders, for which a table is
+            written: `path,class` or, for rawframes, `path,frames,class`.
+        index: The videos.
+        kind: Kind of the videos.
+        clean: File to write.
+        frames: Number of frames by row of `index`; other rows are bad.
+        fix_counts: Keep rows whose number of frames differs from the list, with the correct number, instead of leaving
+            them out.
 
     Raises:
-        UserError: `clean` is for a folder and no .csv, or the number of frames in a table with quotes is to be changed.
+        UserError: The number of frames in a table with quotes would have to be changed.
     """
     if source.is_dir():
         _write_table(index, kind, clean, frames)
         return
     table = open_table(source, None)
-    # A text without its quotes would be another one than the user's.
+    # Copied as text, so that quotes are kept.
     lines = source.read_text(encoding="utf-8-sig").split("\n")
     for i in range(len(index)):
         number = int(index.lines[i]) - 1
@@ -50,16 +50,15 @@ def write_clean_list(
 
 
 def check_clean(source: Path, clean: Path, index: Index) -> None:
-    """Raise UserError if no clean list of `source`, whose videos are `index`, can be written to `clean`."""
+    """Raise UserError unless a clean list of `source`, with the videos `index`, can be written to `clean`."""
     if index.class_names is None and not int(index.lines.max()):
         raise UserError(
-            f"--clean {clean}: the videos of '{source}' lie in no class folders, and a list needs labels; "
-            "leave --clean out"
+            f"--clean {clean}: the videos of '{source}' are not in class folders, and a list needs labels; omit --clean"
         )
     if source.is_dir() and clean.suffix.lower() != ".csv":
-        raise UserError(f"--clean {clean}: the list of a folder is a table path,class: give a name that ends in .csv")
+        raise UserError(f"--clean {clean}: the list of a folder is a table path,class: pass a file that ends in .csv")
     if clean.absolute() == source.absolute():
-        raise UserError(f"--clean {clean}: this is the list that is checked; give another name")
+        raise UserError(f"--clean {clean}: this is the list to check; pass another file")
 
 
 def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int]) -> None:
@@ -70,25 +69,26 @@ def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int
         path = listed_path(Path(index.path(i)).relative_to(index.root))
         label = index.class_names[index.label(i)] if index.class_names else str(index.label(i))
         if not is_listable(path) or not is_listable(label):
-            log.warning("%r is left out: a list can hold no line break, and only UTF-8", index.path(i))
+            log.warning("%r is left out: a list can hold only UTF-8 without line breaks", index.path(i))
             continue
         writer.writerow([path, frames[i], label] if kind == "rawframes" else [path, label])
     write_text(clean, text.getvalue())
 
 
 def _with_count(table: Table, index: Index, line: str, count: int) -> str:
-    """A row of the table with another number of frames."""
+    """Return a row of the table with another number of frames."""
     if table.quoted:
-        raise UserError(f"--fix-counts: '{table.source}' has fields in quotes; save it without, or leave --fix-counts")
+        raise UserError(
+            f"--fix-counts: '{table.source}' has fields in quotes; save it without quotes, or omit --fix-counts"
+        )
     if table.header:
-        place = next(k for k, name in enumerate(table.header) if name in ("frames", "num_frames"))
+        column = next(k for k, name in enumerate(table.header) if name in ("frames", "num_frames"))
     else:  # a list: `folder frames label`, where a folder may hold blanks, or `folder frames label label …`
-        place = -2 if index.label_offsets is None else 1
+        column = -2 if index.label_offsets is None else 1
     if table.delimiter == " ":
         fields = re.split(r"(\s+)", line.strip())
     else:
         fields = re.split(f"({re.escape(table.delimiter)})", line.rstrip("\r"))
-    # Every second part is a delimiter.
-    place = 2 * place + (place < 0)
-    fields[place] = re.sub(r"\d+", str(count), fields[place])
+    column = 2 * column + (column < 0)  # every second part is a delimiter
+    fields[column] = re.sub(r"\d+", str(count), fields[column])
     return "".join(fields)

@@ -1,4 +1,4 @@
-"""Optical flow between the frames of videos, as pairs of JPEG files: motion to the right, and down."""
+"""`kinema prepare flow`: optical flow as pairs of gray JPEGs, horizontal and vertical."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,24 +25,24 @@ from kinema.storage import Direct, replacing_folder
 
 @dataclass(frozen=True, kw_only=True)
 class FlowOptions:
-    """How flow is found and written."""
+    """Method and images of optical flow."""
 
     method: Method = "tvl1"
-    """tvl1: TV-L1 on the CPU, needs the extra `flow`; raft_large, raft_small: RAFT, better with a GPU."""
+    """tvl1: TV-L1 on the CPU (needs the extra `flow`); raft_large, raft_small: RAFT, preferably on a GPU."""
     kind: Kind = "video"
-    """Videos are files, folders of images (rawframes), or packed files of images."""
+    """Kind of videos: files, folders of images (rawframes), or packed files of images."""
     bound: Annotated[float, at.Gt(0)] = 20.0
-    """Pixels; motion from minus this to this becomes gray 0 to 255, larger motion is cut off."""
+    """Displacement in pixels that maps to gray 255 (its negative to 0); larger displacements are clipped."""
     step: Annotated[int, at.Ge(1)] = 1
-    """Frames from the first to the second of a pair; a pair starts at each frame."""
+    """Distance in frames between the two frames of a pair; a pair starts at every frame."""
     short_side: Annotated[int, at.Ge(0)] = 256
-    """Height or width of the images, whichever is smaller; pixels. 0: the video's own size."""
+    """Length of the shorter side of the images in pixels; 0: the original size."""
     quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
     """JPEG quality."""
     weights: str = ""
-    """File of RAFT's weights (.pth or .safetensors); empty: torchvision's, downloaded once."""
+    """File of RAFT weights (.pth or .safetensors); empty: those of torchvision, downloaded once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where RAFT runs; auto: on a GPU when there is one."""
+    """Device for RAFT; auto: a GPU if there is one."""
 
 
 def prepare_flow(
@@ -55,23 +55,22 @@ def prepare_flow(
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
-    """Write the flow of every video of `source` into a folder of its own in `output`, with the video's name.
+    """Write the flow of every video of `source` to a folder in `output` with the video's name.
 
-    `flow_x_00001.jpg` and `flow_y_00001.jpg` lead from frame 1 to frame 1 + `step`, and so on: a video of n frames has
-    n - `step` pairs. Labels, lists, records, reports and repeated
-    calls are as `prepare_frames` has them; `frames.csv` counts pairs.
+    `flow_x_00001.jpg` and `flow_y_00001.jpg` hold the flow from frame 1 to frame 1 + `step`: a video of n frames has
+    n - `step` pairs. Lists, records, reports and resumption are as in `prepare_frames`; `frames.csv` counts pairs.
 
     Args:
-        source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
+        source: A folder of videos at any depth, one video, or a list or table of labeled videos, see `read_index`.
         output: A new folder, or that of an earlier call with the same options.
-        options: Method, size and range.
-        root: Where the paths of a list start; empty: the list's own folder.
-        labels: Whether each video of a list has one label, or any number of them.
-        workers: Processes; 0: one a core, of this machine or of the cluster.
+        options: Method and images.
+        root: Folder that the paths of a list are relative to; empty: the folder of the list.
+        labels: Whether each video of a list has a single label, or any number of labels.
+        workers: Number of processes; 0: one per core of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: as `prepare_frames`; or the method's library or weights are not at hand.
+        UserError: As `prepare_frames`, or the library or weights of the method are missing.
     """
     _check(options)
     videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind, option="--kind")
@@ -86,15 +85,15 @@ def prepare_flow(
         workers=workers,
         cluster=cluster,
     )
-    write_frame_list(videos, output, "flow", images_a_frame=2)
+    write_frame_list(videos, output, "flow", images_per_frame=2)
     return summary
 
 
 def extract_flow(options: FlowOptions, unit: Unit) -> None:
-    """Write the flow of the video `unit.source` into the folder `unit.output`.
+    """Write the flow of the video `unit.source` to the folder `unit.output`.
 
     Raises:
-        MediaError: a frame cannot be decoded.
+        MediaError: A frame cannot be decoded.
     """
     method = flow_method(options.method, weights=options.weights, device=options.device)
     reader = Opener(source=options.kind, storage=Direct()).open(unit.source)
@@ -108,20 +107,20 @@ def extract_flow(options: FlowOptions, unit: Unit) -> None:
 
 
 def to_gray(flow: NDArray[np.float32], bound: float) -> NDArray[np.uint8]:
-    """Motion v in pixels → round(255 (clip(v, -bound, bound) + bound) / (2 bound)); no motion is 128."""
+    """Quantize displacements v in pixels to round(255 (clip(v, -bound, bound) + bound) / (2 bound)); 0 becomes 128."""
     scaled = (np.clip(flow, -bound, bound) + bound) * (255 / (2 * bound))
     return np.floor(scaled + 0.5).astype(np.uint8)
 
 
 def from_gray(gray: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
-    """The motion in pixels that `to_gray` wrote, to within bound / 255."""
+    """Invert `to_gray`: displacements in pixels, exact to bound / 255."""
     return gray.astype(np.float32) * np.float32(2 * bound / 255) - np.float32(bound)
 
 
 def _flows(
     batches: Iterator[torch.Tensor], method: Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]], step: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Flow (2, H, W) of every pair of frames that are `step` apart."""
+    """Yield the flow (2, H, W) of every pair of frames `step` apart."""
     frames: list[torch.Tensor] = []
     for batch in batches:
         for frame in batch:
@@ -136,6 +135,6 @@ def _check(options: FlowOptions) -> None:
     if options.step < 1:
         raise UserError(f"--step: found {options.step}, must be at least 1 frame")
     if options.short_side < 0:
-        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the video's own size)")
+        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the original size)")
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")

@@ -1,4 +1,4 @@
-"""Two ways to find optical flow: TV-L1 of OpenCV and RAFT of torchvision."""
+"""Optical flow by TV-L1 (OpenCV) or RAFT (torchvision)."""
 
 import pickle
 from collections.abc import Callable
@@ -21,21 +21,21 @@ from kinema.errors import UserError
 
 Method = Literal["tvl1", "raft_large", "raft_small"]
 Flow = NDArray[np.float32]
-"""(2, H, W): how many pixels each point of the first frame moves to the right, and down, to the second."""
+"""(2, H, W): displacement of each pixel from the first frame to the second, to the right and down, in pixels."""
 
 
 @cache
 def flow_method(method: Method, *, weights: str = "", device: str = "auto") -> Callable[[Tensor, Tensor], Flow]:
-    """A function of two frames, each (H, W, 3) uint8 RGB; kept for the next call.
+    """Return a function of two frames (H, W, 3) uint8 RGB, cached between calls.
 
     Args:
-        method: tvl1: Zach, Pock and Bischof 2007 as OpenCV has it, with its parameters; raft_large, raft_small: Teed
-            and Deng 2020 as torchvision has it.
-        weights: File of RAFT's weights; empty: torchvision's default ones, downloaded once.
-        device: Where RAFT runs: auto, cpu or cuda.
+        method: tvl1: Zach, Pock and Bischof (2007) with OpenCV's default parameters; raft_large, raft_small: Teed and
+            Deng (2020), of torchvision.
+        weights: File of RAFT weights; empty: torchvision's default, downloaded once.
+        device: Device for RAFT: auto, cpu or cuda.
 
     Raises:
-        UserError: OpenCV is not installed, or the weights cannot be had or do not fit.
+        UserError: OpenCV is not installed, or the weights cannot be loaded.
     """
     return _tvl1() if method == "tvl1" else _raft(method, weights, device)
 
@@ -47,40 +47,40 @@ def _tvl1() -> Callable[[Tensor, Tensor], Flow]:
     except (ImportError, AttributeError):
         raise UserError(
             "--method tvl1 needs OpenCV with its contributed modules: pip install 'kinema[flow]' "
-            "(other opencv packages must be uninstalled first), or take --method raft_large"
+            "(uninstall other opencv packages first), or pass --method raft_large"
         ) from None
     cv2.setNumThreads(1)
 
-    def flow(first: Tensor, second: Tensor) -> Flow:
+    def compute(first: Tensor, second: Tensor) -> Flow:
         gray = [cv2.cvtColor(frame.numpy(), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-        # Without a first guess of its own, the algorithm would start from the last pair's flow.
-        found: Flow = algorithm.calc(gray[0], gray[1], None)
+        # Without None as the initial flow, the algorithm would start from the previous pair's.
+        flow: Flow = algorithm.calc(gray[0], gray[1], None)
         algorithm.collectGarbage()
-        return found.transpose(2, 0, 1)
+        return flow.transpose(2, 0, 1)
 
-    return flow
+    return compute
 
 
 def _raft(method: Literal["raft_large", "raft_small"], weights: str, device: str) -> Callable[[Tensor, Tensor], Flow]:
-    place = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-    model = getattr(optical_flow, method)(weights=None).to(place).eval()
+    target = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+    model = getattr(optical_flow, method)(weights=None).to(target).eval()
     _load(model, method, weights)
 
     @torch.inference_mode()
     def flow(first: Tensor, second: Tensor) -> Flow:
-        frames = torch.stack([first, second]).permute(0, 3, 1, 2).to(place) / 127.5 - 1
+        frames = torch.stack([first, second]).permute(0, 3, 1, 2).to(target) / 127.5 - 1
         height, width = frames.shape[2:]
-        # RAFT wants multiples of 8, and at least 128 for its pyramid.
+        # RAFT needs multiples of 8, and at least 128 for its pyramid.
         right, below = max(128, -(-width // 8) * 8) - width, max(128, -(-height // 8) * 8) - height
         padded = F.pad(frames, (0, right, 0, below), mode="replicate")
-        found = model(padded[:1], padded[1:])[-1]
-        return cast(Flow, found[0, :, :height, :width].float().cpu().numpy())
+        prediction = model(padded[:1], padded[1:])[-1]
+        return cast(Flow, prediction[0, :, :height, :width].float().cpu().numpy())
 
     return flow
 
 
 def _load(model: nn.Module, method: str, weights: str) -> None:
-    """Put a file's weights, or torchvision's, into the model."""
+    """Load weights from a file, or torchvision's, into the model."""
     try:
         if not weights:
             default = getattr(optical_flow, "Raft_Large_Weights" if method == "raft_large" else "Raft_Small_Weights")
@@ -93,11 +93,11 @@ def _load(model: nn.Module, method: str, weights: str) -> None:
     except URLError as error:
         url = default.DEFAULT.url
         raise UserError(
-            f"RAFT's weights cannot be downloaded ({error.reason}): get {url} on another machine and give the file "
-            "by --weights, or take --method tvl1"
+            f"RAFT's weights cannot be downloaded ({error.reason}): download {url} elsewhere and pass the file as "
+            "--weights, or pass --method tvl1"
         ) from None
     except FileNotFoundError:
         raise UserError(f"--weights: no file '{Path(weights)}'") from None
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--weights {weights}: no weights of torchvision's {method} ({reason})") from None
+        raise UserError(f"--weights {weights}: not weights of torchvision's {method} ({reason})") from None

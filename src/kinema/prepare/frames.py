@@ -1,4 +1,4 @@
-"""Videos taken apart into JPEG files, a folder for each: rawframes."""
+"""`kinema prepare frames`: extract the frames of videos as JPEGs, one folder per video (rawframes)."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,19 +23,19 @@ from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import replacing_folder
 
 BATCH = 32
-"""Frames in memory at a time."""
+"""Frames decoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FramesOptions:
-    """How frames are written."""
+    """Size, quality and names of the images."""
 
     short_side: Annotated[int, at.Ge(0)] = 256
-    """Height or width of the images, whichever is smaller; pixels. 0: the video's own size."""
+    """Length of the shorter side of the images in pixels; 0: the original size."""
     quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
-    """JPEG quality; 95 is hard to tell from the original."""
+    """JPEG quality; 95 is visually lossless."""
     template: str = "img_{:05}.jpg"
-    """Names of the images; the number of the first is 1."""
+    """Name template of the images; numbers start at 1."""
 
 
 def prepare_frames(
@@ -48,32 +48,31 @@ def prepare_frames(
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
-    """Write the frames of every video of `source` into a folder of its own in `output`, with the video's name.
+    """Write the frames of every video of `source` to a folder in `output` with the video's name.
 
-    Where videos have labels, the table `output/frames.csv` lists the folders that are there: path, frames, class; and
-    `output/classes.txt` the names of the classes, if they have names. `output/frames.json` records the options, and
-    `output/failures.csv` the videos that failed. Called again, it makes only what is missing: a folder is there with
-    all its frames or not at all.
+    For labeled videos, `output/frames.csv` lists the folders (path, frames, class), and `output/classes.txt` the class
+    names. `output/frames.json` records the options, `output/failures.csv` the videos that failed. A folder appears with
+    all its frames or not at all; another call continues with what is missing.
 
     Args:
-        source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
-            In a folder of folders, the first ones are the classes.
+        source: A folder of videos at any depth, one video, or a list or table of labeled videos, see `read_index`. The
+            top-level folders of a folder are the classes.
         output: A new folder, or that of an earlier call with the same options.
-        options: Size and quality.
-        root: Where the paths of a list start; empty: the list's own folder.
-        labels: Whether each video of a list has one label, or any number of them.
-        workers: Processes; 0: one a core, of this machine or of the cluster.
+        options: Size, quality and names.
+        root: Folder that the paths of a list are relative to; empty: the folder of the list.
+        labels: Whether each video of a list has a single label, or any number of labels.
+        workers: Number of processes; 0: one per core of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: an option is out of range, there are no videos, two videos would have the same output, or the
-            output folder was made with other options.
+        UserError: An option is out of range, there are no videos, two videos have the same output, or the output
+            folder was written with other options.
     """
     if options.short_side < 0:
-        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the video's own size)")
+        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the original size)")
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
-    open_rawframes(str(output), template=options.template, count=1)  # says what is wrong with a template
+    open_rawframes(str(output), template=options.template, count=1)  # raises if the template is invalid
     videos = labelled_units(source, output, root=root, labels=labels)
     check_listable(videos, output)
     claim_folder(output, "frames.json", asdict(options))
@@ -90,10 +89,10 @@ def prepare_frames(
 
 
 def extract(options: FramesOptions, unit: Unit) -> None:
-    """Write the frames of the video `unit.source` into the folder `unit.output`.
+    """Write the frames of the video `unit.source` to the folder `unit.output`.
 
     Raises:
-        MediaError: a frame cannot be decoded.
+        MediaError: A frame cannot be decoded.
     """
     reader = open_video(unit.source)
     with replacing_folder(unit.output) as folder:
@@ -106,9 +105,9 @@ def extract(options: FramesOptions, unit: Unit) -> None:
 
 
 def read_all(reader: FrameReader, short_side: int, *, every: int = 1) -> Iterator[torch.Tensor]:
-    """Every so-many-th frame in order, at most `BATCH` at a time, (T, H, W, 3) uint8.
+    """Yield every `every`-th frame in order, at most `BATCH` at a time, as (T, H, W, 3) uint8.
 
-    `short_side` in pixels, 0 as they are.
+    The shorter side is resized to `short_side` pixels; 0: the original size.
     """
     for start in range(0, len(reader), BATCH * every):
         frames = reader.frames(range(start, min(start + BATCH * every, len(reader)), every), more=True)
@@ -116,7 +115,7 @@ def read_all(reader: FrameReader, short_side: int, *, every: int = 1) -> Iterato
 
 
 def resized(frames: torch.Tensor, short_side: int) -> torch.Tensor:
-    """Frames (T, H, W, 3) uint8 with their shorter side at `short_side` pixels, bilinear and antialiased."""
+    """Resize the shorter side of frames (T, H, W, 3) uint8 to `short_side` pixels, bilinear with antialiasing."""
     if min(frames.shape[1:3]) == short_side:
         return frames
     pixels = transforms.resize(

@@ -1,4 +1,4 @@
-"""Lists of what a preparation wrote, which training reads as they are."""
+"""Lists of prepared files for training."""
 
 import csv
 import io
@@ -21,50 +21,51 @@ _UNLISTABLE = "\0\n\r\x1f"
 
 
 def check_listable(videos: LabelledUnits, output: Path) -> None:
-    """Check that a list can hold the paths of all outputs and the names of all classes.
+    """Check that the paths of all outputs and the names of all classes can be written to a list.
 
     Raises:
-        UserError: a name has a line break or is not UTF-8; or that of a class begins or ends with a blank, or, where
-            videos have several, holds a semicolon.
+        UserError: A name has a line break or is not UTF-8; or a class name begins or ends with a blank or, for multiple
+            labels, contains a semicolon.
     """
     if not videos.labels:
         return
     for name in videos.class_names:
         if not is_listable(name) or name != name.strip(_BLANKS) or (videos.multi and ";" in name):
-            raise UserError(f"class {name!r}: {_ALLOWED}, nor a blank at its ends{', nor ;' * videos.multi}; rename it")
+            raise UserError(
+                f"class {name!r}: {_ALLOWED}, or blanks at its ends{', or a semicolon' * videos.multi}; rename it"
+            )
     for unit in videos.units:
         path = unit.output.relative_to(output.absolute()).as_posix()
         if not is_listable(path):
             raise UserError(f"{unit.source!r}: {_ALLOWED}; rename it")
 
 
-_ALLOWED = "a list's text is UTF-8, and a name in it can have no line break or control character"
+_ALLOWED = "a name in a list must be UTF-8 without line breaks, control characters"
 
 
-def write_frame_list(videos: LabelledUnits, output: Path, source: Source, *, images_a_frame: int = 1) -> None:
-    """List the folders that are there in `output/frames.csv`, and the names of the classes in `output/classes.txt`.
+def write_frame_list(videos: LabelledUnits, output: Path, source: Source, *, images_per_frame: int = 1) -> None:
+    """List the existing folders in `output/frames.csv`, and the class names in `output/classes.txt`.
 
-    The columns are path, frames and class, or label where classes have no names; classes or labels where a video may
-    have several.
+    The columns are path, frames and class (label for classes without names; classes or labels for multiple labels).
 
     Args:
-        videos: Without labels, nothing is written.
-        output: The folder of the outputs.
-        source: What training calls such folders.
-        images_a_frame: Images that count as one.
+        videos: Units and labels; nothing is written if there are no labels.
+        output: Folder of the outputs.
+        source: Value of `data.source` for such folders.
+        images_per_frame: Number of images per frame.
     """
 
     def row(path: Path, name: str) -> list[object] | None:
         if not path.is_dir():
             return None
-        images = sum(not image.name.startswith(".") for image in path.iterdir())  # macOS leaves hidden files
-        return [name, images // images_a_frame]
+        images = sum(not image.name.startswith(".") for image in path.iterdir())  # hidden files of macOS
+        return [name, images // images_per_frame]
 
     _write_list(videos, output, "frames.csv", ["path", "frames"], row, source)
 
 
 def write_file_list(videos: LabelledUnits, output: Path, name: str, source: Source) -> None:
-    """List the files that are there in `output/NAME`, as `write_frame_list` does, without a number of frames."""
+    """List the existing files in `output/NAME` as `write_frame_list` does, without numbers of frames."""
     _write_list(videos, output, name, ["path"], lambda path, listed: [listed] if path.is_file() else None, source)
 
 
@@ -97,7 +98,7 @@ def _label(videos: LabelledUnits, label: int) -> str:
 
 
 def is_listable(name: str) -> bool:
-    """Whether a list can hold `name`: it is UTF-8, without a line break or a control character."""
+    """Whether `name` can be written to a list: UTF-8 without line breaks or control characters."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -106,7 +107,7 @@ def is_listable(name: str) -> bool:
 
 
 def listed_path(path: Path) -> str:
-    """A relative path as a list has it, where blanks at the ends of fields are left out."""
+    """Format a relative path so that it survives the stripping of blanks around fields."""
     name = path.as_posix()
     name = f"./{name}" if name != name.lstrip(_BLANKS) else name
     return f"{name}/" if name != name.rstrip(_BLANKS) else name

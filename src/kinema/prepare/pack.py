@@ -1,4 +1,4 @@
-"""Frames of a video packed into one file: as quick to read as a folder of images, a file for each video."""
+"""`kinema prepare pack`: the frames of each video as JPEGs in one packed file."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,25 +28,25 @@ from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import Direct, replacing
 
 LONGEST = 65_535
-"""Pixels of the longest side of an image that a packed file holds, as JPEG has it."""
+"""Longest side of an image in pixels, a limit of JPEG."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackOptions:
-    """What is packed, and how."""
+    """Input and images of packed files."""
 
     kind: Literal["video", "rawframes", "flow"] = "video"
-    """Videos are files, folders of images (rawframes), or folders of pairs of images of optical flow."""
+    """Kind of videos: files, folders of images (rawframes), or folders of pairs of flow images."""
     short_side: Annotated[int, at.Ge(0)] = 256
-    """Height or width of the images, whichever is smaller; pixels. 0: as they are. Images of a folder that are not
-    larger are packed byte for byte; those of flow always, as motion in pixels belongs to a size."""
+    """Length of the shorter side of the images in pixels; 0: the original size. Images of a folder that are not larger
+    are copied byte for byte, as are flow images, whose values depend on the size."""
     quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
-    """JPEG quality of images that are encoded; 95 is hard to tell from the original."""
+    """JPEG quality of encoded images; 95 is visually lossless."""
     every: Annotated[int, at.Ge(1)] = 1
-    """Keep each so-many-th frame alone, the first among them: for models that see single frames (TSN, TSM), and clips
-    whose frames are a multiple of it apart."""
+    """Keep every n-th frame only, starting with the first: for models of single frames (TSN, TSM), and clips with a
+    multiple of it as frame interval."""
     template: str = "auto"
-    """Names of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: those of the folder."""
+    """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
 
 
 def prepare_pack(
@@ -59,34 +59,33 @@ def prepare_pack(
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
-    """Pack every video of `source` into a file of its own in `output`, with the video's name and the suffix `.pack`.
+    """Pack every video of `source` into a file in `output` with the video's name and the suffix `.pack`.
 
-    Where videos have labels, the table `output/packed.csv` lists the files that are there, path and class, and
-    `output/classes.txt` the names of the classes, if they have names. `output/pack.json` records the options, and
-    `output/failures.csv` the videos that failed. Every file is decoded to its end before it gets its name. Called
-    again, it makes only what is missing.
+    For labeled videos, `output/packed.csv` lists the packed files with their classes, and `output/classes.txt` the
+    class names. `output/pack.json` records the options, `output/failures.csv` the videos that failed. Every file is
+    verified by decoding it. Another call continues with what is missing.
 
     Args:
-        source: A folder of videos at any depth, one video, or a list or table of labelled videos, see `read_index`.
-            In a folder of folders, the first ones are the classes.
+        source: A folder of videos at any depth, one video, or a list or table of labeled videos, see `read_index`. The
+            top-level folders of a folder are the classes.
         output: A new folder, or that of an earlier call with the same options.
-        options: What is packed.
-        root: Where the paths of a list start; empty: the list's own folder.
-        labels: Whether each video of a list has one label, or any number of them.
-        workers: Processes; 0: one a core, of this machine or of the cluster.
+        options: Input and images.
+        root: Folder that the paths of a list are relative to; empty: the folder of the list.
+        labels: Whether each video of a list has a single label, or any number of labels.
+        workers: Number of processes; 0: one per core of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
-        UserError: an option is out of range, there are no videos, two videos would have the same output, or the
-            output folder was made with other options.
+        UserError: An option is out of range, there are no videos, two videos have the same output, or the output
+            folder was written with other options.
     """
     if options.short_side < 0:
-        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (as they are)")
+        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the original size)")
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
     if options.every < 1:
         raise UserError(f"--every: found {options.every}, must be at least 1 (all frames)")
-    if options.kind != "video" and options.template != "auto":  # opening says what is wrong with a template
+    if options.kind != "video" and options.template != "auto":  # raises if the template is invalid
         Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
     kind = KINDS[options.kind]
     videos = labelled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX, option="--kind")
@@ -105,12 +104,12 @@ def prepare_pack(
 
 
 def pack(options: PackOptions, unit: Unit) -> None:
-    """Pack the frames of `unit.source` into the file `unit.output`, and decode that to its end.
+    """Pack the frames of `unit.source` into the file `unit.output`, and verify it by decoding.
 
     Raises:
-        MediaError: a frame cannot be decoded.
+        MediaError: A frame cannot be decoded.
     """
-    video, images = _opened(options, unit.source)
+    video, images = _open(options, unit.source)
     height, width = _size(video, options)
     header = PackHeader(
         height=height,
@@ -127,11 +126,11 @@ def pack(options: PackOptions, unit: Unit) -> None:
             for _ in read_all(packed, 0, every=options.every):
                 pass
         except MediaError as error:
-            raise MediaError(unit.source, f"packed, it cannot be read: {error.reason}") from None
+            raise MediaError(unit.source, f"the packed file cannot be read: {error.reason}") from None
 
 
-def _opened(options: PackOptions, path: str) -> tuple[FrameReader, Iterator[bytes]]:
-    """The video at `path`, and the images that are packed of it."""
+def _open(options: PackOptions, path: str) -> tuple[FrameReader, Iterator[bytes]]:
+    """Return a reader of the video at `path`, and its JPEG images to pack."""
     match options.kind:
         case "video":
             video = open_video(path)
@@ -156,14 +155,14 @@ def _size(video: FrameReader, options: PackOptions) -> tuple[int, int]:
 
 
 def _encoded(video: FrameReader, options: PackOptions) -> Iterator[bytes]:
-    """The wanted frames as JPEG. A video is decoded once, from its beginning."""
+    """Encode the frames as JPEG, decoding the video sequentially."""
     for frames in read_all(video, options.short_side, every=options.every):
         for frame in frames:
             yield simplejpeg.encode_jpeg(frame.numpy(), quality=options.quality, colorsubsampling="420")
 
 
 def _copied(video: RawFramesReader, options: PackOptions) -> Iterator[bytes]:
-    """The wanted images, byte for byte unless they are too large."""
+    """Copy the images, re-encoding those that are too large."""
     for index in range(0, len(video), options.every):
         frame = video.frames([index])
         if _resizes(frame, options):
@@ -174,7 +173,7 @@ def _copied(video: RawFramesReader, options: PackOptions) -> Iterator[bytes]:
 
 
 def _resizes(frame: Tensor, options: PackOptions) -> bool:
-    """Whether (1, H, W, C) is brought to another size."""
+    """Whether the frame (1, H, W, C) is resized."""
     match options.kind:
         case "video":
             return options.short_side > 0

@@ -1,4 +1,4 @@
-"""Which videos a preparation works on, and what its outputs are called."""
+"""Input videos of a preparation, and the paths of their outputs."""
 
 import os
 from collections.abc import Iterator
@@ -14,14 +14,13 @@ from kinema.storage import walk
 
 
 def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video", option: str = "") -> list[Unit]:
-    """A unit for each video of the tree `source`, hidden ones left out, in natural order of their names.
+    """Return a unit for each video of the tree `source`, except hidden ones, in natural order of names.
 
-    The output has the same place and name below `output`, with `suffix` instead of that of a video file. A `source`
-    that is one video is a tree of that alone. Videos are files or folders of images, as `kind` says, which the user
-    chose by `option`, if by any.
+    The output has the same relative path below `output`, with `suffix` instead of that of a video file. `source` may
+    also be a single video. `option` is the name of the option that set `kind`, if any, for messages.
 
     Raises:
-        UserError: `source` is missing or holds no videos, two of them would have the same output, or `output` lies in
+        UserError: `source` is missing or has no videos, two of them have the same output, or `output` is inside
             `source`.
     """
     if not source.exists():
@@ -30,24 +29,23 @@ def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video"
     if source.is_file():
         return [_unit(source, source.parent, output, suffix, kind)]
     if output.resolve().is_relative_to(source.resolve()):
-        raise UserError(f"the output '{output}' lies in the source '{source}': give a folder elsewhere")
-    found = find_videos(source, kind, option=option)
-    units = [_unit(path, source, output, suffix, kind) for path in found]
+        raise UserError(f"the output '{output}' is inside the source '{source}': pass another folder")
+    units = [_unit(path, source, output, suffix, kind) for path in find_videos(source, kind, option=option)]
     check_outputs(units)
     return units
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledUnits:
-    """Units with their labels: `labels` has those of each unit, or is empty; `class_names` may be empty, too.
-
-    `multi`: a unit may have any number of labels.
-    """
+    """Units with their labels."""
 
     units: list[Unit]
     labels: list[tuple[int, ...]]
+    """Labels of each unit; empty if the videos have none."""
     class_names: tuple[str, ...]
+    """Names of the classes; empty if labels are numbers."""
     multi: bool = False
+    """Whether a unit may have any number of labels."""
 
 
 def labelled_units(
@@ -60,35 +58,35 @@ def labelled_units(
     suffix: str = "",
     option: str = "",
 ) -> LabelledUnits:
-    """A unit for each video of a tree or of a list, whose output has the video's place and name, and `suffix`.
+    """Return a unit for each video of a tree or list, with outputs as in `video_units`.
 
     Args:
-        source: A folder, a video, or a list or table of videos, see `read_index`. If all videos of a folder lie in
-            folders, the first of these are their classes.
-        output: The folder of the outputs.
-        root: Where the paths of a list start; empty: the list's own folder.
-        labels: Whether each video of a list has one label, or any number of them.
-        kind: Whether videos are files or folders of images.
-        suffix: Of the outputs.
-        option: What the user chooses `kind` by, for messages.
+        source: A folder, a video, or a list or table of videos, see `read_index`. If all videos of a folder are in
+            subfolders, the top-level ones are the classes.
+        output: Folder of the outputs.
+        root: Folder that the paths of a list are relative to; empty: the folder of the list.
+        labels: Whether each video of a list has a single label, or any number of labels.
+        kind: Kind of videos.
+        suffix: Suffix of the outputs.
+        option: Name of the option that set `kind`, for messages.
 
     Raises:
-        UserError: as `video_units` and `read_index`; or the list has paths that do not lie in `root`.
+        UserError: As `video_units` and `read_index`; or a path of the list is outside `root`.
     """
     if source.is_dir() or source.suffix.lower() in FILE_SUFFIXES.get(kind, ()) or not source.exists():
         units = video_units(source, output, suffix=suffix, kind=kind, option=option)
-        places = [unit.output.relative_to(output.absolute()) for unit in units]
-        if any(len(place.parts) < 2 for place in places):
+        parts = [unit.output.relative_to(output.absolute()).parts for unit in units]
+        if any(len(names) < 2 for names in parts):
             return LabelledUnits(units=units, labels=[], class_names=())
-        names = tuple(sorted({place.parts[0] for place in places}, key=natural_key))
-        return LabelledUnits(
-            units=units, labels=[(names.index(place.parts[0]),) for place in places], class_names=names
-        )
+        classes = tuple(sorted({name for name, *_ in parts}, key=natural_key))
+        return LabelledUnits(units=units, labels=[(classes.index(name),) for name, *_ in parts], class_names=classes)
     index = read_index(source, kind=kind, root=root, labels=labels)
-    base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it takes .. out
+    base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it resolves ..
     paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
     if outside := next((path for path in paths if not path.is_relative_to(base)), None):
-        raise UserError(f"'{outside}' does not lie in '{base}': say with --root where the paths of the list start")
+        raise UserError(
+            f"'{outside}' is outside '{base}': pass the folder that the paths of the list are relative to as --root"
+        )
     units = [_unit(path, base, output.absolute(), suffix, kind) for path in paths]
     check_outputs(units)
     label_sets = [index.label_set(i) for i in range(len(index))]
@@ -97,21 +95,21 @@ def labelled_units(
 
 
 def find_videos(folder: Path, kind: Kind, *, option: str = "") -> list[Path]:
-    """All videos below `folder`, at any depth, in natural order of their names; hidden ones are left out.
+    """Return all videos below `folder`, at any depth, except hidden ones, in natural order of names.
 
     Raises:
-        UserError: there are none. It says what else there is, and how to ask for that by `option`, if there is one.
+        UserError: There are none; the message suggests another value of `option` if there are videos of another kind.
     """
-    found = sorted(_videos(folder, kind), key=lambda path: natural_key(str(path)))
-    if not found:
-        others = [other for other in _CALLED if other != kind and any(_videos(folder, other))]
-        hint = f", but {_CALLED[others[0]]}" if others else ""
-        hint += f": add {option} {others[0]}" if others and option else ""
-        raise UserError(f"'{folder}' holds no {_CALLED[kind]}{hint}")
-    return found
+    videos = sorted(_videos(folder, kind), key=lambda path: natural_key(str(path)))
+    if not videos:
+        others = [other for other in _DESCRIPTIONS if other != kind and any(_videos(folder, other))]
+        hint = f", but {_DESCRIPTIONS[others[0]]}" if others else ""
+        hint += f": pass {option} {others[0]}" if others and option else ""
+        raise UserError(f"'{folder}' holds no {_DESCRIPTIONS[kind]}{hint}")
+    return videos
 
 
-_CALLED: dict[Kind, str] = {
+_DESCRIPTIONS: dict[Kind, str] = {
     "video": "video files (.mp4 .avi .mkv .mov .webm and many others)",
     "rawframes": "folders of images",
     "packed": f"packed files ({PACK_SUFFIX})",
@@ -123,8 +121,8 @@ def _videos(root: Path, kind: Kind) -> Iterator[Path]:
         for folder, subfolders, files in walk(str(root)):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             suffixes = {name: Path(name).suffix.lower() for name in files if not name.startswith(".")}
-            if wanted := FILE_SUFFIXES.get(kind):
-                yield from (Path(folder, name) for name, its in suffixes.items() if its in wanted)
+            if allowed := FILE_SUFFIXES.get(kind):
+                yield from (Path(folder, name) for name, suffix in suffixes.items() if suffix in allowed)
             elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
                 yield Path(folder)
     except OSError as error:
@@ -132,7 +130,7 @@ def _videos(root: Path, kind: Kind) -> Iterator[Path]:
 
 
 def _unit(path: Path, root: Path, output: Path, suffix: str, kind: Kind) -> Unit:
-    place = output / (path.relative_to(root) if path != root else path.name)
-    # The name of a folder has no suffix, whatever dots it holds.
-    named = place.with_suffix(suffix) if kind in FILE_SUFFIXES else place.with_name(place.name + suffix)
-    return Unit(source=str(path), output=named)
+    target = output / (path.relative_to(root) if path != root else path.name)
+    # A dot in the name of a folder does not begin a suffix.
+    target = target.with_suffix(suffix) if kind in FILE_SUFFIXES else target.with_name(target.name + suffix)
+    return Unit(source=str(path), output=target)

@@ -1,7 +1,4 @@
-"""Training on a Slurm cluster: `submit` queues it, `job` is what each of its processes does there.
-
-Stands above everything that it starts, below the commands.
-"""
+"""Training on a Slurm cluster: `submit` queues a job, `job` runs in each of its processes."""
 
 from kinema.slurm.submit import SlurmOptions, Submitted, batch_script, check, submit
 

@@ -1,4 +1,4 @@
-"""What each process of a Slurm job does: submitit starts it, on every GPU of every machine of the job."""
+"""Process of a Slurm job, started by submitit for every GPU of every machine of the job."""
 
 import logging
 import os
@@ -24,24 +24,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob(Checkpointable):
-    """A training that ends as often as Slurm wants, and goes on exactly where it was when the job runs again.
+    """A training that can be stopped and requeued by Slurm, and then resumes exactly.
 
-    Slurm's warning before the end of the time comes as the signal that submitit listens to. The run first saves
-    itself; then submitit has the job requeued, and counts the time-outs. SIGTERM is the end of the job, cancelled or
-    preempted: the run saves itself as well. A job that Slurm neither ends nor requeues itself (preemption with a grace
-    time) is requeued.
+    Before the time limit, Slurm sends the signal that submitit handles: the run saves a checkpoint, then submitit
+    requeues the job and counts the time-out. On SIGTERM, for a cancelled or preempted job, the run saves a checkpoint
+    too, and the job is requeued if Slurm has neither ended nor requeued it (preemption with a grace time).
     """
 
     config: RecipeConfig
     work_dir: Path
     grace: int
-    """Seconds from Slurm's warning to the end of the job."""
+    """Seconds from Slurm's signal to the end of the job."""
 
     def __call__(self) -> None:
-        """Train as one of the job's processes."""
-        # All GPUs stay visible: the local rank chooses one.
-        place = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        show_messages(quiet=place.rank != 0)
+        """Train in one of the processes of the job."""
+        # All GPUs stay visible: the local rank selects one.
+        environment = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        show_messages(quiet=environment.rank != 0)
         exit_code = 0
         with _requeuing(within=max(self.grace - 30, self.grace / 2)) as requeue:
             try:
@@ -52,41 +51,41 @@ class TrainingJob(Checkpointable):
             except UserError as error:
                 log.error("%s", error)
                 exit_code = 2
-            if exit_code == EXIT_REQUEUE and place.rank == 0 and _is_running():
+            if exit_code == EXIT_REQUEUE and environment.rank == 0 and _is_running():
                 requeue()
-        # When the first process requeues the job, the others must not fail: that would end it at once.
-        if exit_code and (place.rank == 0 or exit_code != EXIT_REQUEUE):
+        # Processes other than the first must not fail while it requeues the job, which would end the job at once.
+        if exit_code and (environment.rank == 0 or exit_code != EXIT_REQUEUE):
             raise SystemExit(exit_code)
 
 
 @contextmanager
 def _requeuing(*, within: float) -> Iterator[Callable[[], None]]:
-    """Take Slurm's warning as a SIGTERM, for which a training saves itself; gives the function that requeues the job.
+    """Turn Slurm's signal into SIGTERM, on which a training saves a checkpoint; yields a function to requeue the job.
 
-    A run that is busy otherwise (validating) and has not called it after `within` seconds is requeued all the same: it
-    goes on from its last checkpoint.
+    If that has not been called after `within` seconds (during a long validation), the job is requeued anyway, to resume
+    from its last checkpoint.
     """
     warning = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
-    submitit, process, once = signal.getsignal(warning), os.getpid(), Lock()
+    submitit, process, requeued = signal.getsignal(warning), os.getpid(), Lock()
     assert callable(submitit)
 
     def requeue() -> None:
-        if once.acquire(blocking=False):
+        if requeued.acquire(blocking=False):
             submitit(warning, None)
         elif timer.is_alive():
             timer.join()
 
     timer = Timer(within, requeue)
 
-    def warned(_number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         if os.getpid() != process:
-            return  # a loader worker that has just been forked
-        log.warning("Slurm says that the time is over")
+            return  # a loader worker that was just forked
+        log.warning("Slurm: the time limit is near")
         if timer.ident is None:
             timer.start()
         signal.raise_signal(signal.SIGTERM)
 
-    signal.signal(warning, warned)
+    signal.signal(warning, stop)
     try:
         yield requeue
     finally:
@@ -95,5 +94,5 @@ def _requeuing(*, within: float) -> Iterator[Callable[[], None]]:
 
 
 def _is_running() -> bool:
-    """Whether the job is still Slurm's to run: neither cancelled nor requeued already."""
+    """Whether the job is still running, neither cancelled nor requeued."""
     return slurm("squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}").split() == ["RUNNING"]

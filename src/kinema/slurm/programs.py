@@ -8,16 +8,16 @@ from kinema.errors import UserError
 
 
 def slurm(program: str, *arguments: str) -> str:
-    """What one of Slurm's programs prints.
+    """Run one of Slurm's programs; returns its standard output.
 
     Raises:
-        UserError: there is no Slurm here, or it cannot do that.
+        UserError: Slurm is not installed on this machine, or the program fails.
     """
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
     except FileNotFoundError:
         raise UserError(
-            f"there is no Slurm on this machine ({program} is not found): submit from a login node of the cluster"
+            f"there is no Slurm on this machine ({program} not found): submit from a login node of the cluster"
         ) from None
     if done.returncode:
         raise UserError(f"{shlex.join([program, *arguments])}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Queue a training on a Slurm cluster."""
+"""Submission of a training to Slurm."""
 
 import re
 from dataclasses import dataclass, replace
@@ -30,47 +30,47 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class SlurmOptions:
-    """What to ask Slurm for."""
+    """Resources and options of a Slurm job."""
 
     nodes: Annotated[int, Ge(1)] = 1
-    """Machines."""
+    """Number of machines."""
     gpus_per_node: Annotated[int, Ge(0)] = 1
-    """GPUs of each machine, with a process for each; 0: none, for training on CPUs."""
+    """GPUs per machine, with one process per GPU; 0: train on CPUs."""
     tasks_per_node: Annotated[int, Ge(0)] = 0
-    """Processes on each machine where there are no GPUs; 0: one, or one for each GPU."""
+    """Processes per machine when training on CPUs; 0: one."""
     cpus_per_task: Annotated[int, Ge(0)] = 0
-    """Cores for each process and its loader workers; 0: what the cluster gives by default."""
+    """Cores per process, including its loader workers; 0: the cluster's default."""
     mem: str = ""
-    """Memory of each machine, such as 240G; what the cluster gives by default when not given."""
+    """Memory per machine, such as 240G; default: the cluster's."""
     time: str = "1-00:00:00"
-    """Longest time of one job, as Slurm writes it: minutes, hours:minutes:seconds, days-hours:minutes:seconds …. A
-    longer training goes on in the same job, requeued."""
+    """Time limit of the job in Slurm's format: minutes, hours:minutes:seconds, days-hours:minutes:seconds, …. A longer
+    training is requeued and resumed."""
     grace: Annotated[int, Ge(30)] = 120
-    """Seconds before the end of --time at which Slurm tells the run to save itself and be requeued."""
+    """Seconds before the time limit at which the run saves a checkpoint and is requeued."""
     timeouts: Annotated[int, Ge(0)] = 100
-    """Times that the run may be requeued because --time was over; preemptions are not counted."""
+    """Maximum number of times the job is requeued at its time limit; preemptions are not counted."""
     partition: str = ""
-    """Partition; the cluster's default when not given."""
+    """Partition; default: the cluster's."""
     account: str = ""
-    """Account that pays."""
+    """Account to charge."""
     qos: str = ""
     """Quality of service."""
     job_name: str = ""
-    """Name in Slurm's lists; the recipe's when not given."""
+    """Name of the job; default: the name of the recipe."""
     sbatch: tuple[str, ...] = ()
-    """Further options of sbatch, as `name=value` or `name`: constraint=a100 exclusive."""
+    """Further options of sbatch as `name=value` or `name`, such as constraint=a100 exclusive."""
 
     @property
     def tasks(self) -> int:
-        """Processes on each machine."""
+        """Processes per machine."""
         return self.tasks_per_node or self.gpus_per_node or 1
 
     @property
     def minutes(self) -> int:
-        """`time` in whole minutes, rounded up.
+        """`time` in minutes, rounded up.
 
         Raises:
-            UserError: it is not written as Slurm does.
+            UserError: `time` is not in Slurm's format.
         """
         match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", self.time.strip())
         if match is None:
@@ -80,49 +80,49 @@ class SlurmOptions:
             )
         days, *rest = match.groups()
         numbers = [int(number) for number in rest if number is not None]
-        # Without days the last number is seconds, unless it is the only one: that is minutes.
+        # Without days, the last number is seconds; a single number is minutes.
         if days is None and len(numbers) < 3:
             numbers.insert(0, 0)
         hours, minutes, seconds = [*numbers, 0, 0][:3]
         total = (int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds
         if total < 60:
-            raise UserError(f"--time: found {self.time!r}; allowed: a minute or more")
+            raise UserError(f"--time: found {self.time!r}; allowed: at least a minute")
         return -(-total // 60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted:
-    """A queued training."""
+    """A submitted job."""
 
     job: str
-    """Slurm's number of the job."""
+    """Job id."""
     work_dir: Path
     log: Path
-    """What the first process says, over all requeues; written once the job runs."""
+    """Log of the first process over all requeues, created when the job starts."""
 
 
 def check(
     config: RecipeConfig, options: SlurmOptions, *, work_dir: Path, resume: bool, init: Path | None = None
 ) -> RecipeConfig:
-    """Find what would end the training at once, before it waits in a queue. Downloads ImageNet's weights if needed.
+    """Check a training before it is queued, and download ImageNet weights if it needs them.
 
     Returns:
-        The config with `init`, the model to start from if one is given.
+        The config, with `init` applied if it is given.
 
     Raises:
-        UserError: what `train` would raise for these options: the data, the model to start from, the work dir, too few
-            videos for a step of all processes; or a request that makes no sense. Of BSN, which trains PEM on what its
-            TEM finds, PEM's data are not there to be looked at.
+        UserError: `train` would raise it for these options (data, initial weights, work dir, too few videos for a step
+            of all processes), or the requested resources are inconsistent. The data of BSN's PEM, which the job itself
+            generates, are not checked.
     """
     if options.gpus_per_node and options.tasks != options.gpus_per_node:
         raise UserError(
-            f"--tasks-per-node {options.tasks} beside --gpus-per-node {options.gpus_per_node}: every process trains on "
-            "a GPU of its own; leave --tasks-per-node out, or give --gpus-per-node 0 for CPUs"
+            f"--tasks-per-node {options.tasks} with --gpus-per-node {options.gpus_per_node}: there is one process per "
+            "GPU; omit --tasks-per-node, or pass --gpus-per-node 0 to train on CPUs"
         )
     if options.grace >= 60 * options.minutes:
-        raise UserError(f"--grace {options.grace} s leaves nothing of --time {options.time}")
+        raise UserError(f"--grace: found {options.grace} s; must be less than --time {options.time}")
     if config.runtime.device == "cuda" and not options.gpus_per_node:
-        raise UserError("--runtime.device cuda with --gpus-per-node 0: there would be no GPU")
+        raise UserError("--runtime.device cuda needs a GPU: pass --gpus-per-node 1 or more")
     if init:
         config = with_init(config, init)
     match config:
@@ -149,28 +149,28 @@ def _check_network(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, 
 
 
 def batch_script(config: RecipeConfig, options: SlurmOptions, *, work_dir: Path) -> str:
-    """The batch script that `submit` gives to sbatch. Slurm need not be installed."""
+    """Return the batch script that `submit` passes to sbatch; Slurm need not be installed."""
     executor = _executor(config, options, work_dir)
     return executor._make_submission_file_text(executor._submitit_command_str, uid="")
 
 
 def submit(config: RecipeConfig, options: SlurmOptions, *, work_dir: Path) -> Submitted:
-    """Queue a training; `check` was called before.
+    """Submit a training that was checked by `check`.
 
     Raises:
-        UserError: there is no Slurm here, it refuses the request, or a job of this work dir is still queued or running.
+        UserError: Slurm is not installed, it rejects the job, or a job with this work dir is queued or running.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     from kinema.slurm.job import TrainingJob
 
     if open_job := _open_job(work_dir):
-        raise UserError(f"job {open_job} still trains in {work_dir}: scancel {open_job} ends it")
+        raise UserError(f"job {open_job} is queued or running in {work_dir}: cancel it by scancel {open_job}")
     executor = _executor(config, options, work_dir)
     try:
         job = executor.submit(TrainingJob(config=config, work_dir=work_dir, grace=options.grace))
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UserError(f"Slurm refused the job: {str(error).strip()}") from error
+        raise UserError(f"Slurm rejected the job: {str(error).strip()}") from error
     return Submitted(job=job.job_id, work_dir=work_dir, log=job.paths.stdout)
 
 
@@ -183,13 +183,13 @@ def _executor(config: RecipeConfig, options: SlurmOptions, work_dir: Path) -> "S
     class Executor(SlurmExecutor):
         @classmethod
         def affinity(cls) -> int:
-            return 1  # a script can be made anywhere; whether there is a Slurm, `_slurm` finds out
+            return 1  # allow scripts without Slurm, whose absence `slurm` reports
 
     executor = Executor(work_dir / "slurm", max_num_timeout=options.timeouts)
     threads = ["export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}"] if options.tasks > 1 else []  # as torchrun does
-    cores = [f"--cpus-per-task={options.cpus_per_task}"] if options.cpus_per_task else []  # srun takes no over
+    cores = [f"--cpus-per-task={options.cpus_per_task}"] if options.cpus_per_task else []  # srun does not inherit it
     further = dict(_sbatch_option(text) for text in options.sbatch)
-    wanted = {
+    requested = {
         "job_name": options.job_name or Path(config.recipe).name,
         "partition": options.partition,
         "account": options.account,
@@ -205,11 +205,11 @@ def _executor(config: RecipeConfig, options: SlurmOptions, work_dir: Path) -> "S
         signal_delay_s=options.grace,
         stderr_to_stdout=True,
         setup=["export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}", *threads],
-        # A process that fails takes the others with it, instead of leaving them waiting for it. All see all the cores
-        # of the job on their machine, which loader workers are then divided over, as under torchrun.
+        # A failing process ends the others, which would wait for it. All processes of a machine see all its cores in
+        # the job, over which loader workers are divided, as under torchrun.
         srun_args=["--kill-on-bad-exit=1", "--cpu-bind=none", *cores],
         additional_parameters={"requeue": True, **further},
-        **{name: value for name, value in wanted.items() if value},
+        **{name: value for name, value in requested.items() if value},
     )
     return executor
 
@@ -222,7 +222,7 @@ def _sbatch_option(text: str) -> tuple[str, str | bool]:
 
 
 def _open_job(work_dir: Path) -> str:
-    """The job that trains in `work_dir`, queued or running; `""` when there is none."""
+    """Return the queued or running job with this work dir, or an empty string."""
     jobs = {path.name.partition("_")[0] for path in (work_dir / "slurm").glob("*_submitted.pkl")}
-    alive = set(slurm("squeue", "--me", "--noheader", "--format=%i").split())
-    return min(jobs & alive, default="")
+    active = set(slurm("squeue", "--me", "--noheader", "--format=%i").split())
+    return min(jobs & active, default="")

@@ -42,8 +42,8 @@ def test_lists(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (HEADER + "46GP8,,,,,,,,,c003 0 1,2\n", r"train.csv:2: 'c003' is not one of the 3 classes"),
-        ("name,what\n", "no columns id and actions"),
-        ("", "no columns id and actions"),
+        ("name,what\n", "expected columns id and actions"),
+        ("", "expected columns id and actions"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, said: str) -> None:

@@ -48,7 +48,7 @@ def test_a_class_that_copies_write_in_two_ways_is_one(
     assert table(tmp_path / "out/train.csv") == [
         ["path", "class"], [f"{folder}/v_{video}_g08_c01.avi", "HandstandPushups"],
     ]  # fmt: skip
-    assert "train: no video of 1 of 3 classes is there: Hammering" in caplog.text
+    assert "train: no videos exist for 1 of 3 classes: Hammering" in caplog.text
 
 
 def test_an_unknown_class_is_named_with_its_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`kinema prepare SUBCOMMANDS …`: a module of this package for each."""
+"""`kinema prepare`: a module for each subcommand, and one for all datasets."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -7,15 +7,15 @@ from kinema.cli.subcommands import run_subcommand
 from kinema.prepare.work.interrupts import own_process
 
 SUBCOMMANDS = {
-    "sample": "render a small dataset to try things out on",
+    "sample": "render a small synthetic dataset for first experiments",
     "resize": "re-encode videos: smaller, with frequent keyframes for random access",
-    "frames": "take videos apart into JPEG files",
-    "pack": "pack the frames of videos, or folders of images, into one file for each",
-    "flow": "find the optical flow of videos: TV-L1 or RAFT",
-    "features": "extract features of whole videos with a trained recognizer",
-    "check": "decode a dataset to its end: which videos are bad?",
+    "frames": "extract the frames of videos as JPEG files",
+    "pack": "pack the frames of each video, or folder of images, into one file",
+    "flow": "compute optical flow of videos: TV-L1 or RAFT",
+    "features": "extract features of untrimmed videos with a trained recognizer",
+    "check": "decode all videos of a dataset to find bad ones",
 }
-"""Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
+"""Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""
 
 DATASETS = {
     "kinetics400": "Kinetics-400",
@@ -32,11 +32,11 @@ DATASETS = {
     "activitynet": "ActivityNet 1.3",
     "thumos14": "THUMOS14",
 }
-"""What `kinema.prepare.datasets` knows under the same names, said here because importing that takes a second."""
+"""Titles of the datasets of `kinema.prepare.datasets`, whose import takes a second."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Prepare what the first argument names."""
+    """Run the subcommand or prepare the dataset named by the first argument."""
     with own_process():
         return _run(arguments)
 
@@ -44,5 +44,5 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in DATASETS:
         return import_module("kinema.cli.prepare.dataset").run(arguments[0], arguments[1:])
-    datasets = {name: f"list the videos of {title}, from its official files" for name, title in DATASETS.items()}
+    datasets = {name: f"write lists of {title} from its official files" for name, title in DATASETS.items()}
     return run_subcommand("prepare", SUBCOMMANDS | datasets, arguments)

@@ -13,25 +13,25 @@ from kinema.prepare.check import CheckOptions, prepare_check
 
 @dataclass(kw_only=True)
 class Check:
-    """Decode every video of a dataset to its end: which are bad, which have another number of frames than listed?
+    """Decode every video of a dataset, to find bad ones and wrong numbers of frames in its list.
 
-    The exit code is 0 if all is well, otherwise 1. Interrupted, the same command goes on where it was.
+    The exit code is 1 if there are any. After an interruption, run the command again to continue.
     """
 
     dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
-    """A folder with a folder for each class, or a list or table of videos."""
+    """A folder of class folders, or a list or table of videos."""
     check: Annotated[CheckOptions, tyro.conf.arg(name="")] = field(default_factory=CheckOptions)
-    """What is checked."""
+    """How videos are read."""
     report: Annotated[Path, tyro.conf.arg(metavar="CSV")] = Path("check.csv")
-    """Receives what is wrong: path,what,found,expected."""
+    """Report to write: path,what,found,expected."""
     clean: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Receives the list without the bad rows, in its own format; of a folder a table path,class (.csv)."""
+    """File to write the list to without bad rows, in its format; for a folder a table path,class (.csv)."""
     fix_counts: bool = False
-    """Keep videos with another number of frames than listed in the clean list, with the right number."""
+    """Correct wrong numbers of frames in the clean list instead of leaving these videos out."""
     workers: int = 0
-    """Processes that decode at the same time; 0: one a core, of this machine or of the cluster."""
+    """Number of processes; 0: one per core of this machine or of the cluster."""
     cluster: str = ""
-    """Work on a Ray cluster: local, auto, host:port or ray://host:port. Its machines must see the same folders."""
+    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

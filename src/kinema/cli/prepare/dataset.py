@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
-    """Write the lists of the dataset `name`, and print how many of its videos there are."""
+    """Write the lists of the dataset `name`, and print the counts of its videos."""
     dataset = DATASETS[name]
     options = parse(dataset.options, arguments, command=f"prepare {name}")
     report = dataset.prepare(options)
@@ -21,15 +21,15 @@ def run(name: str, arguments: Sequence[str]) -> int:
         print(strict_json.dumps(asdict(report), indent=2))
     else:
         _print(report)
-    log.info("written to %s", options.output)
+    log.info("wrote %s", options.output)
     return 0
 
 
 def _print(report: Report) -> None:
     header = ("split", "listed", "found", "missing", "unlabelled", "repeated")
-    print_table(header, [[_shown(getattr(split, name)) for name in header] for split in report.splits])
-    print(f"{report.classes} classes; videos that no split lists: {_shown(report.unlisted)}")
+    print_table(header, [[_count(getattr(split, name)) for name in header] for split in report.splits])
+    print(f"{report.classes} classes; unlisted videos: {_count(report.unlisted)}")
 
 
-def _shown(count: object) -> str:
-    return "not looked for" if count is None else str(count)
+def _count(count: object) -> str:
+    return "not searched" if count is None else str(count)

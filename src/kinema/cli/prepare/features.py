@@ -15,42 +15,42 @@ from kinema.tasks.recognition.features import FeatureOptions, Format, extract_fe
 
 @dataclass(kw_only=True)
 class Features:
-    """Extract features of whole videos with a trained recognizer, a row for each of many clips along the video.
+    """Extract features of untrimmed videos with a trained recognizer, one row for each of many clips along the video.
 
-    A file NAME.npy or NAME.csv for each video, and NAME.json with its frames, fps, duration in seconds, and stride, the
-    frames that a row stands for: `kinema train` and `localize` know by it which seconds the rows cover. Of variable
-    frame rates, rows are even in time. Interrupted, the same command goes on where it was.
+    Writes NAME.npy or NAME.csv for each video, and NAME.json with its number of frames, fps, duration in seconds and
+    stride (frames per row), from which `kinema train` and `localize` derive the time of each row. For variable frame
+    rates, rows are evenly spaced in time. After an interruption, run the command again to continue.
 
-    The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
 
     Example: kinema prepare features runs/tsn videos --output features --layer scores --parts 100
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A run's --work-dir, a folder of its checkpoints, or a model.safetensors: of RGB, or of flow."""
+    """Work dir of a run, one of its checkpoints, or a model.safetensors, of RGB or flow."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
-    """Videos, folders of them at any depth, or lists: files, or folders of images as --source says. Paths or URLs."""
+    """Videos, folders of videos at any depth, or lists, as paths or URLs; files or folders of images, see --source."""
     output: Path
-    """The folder that receives the features: a new one, or that of an earlier call with the same options."""
+    """Output folder: a new one, or that of an earlier call with the same options."""
     format: Format = "npy"
-    """npy, csv (a header, then a row for each clip), or packed: npy and all together in features.safetensors."""
+    """npy; csv: a header and a row per clip; packed: npy, and all features in features.safetensors."""
     clips: Annotated[FeatureOptions, tyro.conf.arg(name="")] = field(default_factory=FeatureOptions)
-    """Which clips are looked at, and what is kept of them."""
+    """Sampling of clips, and the features to keep."""
     root: str = ""
-    """Where the paths of a list start; empty: the list's own folder."""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
     labels: Labels = "single"
-    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
+    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
     workers: int = 0
-    """Processes that decode and compute at the same time; 0: one a core, of this machine or of the cluster."""
+    """Number of processes; 0: one per core of this machine or of the cluster."""
     cluster: str = ""
-    """Work on a Ray cluster: local, auto, host:port or ray://host:port. Its machines must see the same folders."""
+    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Write the features."""
     options = parse(Features, arguments, command="prepare features")
     if not options.videos:
-        raise UserError("no videos named: kinema prepare features MODEL VIDEO… --output FOLDER")
+        raise UserError("no videos given: kinema prepare features MODEL VIDEO… --output FOLDER")
     return extract_features(
         options.model,
         options.videos,

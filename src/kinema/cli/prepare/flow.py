@@ -14,28 +14,28 @@ from kinema.prepare.flow import FlowOptions, prepare_flow
 
 @dataclass(kw_only=True)
 class Flow:
-    """Find the optical flow of videos: a folder for each, with flow_x_00001.jpg, flow_y_00001.jpg, and so on.
+    """Compute optical flow of videos: one folder per video with flow_x_00001.jpg, flow_y_00001.jpg, ….
 
-    Gray 128 is no motion, 0 and 255 are the bound's motion to the left (up) and to the right (down). A folder is there
-    with all its images or not at all; interrupted, the same command goes on where it was.
+    Gray 128 is no motion, 0 and 255 are --bound pixels to the left (up) and to the right (down). A folder appears with
+    all its images or not at all; after an interruption, run the command again to continue.
 
-    The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of videos (or of a folder for each class), one video, or a list or table of labelled videos."""
+    """A folder of videos (or of class folders), one video, or a list or table of labeled videos."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
-    """The folder that receives them: a new one, or that of an earlier call with the same options."""
+    """Output folder: a new one, or that of an earlier call with the same options."""
     flow: Annotated[FlowOptions, tyro.conf.arg(name="")] = field(default_factory=FlowOptions)
-    """How flow is found and written."""
+    """Method and images."""
     root: str = ""
-    """Where the paths of a list start; empty: the list's own folder."""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
     labels: Labels = "single"
-    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
+    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
     workers: int = 0
-    """Processes that work at the same time; 0: one a core, of this machine or of the cluster."""
+    """Number of processes; 0: one per core of this machine or of the cluster."""
     cluster: str = ""
-    """Work on a Ray cluster: local, auto, host:port or ray://host:port. Its machines must see the same folders."""
+    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -14,29 +14,28 @@ from kinema.prepare.pack import PackOptions, prepare_pack
 
 @dataclass(kw_only=True)
 class Pack:
-    """Pack the frames of videos into one file for each, NAME.pack: images that are read one by one, as from a folder.
+    """Pack the frames of each video into a file NAME.pack, from which single images are read as from a folder.
 
-    Where videos have labels, OUTPUT/packed.csv lists what is there (path, class) to train on with --data.source packed,
-    or packed_flow.
-    Every file is decoded to its end before it gets its name. Interrupted, the same command goes on where it was.
+    For labeled videos, OUTPUT/packed.csv is a list (path, class) to train on with --data.source packed or packed_flow.
+    Every file is verified by decoding it. After an interruption, run the command again to continue.
 
-    The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of videos (or of a folder for each class), one video, or a list or table of labelled videos."""
+    """A folder of videos (or of class folders), one video, or a list or table of labeled videos."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
-    """The folder that receives them: a new one, or that of an earlier call with the same options."""
+    """Output folder: a new one, or that of an earlier call with the same options."""
     pack: Annotated[PackOptions, tyro.conf.arg(name="")] = field(default_factory=PackOptions)
-    """What is packed, and how."""
+    """Input and images."""
     root: str = ""
-    """Where the paths of a list start; empty: the list's own folder."""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
     labels: Labels = "single"
-    """Each video of a list has one label, or any number of them (multi: `path label label …`)."""
+    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
     workers: int = 0
-    """Processes that work at the same time; 0: one a core, of this machine or of the cluster."""
+    """Number of processes; 0: one per core of this machine or of the cluster."""
     cluster: str = ""
-    """Work on a Ray cluster: local, auto, host:port or ray://host:port. Its machines must see the same folders."""
+    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

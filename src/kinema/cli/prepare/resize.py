@@ -14,25 +14,25 @@ from kinema.prepare.resize import prepare_resize
 
 @dataclass(kw_only=True)
 class Resize:
-    """Re-encode a tree of videos: 256 pixels high or wide, H.264 in MP4, without sound.
+    """Re-encode a tree of videos as H.264 in MP4, by default with a shorter side of 256 pixels; without audio.
 
-    Names stay but for their suffix, .mp4. Frames are neither dropped nor repeated, keep their times, and are turned and
-    mirrored as the file says. Every output is decoded to its end before it gets its name. Interrupted, the same command
-    goes on where it was.
+    Names are kept, with the suffix .mp4. Frames are neither dropped nor repeated and keep their time stamps; rotation
+    and mirroring of the source are applied. Every output is verified by decoding it. After an interruption, run the
+    command again to continue.
 
-    The exit code is 1 if some videos failed: OUTPUT/failures.csv says which and why. The same command tries them again.
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of videos, at any depth, or one video."""
+    """A folder of videos at any depth, or one video."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
-    """The folder that receives them: a new one, or that of an earlier call with the same options."""
+    """Output folder: a new one, or that of an earlier call with the same options."""
     encoding: Annotated[EncodingOptions, tyro.conf.arg(name="")] = field(default_factory=EncodingOptions)
-    """How they are encoded."""
+    """Size, keyframes and quality."""
     workers: int = 0
-    """Processes that encode at the same time; 0: one a core, of this machine or of the cluster."""
+    """Number of processes; 0: one per core of this machine or of the cluster."""
     cluster: str = ""
-    """Work on a Ray cluster: local, auto, host:port or ray://host:port. Its machines must see the same folders."""
+    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -17,22 +17,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Sample:
-    """Render a small dataset of H.264 clips: eight motions in four opposed pairs, such as left and right.
+    """Render a small dataset of H.264 clips: eight motions in four opposite pairs, such as left and right.
 
-    No single frame of a clip, nor any set of them without their order, tells which of a pair it is. Interrupted, the
-    same command goes on where it was.
+    Only the order of frames tells the two motions of a pair apart. After an interruption, run the command again to
+    continue.
     """
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
-    """Receives train/ and val/, with a folder for each class."""
+    """Output folder for train/ and val/, with a folder per class."""
     train_per_class: int = 100
-    """Training clips of each class."""
+    """Training clips per class."""
     val_per_class: int = 25
-    """Validation clips of each class."""
+    """Validation clips per class."""
     seed: int = 0
-    """Decides all that is random; other seeds give other clips."""
+    """Seed of all random choices."""
     workers: int = os.cpu_count() or 1
-    """Processes that render at the same time."""
+    """Number of processes."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -46,6 +46,9 @@ def run(arguments: Sequence[str]) -> int:
         workers=options.workers,
     )
     log.info(
-        "%d clips rendered, %d were there; train on --data.train %s/train", done.rendered, done.kept, options.folder
+        "%d clips rendered, %d existed already; to train on them, pass --data.train %s/train",
+        done.rendered,
+        done.kept,
+        options.folder,
     )
     return 0

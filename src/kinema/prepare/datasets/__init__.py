@@ -1,4 +1,4 @@
-"""Datasets made ready from their official annotation files: lists, class names and counts of what is missing."""
+"""Lists and class names of public datasets from their official annotation files, with counts of missing videos."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ __all__ = ["DATASETS", "Dataset", "FileOptions", "Report", "SplitReport"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset that can be made ready: `prepare` takes an instance of `options`, whose docstring is its help."""
+    """A public dataset: `prepare` takes an instance of `options`, whose docstring is the help of its subcommand."""
 
     options: type[FileOptions]
     prepare: Callable[[Any], Report]
@@ -49,4 +49,4 @@ DATASETS = {
     "activitynet": Dataset(ActivityNet, prepare_activitynet),
     "thumos14": Dataset(Thumos14, prepare_thumos14),
 }
-"""By the name that `kinema prepare NAME` takes."""
+"""Datasets by subcommand of `kinema prepare`."""

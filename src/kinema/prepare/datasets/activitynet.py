@@ -1,4 +1,4 @@
-"""ActivityNet 1.3: one JSON file, for classification and for localization."""
+"""ActivityNet 1.3: one JSON file for classification and localization."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -26,26 +26,26 @@ _SUBSETS: dict[str, Split] = {"training": "train", "validation": "val", "testing
 
 @dataclass(kw_only=True)
 class ActivityNet(FileOptions):
-    """Ground truth and lists of ActivityNet 1.3 from its official activity_net.v1-3.min.json.
+    """Write ground truth and lists of ActivityNet 1.3 from its official activity_net.v1-3.min.json.
 
-    Official files: http://activity-net.org/download.html, and a form to ask for the videos, v_QOlSCBRmfWY.mp4.
-    ground_truth.json is the official file as it is, for localization. With --videos there are also lists of whole
-    videos for classification: a video's label is the one that fills most of it.
+    Official files: http://activity-net.org/download.html, where videos such as v_QOlSCBRmfWY.mp4 can be requested.
+    ground_truth.json is a copy of the official file, for localization. With --videos, lists of untrimmed videos for
+    classification are written too: the label of a video is the one with the longest total duration.
 
     Example: kinema prepare activitynet --annotations anet --videos anet/videos --output anet/lists
     """
 
     videos: Path | None = None
-    """Folder that has the videos, at any depth; without it there are no lists."""
+    """Folder of the videos, at any depth; without it no lists are written."""
     source: Literal["video", "rawframes"] = "video"
-    """Video files, or a folder of images for each video; these are counted into the column num_frames."""
+    """Kind of videos: files, or folders of images (rawframes), whose number is written to the column num_frames."""
 
 
 def prepare_activitynet(options: ActivityNet) -> Report:
-    """Write `ground_truth.json` and `classes.txt`; with videos, what `build_lists` writes.
+    """Write `ground_truth.json`, `classes.txt` and, with videos, the files of `build_lists`.
 
     Raises:
-        UserError: the file is missing or faulty, or not one listed video is there.
+        UserError: The file is missing or invalid, or no listed video exists.
     """
     check_output(options)
     file = official_json(options.annotations)
@@ -65,10 +65,10 @@ def prepare_activitynet(options: ActivityNet) -> Report:
 
 
 def official_json(folder: Path) -> Path:
-    """The official file below `folder`.
+    """Return the path of the official file below `folder`.
 
     Raises:
-        UserError: it is not there.
+        UserError: There is no such file.
     """
     return need_file(folder, "activity_net.v1-3.min.json", "activity_net*1-3*.json", "activitynet*.json")
 
@@ -76,10 +76,10 @@ def official_json(folder: Path) -> Path:
 def read_activitynet(file: Path) -> Annotations:
     """Read `{"database": {id: {"subset", "duration", "annotations": [{"segment", "label"}]}}}`, times in seconds.
 
-    Classes are in alphabetical order: the file does not number them.
+    Classes are in alphabetical order, as the file does not number them.
 
     Raises:
-        UserError: the file is faulty.
+        UserError: The file is invalid.
     """
     content = json_of(file)
     if not isinstance(content, dict) or not isinstance(content.get("database"), dict):
@@ -104,7 +104,7 @@ def read_activitynet(file: Path) -> Annotations:
 
 
 def _is_instance(value: Any) -> bool:
-    """Whether it is an object with two times, and with a name or an integer as its label."""
+    """Whether the value is an object with two times, and a name or an integer as its label."""
     if not isinstance(value, dict) or not isinstance(value.get("label"), str | int):
         return False
     segment = value.get("segment")
@@ -112,7 +112,7 @@ def _is_instance(value: Any) -> bool:
 
 
 def _main_label(instances: list[Any]) -> str:
-    """The label whose instances take the longest time together; empty where there are none."""
+    """Return the label with the longest total duration; empty if there are no instances."""
     seconds = Counter[str]()
     for instance in instances:
         start, end = instance["segment"]

@@ -1,4 +1,4 @@
-"""Charades: a CSV for each split; a video has any number of actions."""
+"""Charades: one CSV per split; videos have any number of labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_
 
 @dataclass(kw_only=True)
 class Charades(ListOptions):
-    """Lists of Charades from its official Charades_v1_classes.txt, Charades_v1_train.csv and Charades_v1_test.csv.
+    """Write lists of Charades from Charades_v1_classes.txt, Charades_v1_train.csv and Charades_v1_test.csv.
 
-    Official files: https://prior.allenai.org/projects/charades, "Annotations & Evaluation Code", and the videos,
-    001YG.mp4. The lists have a column labels, the numbers of a video's actions with semicolons between them. Videos
-    without any action are left out and counted, as in the dataset's own evaluation.
+    Official files: https://prior.allenai.org/projects/charades, "Annotations & Evaluation Code", and videos such as
+    001YG.mp4. The column labels has the class indices of a video, separated by semicolons. Videos without any action
+    are left out and counted, as in the official evaluation.
 
     Example: kinema prepare charades --annotations Charades --videos Charades_v1_480 --output charades/lists
     """
@@ -30,7 +30,7 @@ def read_charades(folder: Path) -> Annotations:
     """Read `c000 Holding some clothes` and rows with an id and actions, `c092 11.90 21.20;c147 0.00 12.60` (seconds).
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     source = need_file(folder, "charades_v1_classes.txt")
     lines = [text.partition(" ") for _, text in lines_of(source)]
@@ -47,7 +47,7 @@ def _videos(file: Path, actions: Classes) -> Iterator[Listed]:
     rows = rows_of(file, ",")
     _, header = next(rows, (0, []))
     if not {"id", "actions"} <= set(header):
-        raise UserError(f"{file}: no columns id and actions in its first line, '{','.join(header)}'")
+        raise UserError(f"{file}: expected columns id and actions, found '{','.join(header)}'")
     for line, fields in rows:
         row = dict(zip(header, fields, strict=False))
         codes = {action.split()[0] for action in row.get("actions", "").split(";") if action.strip()}

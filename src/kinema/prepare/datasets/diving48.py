@@ -1,4 +1,4 @@
-"""Diving48: JSON lists of clips, and a vocabulary."""
+"""Diving48: JSON lists of clips and a vocabulary."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_
 
 @dataclass(kw_only=True)
 class Diving48(ListOptions):
-    """Lists of Diving48 from its official Diving48_vocab.json, Diving48_V2_train.json and Diving48_V2_test.json.
+    """Write lists of Diving48 from its official Diving48_vocab.json, Diving48_V2_train.json and Diving48_V2_test.json.
 
-    Official files: http://www.svcl.ucsd.edu/projects/resound/dataset.html, and the videos, -mmq0PT-u8k_00155.mp4.
-    Without files of version 2, which corrects many labels, those of version 1 are taken (Diving48_train.json).
+    Official files: http://www.svcl.ucsd.edu/projects/resound/dataset.html, with videos such as
+    -mmq0PT-u8k_00155.mp4. Without the files of version 2, which corrects many labels, those of version 1
+    (Diving48_train.json) are used.
 
     Example: kinema prepare diving48 --annotations diving48/annotations --videos diving48/rgb --output diving48/lists
     """
@@ -26,10 +27,10 @@ def prepare_diving48(options: Diving48) -> Report:
 
 
 def read_diving48(folder: Path) -> Annotations:
-    """Read objects with vid_name and label; a class is called after its four parts, `Back+15som+05Twis+FREE`.
+    """Read objects with vid_name and label; class names join their four attributes, `Back+15som+05Twis+FREE`.
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     source = need_file(folder, "diving48_vocab.json")
     vocabulary = json_of(source)

@@ -1,4 +1,4 @@
-"""HMDB51: a file for each class and each of three splits."""
+"""HMDB51: one file per class and split."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from kinema.prepare.datasets.official import Annotations, Listed, Split, find_fi
 
 @dataclass(kw_only=True)
 class Hmdb51(ListOptions):
-    """Lists of HMDB51 from its official brush_hair_test_split1.txt … wave_test_split1.txt (or 2, 3).
+    """Write lists of HMDB51 from its official brush_hair_test_split1.txt … wave_test_split1.txt (or 2, 3).
 
     Official files: https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database,
-    test_train_splits.rar, and the videos beside it, in a folder for each class.
+    test_train_splits.rar, and the videos, in class folders.
 
     Example: kinema prepare hmdb51 --annotations hmdb51/testTrainMulti_7030_splits --videos hmdb51/videos
     --output hmdb51/lists
     """
 
     split: Literal[1, 2, 3] = 1
-    """Which of the official splits into training and test videos."""
+    """Official split into training and test videos."""
 
 
 def prepare_hmdb51(options: Hmdb51) -> Report:
@@ -31,12 +31,12 @@ def prepare_hmdb51(options: Hmdb51) -> Report:
 
 
 def read_hmdb51(folder: Path, split: Literal[1, 2, 3]) -> Annotations:
-    """Read lines `name.avi N` of each class's file: N is 1 for training, 2 for test, 0 for neither.
+    """Read lines `name.avi N` of the file of each class: N is 1 for training, 2 for test, 0 for neither.
 
     Classes are in alphabetical order.
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     ending = f"_test_split{split}.txt"
     files = find_files(folder, f"*{ending}") or [need_file(folder, f"*{ending}")]

@@ -1,4 +1,4 @@
-"""Kinetics-400, -600, -700 and -700-2020: one CSV for each split."""
+"""Kinetics-400, -600, -700 and -700-2020: one CSV per split."""
 
 import logging
 from collections import Counter
@@ -21,22 +21,22 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 
 @dataclass(kw_only=True)
 class Kinetics(ListOptions):
-    """Lists of Kinetics-400, -600, -700 or -700-2020 from the official train.csv, validate.csv (or val.csv), test.csv.
+    """Write lists of Kinetics-400, -600, -700 or -700-2020 from train.csv, validate.csv (or val.csv) and test.csv.
 
     Official files: https://deepmind.com/research/open-source/kinetics, and with the videos
-    https://github.com/cvdfoundation/kinetics-dataset. Videos are called ID_SSSSSS_EEEEEE.mp4, with the clip's first and
-    last second, in folders of their classes or not.
+    https://github.com/cvdfoundation/kinetics-dataset. Videos are named ID_SSSSSS_EEEEEE.mp4, with the first and last
+    second of the clip, with or without class folders.
 
     Example: kinema prepare kinetics400 --annotations k400/annotations --videos k400/videos --output k400/lists
     """
 
 
 def prepare_kinetics(options: Kinetics, *, num_classes: int) -> Report:
-    """Write the lists, see `build_lists`; warn where the annotations have other than `num_classes` classes."""
+    """Write the lists, see `build_lists`; warn unless the annotations have `num_classes` classes."""
     annotations = read_kinetics(options.annotations)
     if len(annotations.classes) != num_classes:
         log.warning(
-            "the annotations name %d classes, not %d: labels differ from those of models trained on the whole dataset",
+            "the annotations name %d classes, not %d: labels differ from those of models trained on the full dataset",
             len(annotations.classes), num_classes,
         )  # fmt: skip
     return build_lists(annotations, options)
@@ -45,18 +45,18 @@ def prepare_kinetics(options: Kinetics, *, num_classes: int) -> Report:
 def read_kinetics(folder: Path) -> Annotations:
     """Read CSV files with the columns label, youtube_id, time_start and time_end (seconds).
 
-    Columns may stand in any order, and test files may lack the label; a file without header has them as named here.
-    Classes are in alphabetical order, as in every toolbox.
+    Columns may be in any order, and test files may lack the label; files without a header have the columns in this
+    order. Classes are in alphabetical order, as in other toolboxes.
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     files = find_splits(folder, _FILES)
     rows = {split: list(_clips(file)) for split, file in files.items()}
     names = sorted({label for clips in rows.values() for label, *_ in clips} - {""})
     if not names:
         read = ", ".join(f"'{file}'" for file in files.values())
-        raise UserError(f"no row of {read} has a label: where are train.csv and validate.csv?")
+        raise UserError(f"no row of {read} has a label: pass a folder with train.csv and validate.csv as --annotations")
     classes = Classes(names, folder)
     clips_of = Counter(video for clips in rows.values() for video, *_ in {clip[1:] for clip in clips})
     splits = {
@@ -75,7 +75,7 @@ def read_kinetics(folder: Path) -> Annotations:
 
 
 def _clips(file: Path) -> list[tuple[str, str, int, int]]:
-    """Label (empty where there is none), YouTube id, first and last second of each row."""
+    """Return label (or an empty string), YouTube id, first and last second of each row."""
     clips = list[tuple[str, str, int, int]]()
     columns: tuple[str, ...] = _COLUMNS
     for line, row in rows_of(file, ","):

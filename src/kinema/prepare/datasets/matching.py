@@ -1,4 +1,4 @@
-"""Videos on a disk, found by the names that annotations list them under."""
+"""Search of the videos that annotations list by name."""
 
 import os
 import re
@@ -23,74 +23,72 @@ _SPLIT_WORDS: dict[Split, set[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A video file, or a folder of frames.
-
-    path: relative to the folder that was searched, with / between folders.
-    num_frames: how many frames a folder has; 0 for a file.
-    """
+    """A video file, or a folder of frames."""
 
     path: str
+    """Path relative to the searched folder, with / as separator."""
     num_frames: int
+    """Number of frames of a folder; 0 for a file."""
 
 
 class Videos:
-    """Every video below a folder, at any depth. Hidden files are left out, symbolic links are followed."""
+    """All videos below a folder, at any depth, except hidden files; symbolic links are followed."""
 
     def __init__(self, root: Path, kind: Kind, *, wanted: int) -> None:
-        """Search `root`; `wanted` videos are expected, which only the progress bar needs to know.
+        """Search `root`; `wanted` is the expected number of videos, for the progress bar.
 
         Raises:
-            UserError: there is no such folder.
+            UserError: There is no such folder.
         """
         if not root.is_dir():
-            raise UserError(f"no folder '{root}': --videos names the folder that the videos lie in, at any depth")
+            raise UserError(f"no folder '{root}': pass the folder of the videos as --videos")
         self.all: list[Video] = []
         self._by_name = defaultdict[str, list[Video]](list)
         self._by_folded_name = defaultdict[str, list[Video]](list)
         self._by_source = defaultdict[str, list[Video]](list)
-        with progress("looking for videos", wanted) as meter:
+        with progress("Searching videos", wanted) as meter:
             for name, video in _search(root, kind):
                 self.all.append(video)
                 self._by_name[name].append(video)
                 self._by_folded_name[name.casefold()].append(video)
-                # Clips of one video are called <id>_<first second>_<last second>.
+                # Clips of a video are named <id>_<first second>_<last second>.
                 self._by_source[re.sub(r"_\d+_\d+$", "", name)].append(video)
                 if len(self.all) <= wanted:
                     meter.advance()
 
     def find(self, listed: Listed, split: Split, folders: set[str]) -> Video | None:
-        """The video that a row lists; None where there is none.
+        """Return the video of a row, or None if there is none.
 
-        Of several with its name it is one in its class folder, then one in a folder called after the split, then the
-        first by path. A video in the folder of another class is another video of the same name. Where no video has its
-        name, one is taken whose name differs in upper and lower case alone: UCF101's own lists and copies of its videos
-        write HandstandPushups and HandStandPushups.
+        Of several videos with its name, one in its class folder is preferred, then one in a folder named after the
+        split, then the first by path. Videos in the folder of another class do not match. If no video has its name,
+        upper and lower case are ignored: UCF101's lists and copies of its videos have both HandstandPushups and
+        HandStandPushups.
 
         Args:
-            listed: the row.
-            split: the row's split.
-            folders: every class folder, in `plain` writing.
+            listed: The row.
+            split: Split of the row.
+            folders: Names of all class folders, normalized by `plain`.
         """
         folded = (name.casefold() for name in listed.names)
-        places = [self._by_name[name] for name in listed.names if name in self._by_name]
-        places = places or [self._by_folded_name[name] for name in folded if name in self._by_folded_name]
-        if not places and listed.clip_of in self._by_source:
-            # One clip of one video: cut at other seconds than listed, or not at all, it is still the same.
-            places = [self._by_source[listed.clip_of]]
+        matches = [self._by_name[name] for name in listed.names if name in self._by_name]
+        matches = matches or [self._by_folded_name[name] for name in folded if name in self._by_folded_name]
+        if not matches and listed.clip_of in self._by_source:
+            # The only clip of its video matches even if it was cut at other seconds than listed, or not at all.
+            matches = [self._by_source[listed.clip_of]]
         own = plain(listed.folder)
-        candidates = places[0] if places else []
+        candidates = matches[0] if matches else []
         if own:
             candidates = [video for video in candidates if _parent(video) == own or _parent(video) not in folders]
         return min(candidates, key=lambda video: _preference(video, own, split), default=None)
 
     def unlisted(self, found: Iterable[Video | None]) -> int:
-        """How many videos are there beside those that were `found` for a row."""
+        """Number of videos other than those `found` for a row."""
         listed = {video.path for video in found if video}
         return sum(video.path not in listed for video in self.all)
 
 
 def plain(name: str) -> str:
-    """A folder's name in the one writing that tools agree on: `Air_drumming` and `air drumming` are `airdrumming`."""
+    """Normalize the name of a folder, which tools write differently: `Air_drumming` becomes `airdrumming`."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
@@ -100,12 +98,12 @@ def _preference(video: Video, class_folder: str, split: Split) -> tuple[bool, bo
 
 
 def _parent(video: Video) -> str:
-    """The name of the folder that a video lies in, in `plain` writing; empty: in no folder."""
+    """Return the normalized name of the folder of a video, or an empty string."""
     return plain(video.path.rpartition("/")[0].rpartition("/")[2])
 
 
 def _search(root: Path, kind: Kind) -> Iterator[tuple[str, Video]]:
-    """Name without suffix, and video, of all below `root`, in an order that does not depend on the disk."""
+    """Yield the stem and the video of all below `root`, in an order independent of the file system."""
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         relative = "" if folder == str(root) else Path(folder).relative_to(root).as_posix()
@@ -120,7 +118,7 @@ def _search(root: Path, kind: Kind) -> Iterator[tuple[str, Video]]:
 
 
 def _count_frames(names: list[str]) -> int:
-    """How many colour frames there are among the images of a folder, which may hold optical flow beside them."""
+    """Return the number of RGB frames among the images of a folder, which may also hold optical flow."""
     images = [name.rpartition(".") for name in names if not name.startswith("flow_")]
     series = Counter(stem.rstrip(digits) for stem, _, suffix in images if f".{suffix.lower()}" in IMAGE_SUFFIXES)
     return max(series.values(), default=0)

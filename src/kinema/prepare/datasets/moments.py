@@ -11,10 +11,9 @@ from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_
 
 @dataclass(kw_only=True)
 class Moments(ListOptions):
-    """Lists of Moments in Time from its official moments_categories.txt, trainingSet.csv and validationSet.csv.
+    """Write lists of Moments in Time from its official moments_categories.txt, trainingSet.csv and validationSet.csv.
 
-    Official files: http://moments.csail.mit.edu, after a form is filled in; they stand beside the videos,
-    training/flipping/NAME.mp4.
+    Official files: http://moments.csail.mit.edu (on request), together with the videos, training/flipping/NAME.mp4.
 
     Example: kinema prepare moments --annotations Moments_in_Time_Raw --videos Moments_in_Time_Raw --output moments
     """
@@ -29,7 +28,7 @@ def read_moments(folder: Path) -> Annotations:
     """Read `moments_categories.txt` (`flipping,17`) and CSV files of `flipping/NAME.mp4,flipping,…`.
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     source = need_file(folder, "moments_categories.txt")
     classes = Classes(list(_categories(source)), source)
@@ -40,15 +39,17 @@ def read_moments(folder: Path) -> Annotations:
 
 
 def _categories(file: Path) -> list[str]:
-    """Class names in the order of their numbers, which count up from 0 or 1 without a gap."""
+    """Return class names in the order of their numbers, which are consecutive from 0 or 1."""
     names = dict[int, str]()
     for line, (*name, number) in rows_of(file, ","):
         if not number.isdecimal() or not name or int(number) in names:
-            raise UserError(f"{file}:{line}: '{','.join([*name, number])}'; expected 'class,number', each number once")
+            raise UserError(
+                f"{file}:{line}: '{','.join([*name, number])}'; expected 'class,number' with unique numbers"
+            )
         names[int(number)] = ",".join(name)
     first = min(names, default=0)
     if first > 1 or set(names) != set(range(first, first + len(names))):
-        raise UserError(f"{file}: the classes' numbers have gaps; expected them to count up from 0 or 1")
+        raise UserError(f"{file}: class numbers have gaps; expected consecutive numbers from 0 or 1")
     return [names[number] for number in sorted(names)]
 
 

@@ -1,4 +1,4 @@
-"""Official annotation files: found below a folder, read, and what they say as rows."""
+"""Official annotation files: search, parsing, and the rows they are converted to."""
 
 import csv
 import io
@@ -19,103 +19,98 @@ Split = Literal["train", "val", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A video as official annotations list it.
-
-    names: what its file may be called, without suffix; the usual name first.
-    labels: its class indices, counted from 0; empty where the annotations give none.
-    folder: the class folder that it officially lies in; empty: none.
-    clip_of: id of the video that it was cut from, where no other clip listed comes from that one.
-    """
+    """A video listed by official annotations."""
 
     names: tuple[str, ...]
+    """Possible file names without suffix; the usual name first."""
     labels: tuple[int, ...] = ()
+    """Class indices from 0 on; empty if the annotations give none."""
     folder: str = ""
+    """Official class folder; empty if there is none."""
     clip_of: str = ""
+    """Id of the video that it was cut from, if no other listed clip comes from that video."""
 
     @property
     def expected(self) -> str:
-        """Its usual path, without suffix."""
+        """Usual path, without suffix."""
         return f"{self.folder}/{self.names[0]}" if self.folder else self.names[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """What the official files of a dataset say.
-
-    classes: their names in the official order.
-    splits: the rows of each split that there is a file for.
-    multi_label: a video may have any number of labels.
-    """
+    """Content of the official files of a dataset."""
 
     classes: tuple[str, ...]
+    """Class names in official order."""
     splits: dict[Split, list[Listed]]
+    """Rows of each split that has a file."""
     multi_label: bool = False
+    """Whether videos have any number of labels."""
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:
-    """Files of `folder`, or else of its direct subfolders, whose lower-case name fits `pattern`; in natural order.
+    """Return files whose lower-case name matches `pattern` in `folder`, or else in its subfolders; in natural order.
 
     Raises:
-        UserError: there is no such folder, or several files have the same name.
+        UserError: There is no such folder, or several files have the same name.
     """
     files = _files(folder, pattern)
-    called = defaultdict[str, list[Path]](list)
+    by_name = defaultdict[str, list[Path]](list)
     for file in files:
-        called[file.name].append(file)
-    if twice := [same for same in called.values() if len(same) > 1]:
-        raise UserError(f"'{twice[0][0]}' and '{twice[0][1]}' have the same name: keep one of them")
+        by_name[file.name].append(file)
+    if duplicates := [same for same in by_name.values() if len(same) > 1]:
+        raise UserError(f"'{duplicates[0][0]}' and '{duplicates[0][1]}' have the same name: keep one of them")
     return files
 
 
 def find_file(folder: Path, *patterns: str) -> Path | None:
-    """The file that fits the first of `patterns` (lower-case, as in `find_files`) which any file fits; None: no file.
+    """Return the file that matches the first of `patterns` (see `find_files`) with a match, or None.
 
     Raises:
-        UserError: there is no such folder, or several files fit.
+        UserError: There is no such folder, or several files match.
     """
     for pattern in patterns:
         files = _files(folder, pattern)
         if len(files) > 1:
-            raise UserError(f"'{folder}' has several files {pattern}: {_shown(files)}; leave one of them")
+            raise UserError(f"'{folder}' has several files {pattern}: {_listed(files)}; keep one of them")
         if files:
             return files[0]
     return None
 
 
 def need_file(folder: Path, *patterns: str) -> Path:
-    """`find_file`, where the file must be there.
+    """Return the file that matches `patterns`, see `find_file`.
 
     Raises:
-        UserError: it is not, or as `find_file` raises.
+        UserError: No file matches, or as `find_file`.
     """
     file = find_file(folder, *patterns)
     if file is None:
-        raise UserError(f"'{folder}' has no file {' or '.join(patterns)}; it has {_shown(_files(folder, '*'))}")
+        raise UserError(f"'{folder}' has no file {' or '.join(patterns)}; it has {_listed(_files(folder, '*'))}")
     return file
 
 
 def find_splits(folder: Path, patterns: dict[Split, tuple[str, ...]]) -> dict[Split, Path]:
-    """The annotation file of each split that there is one for.
+    """Return the annotation file of each split that has one.
 
     Raises:
-        UserError: there is none at all, or as `find_file` raises.
+        UserError: There is none, or as `find_file`.
     """
     files = {split: find_file(folder, *names) for split, names in patterns.items()}
-    there = {split: file for split, file in files.items() if file is not None}
-    if not there:
+    if not any(files.values()):
         need_file(folder, *(names[0] for names in patterns.values()))
-    return there
+    return {split: file for split, file in files.items() if file is not None}
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank, without blanks around it."""
+    """Yield the number and the stripped text of each non-blank line."""
     for number, line in enumerate(read_text(file).decode().splitlines(), 1):
         if line.strip():
             yield number, line.strip()
 
 
 def rows_of(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Number of the last line, and fields, of each row that is not blank; quotes and blanks around fields taken off."""
+    """Yield the line number and the stripped fields of each non-blank CSV row."""
     reader = csv.reader(io.StringIO(read_text(file).decode(), newline=""), delimiter=delimiter, skipinitialspace=True)
     for row in reader:
         if any(field.strip() for field in row):
@@ -123,10 +118,10 @@ def rows_of(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def json_of(file: Path) -> Any:
-    """What a JSON file holds.
+    """Parse a JSON file.
 
     Raises:
-        UserError: it is not JSON.
+        UserError: It is not JSON.
     """
     try:
         return json.loads(read_text(file))
@@ -135,7 +130,7 @@ def json_of(file: Path) -> Any:
 
 
 class Classes:
-    """Class names in the official order, and the index of each."""
+    """Class names in official order, with look-up of indices."""
 
     def __init__(self, names: Sequence[str], source: Path) -> None:
         if not names:
@@ -146,14 +141,14 @@ class Classes:
         folded = Counter(name.casefold() for name in self.names)
         self._folded = {name.casefold(): k for name, k in self._indices.items() if folded[name.casefold()] == 1}
         if len(self._indices) < len(self.names):
-            twice = next(name for k, name in enumerate(self.names) if self._indices[name] != k)
-            raise UserError(f"{source}: class '{twice}' stands there twice")
+            duplicate = next(name for k, name in enumerate(self.names) if self._indices[name] != k)
+            raise UserError(f"{source}: class '{duplicate}' is listed twice")
 
     def index(self, name: str, where: str) -> int:
-        """The index of class `name`, found at `where`; the case of letters counts where classes differ in it alone.
+        """Return the index of class `name`, ignoring case unless classes differ only in case.
 
         Raises:
-            UserError: there is no such class.
+            UserError: There is no such class; the message begins with `where`.
         """
         index = self._indices.get(name, self._folded.get(name.casefold()))
         if index is None:
@@ -164,28 +159,28 @@ class Classes:
         return index
 
     def number(self, index: Any, where: str) -> int:
-        """A class index counted from 0 that annotations give as a number.
+        """Check a class index given as a number, counted from 0.
 
         Raises:
-            UserError: there is no such class.
+            UserError: There is no such class; the message begins with `where`.
         """
         if not str(index).isdecimal() or int(index) >= len(self.names):
             raise UserError(
-                f"{where}: class {index!r}; expected 0 to {len(self.names) - 1}, the classes of '{self._source}'"
+                f"{where}: class {index!r}; expected 0 to {len(self.names) - 1} (the classes of '{self._source}')"
             )
         return int(index)
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
     if not folder.is_dir():
-        raise UserError(f"no folder '{folder}': --annotations names the folder that has the official files")
-    for places in ([folder], [place for place in folder.iterdir() if place.is_dir()]):
-        beside = [file for place in places for file in place.iterdir() if not file.name.startswith(".")]
-        if files := [file for file in beside if file.is_file() and fnmatchcase(file.name.lower(), pattern)]:
+        raise UserError(f"no folder '{folder}': pass the folder of the official files as --annotations")
+    for level in ([folder], [entry for entry in folder.iterdir() if entry.is_dir()]):
+        visible = [file for parent in level for file in parent.iterdir() if not file.name.startswith(".")]
+        if files := [file for file in visible if file.is_file() and fnmatchcase(file.name.lower(), pattern)]:
             return sorted(files, key=lambda file: natural_key(str(file)))
     return []
 
 
-def _shown(files: Sequence[Path]) -> str:
+def _listed(files: Sequence[Path]) -> str:
     names = [f"'{file.parent.name}/{file.name}'" for file in files[:3]] + ["…"] * (len(files) > 3)
     return ", ".join(names) or "no files"

@@ -1,4 +1,4 @@
-"""Something-Something V1 and V2, and Jester, which has V1's layout."""
+"""Something-Something V1 and V2, and Jester in the layout of V1."""
 
 import re
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ from kinema.prepare.datasets.official import (
 
 @dataclass(kw_only=True)
 class SomethingV1(ListOptions):
-    """Lists of Something-Something V1 from its official something-something-v1-{labels,train,validation,test}.csv.
+    """Write lists of Something-Something V1 from something-something-v1-{labels,train,validation,test}.csv.
 
-    Official files: https://20bn.com/datasets/something-something/v1. Its successor,
-    https://developer.qualcomm.com/software/ai-datasets/something-something, has V2. The dataset is folders of frames,
-    1/00001.jpg: --source rawframes.
+    Official files: https://20bn.com/datasets/something-something/v1 (V2:
+    https://developer.qualcomm.com/software/ai-datasets/something-something). The dataset consists of folders of frames,
+    1/00001.jpg: pass --source rawframes.
 
     Example: kinema prepare sthv1 --annotations sthv1/annotations --videos sthv1/20bn-something-something-v1
     --source rawframes --output sthv1/lists
@@ -37,11 +37,11 @@ class SomethingV1(ListOptions):
 
 @dataclass(kw_only=True)
 class SomethingV2(ListOptions):
-    """Lists of Something-Something V2 from its official labels.json, train.json, validation.json and test.json.
+    """Write lists of Something-Something V2 from its official labels.json, train.json, validation.json and test.json.
 
-    Official files: https://developer.qualcomm.com/software/ai-datasets/something-something, labels and videos,
-    78687.webm. Files may have their older names, something-something-v2-train.json. Where test-answers.csv stands
-    beside them, the test list has labels.
+    Official files: https://developer.qualcomm.com/software/ai-datasets/something-something, labels and videos such as
+    78687.webm. Files may have their older names, something-something-v2-train.json. With test-answers.csv, the test
+    list has labels.
 
     Example: kinema prepare sthv2 --annotations sthv2/labels --videos sthv2/20bn-something-something-v2
     --output sthv2/lists
@@ -50,10 +50,10 @@ class SomethingV2(ListOptions):
 
 @dataclass(kw_only=True)
 class Jester(ListOptions):
-    """Lists of Jester from its official jester-v1-{labels,train,validation,test}.csv.
+    """Write lists of Jester from its official jester-v1-{labels,train,validation,test}.csv.
 
-    Official files: https://developer.qualcomm.com/software/ai-datasets/jester. The dataset is folders of frames,
-    1/00001.jpg: --source rawframes.
+    Official files: https://developer.qualcomm.com/software/ai-datasets/jester. The dataset consists of folders of
+    frames, 1/00001.jpg: pass --source rawframes.
 
     Example: kinema prepare jester --annotations jester/annotations --videos jester/20bn-jester-v1 --source rawframes
     --output jester/lists
@@ -76,10 +76,10 @@ def prepare_jester(options: Jester) -> Report:
 
 
 def read_semicolons(folder: Path, prefix: str) -> Annotations:
-    """Read `PREFIX-labels.csv`, one class a line, and `PREFIX-train.csv` of `id;class` (the test file: `id`).
+    """Read `PREFIX-labels.csv`, one class per line, and `PREFIX-train.csv` of `id;class` (the test file: `id`).
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     source = need_file(folder, f"{prefix}-labels.csv", "*labels.csv")
     classes = Classes([name for _, (name, *_) in rows_of(source, ";")], source)
@@ -89,15 +89,15 @@ def read_semicolons(folder: Path, prefix: str) -> Annotations:
 
 
 def read_sthv2(folder: Path) -> Annotations:
-    """Read `labels.json` (class → number) and lists of objects with id and template, classes with [brackets] in them.
+    """Read `labels.json` (class → index) and lists of objects with id and template, a class with [brackets].
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     source = need_file(folder, "labels.json", "*-labels.json")
     numbers = json_of(source)
     if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
-        raise UserError(f"{source}: expected an object of classes with the numbers 0, 1, … as values")
+        raise UserError(f"{source}: expected an object of class names with the indices 0, 1, … as values")
     classes = Classes(sorted(numbers, key=lambda name: int(numbers[name])), source)
     files = find_splits(folder, _split_files("something-something-v2", "json"))
     splits = {split: [_sthv2_row(item, classes, file) for item in json_of(file)] for split, file in files.items()}
@@ -108,9 +108,9 @@ def read_sthv2(folder: Path) -> Annotations:
 
 
 def _split_files(prefix: str, suffix: str) -> dict[Split, tuple[str, ...]]:
-    called: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
+    names: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
     return {
-        split: (f"{prefix}-{name}.{suffix}", f"{name}.{suffix}", f"*-{name}.{suffix}") for split, name in called.items()
+        split: (f"{prefix}-{name}.{suffix}", f"{name}.{suffix}", f"*-{name}.{suffix}") for split, name in names.items()
     }
 
 

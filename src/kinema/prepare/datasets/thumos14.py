@@ -1,4 +1,4 @@
-"""THUMOS14: a file for each class, with the seconds at which it happens in which videos."""
+"""THUMOS14: one file per class with the videos and times of its instances."""
 
 import logging
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ from kinema.storage import write_text
 log = logging.getLogger(__name__)
 
 AMBIGUOUS = "Ambiguous"
-"""Label of stretches that may or may not show an action: finding one there is neither right nor wrong."""
+"""Label of segments that may or may not show an action, which the official evaluation ignores."""
 
 _SUBSETS: dict[str, Split] = {"validation": "val", "test": "test"}
 
 
 class Instance(TypedDict):
-    """A stretch of a video, from and to which second, and what happens in it."""
+    """An action instance: start and end in seconds, and its label."""
 
     segment: list[float]
     label: str
@@ -44,31 +44,31 @@ class _Video(TypedDict):
 
 
 class Video(_Video, total=False):
-    """A video in ActivityNet's layout; duration (seconds) is missing where the file is."""
+    """A video in ActivityNet's layout; without duration (seconds) if the file is missing."""
 
     duration: float
 
 
 @dataclass(kw_only=True)
 class Thumos14(FileOptions):
-    """Ground truth of THUMOS14 in ActivityNet's layout, from its official files such as BaseballPitch_test.txt.
+    """Write ground truth of THUMOS14 in ActivityNet's layout from its official files, such as BaseballPitch_test.txt.
 
     Official files: https://www.crcv.ucf.edu/THUMOS14/download.html, TH14_Temporal_annotations_validation.zip and
-    TH14_Temporal_annotations_test.zip, both below --annotations; videos are called video_test_0000004.mp4. Stretches
-    of Ambiguous_test.txt have the label Ambiguous.
+    TH14_Temporal_annotations_test.zip, both unpacked below --annotations; videos are named video_test_0000004.mp4.
+    Segments of Ambiguous_test.txt have the label Ambiguous.
 
     Example: kinema prepare thumos14 --annotations thumos14 --videos thumos14/videos --output thumos14-lists
     """
 
     videos: Path | None = None
-    """Folder that has the videos, at any depth: their durations go into the ground truth, missing ones are counted."""
+    """Folder of the videos, at any depth: their durations are added to the ground truth, missing videos are counted."""
 
 
 def prepare_thumos14(options: Thumos14) -> Report:
     """Write `ground_truth.json`, `classes.txt` and, for each split with missing videos, `missing_<split>.txt`.
 
     Raises:
-        UserError: files are missing or faulty, or not one listed video is there.
+        UserError: Files are missing or invalid, or no listed video exists.
     """
     check_output(options)
     classes, database = read_thumos14(options.annotations)
@@ -100,12 +100,12 @@ def prepare_thumos14(options: Thumos14) -> Report:
 
 
 def read_thumos14(folder: Path) -> tuple[tuple[str, ...], dict[str, Video]]:
-    """Class names, and the videos of all `<Class>_val.txt` and `<Class>_test.txt`: lines `video start end` (seconds).
+    """Read class names and videos from all `<Class>_val.txt` and `<Class>_test.txt`: lines `video start end` (seconds).
 
-    Classes are in alphabetical order, which is that of their official numbers; instances of a video in order of time.
+    Classes are in alphabetical order, which is that of their official numbers; instances of a video in temporal order.
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     videos = dict[str, Video]()
     classes = set[str]()
@@ -113,7 +113,7 @@ def read_thumos14(folder: Path) -> tuple[tuple[str, ...], dict[str, Video]]:
         for file in find_files(folder, f"*{ending}"):
             label = file.name[: -len(ending)]
             classes |= {label} - {AMBIGUOUS}
-            for name, start, end in _stretches(file):
+            for name, start, end in _segments(file):
                 video = videos.setdefault(name, {"subset": subset, "annotations": []})
                 video["annotations"].append({"segment": [start, end], "label": label})
     if not classes:
@@ -123,24 +123,24 @@ def read_thumos14(folder: Path) -> tuple[tuple[str, ...], dict[str, Video]]:
     return tuple(sorted(classes)), dict(sorted(videos.items()))
 
 
-def _stretches(file: Path) -> list[tuple[str, float, float]]:
-    stretches = []
+def _segments(file: Path) -> list[tuple[str, float, float]]:
+    segments = []
     for line, text in lines_of(file):
         try:
             name, start, end = text.split()
-            stretches.append((name, float(start), float(end)))
+            segments.append((name, float(start), float(end)))
         except ValueError:
             raise UserError(f"{file}:{line}: '{text}'; expected 'video start end', times in seconds") from None
-    return stretches
+    return segments
 
 
 def _duration(path: Path) -> float | None:
-    """Seconds of a video file; None, with a warning, where it does not say or cannot be opened."""
+    """Return the duration of a video file in seconds, or None with a warning if it is unknown."""
     try:
         with av.open(str(path)) as container:
             if container.duration:
                 return container.duration / av.time_base
-        log.warning("%s does not say how long it is", path)
+        log.warning("%s has no duration in its header", path)
     except (OSError, av.FFmpegError) as error:
         log.warning("%s cannot be opened: %s", path, error)
     return None

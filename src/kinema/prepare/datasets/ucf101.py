@@ -1,4 +1,4 @@
-"""UCF101: a list for each of three splits, and the classes' numbers."""
+"""UCF101: lists of three splits, and class numbers."""
 
 import re
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from kinema.prepare.datasets.official import Annotations, Classes, Listed, Split
 
 @dataclass(kw_only=True)
 class Ucf101(ListOptions):
-    """Lists of UCF101 from its official classInd.txt, trainlist01.txt and testlist01.txt (or 02, 03).
+    """Write lists of UCF101 from its official classInd.txt, trainlist01.txt and testlist01.txt (or 02, 03).
 
     Official files: https://www.crcv.ucf.edu/research/data-sets/ucf101, "The Train/Test Splits for Action Recognition",
-    and the videos beside them: ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi.
+    and videos such as ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi.
 
     Example: kinema prepare ucf101 --annotations ucf101/ucfTrainTestlist --videos ucf101/UCF-101 --output ucf101/lists
     """
 
     split: Literal[1, 2, 3] = 1
-    """Which of the official splits into training and test videos."""
+    """Official split into training and test videos."""
 
 
 def prepare_ucf101(options: Ucf101) -> Report:
@@ -32,10 +32,10 @@ def prepare_ucf101(options: Ucf101) -> Report:
 def read_ucf101(folder: Path, split: Literal[1, 2, 3]) -> Annotations:
     """Read `classInd.txt` (`1 ApplyEyeMakeup`) and lists of `ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi`.
 
-    The number that a training list has after the path is left aside: the folder says the class, in all lists.
+    The class is taken from the folder in all lists; the number after the path in training lists is ignored.
 
     Raises:
-        UserError: files are missing or faulty.
+        UserError: Files are missing or invalid.
     """
     source = need_file(folder, "classind.txt")
     classes = Classes(read_class_names(source), source)

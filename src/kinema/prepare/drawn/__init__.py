@@ -1,1 +1,1 @@
-"""The drawn sample dataset."""
+"""The synthetic sample dataset of drawn motions."""

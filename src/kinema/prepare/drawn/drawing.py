@@ -1,7 +1,7 @@
-"""Shapes, patterns and colours of drawn scenes, as functions of coordinates: sharp at any size, turn and scale.
+"""Shapes, patterns and colors of drawn scenes, as functions of coordinates that are sharp at any scale and rotation.
 
-A shape is a signed distance: negative inside, in units of the coordinates, with the whole shape inside the unit
-circle. A pattern is a field of about −1 … 1 whose sign says which of two colours stands there. The v axis points down.
+A shape is a signed distance function, negative inside, of a shape within the unit circle. A pattern is a field with
+values of about −1 … 1 whose sign selects one of two colors. The v axis points down.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Field = Callable[[Array, Array], Array]
 
 
 def random_shape(rng: np.random.Generator) -> Field:
-    """A shape that looks different when it is turned by less than 60°: star, polygon, flower, bar, moon or hook."""
+    """Return a random star, polygon, flower, bar, moon or hook: no rotation by less than 60° maps it to itself."""
     kind = rng.integers(6)
     if kind == 0:
         return _star(int(rng.integers(4, 6)), rng.uniform(0.45, 0.65))
@@ -32,7 +32,7 @@ def random_shape(rng: np.random.Generator) -> Field:
 
 
 def random_pattern(rng: np.random.Generator) -> Field:
-    """A pattern that looks different when it is turned: stripes, checks, dots, waves or blots, in any direction."""
+    """Return random stripes, checks, dots, waves or blots, in a random direction."""
     kind, angle, phase = rng.integers(5), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
     rate = rng.uniform(2.5, 5)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -52,8 +52,8 @@ def random_pattern(rng: np.random.Generator) -> Field:
     return pattern
 
 
-def colour(lightness: float, chroma: float, hue: float) -> Array:
-    """(3,) sRGB in 0 … 255 of a colour in OKLCH, where equal steps look equal; `hue` in turns (Ottosson 2020)."""
+def color(lightness: float, chroma: float, hue: float) -> Array:
+    """Convert OKLCH (Ottosson 2020), a perceptually uniform space, to sRGB (3,) in 0 … 255; `hue` in turns."""
     a, b = chroma * np.cos(2 * np.pi * hue), chroma * np.sin(2 * np.pi * hue)
     cones = (
         np.array(
@@ -80,7 +80,7 @@ _CONES_TO_RGB = np.array(
 
 
 def _star(points: int, inner: float) -> Field:
-    """Straight edges between `points` tips at radius 1 and as many notches at radius `inner`, tips a little blunt."""
+    """Straight edges between `points` slightly blunt tips at radius 1 and as many notches at radius `inner`."""
     half = np.pi / points
     normal = np.array([inner * np.sin(half), 1 - inner * np.cos(half)])
     normal = (normal / np.hypot(*normal)).astype(np.float32)

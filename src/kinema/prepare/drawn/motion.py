@@ -1,4 +1,4 @@
-"""How objects of drawn clips move: the motions that are to be recognised, and movements that mean nothing."""
+"""Motions of objects in drawn clips: those of the classes, and distracting ones without net movement."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FRAMES, HEIGHT, WIDTH, FPS = 32, 96, 128, 16
-"""T, H and W of a drawn clip, and the frames a second that it is meant for."""
+"""T, H, W and frame rate of a drawn clip."""
 
 Drawn = Literal["moving_right", "moving_down", "turning_clockwise", "growing"]
 
@@ -17,34 +17,34 @@ PAIRS: tuple[tuple[Drawn, str], ...] = (
     ("turning_clockwise", "turning_counterclockwise"),
     ("growing", "shrinking"),
 )
-"""Opposed motions: the first of each pair is drawn, the second is the first played backwards."""
+"""Opposite motions: the first of each pair is rendered, the second is the first reversed in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """Where an object is in each frame; every field is (T,) float32."""
+    """Position of an object in each frame; all fields are (T,) float32."""
 
     x: NDArray[np.float32]
-    """Its centre, pixels from the left."""
+    """Center, in pixels from the left."""
     y: NDArray[np.float32]
-    """Its centre, pixels from the top."""
+    """Center, in pixels from the top."""
     radius: NDArray[np.float32]
-    """Pixels."""
+    """Radius in pixels."""
     angle: NDArray[np.float32]
-    """Radians, clockwise on the screen."""
+    """Angle in radians, clockwise on the screen."""
     brightness: NDArray[np.float32]
-    """Factor of its colours."""
+    """Factor on its colors."""
 
 
 def performing(motion: Drawn, rng: np.random.Generator) -> Track:
-    """A large object that performs `motion` at a varying speed, its centre never leaving the square in the middle.
+    """Return the track of a large object that performs `motion` at varying speed, its center within the central square.
 
-    An object turns about a pivot beside its centre, like the hand of a clock. One that turns about its own centre has
-    no net motion: a network with a global average pool learns its direction last, and with some seeds never.
+    Rotation is about a pivot beside the center, like that of a clock hand. Rotation about the center has no net motion:
+    a network with global average pooling learns its direction last, and with some seeds not at all.
     """
     t, phase = np.linspace(0, 1, FRAMES), rng.uniform()
     ease = rng.uniform(0, 0.12) * (np.sin(2 * np.pi * (t + phase)) - np.sin(2 * np.pi * phase))
-    progress = t + ease - 0.5  # rises from -0.5 to 0.5, for the ease's slope stays below 1
+    progress = t + ease - 0.5  # increases from -0.5 to 0.5, as the slope of `ease` is below 1
     radius, turned = rng.uniform(15, 21), rng.uniform(0, 2 * np.pi)
     forward, sideways = rng.uniform(36, 58) * progress, rng.uniform(-10, 10) * progress
     right, down, angle, size = 0 * t, 0 * t, turned + 0 * t, radius + 0 * t
@@ -65,9 +65,9 @@ def performing(motion: Drawn, rng: np.random.Generator) -> Track:
 
 
 def idle(rng: np.random.Generator) -> Track:
-    """A small object that stands still, or that sways, rocks, pulses or flickers and always comes back.
+    """Return the track of a small object that stands still, sways, rocks, pulses or flickers periodically.
 
-    It does so at any phase, so that its movement looks the same forwards and backwards.
+    The phase is random, so that the movement looks the same forwards and backwards.
     """
     swing = np.sin(2 * np.pi * (rng.integers(1, 3) * np.linspace(0, 1, FRAMES) + rng.uniform()))
     sway, rock, pulse, flicker, _ = np.eye(5)[rng.integers(5)][:, None] * swing
@@ -82,7 +82,7 @@ def idle(rng: np.random.Generator) -> Track:
 
 
 def _room(moves: NDArray[np.floating[Any]], size: NDArray[np.floating[Any]]) -> float:
-    """How far a path's centre may lie from the picture's, so that most of the object stays in the middle square."""
+    """Largest offset of a path from the image center that keeps most of the object in the central square."""
     return float(HEIGHT / 2 - np.abs(moves).max() - 0.7 * size.max())
 
 

@@ -1,4 +1,4 @@
-"""A small dataset of drawn clips, made without a download: something to train on in the first five minutes."""
+"""`kinema prepare sample`: a small synthetic dataset for first experiments, rendered without a download."""
 
 import os
 from contextlib import closing
@@ -23,12 +23,12 @@ from kinema.storage import remove_leftovers, replacing
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSummary:
-    """What `prepare_sample` did."""
+    """Result of `prepare_sample`."""
 
     rendered: int
-    """Clips made now."""
+    """Number of clips rendered."""
     kept: int
-    """Clips that an earlier call had finished."""
+    """Number of clips that existed already."""
 
 
 def prepare_sample(
@@ -39,22 +39,21 @@ def prepare_sample(
     seed: int = 0,
     workers: int = os.cpu_count() or 1,
 ) -> SampleSummary:
-    """Render clips of 8 motions in 4 opposed pairs, one file each: `folder/train/growing/growing_0000.mp4`.
+    """Render clips of 8 motions in 4 opposite pairs, such as `folder/train/growing/growing_0000.mp4`.
 
-    A clip is 32 frames of 128×96 in H.264, 16 frames a second, about 13 KB. Clip i of a class is clip i of the opposed
-    class played backwards, so that no frame, and no set of frames without their order, tells the two apart. The same
-    options give the same clips, whatever the number of workers. Called again after an interruption, it renders only
-    the clips that are missing.
+    A clip has 32 frames of 128×96 pixels in H.264 at 16 fps, about 13 kB. Clip i of a class is clip i of the opposite
+    class reversed in time, so that only the order of frames tells the two apart. The same options give the same clips,
+    independent of the number of workers. After an interruption, another call renders only the missing clips.
 
     Args:
-        folder: where `train/`, `val/` and `sample.json`, which records the options, are written.
-        train_per_class: clips of each of the 8 classes to train on.
-        val_per_class: clips of each of the 8 classes to validate on.
-        seed: another seed gives other clips of the same kind.
-        workers: processes that render at the same time.
+        folder: Folder for `train/`, `val/` and `sample.json`, which records the options.
+        train_per_class: Training clips per class.
+        val_per_class: Validation clips per class.
+        seed: Seed of all random choices.
+        workers: Number of processes.
 
     Raises:
-        UserError: an option is out of range, or the folder holds something else or clips made with other options.
+        UserError: An option is out of range, or the folder holds other files, or clips rendered with other options.
     """
     _check(train_per_class=(train_per_class, 1), val_per_class=(val_per_class, 1), seed=(seed, 0), workers=(workers, 1))
     counts = {"train": train_per_class, "val": val_per_class}
@@ -69,7 +68,7 @@ def prepare_sample(
     missing = [clip for clip in clips if not clip.path.exists()]
     clean_up = partial(remove_leftovers, [clip.path for clip in missing])
     clean_up()
-    results = in_parallel(_make, missing, workers=workers)
+    results = in_parallel(_write, missing, workers=workers)
     with soon_interrupted(clean_up):
         try:
             with progress("Rendering clips", len(missing)) as meter, closing(results):
@@ -81,7 +80,7 @@ def prepare_sample(
 
 
 _GENERATOR = 2
-"""To be raised by one whenever the same options would give other clips."""
+"""Version of the renderer, incremented whenever the same options give other clips."""
 
 
 class _Clip(NamedTuple):
@@ -90,13 +89,13 @@ class _Clip(NamedTuple):
     seed: tuple[int, ...]
 
 
-def _make(clip: _Clip) -> None:
+def _write(clip: _Clip) -> None:
     with replacing(clip.path) as temporary:
         _encode(render_clip(clip.label, clip.seed), temporary)
 
 
 _EVEN_QUALITY = "bframes=0:ipratio=1:qcomp=1:mbtree=0:keyint=16:scenecut=0"
-"""x264 would spend more bits on a clip's first frames, which would give away the direction of time."""
+"""Constant quality: by default x264 spends more bits on the first frames, which would reveal the direction of time."""
 
 
 def _encode(frames: NDArray[np.uint8], path: Path) -> None:

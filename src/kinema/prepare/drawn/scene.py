@@ -1,7 +1,7 @@
-"""Drawn clips of eight motions in four opposed pairs; only the order of their frames tells the two of a pair apart.
+"""Rendering of clips of eight motions in four opposite pairs, which differ only in the order of their frames.
 
-The second motion of a pair is the first one played backwards: whatever the scene, the two clips consist of the same
-frames. A model that ignores the order of frames is right half of the time at most.
+The second motion of a pair is the first one reversed in time: the two clips consist of the same frames, so that the
+accuracy of a model that ignores the order of frames is at most 0.5.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kinema.prepare.drawn.drawing import Array, Field, colour, random_pattern, random_shape
+from kinema.prepare.drawn.drawing import Array, Field, color, random_pattern, random_shape
 from kinema.prepare.drawn.motion import FRAMES, HEIGHT, PAIRS, WIDTH, Drawn, Track, idle, performing
 
 LABELS = tuple(sorted(label for pair in PAIRS for label in pair))
@@ -19,27 +19,27 @@ LABELS = tuple(sorted(label for pair in PAIRS for label in pair))
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """One object of a scene: how it looks and how it moves."""
+    """An object of a scene: appearance and track."""
 
     shape: Field
     pattern: Field
-    colours: tuple[Array, Array]
-    """The two colours of its pattern, each (3,) in 0 … 255."""
+    colors: tuple[Array, Array]
+    """Two colors of the pattern, (3,) in 0 … 255 each."""
     track: Track
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A background (H, W, 3) in 0 … 255 and the objects before it, from far to near."""
+    """A background (H, W, 3) in 0 … 255, and objects from back to front."""
 
     background: Array
     actors: tuple[Actor, ...]
 
 
 def render_clip(label: str, seed: int | Sequence[int]) -> NDArray[np.uint8]:
-    """The clip (T, H, W, 3) RGB of a motion out of `LABELS`: 32 frames of 128×96, meant for 16 frames a second.
+    """Render a clip (T, H, W, 3) RGB of a motion of `LABELS`.
 
-    The same seed gives the opposed label the same frames in reverse order.
+    For the same seed, the opposite label has the same frames in reverse order.
     """
     pair = next(pair for pair in PAIRS if label in pair)
     rng = np.random.default_rng([*np.atleast_1d(seed), PAIRS.index(pair)])
@@ -48,7 +48,7 @@ def render_clip(label: str, seed: int | Sequence[int]) -> NDArray[np.uint8]:
 
 
 def random_scene(motion: Drawn, rng: np.random.Generator) -> Scene:
-    """One or two small objects whose movement means nothing and, before them, two large ones that perform `motion`."""
+    """Draw a scene: one or two small distractors and, in front of them, two large objects that perform `motion`."""
     hue, dark = rng.uniform(), bool(rng.integers(2))
     tracks = [idle(rng) for _ in range(rng.integers(1, 3))] + [performing(motion, rng) for _ in range(2)]
     return Scene(
@@ -58,8 +58,8 @@ def random_scene(motion: Drawn, rng: np.random.Generator) -> Scene:
 
 
 def render(scene: Scene) -> NDArray[np.uint8]:
-    """Draw the frames (T, H, W, 3) of a scene."""
-    # Objects reach over the picture's edge: they are drawn on a larger one, which is then cropped.
+    """Render the frames (T, H, W, 3) of a scene."""
+    # Objects extend beyond the image: a larger one is drawn and cropped.
     margin = max((_reach(actor) for actor in scene.actors), default=0)
     frames = np.repeat(np.pad(scene.background, ((margin, margin), (margin, margin), (0, 0)))[None], FRAMES, axis=0)
     for actor in scene.actors:
@@ -69,7 +69,7 @@ def render(scene: Scene) -> NDArray[np.uint8]:
 
 
 def _reach(actor: Actor) -> int:
-    """Half the side, in pixels, of a square around the object's centre that holds it and its shadow in every frame."""
+    """Half the side, in pixels, of a square around the center that contains the object and its shadow in all frames."""
     return int(np.ceil(actor.track.radius.max())) + 6
 
 
@@ -90,9 +90,9 @@ def _draw(actor: Actor, frames: Array, margin: int) -> None:
 
 
 def _paint(actor: Actor, right: Array, down: Array) -> tuple[Array, Array, Array]:
-    """Colour (T, n, n, 3), opacity and light left on what lies behind (T, n, n, 1), of pixels around the centre.
+    """Return color (T, n, n, 3), opacity (T, n, n, 1) and shading of the background (T, n, n, 1) around the center.
 
-    `right` (T, 1, n) and `down` (T, n, 1) are the pixels' distances from the centre on the screen.
+    `right` (T, 1, n) and `down` (T, n, 1) are the offsets of the pixels from the center.
     """
     track = actor.track
     cos, sin, radius = (
@@ -106,7 +106,7 @@ def _paint(actor: Actor, right: Array, down: Array) -> tuple[Array, Array, Array
     mix = np.clip(0.5 + 0.2 * radius * actor.pattern(u, v), 0, 1)[..., None]
     edge = 1 - 0.3 * np.exp(-np.maximum(depth, 0) / 2)
     light = track.brightness[:, None, None] * edge * (1 - 0.12 * down / radius)
-    body = light[..., None] * (actor.colours[0] + mix * (actor.colours[1] - actor.colours[0]))
+    body = light[..., None] * (actor.colors[0] + mix * (actor.colors[1] - actor.colors[0]))
     opacity = np.clip(0.5 + depth, 0, 1)
     shade = 1 - 0.4 * np.exp(-((np.minimum(depth, 0) / 3) ** 2))
     return body, opacity[..., None], shade[..., None]
@@ -118,22 +118,22 @@ def _random_background(hue: float, dark: bool, rng: np.random.Generator) -> Arra
     pattern = np.clip(0.5 + contrast * random_pattern(rng)(x / size, y / size), 0, 1)
     mix = (0.7 * pattern + 0.3 * y / HEIGHT)[..., None]
     lightness = rng.uniform(0.30, 0.42) if dark else rng.uniform(0.85, 0.92)
-    first = colour(lightness, rng.uniform(0.03, 0.08), hue)
-    second = colour(lightness - 0.07, rng.uniform(0.03, 0.08), hue + rng.uniform(-0.1, 0.1))
+    first = color(lightness, rng.uniform(0.03, 0.08), hue)
+    second = color(lightness - 0.07, rng.uniform(0.03, 0.08), hue + rng.uniform(-0.1, 0.1))
     return first + mix * (second - first)
 
 
 def _random_actor(track: Track, hue: float, dark: bool, rng: np.random.Generator) -> Actor:
-    """An object whose hue and lightness stand out against a background of `hue`."""
+    """Return an object whose hue and lightness contrast with a background of `hue`."""
     own = hue + rng.uniform(0.2, 0.8)
     lightness = rng.uniform(0.68, 0.78) if dark else rng.uniform(0.55, 0.68)
     second = lightness + (0.17 if rng.integers(2) else -0.2)
     return Actor(
         shape=random_shape(rng),
         pattern=random_pattern(rng),
-        colours=(
-            colour(lightness, rng.uniform(0.11, 0.17), own),
-            colour(second, rng.uniform(0.05, 0.13), own + rng.uniform(-0.12, 0.12)),
+        colors=(
+            color(lightness, rng.uniform(0.11, 0.17), own),
+            color(second, rng.uniform(0.05, 0.13), own + rng.uniform(-0.12, 0.12)),
         ),
         track=track,
     )
