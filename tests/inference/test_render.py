@@ -269,9 +269,11 @@ def test_a_long_label_keeps_both_ends() -> None:
     assert label.endswith("and last")
 
 
-@pytest.mark.parametrize(("name", "found"), [("a.gif", r"'\.gif'"), ("a", "''"), ("a.mp5", r"did you mean '\.mp4'")])
-def test_other_suffixes_are_refused(name: str, found: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{name}: .*\.mp4, \.mov, \.mkv.*{found}"):
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.gif", r"'\.gif'; .*\.mkv"), ("a", "''"), ("a.mp5", r"\.mkv; did you mean '\.mp4'")]
+)
+def test_other_suffixes_are_refused(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{name}: .*{message}"):
         render_prediction(Clip(smooth_clip(2, 8, 8)), PREDICTIONS, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

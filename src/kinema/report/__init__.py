@@ -1,1 +1,1 @@
-"""Pictures and answers of models."""
+"""Predictions of models as files, plots and rendered videos."""

@@ -1,4 +1,4 @@
-"""Answers about videos, kept in a CSV or JSON Lines file as they come, where a later call goes on."""
+"""Predictions of videos in a CSV or JSON Lines file, written as they come and resumable."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -21,26 +21,26 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 class AnswerFile:
-    """A file with a line for each video, written as soon as the video is answered.
+    """A file with one line per video, written as soon as the video is predicted.
 
     `.jsonl`: `{"video", "predictions": [{"label", "score"}], "weights"}`. `.csv`: columns video, label_1, score_1, …,
-    weights. `weights` is the digest of the model's weights: answers of several models are not mixed.
+    weights. `weights` is a digest of the model's weights, so that predictions of different models are not mixed.
 
     Attributes:
-        answers: by video, those that the file held before and those that were added.
+        answers: Predictions by video, those read from the file and those added.
     """
 
     def __init__(self, path: Path, *, weights: str, top: int) -> None:
-        """Open the file, create it, or go on in it; a last line that an interruption cut is removed.
+        """Create the file, or open it to append; a truncated last line is removed.
 
         Args:
-            path: the file, `.csv` or `.jsonl`.
-            weights: digest of the model's weights.
-            top: predictions for a video.
+            path: File to write, `.csv` or `.jsonl`.
+            weights: Digest of the model's weights.
+            top: Number of predictions per video.
 
         Raises:
-            UserError: the suffix is another one, the file cannot be written, or it holds something else: answers of
-                another model, with more or fewer classes, or no answers at all.
+            UserError: The suffix is unknown, the file cannot be written, or it has other content: predictions of
+                another model, another number of classes, or no predictions.
         """
         check_suffix(path)
         self._path, self._weights, self._top = path, weights, top
@@ -58,18 +58,18 @@ class AnswerFile:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def add(self, video: str, predictions: Sequence[Prediction]) -> None:
-        """Append an answer; it is in the file when this returns.
+        """Append the predictions of a video and flush the file.
 
         Raises:
-            UserError: the disk is full.
+            UserError: The disk is full.
         """
         self.answers[video] = list(predictions)
         try:
             if self._is_csv:
-                pairs = [str(value) for one in predictions for value in (one.label, one.score)]
+                pairs = [str(value) for prediction in predictions for value in astuple(prediction)]
                 self._write([video, *pairs, self._weights])
             else:
-                answer = {"video": video, "predictions": [asdict(one) for one in predictions]}
+                answer = {"video": video, "predictions": [asdict(prediction) for prediction in predictions]}
                 self._file.write(_as_line({**answer, "weights": self._weights}))
                 self._file.flush()
         except OSError as error:
@@ -81,19 +81,19 @@ class AnswerFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError) if error is not None else nullcontext():  # a full disk was said already
+        with suppress(OSError) if error is not None else nullcontext():  # a full disk was already reported
             self._file.close()
 
     def _write(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
         csv.writer(line).writerow(cells)
-        # surrogateescape: the bytes of a name that is no UTF-8, as they are.
+        # surrogateescape: keep the bytes of names that are not UTF-8.
         self._file.write(line.getvalue().encode("utf-8", "surrogateescape"))
         self._file.flush()
 
     def _read(self) -> None:
         content = self._path.read_bytes()
-        lines = list(_whole_lines(content, quotes=self._is_csv))
+        lines = list(_complete_lines(content, quotes=self._is_csv))
         length = sum(map(len, lines))
         for number, line in enumerate(lines, 1):
             text = line.decode("utf-8", "surrogateescape")
@@ -103,45 +103,39 @@ class AnswerFile:
             try:
                 video, predictions, weights = (_of_cells if self._is_csv else _of_json)(text)
             except (ValueError, KeyError, TypeError, AttributeError):
-                raise UserError(
-                    f"{self._path}, line {number}: found no answer of `kinema predict`; {_ANOTHER}"
-                ) from None
+                raise UserError(f"{self._path}, line {number}: not a prediction of `kinema predict`; {_HINT}") from None
             if weights != self._weights:
-                raise UserError(f"{self._path}, line {number}: found an answer of another model; {_ANOTHER}")
+                raise UserError(f"{self._path}, line {number}: a prediction of another model; {_HINT}")
             if len(predictions) != self._top:
                 raise UserError(
-                    f"{self._path}, line {number}: found {len(predictions)} classes; allowed: {self._top} (--top)"
+                    f"{self._path}, line {number}: found {len(predictions)} classes; expected: {self._top} (--top)"
                 )
             self.answers[video] = predictions
         if length < len(content):
-            log.warning("%s ended within a line, which is removed", self._path)
+            log.warning("%s: removed a truncated last line", self._path)
             with self._path.open("r+b") as file:
                 file.truncate(length)
 
     def _check_columns(self, columns: list[str]) -> None:
         if columns != self._columns:
             raise UserError(
-                f"{self._path}: found columns {', '.join(columns)}; allowed: {', '.join(self._columns)}; "
-                f"--top decides how many there are; {_ANOTHER}"
+                f"{self._path}: found columns {', '.join(columns)}; expected: {', '.join(self._columns)} "
+                f"(their number depends on --top); {_HINT}"
             )
 
 
 def _as_line(answer: Mapping[str, Any]) -> bytes:
     try:
         return strict_json.dumps(answer, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # of a name that is no UTF-8, which JSON's escapes carry
+    except UnicodeEncodeError:  # a name that is not UTF-8, which JSON escapes represent
         return strict_json.dumps(answer).encode() + b"\n"
 
 
-_ANOTHER = "name another file with --output"
+_HINT = "pass another file as --output"
 
 
 def check_suffix(path: Path) -> None:
-    """See that answers can be kept in `path`.
-
-    Raises:
-        UserError: the suffix is another one.
-    """
+    """Raise UserError unless the suffix of `path` is one of `SUFFIXES`."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(
@@ -149,8 +143,8 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def _whole_lines(content: bytes, *, quotes: bool) -> Iterator[bytes]:
-    """Lines with their end, up to the last whole one; with `quotes` a field in quotes may hold ends of lines."""
+def _complete_lines(content: bytes, *, quotes: bool) -> Iterator[bytes]:
+    """Yield complete lines with their ends; with `quotes`, fields in quotes may contain line breaks."""
     line = b""
     for part in content.splitlines(keepends=True):
         line += part
@@ -170,5 +164,5 @@ def _of_cells(line: str) -> tuple[str, list[Prediction], str]:
 
 def _of_json(line: str) -> tuple[str, list[Prediction], str]:
     answer: Mapping[str, Any] = json.loads(line)
-    predictions = [Prediction(str(one["label"]), float(one["score"])) for one in answer["predictions"]]
+    predictions = [Prediction(str(row["label"]), float(row["score"])) for row in answer["predictions"]]
     return str(answer["video"]), predictions, str(answer["weights"])

@@ -1,4 +1,4 @@
-"""Fonts for labels in any writing: DejaVu Sans (Latin, Greek, Cyrillic, Arabic), and a font of the user."""
+"""Fonts for labels in any script: DejaVu Sans (Latin, Greek, Cyrillic, Arabic), and a font file of the user."""
 
 import logging
 import unicodedata
@@ -18,17 +18,13 @@ from kinema.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_USUAL = "DejaVu Sans"
-_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")  # categories of characters that need no glyph
-_SHOWN = 8
+_DEFAULT = "DejaVu Sans"
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")  # Unicode categories without glyphs
+_MAX_LISTED = 8  # missing characters in a warning
 
 
 def check_font(file: Path | None) -> None:
-    """See that `file` is a font, if one is given.
-
-    Raises:
-        UserError: it is none.
-    """
+    """Raise UserError if `file` is given and is not a font."""
     if file is None:
         return
     if not file.is_file():
@@ -37,38 +33,38 @@ def check_font(file: Path | None) -> None:
         FT2Font(str(file))
         ImageFont.truetype(file)
     except (OSError, RuntimeError):
-        raise UserError(f"--font: '{file}' is no font; .ttf, .otf and .ttc files are") from None
+        raise UserError(f"--font: '{file}' is not a font; allowed: .ttf, .otf and .ttc files") from None
 
 
 def say_missing(texts: Iterable[str], file: Path | None) -> None:
-    """Warn once of all characters of `texts` that can be drawn neither with the usual font nor with `file`."""
+    """Warn once of all characters of `texts` that neither DejaVu Sans nor the font `file` has."""
     text = "".join(texts)
-    missing = sorted(set.intersection(*(_missing(text, font) for font in _files(bold=False, own=file))))
+    missing = sorted(set.intersection(*(_missing(text, font) for font in _files(bold=False, user=file))))
     if missing:
-        shown = "".join(missing[:_SHOWN]) + "…" * (len(missing) > _SHOWN)
-        having = f"{_USUAL} and {file} have" if file else f"{_USUAL} has"
+        listed = "".join(missing[:_MAX_LISTED]) + "…" * (len(missing) > _MAX_LISTED)
+        fonts = f"{_DEFAULT} and {file} have" if file else f"{_DEFAULT} has"
         log.warning(
-            "%s no glyphs for %d characters of the labels (%s), which are drawn as boxes: give a font that has them, "
-            "--font FILE.ttf, such as Noto Sans of that writing",
-            having,
+            "%s no glyphs for %d characters of the labels (%s), which are drawn as boxes: pass --font FILE.ttf, such "
+            "as Noto Sans of that script",
+            fonts,
             len(missing),
-            shown,
+            listed,
         )
 
 
 def font_for(text: str, size: int, *, bold: bool = False, file: Path | None = None) -> FreeTypeFont:
-    """The font of Pillow that draws `text`: the usual one, if it has as many of the glyphs as the font `file`."""
-    best = min(_files(bold=bold, own=file), key=lambda font: len(_missing(text, font)))
+    """Return the Pillow font for `text`: DejaVu Sans, unless the font `file` has more of its glyphs."""
+    best = min(_files(bold=bold, user=file), key=lambda font: len(_missing(text, font)))
     return _font(best, size)
 
 
 @contextmanager
 def drawn_with(file: Path | None) -> Iterator[None]:
-    """Texts that matplotlib draws in this block take glyphs that the usual font lacks from the font `file`.
+    """Let matplotlib fall back to the font `file` for glyphs that DejaVu Sans lacks.
 
-    Characters that neither has become boxes without a word: `say_missing` says it once for all of them.
+    Its warnings about missing glyphs are suppressed: `say_missing` gives one for all.
     """
-    families = [_USUAL]
+    families = [_DEFAULT]
     if file is not None:
         font_manager.fontManager.addfont(file)
         families.append(font_manager.FontProperties(fname=file).get_name())
@@ -77,14 +73,14 @@ def drawn_with(file: Path | None) -> Iterator[None]:
         yield
 
 
-def _files(*, bold: bool, own: Path | None) -> list[Path]:
-    # As matplotlib brings it: Pillow's own font has no accents, no Greek, Cyrillic or Arabic.
-    usual = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
-    return [usual, own] if own is not None else [usual]
+def _files(*, bold: bool, user: Path | None) -> list[Path]:
+    # The copy of matplotlib: the font of Pillow has no accents, Greek, Cyrillic or Arabic.
+    default = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
+    return [default, user] if user is not None else [default]
 
 
 def _missing(text: str, font: Path) -> set[str]:
-    """Visible characters of `text` for which `font` has no glyph."""
+    """Return the visible characters of `text` without a glyph in `font`."""
     return {
         character
         for character in set(text)

@@ -1,4 +1,4 @@
-"""A run's curves and a test's confusion matrix as pictures."""
+"""Plots: training curves of a run, and confusion matrices."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,23 +24,22 @@ Rows = Sequence[Mapping[str, float]]
 _Array = NDArray[np.float64]
 _Counts = NDArray[np.int64]
 
-# Of the colours by Okabe and Ito, which people with any kind of colour vision tell apart.
+# Color-blind safe colors by Okabe and Ito.
 _BLUE, _ORANGE, _SKY = "#0072B2", "#D55E00", "#56B4E9"
 _INK, _FAINT, _GRID, _BLANK = "#1F2933", "#6B7785", "#DFE4E9", "#EDEFF2"
 
 _DPI = 150
-_MOST_POINTS = 800  # of a curve: a picture has no room for more
+_MOST_POINTS = 800  # per curve
 _MOST_MARKERS = 40
 _MOST_CELLS_WITH_TEXT, _MOST_NAMES, _LONGEST_NAME, _LISTED_PAIRS = 20, 60, 26, 10  # of a confusion matrix
 
-
-_SHOWN = (("mAP", "top1"), ("top1", "mean_class"), ("AUC", "AR@100"))
-"""By which metric the best model of a run is chosen, and what is drawn beside it: of recognizers, of localizers."""
+_METRICS = (("mAP", "top1"), ("top1", "mean_class"), ("AUC", "AR@100"))
+"""Metric that selects the best model, and a second one to plot, for each kind of run."""
 _NAMES = {"mAP": "mean average precision", "top1": "top-1", "mean_class": "mean class"}
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
-    """Draw the rows of a run as a PNG: loss, accuracy, learning rate and seconds per step over the epochs.
+    """Plot loss, accuracy, learning rate and step time of a run over epochs as a PNG.
 
     Raises:
         UserError: `path` cannot be written.
@@ -49,15 +48,15 @@ def draw_curves(rows: Rows, path: Path) -> None:
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, font: Path | None = None) -> None:
-    """Draw a confusion matrix as a PNG: each row in shares of its true class, blank for a class without videos.
+    """Plot a confusion matrix as a PNG, each row normalized by the number of videos of its true class.
 
-    Up to 20 classes every cell tells its figures; of more, the ten most confused pairs are listed beside the matrix.
+    Up to 20 classes, each cell has its percentage and count; for more, the ten most confused pairs are listed.
 
     Args:
         confusion: (C, C) int64, videos by true (row) and predicted class (column).
         classes: C names.
-        path: the file to write.
-        font: a font file for names that DejaVu Sans cannot write.
+        path: File to write.
+        font: Font file for names that DejaVu Sans cannot display.
 
     Raises:
         UserError: `path` cannot be written.
@@ -75,7 +74,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def curves_figure(rows: Rows) -> Figure:
-    """What `draw_curves` saves."""
+    """Return the figure of `draw_curves`."""
     training = [row for row in rows if "loss" in row]
     validation = [row for row in rows if "loss" not in row]
     figure = Figure(figsize=(12, 7.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.09, wspace=0.03, hspace=0.03))
@@ -101,7 +100,7 @@ def curves_figure(rows: Rows) -> Figure:
 
 def _summary(rows: Rows, training: Rows) -> str:
     if not rows:
-        return "Nothing recorded yet"
+        return "No data yet"
     texts = [f"epoch {rows[-1]['epoch']:.4g}", f"step {rows[-1]['step']:,.0f}"]
     if training:
         steps = np.diff(_column(training, "step"), prepend=0)
@@ -130,7 +129,9 @@ def _plot_loss(axes: Axes, training: Rows) -> None:
 
 
 def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
-    main, second = next((pair for pair in _SHOWN if any(pair[0] in row for row in validation)), ("top1", "mean_class"))
+    main, second = next(
+        (pair for pair in _METRICS if any(pair[0] in row for row in validation)), ("top1", "mean_class")
+    )
     _title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     epochs, best_of, beside = (_column(validation, name) for name in ("epoch", main, second))
@@ -150,7 +151,7 @@ def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
     in_training = _column(training, "top1")
     if np.isfinite(in_training).any():
         _plot_noisy(axes, _column(training, "epoch"), in_training, color=_SKY, linewidth=1.2, label="training top-1")
-    # Low accuracies fill the panel too; 1.03 leaves room for a marker at 100 %.
+    # The range fits low accuracies too; 1.03 leaves room for a marker at 100 %.
     axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *beside])))
     _legend(axes)
 
@@ -167,7 +168,7 @@ def _plot_rate(axes: Axes, training: Rows) -> None:
 
 
 def _plot_seconds(axes: Axes, training: Rows) -> None:
-    """Two layers: waiting for data, and above it the rest of a step. A row holds the means since the row before."""
+    """Stack the wait for data and the rest of a step; rows hold means since the previous row."""
     _title(axes, "Seconds per step")
     if training:
         epochs, step, data = (_column(training, name) for name in ("epoch", "step_time", "data_time"))
@@ -176,13 +177,13 @@ def _plot_seconds(axes: Axes, training: Rows) -> None:
         low, high = _mean_per_bin(data), _mean_per_bin(step)
         axes.stairs(high, ends, baseline=low, fill=True, color=_SKY, label="computing")
         axes.stairs(low, ends, fill=True, color=_ORANGE, label="waiting for data")
-        # The first row often holds a warm-up many times as long as a step: it may leave the panel.
+        # The first row often includes a warm-up of many steps' length and may exceed the panel.
         axes.set_ylim(0, min(1.3 * high.max(), 2 * np.median(high)))
         _legend(axes)
 
 
 def _plot_noisy(axes: Axes, x: _Array, y: _Array, *, linewidth: float, color: str, label: str | None = None) -> None:
-    """A curve; of many points, their moving mean over their range."""
+    """Plot a curve; for many points, their moving average and their range."""
     if len(x) <= _MOST_MARKERS:
         axes.plot(x, y, color=color, linewidth=linewidth, label=label, **_markers(len(x)))
         return
@@ -195,15 +196,15 @@ def _plot_noisy(axes: Axes, x: _Array, y: _Array, *, linewidth: float, color: st
 
 
 def _moving_mean(values: _Array) -> _Array:
-    """Means over a twentieth of all values; towards the ends over fewer, so that no slope is bent there."""
-    place, last = np.arange(len(values)), len(values) - 1
-    reach = np.minimum(len(values) // 40, np.minimum(place, last - place))
+    """Centered moving average over a twentieth of the values, over fewer near the ends."""
+    index, last = np.arange(len(values)), len(values) - 1
+    reach = np.minimum(len(values) // 40, np.minimum(index, last - index))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    return (sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1)
+    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
 
 
 def _bin_edges(count: int) -> NDArray[np.int64]:
-    """Where to cut `count` rows into bins, few enough for a picture; few rows have a bin each."""
+    """Edges of at most `_MOST_POINTS` bins of `count` rows."""
     return np.linspace(0, count, min(count, _MOST_POINTS) + 1).astype(np.int64)
 
 
@@ -230,7 +231,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _quiet(axes: Axes) -> None:
-    """Frame and ticks that do not compete with the data."""
+    """Draw frame and ticks in light colors."""
     axes.tick_params(color=_GRID, labelcolor=_INK, labelsize=9.5)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -238,20 +239,20 @@ def _quiet(axes: Axes) -> None:
 
 
 def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> Figure:
-    """What `draw_confusion` saves."""
+    """Return the figure of `draw_confusion`."""
     counts = confusion.numpy()
     of_class = counts.sum(1, keepdims=True)
     shares = np.divide(counts, of_class, where=of_class > 0, out=np.full(counts.shape, np.nan))
     few = len(classes) <= _MOST_CELLS_WITH_TEXT
-    # In inches. Small cells are made of whole pixels. What stands around the matrix is added in saving.
+    # In inches. Small cells are an integer number of pixels. Labels around the matrix are added when saving.
     side = max(0.58 * len(classes), 3.6) if few else len(classes) * max(round(9.5 * _DPI / len(classes)), 1) / _DPI
     figure = Figure(figsize=(side, side), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1))
-    # The root lets a few lost videos of a class be seen where no number tells them.
+    # The square root keeps small values visible where cells have no numbers.
     norm = Normalize(0, 1) if few else PowerNorm(0.5, 0, 1)
     image = axes.imshow(shares, colormaps["Blues"].with_extremes(bad=_BLANK), norm, interpolation="nearest")
     bar = figure.colorbar(image, figure.add_axes((1 + 0.2 / side, 0, 0.15 / side, 1)), format=PercentFormatter(1))
-    bar.set_label("share of the true class", color=_FAINT)
+    bar.set_label("fraction of the true class", color=_FAINT)
     for panel in (axes, bar.ax):
         _quiet(panel)
     bar.outline.set_visible(False)
@@ -298,15 +299,13 @@ def _name_classes(axes: Axes, classes: Sequence[str], of_class: _Counts, side: f
 
 
 def _write_cells(axes: Axes, counts: _Counts, shares: _Array, cell: float) -> None:
-    """Percent and count of every cell that is not 0; `cell` is its side in points."""
+    """Write percentage and count of every non-zero cell; `cell` is its side in points."""
     size = float(np.clip(0.25 * cell, 6.5, 12))
     for row, column in np.argwhere(counts):
         share, count = shares[row, column], counts[row, column]
-        colour = "white" if share > 0.55 else _INK
-        axes.text(column, row - 0.02, _percent(share), ha="center", va="bottom", fontsize=size, color=colour)
-        axes.text(
-            column, row + 0.06, f"{count:,}", ha="center", va="top", fontsize=0.75 * size, color=colour, alpha=0.9
-        )
+        color = "white" if share > 0.55 else _INK
+        axes.text(column, row - 0.02, _percent(share), ha="center", va="bottom", fontsize=size, color=color)
+        axes.text(column, row + 0.06, f"{count:,}", ha="center", va="top", fontsize=0.75 * size, color=color, alpha=0.9)
 
 
 def _percent(share: float) -> str:
@@ -314,7 +313,7 @@ def _percent(share: float) -> str:
 
 
 def _list_pairs(axes: Axes, counts: _Counts, classes: Sequence[str]) -> None:
-    """The pairs of classes with the most videos of the one taken for the other."""
+    """List the pairs of classes with the most confused videos."""
     confused = counts - np.diag(counts.diagonal())
     most = np.argsort(-confused, axis=None, kind="stable")[:_LISTED_PAIRS]
     pairs = [
@@ -322,24 +321,24 @@ def _list_pairs(axes: Axes, counts: _Counts, classes: Sequence[str]) -> None:
         for row, column in zip(*np.unravel_index(most, counts.shape), strict=True)
         if confused[row, column]
     ]
-    _write_above(axes, "Most confused", "true  →  predicted" if pairs else "no video was taken for another class")
+    _write_above(axes, "Most confused", "true  →  predicted" if pairs else "no video was misclassified")
     axes.set_axis_off()
     axes.set_ylim(_LISTED_PAIRS, 0)
     axes.set_xlim(0, 1.5 * max(confused.max(), 1))
-    for place, (row, column) in enumerate(pairs):
+    for line, (row, column) in enumerate(pairs):
         lost, videos = confused[row, column], counts[row].sum()
-        axes.barh(place + 0.62, lost, 0.24, color=_ORANGE)
+        axes.barh(line + 0.62, lost, 0.24, color=_ORANGE)
         pair = f"{_shortened(classes[row])}  →  {_shortened(classes[column])}"
-        axes.text(0, place + 0.42, pair, va="bottom", fontsize=10, color=_INK, parse_math=False)
+        axes.text(0, line + 0.42, pair, va="bottom", fontsize=10, color=_INK, parse_math=False)
         figures = f"{lost:,} of {videos:,}, {_percent(lost / videos)}"
         axes.annotate(
-            figures, (lost, place + 0.62), (5, 0), textcoords="offset points", va="center", fontsize=9, color=_FAINT
+            figures, (lost, line + 0.62), (5, 0), textcoords="offset points", va="center", fontsize=9, color=_FAINT
         )
 
 
 def _shortened(name: str) -> str:
-    """`name`, without its middle when it is long: long names often differ in their last word."""
-    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
+    """Shorten a long name in the middle: long names often differ in the last word."""
+    # Names of folders that are not UTF-8 contain surrogates, which no font has.
     name = " ".join(name.encode(errors="replace").decode().split())
     kept = (_LONGEST_NAME - 1) // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[:kept].rstrip()}…{name[-kept:].lstrip()}"

@@ -1,13 +1,13 @@
-"""What a model answers about one video."""
+"""Prediction of a class."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class that a video may show."""
+    """A predicted class of a video."""
 
     label: str
-    """The name of the class."""
+    """Name of the class."""
     score: float
-    """Its probability; over all classes these sum to 1, unless a video may show any number of them."""
+    """Probability of the class; over all classes these sum to 1, except for multiple labels."""

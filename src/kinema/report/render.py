@@ -1,4 +1,4 @@
-"""A video with the model's answers drawn over it."""
+"""Rendering of a video with predictions drawn over it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,18 +31,18 @@ SUFFIXES = (".mp4", ".mov", ".mkv")
 Frame = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of the picture; right and bottom are the first outside."""
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
-_CLOCK = 90_000  # parts of a second; common frame rates, also those of NTSC, have whole numbers of them
-_SHORT_SIDE = 480  # pixels of the shorter side at least; what is drawn is sized in 480ths of it
+_CLOCK = 90_000  # time base in Hz, a multiple of common frame rates including NTSC
+_SHORT_SIDE = 480  # minimum length of the shorter side in pixels; drawings scale with it
 _FRAMES_AT_ONCE, _BYTES_AT_ONCE = 32, 2**26
 _MOST_ROWS = 5
-_LEAST_SCORE = 0.01  # less is not worth the part of the scene that its row would hide
+_LEAST_SCORE = 0.01  # rows below it would hide the video for little information
 
 _CARD, _TRACK = (13, 17, 26, 185), (46, 53, 68, 190)
 _BAR, _BEST_BAR = (63, 94, 156, 240), (37, 99, 235, 245)
 _TEXT, _BEST_TEXT = (226, 232, 240), (255, 255, 255)
-_TIME_TO_COME, _TIME_GONE = (13, 17, 26, 150), (96, 165, 250, 255)
+_TIME_LEFT, _TIME_DONE = (13, 17, 26, 150), (96, 165, 250, 255)
 
 
 def render_prediction(
@@ -53,21 +53,21 @@ def render_prediction(
     fps: float = 16.0,
     font: Path | None = None,
 ) -> None:
-    """Write the video of `reader` as H.264, enlarged when it is small, with a card that shows the best predictions.
+    """Write the video of `reader` as H.264 with a card of its best predictions, enlarged if it is small.
 
-    Every frame is shown when the file's time stamps say, whatever frame rate its header names.
+    Frames keep the time stamps of the file, whatever frame rate its header has.
 
     Args:
-        reader: every one of its frames is drawn, a few at a time.
-        predictions: best first, at least one. Up to five are shown, each over a bar as long as its score; after the
-            first, only those of 1 % or more.
-        path: the file to write, `.mp4`, `.mov` or `.mkv`; it appears when it is complete.
-        fps: frames per second where nothing says when frames are shown, as in a folder of images.
-        font: a font file for labels that DejaVu Sans cannot write.
+        reader: Video to render; all its frames are drawn, a few at a time.
+        predictions: At least one prediction, best first. Up to five are drawn, each over a bar proportional to its
+            score; after the first, only those of 1 % or more.
+        path: File to write, `.mp4`, `.mov` or `.mkv`; it appears when it is complete.
+        fps: Frame rate of videos without time stamps, such as folders of images.
+        font: Font file for labels that DejaVu Sans cannot display.
 
     Raises:
         UserError: `path` has another suffix or cannot be written.
-        MediaError: a frame cannot be read.
+        MediaError: A frame cannot be read.
     """
     check_suffix(path)
     times = _times(reader, fps)
@@ -79,19 +79,17 @@ def render_prediction(
 
 
 def check_suffix(path: Path) -> None:
-    """See that `path` names a kind of file that a video can be rendered to.
-
-    Raises:
-        UserError: it does not.
-    """
+    """Raise UserError unless the suffix of `path` is one of `SUFFIXES`."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         near = did_you_mean(suffix, SUFFIXES)
-        raise UserError(f"{path}: a video is rendered to one of {', '.join(SUFFIXES)}, not to '{path.suffix}'{near}")
+        raise UserError(
+            f"{path}: found suffix '{path.suffix}'; allowed for rendered videos: {', '.join(SUFFIXES)}{near}"
+        )
 
 
 def _times(reader: FrameReader, fps: float) -> list[int]:
-    """When each frame is shown, in `_CLOCK`ths of a second, ascending from 0; after the last one, when it ends."""
+    """Return increasing time stamps of all frames in ticks of `_CLOCK`, from 0 on, and the end of the last frame."""
     number, seconds = len(reader), None
     if Path(reader.path).is_file():
         try:
@@ -106,7 +104,7 @@ def _times(reader: FrameReader, fps: float) -> list[int]:
 
 
 def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: Path | None = None) -> Iterator[Frame]:
-    """Every frame of the video, enlarged, with even sides and drawn upon."""
+    """Yield every frame, enlarged to even sides, with the card and a progress bar."""
     height, width = reader.frames([0]).shape[1:3]
     scale = -(-_SHORT_SIDE // min(height, width))
     even_height, even_width = height * scale // 2 * 2, width * scale // 2 * 2
@@ -125,17 +123,17 @@ def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: 
 
 def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
     first = next(frames)
-    # The index in front lets a browser begin before it has the whole file.
+    # With the index in front, a browser can start before the download is complete.
     options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
     ends = dict[int, int]()
     rate = Fraction(_CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
     with av.open(str(path), "w", options=options) as container:
-        # Without B-frames, frames are decoded at the times at which they are shown, whatever lies between them.
+        # Without B-frames, decoding and presentation times are equal, whatever the intervals.
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast", "bf": "0"})
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, _CLOCK)
-        _tag_colours(stream.codec_context)
+        _tag_colors(stream.codec_context)
         for picture, (start, end) in zip(chain([first], frames), pairwise(times), strict=True):
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
             yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
@@ -146,78 +144,78 @@ def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
 
 
 def _mux(container: OutputContainer, packets: "list[Packet[VideoStream]]", ends: dict[int, int]) -> None:
-    """Write packets that last until the next one begins, which the encoder does not know."""
+    """Write packets with durations up to the next frame, which the encoder does not set."""
     for packet in packets:
         if packet.pts is not None:
             packet.duration = ends.pop(packet.pts, packet.pts) - packet.pts
         container.mux(packet)
 
 
-def _tag_colours(context: VideoCodecContext) -> None:
-    """Say which colours the numbers mean: of a video that does not, players guess it by the size, each its own way."""
+def _tag_colors(context: VideoCodecContext) -> None:
+    """Tag the color space, which players otherwise guess from the size of the video."""
     context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
 
 class _Overlay:
-    """A picture with transparency that is laid over many frames at the same place."""
+    """An RGBA image to blend over many frames at the same position."""
 
     def __init__(self, image: Image.Image, box: Box) -> None:
         left, top, right, bottom = box
-        self._place = slice(top, bottom), slice(left, right)
+        self._region = slice(top, bottom), slice(left, right)
         rgba = np.asarray(image).astype(np.uint16)
-        colour, alpha = rgba[..., :3], rgba[..., 3:]
-        self._share_of_frame = 255 - alpha
-        self._added = colour * alpha + 127
+        color, alpha = rgba[..., :3], rgba[..., 3:]
+        self._frame_weight = 255 - alpha
+        self._added = color * alpha + 127
 
     def cover(self, frame: Frame) -> None:
-        """Lay it over `frame`, in place."""
-        region = frame[self._place]
-        region[:] = (region * self._share_of_frame + self._added) // 255
+        """Blend the image over `frame`, in place."""
+        region = frame[self._region]
+        region[:] = (region * self._frame_weight + self._added) // 255
 
 
-def _draw_time(frame: Frame, gone: float) -> None:
-    """A thin bar along the bottom, of which the fraction `gone` is bright."""
+def _draw_time(frame: Frame, progress: float) -> None:
+    """Draw a thin progress bar along the bottom."""
     height, width = frame.shape[:2]
-    thickness, middle = max(min(height, width) // 120, 1), round(gone * width)
-    for columns, (*colour, alpha) in ((slice(middle), _TIME_GONE), (slice(middle, None), _TIME_TO_COME)):
+    thickness, middle = max(min(height, width) // 120, 1), round(progress * width)
+    for columns, (*color, alpha) in ((slice(middle), _TIME_DONE), (slice(middle, None), _TIME_LEFT)):
         region = frame[-thickness:, columns]
-        region[:] = (region * np.uint16(255 - alpha) + np.array(colour, np.uint16) * np.uint16(alpha)) // 255
+        region[:] = (region * np.uint16(255 - alpha) + np.array(color, np.uint16) * np.uint16(alpha)) // 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One prediction on the card: the label at the left of its box, the percent at the right, a bar beneath both."""
+    """A prediction on the card: label at the left of its box, percentage at the right, over a bar."""
 
     box: Box
     bar_right: int
-    """Where the bar ends."""
+    """Right end of the bar."""
     label: str
-    """Shortened where it is too long."""
+    """Label, shortened if it is too long."""
     font: FreeTypeFont
-    """Of the label."""
+    """Font of the label."""
     percent: str
     percent_font: FreeTypeFont
     inset: int
-    """Pixels between an end of the box and its text."""
+    """Horizontal padding of the text in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The predictions laid out in a corner of a picture."""
+    """Layout of predictions in a corner of an image."""
 
     box: Box
     corner: int
-    """Radius of a rounded corner in pixels."""
+    """Corner radius in pixels."""
     rows: tuple[Row, ...]
-    """Best first."""
+    """Rows, best prediction first."""
 
 
 def lay_out(predictions: Sequence[Prediction], width: int, height: int, *, font: Path | None = None) -> Card:
-    """Lay out predictions in the upper left of a picture: at the bottom, players lay their controls over it.
+    """Lay out predictions in the upper left of an image: at the bottom, players show their controls.
 
-    The best is named in full wherever the picture is wide enough; for the others, half of its width must do. Labels
-    that DejaVu Sans cannot write are in the font of the file `font`.
+    The best label is shortened only if it exceeds the width of the image, the others if they exceed half of it. Labels
+    that DejaVu Sans cannot display use the font file `font`.
     """
     unit = min(width, height) / _SHORT_SIDE
     margin, padding, gap, inset = (round(pixels * unit) for pixels in (14, 7, 3, 9))
@@ -238,7 +236,7 @@ def lay_out(predictions: Sequence[Prediction], width: int, height: int, *, font:
 
 @dataclass(frozen=True)
 class _Style:
-    """How a row is written; sizes in pixels."""
+    """Style of a row; sizes in pixels."""
 
     size: int
     height: int
@@ -247,12 +245,12 @@ class _Style:
     font: Path | None
 
     def width_of(self, prediction: Prediction) -> float:
-        """Pixels of a row that need not shorten its label."""
+        """Width in pixels of a row with the full label."""
         label, percent = _one_line(prediction.label), _percent(prediction)
         return self._font(label).getlength(label) + self._font(percent).getlength(percent) + 4 * self.inset
 
     def row(self, prediction: Prediction, box: Box) -> Row:
-        """The row of a prediction in `box`."""
+        """Return the row of a prediction in `box`."""
         left, _, right, _ = box
         label, percent = _one_line(prediction.label), _percent(prediction)
         room = right - left - self._font(percent).getlength(percent) - 4 * self.inset
@@ -275,39 +273,39 @@ def _percent(prediction: Prediction) -> str:
 
 
 def _one_line(label: str) -> str:
-    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
+    # Names of folders that are not UTF-8 contain surrogates, which no font has.
     return " ".join(label.encode(errors="replace").decode().split())
 
 
 def _shortened(text: str, font: FreeTypeFont, room: float) -> str:
-    """`text`, without its middle when it is longer than `room` pixels: long names often differ in their last word."""
+    """Shorten text in the middle to `room` pixels: long names often differ in the last word."""
     kept = len(text)
     shortened = text
     while kept and font.getlength(shortened) > room:
-        # Far too long a text is first cut by its length, then letter by letter.
+        # A very long text is first cut to as many letters as pixels, then letter by letter.
         kept = min(kept - 1, int(room))
         shortened = f"{text[: (kept + 1) // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
     return shortened
 
 
 def _draw(card: Card) -> Image.Image:
-    """The card as RGBA, as large as its box."""
+    """Draw the card as an RGBA image of the size of its box."""
     left, top = card.box[:2]
     image = _draw_boxes(card, smooth=4)
     text = ImageDraw.Draw(image)
-    for row, colour in zip(card.rows, [_BEST_TEXT] + [_TEXT] * _MOST_ROWS, strict=False):
+    for row, color in zip(card.rows, [_BEST_TEXT] + [_TEXT] * _MOST_ROWS, strict=False):
         middle = (row.box[1] + row.box[3]) / 2 - top
         start, end = row.box[0] + row.inset - left, row.box[2] - row.inset - left
-        text.text((start, middle), row.label, fill=colour, font=row.font, anchor="lm")
-        text.text((end, middle), row.percent, fill=colour, font=row.percent_font, anchor="rm")
+        text.text((start, middle), row.label, fill=color, font=row.font, anchor="lm")
+        text.text((end, middle), row.percent, fill=color, font=row.percent_font, anchor="rm")
     return image
 
 
 def _draw_boxes(card: Card, *, smooth: int) -> Image.Image:
-    """The card without text, drawn `smooth` times as large for the sake of its edges."""
+    """Draw the card without text, antialiased by `smooth` times supersampling."""
 
     def on_canvas(box: Box) -> Box:
-        # Pillow's boxes hold their last pixel.
+        # Boxes of Pillow include their last pixel.
         left, top, right, bottom = (
             (pixel - origin) * smooth for pixel, origin in zip(box, card.box[:2] * 2, strict=True)
         )
@@ -317,9 +315,9 @@ def _draw_boxes(card: Card, *, smooth: int) -> Image.Image:
     image = Image.new("RGBA", (right + 1, bottom + 1))
     ImageDraw.Draw(image).rounded_rectangle((left, top, right, bottom), card.corner * smooth, fill=_CARD)
     bars, rounded = Image.new("RGBA", image.size, _TRACK), Image.new("L", image.size)
-    for row, colour in zip(card.rows, [_BEST_BAR] + [_BAR] * _MOST_ROWS, strict=False):
+    for row, color in zip(card.rows, [_BEST_BAR] + [_BAR] * _MOST_ROWS, strict=False):
         ImageDraw.Draw(rounded).rounded_rectangle(on_canvas(row.box), card.corner * smooth * 0.6, fill=255)
         if row.bar_right > row.box[0]:
-            ImageDraw.Draw(bars).rectangle(on_canvas((*row.box[:2], row.bar_right, row.box[3])), fill=colour)
+            ImageDraw.Draw(bars).rectangle(on_canvas((*row.box[:2], row.bar_right, row.box[3])), fill=color)
     image.paste(bars, mask=rounded)
     return image.reduce(smooth)

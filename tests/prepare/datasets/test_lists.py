@@ -93,7 +93,7 @@ def test_lists_of_missing_videos_do_not_outlive_them(tmp_path: Path) -> None:
     ("paths", "source", "said"),
     [
         (("z.mp4", "notes.txt"), "video", r"such as 'a/x\.mp4', found 1 video files such as 'z\.mp4'"),
-        (("x/1.jpg",), "video", "found 0 video files .--source"),
+        (("x/1.jpg",), "video", "found 0 video files .see --source"),
         (("x.mp4",), "rawframes", "such as 'a/x/', found 0 folders of frames"),
     ],
 )

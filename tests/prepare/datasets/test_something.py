@@ -58,7 +58,7 @@ def test_v2(tmp_path: Path) -> None:
     [
         ("train.json", json.dumps([{"id": "3", "template": "Hiding [something]"}]), "id 3.*'Hiding something'"),
         ("train.json", "[{]", "train.json:1: not JSON"),
-        ("labels.json", json.dumps({"Holding something": "1"}), "the numbers 0, 1"),
+        ("labels.json", json.dumps({"Holding something": "1"}), "the indices 0, 1"),
     ],
 )
 def test_v2_faults_are_named(tmp_path: Path, name: str, text: str, said: str) -> None:
