@@ -129,7 +129,7 @@ def test_the_tsm_repositorys_names(tmp_path: Path) -> None:
 def test_the_tsm_repositorys_flow_is_refused(tmp_path: Path) -> None:
     options = TSMOptions(depth=18, width=8, flow_fields=5)
     torch.save(foreign_state_dict(build(options), source="tsm"), tmp_path / "a.pth")
-    with pytest.raises(UserError, match="normalises optical flow in another way"):
+    with pytest.raises(UserError, match="normalizes optical flow in another way"):
         convert(tmp_path / "a.pth", tmp_path / "out", tiny(options), source="tsm")
 
 
@@ -178,7 +178,7 @@ def test_a_2d_network_is_inflated(tmp_path: Path, kind: type[I3DOptions] | type[
 )
 def test_a_network_without_a_place_for_2d_weights_is_refused(tmp_path: Path, options: RecognizerOptions) -> None:
     torch.save(narrow_resnet18(), tmp_path / "resnet18.pth")
-    with pytest.raises(UserError, match="do not fit each other"):
+    with pytest.raises(UserError, match=r"do not fit each other|torchvision has no SlowFast"):
         convert(tmp_path / "resnet18.pth", tmp_path / "out", tiny(options), source="torchvision")
 
 
@@ -258,7 +258,7 @@ def test_mmaction2s_checkpoints_come_back_bit_by_bit(shared: Path, tmp_path: Pat
         (R2Plus1DOptions(depth=18, width=8, convolutions="3d"), "R3D or MC3"),
         (
             I3DOptions(depth=18, width=8, non_local="dot_product", non_local_form="pyslowfast"),
-            "non-local blocks compute something else",
+            "non-local blocks differ",
         ),
     ],
 )
@@ -310,5 +310,5 @@ def test_mmaction2s_backbone_alone_is_taken(tmp_path: Path) -> None:
 def test_pyslowfasts_slow_frames_are_not_mmaction2s(tmp_path: Path) -> None:
     options = SlowFastOptions(depth=18, width=8, num_classes=3, slow_frames="spread")
     save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
-    with pytest.raises(UserError, match="slow pathway sees other frames"):
+    with pytest.raises(UserError, match="slow pathway takes other frames"):
         convert_to_mmaction2(tmp_path, tmp_path / "a.pth")

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.models import RecognizerOptions, build
-from kinema.models.foreign import foreign_state_dict
-from kinema.models.foreign_options import Source
+from kinema.models.foreign import Source, foreign_state_dict
 from kinema.models.slowfast import SlowFastOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions

@@ -9,8 +9,7 @@ import yaml
 
 from kinema.errors import UserError
 from kinema.models import build
-from kinema.models.foreign import foreign_state_dict
-from kinema.models.foreign_options import Source
+from kinema.models.foreign import Source, foreign_state_dict
 from kinema.models.i3d import I3DOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kinema.models import RecognizerOptions
-from kinema.models.foreign_options import Source
+from kinema.models.foreign import Source
 from kinema.recipes import RECOGNIZERS, config_of, recognizer_config_of
 from kinema.weights.convert import convert, convert_localizer
 from kinema.weights.model_files import LocalizerDescription, load_localizer, load_model

@@ -10,7 +10,7 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.errors import UserError
-from kinema.models.foreign_options import Source
+from kinema.models.foreign import Source
 from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of, recognizer_config_of
 from kinema.training import LocalizationConfig
 from kinema.weights.convert import convert, convert_localizer, convert_to_mmaction2

@@ -1,8 +1,8 @@
 """BMN: Boundary-Matching Network (Lin et al., 2019, arXiv:1907.09702)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.boundary_sampling import BandedMap, SparseMatrix, sampling_matrix, segments_of
 from kinema.models.capabilities import Input
-from kinema.models.localizer import Localizer
+from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, renamed
+from kinema.models.localizer import Localizer, with_channels
 
 Formulation = Literal["sparse", "dense"]
 
 
 @dataclass(kw_only=True)
-class BMNOptions:
+class BMNOptions(ForeignOptions):
     """Options of BMN."""
 
     feature_channels: Annotated[int, Ge(4)] = 400
@@ -44,6 +45,20 @@ class BMNOptions:
     def build(self) -> "BMN":
         """Return a BMN with random weights."""
         return BMN(self)
+
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        return with_channels(self, weights, "x_1d_b.0.weight", groups=BMN.GROUPS) if source == "mmaction2" else self
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source != "mmaction2" or config.type("model") != "BMN":
+            return None
+        names = {"parts": "temporal_dim", "samples": "num_samples", "points": "num_samples_per_bin"}
+        names["boundary_ratio"] = "boundary_ratio"
+        model = config.part("model")
+        return Configured(options={ours: model.get(name) for ours, name in names.items() if name in model.content})
 
 
 class BMNOutput(NamedTuple):
@@ -96,9 +111,30 @@ class BMN(Localizer):
             end=self.end(base).squeeze(1).float().sigmoid(),
         )
 
+    def foreign(self, source: Source) -> Foreign | None:
+        """Names in MMAction2, which saves the matrix and the mask of the map beside the weights."""
+        if source != "mmaction2":
+            return None
+        samples = self.samples.kernel_size[0]
+        constants = {"sample_mask": (self.parts, samples * self.parts**2), "bm_mask": (self.parts, self.parts)}
+        return Foreign(names=renamed(self, _MMACTION2), constants=constants)
+
     def blocks(self) -> list[nn.Module]:
         """The convolutions along time."""
         return [self.base, self.start, self.end, self.proposal]
+
+
+_MMACTION2: Rules = (
+    (r"^base\.", "x_1d_b."),
+    (r"^start\.", "x_1d_s."),
+    (r"^end\.", "x_1d_e."),
+    (r"^proposal\.", "x_1d_p."),
+    (r"^samples$", "x_3d_p.0"),
+    (r"^reduce$", "x_2d_p.0"),
+    (r"^context\.0$", "x_2d_p.2"),
+    (r"^context\.1$", "x_2d_p.4"),
+    (r"^confidence$", "x_2d_p.6"),
+)
 
 
 def _conv1d(in_channels: int, out_channels: int, groups: int) -> tuple[nn.Module, ...]:

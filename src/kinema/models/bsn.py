@@ -1,7 +1,8 @@
 """BSN: the two networks of the Boundary-Sensitive Network (Lin et al., 2018, arXiv:1806.02964)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 from annotated_types import Ge
 from torch import Tensor, nn
@@ -9,11 +10,12 @@ from torch.nn import functional as F
 from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.capabilities import Input
-from kinema.models.localizer import Localizer
+from kinema.models.foreign import Configured, ForeignOptions, Source, ToolConfig
+from kinema.models.localizer import Localizer, with_channels
 
 
 @dataclass(kw_only=True)
-class TEMOptions:
+class TEMOptions(ForeignOptions):
     """Options of TEM, BSN's temporal evaluation module."""
 
     feature_channels: Annotated[int, Ge(1)] = 400
@@ -25,9 +27,18 @@ class TEMOptions:
         """Return a TEM with random weights."""
         return TEM(self)
 
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        return with_channels(self, weights, "conv1.weight") if source == "mmaction2" else self
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        return Configured() if source == "mmaction2" and config.type("model") == "TEM" else None
+
 
 @dataclass(kw_only=True)
-class PEMOptions:
+class PEMOptions(ForeignOptions):
     """Options of PEM, BSN's proposal evaluation module."""
 
     feature_channels: Annotated[int, Ge(1)] = 32
@@ -38,6 +49,15 @@ class PEMOptions:
     def build(self) -> "PEM":
         """Return a PEM with random weights."""
         return PEM(self)
+
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        return with_channels(self, weights, "fc1.weight") if source == "mmaction2" else self
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        return Configured() if source == "mmaction2" and config.type("model") == "PEM" else None
 
 
 class TEMOutput(NamedTuple):

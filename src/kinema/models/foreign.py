@@ -1,54 +1,215 @@
-"""Weights of other tools' checkpoints for Kinema's models."""
+"""Weights of other tools' checkpoints: what a family declares about its own, and loading them.
+
+A network that other tools have, too, has a method `foreign` (their names of its weights); its options have the methods
+of `ForeignOptions` (how a tool's network differs from Kinema's defaults).
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
 
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.models.foreign_localizers import mmaction2_constants, mmaction2_localizer_names
-from kinema.models.foreign_options import Source
-from kinema.models.localizer import Localizer
-from kinema.models.recognizer import Recognizer
-from kinema.models.resnet3d import ResNet3d
-from kinema.models.slowfast import SlowFastBackbone
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, RecognizerOptions
 
-Network = Recognizer | Localizer
+Source = Literal["mmaction2", "pyslowfast", "tsm", "torchvision", "pytorchvideo"]
+
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+"""Patterns in the names of Kinema's modules and their replacements, applied in sequence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """A network's weights as another tool has them."""
+
+    names: Mapping[str, str]
+    """Kinema's key → the tool's, for every key."""
+    constants: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Keys and shapes of constants that the tool saves beside the weights."""
+    rolled: Mapping[str, int] = field(default_factory=dict)
+    """Kinema's key → positions by which the tool has the weight's input channels rolled (`torch.roll`)."""
+
+
+@runtime_checkable
+class HasForeign(Protocol):
+    """A network that other tools have, too."""
+
+    def foreign(self, source: Source) -> Foreign | None:
+        """Return how `source` has the weights; None if it has no such network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """Options of a network in another tool's configuration."""
+
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Those that a recipe must have for the same network."""
+    taken: Mapping[str, object] = field(default_factory=dict)
+    """Those that replace a recipe's."""
+    clips: bool = True
+    """Whether the network takes clips of consecutive frames rather than segments."""
+    segments: int | None = None
+    """Number of segments, where the configuration has it."""
+
+
+@runtime_checkable
+class ForeignOptions(Protocol):
+    """Base class of the options of a network that other tools have, too."""
+
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """Return the options with those that `source` fixes, and those that shapes of its weights tell."""
+
+    def unsupported(self, source: Source) -> list[str]:
+        """Say what of the network `source` does not compute, though its weights may have the same names and shapes."""
+        del source
+        return []
+
+    def not_shown(self, source: Source) -> tuple[str, ...]:
+        """Return names of options that only a configuration tells, neither `source` nor its weights."""
+        del source
+        return ()
+
+    @classmethod
+    def from_config(cls, config: "ToolConfig", source: Source) -> Configured | None:
+        """Return what a configuration of `source` says of the network; None if it is of another network."""
+
+
+class ToolConfig:
+    """A configuration of another tool, with the faults that are found while it is read."""
+
+    def __init__(self, content: Mapping[str, Any], faults: list[str]) -> None:
+        self.content = content
+        self.faults = faults
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a dotted key, or `default` where it is absent or None."""
+        value: Any = self.content
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return default if value is None else value
+
+    def part(self, key: str) -> "ToolConfig":
+        """Return the section under `key`, empty where there is none."""
+        section = self.get(key)
+        return ToolConfig(section if isinstance(section, Mapping) else {}, self.faults)
+
+    def type(self, key: str = "") -> str:
+        """Return the class name that MMAction2 gives as `type`."""
+        return str((self.part(key) if key else self).get("type", "")).rpartition(".")[2]
+
+    def expect(self, key: str, *allowed: Any) -> None:
+        """Note a fault if the key has another value than those `allowed`."""
+        value = self.get(key)
+        if value is not None and value not in allowed:
+            self.faults.append(f"{key} {value}")
+
+
+PYSLOWFAST_MEAN: RGB = (0.45 * 255, 0.45 * 255, 0.45 * 255)
+PYSLOWFAST_STD: RGB = (0.225 * 255, 0.225 * 255, 0.225 * 255)
+
+NORMALIZATION: dict[Source, tuple[RGB, RGB]] = {
+    "pyslowfast": (PYSLOWFAST_MEAN, PYSLOWFAST_STD),
+    "pytorchvideo": (PYSLOWFAST_MEAN, PYSLOWFAST_STD),
+    "tsm": (IMAGENET_MEAN, IMAGENET_STD),
+    "torchvision": (
+        (0.43216 * 255, 0.394666 * 255, 0.37645 * 255),
+        (0.22803 * 255, 0.22145 * 255, 0.216989 * 255),
+    ),
+}
+"""Mean and standard deviation of pixels unless a configuration says otherwise, torchvision's for its video ResNets.
+MMAction2 has them in its configuration only."""
+
+_HEADS: dict[Source, str] = {
+    "mmaction2": r"cls_head\.fc_cls\.weight",
+    "pyslowfast": r"head\.projection\.weight",
+    "tsm": r"new_fc\.weight",
+    "torchvision": r"fc\.weight",
+    "pytorchvideo": r"blocks\.\d+\.proj\.weight",
+}
+"""Weights of each tool's classifiers."""
+
+_O = TypeVar("_O", bound=RecognizerOptions)
+
+
+def of_tool(options: _O, weights: Mapping[str, Tensor], source: Source, **changes: Any) -> _O:
+    """Return `options` with the weights' number of classes, the tool's normalization, and `changes`."""
+    head = next((weight for key, weight in weights.items() if re.fullmatch(_HEADS[source], key)), None)
+    if head is not None and head.dim() == 2:
+        changes["num_classes"] = head.shape[0]
+    if source in NORMALIZATION:
+        changes = {"mean": NORMALIZATION[source][0], "std": NORMALIZATION[source][1], **changes}
+    return replace(options, **changes)
+
+
+def renamed(model: nn.Module, rules: Rules) -> dict[str, str]:
+    """Return each key of `model` with its module renamed by `rules`; the leaf (`weight`, `bias`, …) stays."""
+    names = {}
+    for key in model.state_dict():
+        module, _, leaf = key.rpartition(".")
+        for pattern, replacement in rules:
+            module = re.sub(pattern, replacement, module)
+        names[key] = f"{module}.{leaf}"
+    return names
+
+
+def foreign_of(model: nn.Module, source: Source) -> Foreign:
+    """Return how `source` has the weights of `model`.
+
+    Raises:
+        UserError: `source` has no such network.
+    """
+    foreign = model.foreign(source) if isinstance(model, HasForeign) else None
+    if foreign is None:
+        tools = [tool for tool in get_args(Source) if isinstance(model, HasForeign) and model.foreign(tool)]
+        fitting = f"; it can have those of {', '.join(tools)}" if tools else ""
+        raise UserError(f"{source} has no {type(model).__name__}{fitting}")
+    return foreign
+
+
+def foreign_names(model: nn.Module, source: Source) -> Mapping[str, str]:
+    """Return Kinema's key → `source`'s, for every key of `model`.
+
+    Raises:
+        UserError: `source` has no such network.
+    """
+    return foreign_of(model, source).names
 
 
 @dataclass(frozen=True, kw_only=True)
 class Misfit:
-    """A key of another tool's state dict that has no counterpart in a model, or one of another shape."""
+    """A key of a foreign state dict without a counterpart of the same shape in a model."""
 
     key: str
-    """The other tool's name."""
+    """The tool's name."""
     found: tuple[int, ...] | None
-    """Shape in the state dict; None where the key is missing there."""
+    """Shape in the state dict; None if the key is missing there."""
     wanted: tuple[int, ...] | None
-    """Shape in the model; None where the model knows no such key."""
+    """Shape in the model; None if the model has no such key."""
 
     @property
     def kind(self) -> str:
-        """What is wrong, as messages say it."""
+        """`missing`, `unknown` or `of another shape`."""
         if self.found is None:
             return "missing"
         return "unknown" if self.wanted is None else "of another shape"
 
 
-def foreign_misfits(model: Network, state_dict: Mapping[str, Tensor], *, source: Source) -> list[Misfit]:
-    """Where a state dict that follows `source`'s names does not fit `model`: missing, unknown, then misshaped keys.
+def foreign_misfits(model: nn.Module, state_dict: Mapping[str, Tensor], *, source: Source) -> list[Misfit]:
+    """Return keys of a state dict of `source`'s that do not fit `model`: missing, unknown, then misshaped ones.
 
-    Old checkpoints lack batch norm's counters of batches, which no recognizer reads: these may be missing. So may the
-    constants that MMAction2's BMN saves; those of another number of parts do not fit.
+    Batch norm's `num_batches_tracked` may be missing, as in old checkpoints. So may the constants that a tool saves
+    beside the weights; if present, they must have the network's shapes.
+
+    Raises:
+        UserError: `source` has no such network.
     """
-    names = foreign_names(model, source)
-    wanted = {names[key]: tuple(value.shape) for key, value in model.state_dict().items()}
+    foreign = foreign_of(model, source)
     found = {name: tuple(value.shape) for name, value in state_dict.items()}
-    if not isinstance(model, Recognizer):
-        constants = mmaction2_constants(model)
-        wanted |= {name: shape for name, shape in constants.items() if name in found}
+    wanted = {foreign.names[key]: tuple(value.shape) for key, value in model.state_dict().items()}
+    wanted |= {name: shape for name, shape in foreign.constants.items() if name in found}
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     unknown = sorted(found.keys() - wanted)
     misshaped = [name for name in wanted if name in found and found[name] != wanted[name]]
@@ -56,16 +217,19 @@ def foreign_misfits(model: Network, state_dict: Mapping[str, Tensor], *, source:
 
 
 def load_foreign_state_dict(
-    model: Network, state_dict: Mapping[str, Tensor], *, source: Source, allow_missing: Sequence[str] = ()
+    model: nn.Module, state_dict: Mapping[str, Tensor], *, source: Source, allow_missing: Sequence[str] = ()
 ) -> None:
-    """Fill `model` with the weights of a state dict that follows `source`'s names.
+    """Load a state dict with `source`'s names into `model`.
 
-    Old checkpoints lack batch norm's counters of batches, which no recognizer reads: these may be missing. So may keys
-    that one of the patterns `allow_missing` fits (`*` and `?` as in a shell), here or there: what `model` does not find
-    stays as it was.
+    Args:
+        model: network of a family that `source` has, too.
+        state_dict: weights under `source`'s names. Batch norm's `num_batches_tracked` may be missing.
+        source: tool that the names are of.
+        allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing in `state_dict` or `model`;
+            weights that are missing in `state_dict` keep their values.
 
     Raises:
-        UserError: A key is missing, unknown or of another shape; the model is then left as it was.
+        UserError: `source` has no such network, or a key is missing, unknown or misshaped; `model` is then unchanged.
     """
     misfits = foreign_misfits(model, state_dict, source=source)
     if faults := [misfit for misfit in misfits if not any(fnmatchcase(misfit.key, one) for one in allow_missing)]:
@@ -77,9 +241,9 @@ def load_foreign_state_dict(
             + "; ".join(_summary(kind, keys) for kind, keys in kinds.items())
         )
     unfit = {misfit.key for misfit in misfits}
-    names = foreign_names(model, source)
-    weights = {key: state_dict[name] for key, name in names.items() if name in state_dict and name not in unfit}
-    model.load_state_dict(model.state_dict() | _with_head_turned(model, weights, source, back=False))
+    foreign = foreign_of(model, source)
+    weights = {key: state_dict[name] for key, name in foreign.names.items() if name in state_dict and name not in unfit}
+    model.load_state_dict(model.state_dict() | _rolled(weights, foreign, -1))
 
 
 def _described(misfit: Misfit) -> str:
@@ -92,112 +256,16 @@ def _summary(kind: str, keys: list[str]) -> str:
     return f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
 
 
-def foreign_state_dict(model: Network, *, source: Source) -> dict[str, Tensor]:
-    """The weights of `model` under `source`'s names, without the constants that MMAction2's BMN holds beside them."""
-    names = foreign_names(model, source)
-    weights = _with_head_turned(model, model.state_dict(), source, back=True)
-    return {names[key]: value for key, value in weights.items()}
-
-
-def _with_head_turned(model: Network, weights: dict[str, Tensor], source: Source, *, back: bool) -> dict[str, Tensor]:
-    """PySlowFast's head reads the slow pathway's features first, Kinema's and MMAction2's the fast one's."""
-    if source != "pyslowfast" or not isinstance(model, Recognizer) or "fc.weight" not in weights:
-        return weights
-    if not isinstance(model.backbone, SlowFastBackbone):
-        return weights
-    slow = model.backbone.slow.out_channels
-    return weights | {"fc.weight": weights["fc.weight"].roll(slow if back else -slow, dims=1)}
-
-
-def foreign_names(model: Network, source: Source) -> dict[str, str]:
-    """Kinema's key → `source`'s, for every key of `model`.
+def foreign_state_dict(model: nn.Module, *, source: Source) -> dict[str, Tensor]:
+    """Return the weights of `model` under `source`'s names, without the constants that the tool saves beside them.
 
     Raises:
         UserError: `source` has no such network.
     """
-    if not isinstance(model, Recognizer):
-        if source != "mmaction2":
-            raise UserError(f"{source} has no {type(model).__name__}; weights of mmaction2 fit it")
-        return mmaction2_localizer_names(model)
-    rules = _torchvision(model) if source == "torchvision" else _RULES[source]
-    names = {}
-    for key in model.state_dict():
-        module, _, leaf = key.rpartition(".")
-        name = module
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        if source != "torchvision" and module.endswith("conv1") and _shifts(model, module.rpartition(".")[0]):
-            name += ".net"
-        names[key] = f"{name}.{leaf}"
-    return names
+    foreign = foreign_of(model, source)
+    return {foreign.names[key]: value for key, value in _rolled(model.state_dict(), foreign, 1).items()}
 
 
-def _shifts(model: nn.Module, block: str) -> bool:
-    return getattr(model.get_submodule(block), "shift", None) is not None
-
-
-_Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-"""Patterns in the names of Kinema's modules, and what each becomes, one after the other."""
-
-_MMACTION2: _Rules = (
-    (r"^backbone\.laterals\.0\b", "backbone.slow_path.conv1_lateral"),
-    (r"^backbone\.laterals\.(\d)\b", r"backbone.slow_path.layer\1_lateral"),
-    (r"_lateral\.norm$", "_lateral.bn"),
-    (r"^backbone\.(slow|fast)\.", r"backbone.\1_path."),
-    (r"\bconv(\d)\b", r"conv\1.conv"),
-    (r"\bbn(\d)$", r"conv\1.bn"),
-    (r"\bdownsample\.0\b", "downsample.conv"),
-    (r"\bdownsample\.1$", "downsample.bn"),
-    (r"\.conv\.spatial$", ".conv.conv_s"),
-    (r"\.conv\.norm$", ".conv.bn_s"),
-    (r"\.conv\.temporal$", ".conv.conv_t"),
-    (r"\.non_local\.theta$", ".non_local_block.theta.conv"),
-    (r"\.non_local\.(phi|g)$", r".non_local_block.\1.0.conv"),
-    (r"\.non_local\.out$", ".non_local_block.conv_out.conv"),
-    (r"\.non_local\.norm$", ".non_local_block.conv_out.bn"),
-    (r"^fc$", "cls_head.fc_cls"),
-)
-
-# Pathway 0 is the only one or the slow one; the stem is stage 1.
-_PYSLOWFAST: _Rules = (
-    (r"^backbone\.laterals\.(\d)\.", lambda found: f"s{int(found[1]) + 1}_fuse."),
-    (r"_fuse\.conv$", "_fuse.conv_f2s"),
-    (r"_fuse\.norm$", "_fuse.bn"),
-    (r"^backbone\.(slow\.)?(?=conv|bn|layer)", "pathway0."),
-    (r"^backbone\.fast\.", "pathway1."),
-    (r"^(pathway\d)\.(conv|bn)1$", r"s1.\1_stem.\2"),
-    (r"^(pathway\d)\.layer(\d)\.(\d+)\.", lambda found: f"s{int(found[2]) + 1}.{found[1]}_res{found[3]}."),
-    (r"\.downsample\.0$", ".branch1"),
-    (r"\.downsample\.1$", ".branch1_bn"),
-    (r"\.(conv|bn)1$", r".branch2.a.\1"),
-    (r"\.(conv|bn)2$", r".branch2.b.\1"),
-    (r"\.(conv|bn)3$", r".branch2.c.\1"),
-    (r"(\.branch2\.[abc])\.conv$", r"\1"),
-    (r"(\.branch2\.[abc])\.bn$", r"\1_bn"),
-    (r"_res(\d+)\.non_local\.norm$", r"_nonlocal\1.bn"),
-    (r"_res(\d+)\.non_local\.", r"_nonlocal\1.conv_"),
-    (r"^fc$", "head.projection"),
-)
-
-_TSM: _Rules = ((r"^backbone\.", "base_model."), (r"^fc$", "new_fc"))
-
-
-def _torchvision(model: Recognizer) -> _Rules:
-    """A 2D ResNet's own names; a video ResNet numbers the layers within its stem and its convolutions."""
-    if not isinstance(model.backbone, ResNet3d):
-        return ((r"^backbone\.", ""),)
-    factorised = not isinstance(model.backbone.conv1, nn.Conv3d)
-    return (
-        (r"\.spatial$", ".0"),
-        (r"\.norm$", ".1"),
-        (r"\.temporal$", ".3"),
-        (r"^backbone\.conv1\.", "stem."),
-        (r"^backbone\.conv1$", "stem.0"),
-        (r"^backbone\.bn1$", "stem.4" if factorised else "stem.1"),
-        (r"^backbone\.", ""),
-        (r"\bconv(\d)\b", r"conv\1.0"),
-        (r"\bbn(\d)$", r"conv\1.1"),
-    )
-
-
-_RULES = {"mmaction2": _MMACTION2, "pyslowfast": _PYSLOWFAST, "tsm": _TSM}
+def _rolled(weights: Mapping[str, Tensor], foreign: Foreign, sign: int) -> dict[str, Tensor]:
+    rolled = {key: weights[key].roll(sign * by, dims=1) for key, by in foreign.rolled.items() if key in weights}
+    return {**weights, **rolled}

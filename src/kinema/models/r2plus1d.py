@@ -2,16 +2,19 @@
 the same paper.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from torch import Tensor, nn
 
 from kinema.models.backbone import Depth
 from kinema.models.convolution import convolution
+from kinema.models.foreign import Configured, Foreign, Rules, Source, ToolConfig
 from kinema.models.normalisation import norm_relu
 from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
+from kinema.models.resnet_names import MMACTION2, TORCHVISION_VIDEO, by_rules, mmaction2_backbone
 
 Convolutions = Literal["2+1d", "3d", "mixed"]
 Form = Literal["mmaction2", "torchvision"]
@@ -36,9 +39,33 @@ class R2Plus1DOptions(ResNet3dOptions):
         """Return an R(2+1)D with random weights."""
         return R2Plus1D(self)
 
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        form: Form = "torchvision" if source == "torchvision" else "mmaction2"
+        return replace(super().of_source(weights, source), form=form)
+
+    def unsupported(self, source: Source) -> list[str]:
+        """See `ForeignOptions`."""
+        if source == "mmaction2" and (self.form, self.convolutions) != ("mmaction2", "2+1d"):
+            return ["MMAction2 has no R(2+1)D of torchvision's form, R3D or MC3"]
+        return []
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source != "mmaction2":
+            return None
+        found = mmaction2_backbone(
+            config, "Recognizer3D", "ResNet2Plus1d", eps=1e-3, conv1_stride_t=1, pool1_stride_t=1,
+            temporal_strides=(1, 2, 2, 2), with_pool2=True,
+        )  # fmt: skip
+        return None if found is None else Configured()
+
 
 class R2Plus1D(Recognizer):
     """A 3D ResNet, whose convolutions are factorized into a spatial and a temporal one, or not (R3D, MC3)."""
+
+    backbone: ResNet3d
 
     def __init__(self, options: R2Plus1DOptions) -> None:
         mmaction2, mixed = options.form == "mmaction2", options.convolutions == "mixed"
@@ -59,6 +86,27 @@ class R2Plus1D(Recognizer):
             _factorize_as_mmaction2(backbone) if mmaction2 else _factorize_as_torchvision(backbone)
             backbone.freeze()
         super().__init__(options, backbone, window=options.window, window_scores=options.window_scores)
+
+    def foreign(self, source: Source) -> Foreign | None:
+        """Names in MMAction2 and in torchvision's video ResNets."""
+        factorized = () if isinstance(self.backbone.conv1, nn.Conv3d) else _TORCHVISION_2PLUS1D
+        return by_rules(
+            self, source, {"mmaction2": MMACTION2 + _MMACTION2_2PLUS1D, "torchvision": factorized + TORCHVISION_VIDEO}
+        )
+
+
+_MMACTION2_2PLUS1D: Rules = (
+    (r"\.conv\.spatial$", ".conv.conv_s"),
+    (r"\.conv\.norm$", ".conv.bn_s"),
+    (r"\.conv\.temporal$", ".conv.conv_t"),
+)
+_TORCHVISION_2PLUS1D: Rules = (
+    (r"\.spatial$", ".0"),
+    (r"\.norm$", ".1"),
+    (r"\.temporal$", ".3"),
+    (r"^backbone\.conv1\.", "stem."),
+    (r"^backbone\.bn1$", "stem.4"),
+)
 
 
 class Conv2Plus1d(nn.Module):

@@ -3,17 +3,18 @@
 State-dict names are torchvision's, so ImageNet weights and other tools' fit without a map.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth
 from kinema.models.convolution import Conv2d
+from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalisation import Projection, norm_relu
-from kinema.models.recognizer import RecognizerOptions
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions
 from kinema.models.recomputation import recomputed
 
 Shift = Callable[[Tensor, int], Tensor]
@@ -21,7 +22,7 @@ Shift = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(kw_only=True)
-class ResNetOptions(RecognizerOptions):
+class ResNetOptions(RecognizerOptions, ForeignOptions):
     """Options of recognizers with a 2D ResNet."""
 
     depth: Depth = 50
@@ -35,6 +36,16 @@ class ResNetOptions(RecognizerOptions):
     mean and std 128; 0: RGB frames."""
     pretrained: Literal["imagenet", "none"] = "imagenet"
     """Initial weights of the backbone: torchvision's ImageNet weights, downloaded once, or none."""
+
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        imagenet = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if source == "torchvision" else {}
+        return of_tool(self, weights, source, **imagenet)
+
+    def unsupported(self, source: Source) -> list[str]:
+        """See `ForeignOptions`."""
+        flow = source == "tsm" and self.flow_fields
+        return ["the TSM repository normalizes optical flow in another way than Kinema"] if flow else []
 
 
 class ResNet(Backbone):

@@ -4,18 +4,20 @@ arXiv:1705.07750; Wang et al., 2018, arXiv:1711.07971).
 State-dict names are those of torchvision's 2D ResNet, so its weights can be inflated without a map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone, Depth
 from kinema.models.convolution import Size, convolution
+from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalisation import Projection, norm_relu
-from kinema.models.recognizer import RecognizerOptions, WindowScores
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions, WindowScores
 from kinema.models.recomputation import recomputed
+from kinema.models.resnet_names import PYSLOWFAST_WINDOW, is_of_pictures
 
 Four = tuple[int, int, int, int]
 """One number for each stage."""
@@ -24,7 +26,7 @@ InflateStyle = Literal["3x1x1", "3x3x3"]
 
 
 @dataclass(kw_only=True)
-class ResNet3dOptions(RecognizerOptions):
+class ResNet3dOptions(RecognizerOptions, ForeignOptions):
     """Options of recognizers with 3D ResNets."""
 
     depth: Depth = 50
@@ -38,6 +40,11 @@ class ResNet3dOptions(RecognizerOptions):
     tested on larger crops, as PySlowFast does; 0: all features are averaged first."""
     window_scores: WindowScores = "softmax"
     """Function that makes probabilities of a window's logits: softmax for one class, sigmoid for any number."""
+
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        imagenet = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if is_of_pictures(weights, source) else {}
+        return of_tool(self, weights, source, window=PYSLOWFAST_WINDOW if source == "pyslowfast" else 0, **imagenet)
 
 
 class ResNet3d(Backbone):

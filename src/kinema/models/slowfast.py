@@ -1,18 +1,22 @@
 """SlowFast networks (Feichtenhofer et al., 2019, arXiv:1812.03982)."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from kinema.models.backbone import Backbone
 from kinema.models.convolution import convolution
+from kinema.models.foreign import Configured, Foreign, Rules, Source, ToolConfig
 from kinema.models.normalisation import norm_relu
 from kinema.models.recognizer import Recognizer
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
+from kinema.models.resnet_names import MMACTION2, PYSLOWFAST, by_rules, is_pyslowfast, mmaction2_backbone
 
 SlowFrames = Literal["every", "spread"]
 
@@ -40,11 +44,41 @@ class SlowFastOptions(ResNet3dOptions):
         """Return a SlowFast with random weights."""
         return SlowFast(self)
 
+    def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
+        """See `ForeignOptions`."""
+        norm = any(re.search(r"_lateral\.bn\.|_fuse\.bn\.", key) for key in weights)
+        frames: SlowFrames = "spread" if source == "pyslowfast" else "every"
+        return replace(super().of_source(weights, source), lateral_norm=norm, slow_frames=frames)
+
+    def unsupported(self, source: Source) -> list[str]:
+        """See `ForeignOptions`."""
+        spread = source == "mmaction2" and self.slow_frames != "every"
+        return ["MMAction2's slow pathway takes other frames than PySlowFast's"] if spread else []
+
+    def not_shown(self, source: Source) -> tuple[str, ...]:
+        """See `ForeignOptions`."""
+        return ("alpha",) if source in ("mmaction2", "pyslowfast") else ()
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source == "pyslowfast" and is_pyslowfast(config, "slowfast"):
+            kernel, beta = config.get("SLOWFAST.FUSION_KERNEL_SZ", 5), config.get("SLOWFAST.BETA_INV", 8)
+            alpha = config.get("SLOWFAST.ALPHA", 8)
+            return Configured(options={"alpha": alpha}, taken={"fusion_kernel": kernel, "beta": beta})
+        if source == "mmaction2":
+            alpha = config.get("model.backbone.speed_ratio", 8)
+            if mmaction2_backbone(config, "Recognizer3D", "ResNet3dSlowFast", resample_rate=alpha) is not None:
+                return Configured(options={"alpha": alpha})
+        return None
+
 
 class SlowFast(Recognizer):
     """Two 3D ResNets: a slow pathway with many channels and few frames, and a fast pathway with few channels and many
     frames, fused into the slow pathway by lateral connections. The head takes the fast features, then the slow ones.
     """
+
+    backbone: "SlowFastBackbone"
 
     def __init__(self, options: SlowFastOptions) -> None:
         backbone = SlowFastBackbone(options)
@@ -54,6 +88,31 @@ class SlowFast(Recognizer):
         """Clips `(N, 3, T, H, W)`, T = the fast pathway's frames → features of the fast and of the slow pathway."""
         slow, fast = self.backbone(self.normalize(clips))
         return fast, slow
+
+    def foreign(self, source: Source) -> Foreign | None:
+        """Names in MMAction2 and PySlowFast, whose head takes the slow features first."""
+        foreign = by_rules(self, source, {"mmaction2": _MMACTION2, "pyslowfast": _PYSLOWFAST})
+        if foreign is None or source == "mmaction2":
+            return foreign
+        return replace(foreign, rolled={"fc.weight": self.backbone.slow.out_channels})
+
+
+# Pathway 0 is the slow one; the stem is stage 1.
+_PYSLOWFAST: Rules = (
+    (r"^backbone\.laterals\.(\d)\.", lambda found: f"s{int(found[1]) + 1}_fuse."),
+    (r"_fuse\.conv$", "_fuse.conv_f2s"),
+    (r"_fuse\.norm$", "_fuse.bn"),
+    (r"^backbone\.slow\.", "pathway0."),
+    (r"^backbone\.fast\.", "pathway1."),
+    *PYSLOWFAST,
+)
+_MMACTION2: Rules = (
+    (r"^backbone\.laterals\.0\b", "backbone.slow_path.conv1_lateral"),
+    (r"^backbone\.laterals\.(\d)\b", r"backbone.slow_path.layer\1_lateral"),
+    (r"_lateral\.norm$", "_lateral.bn"),
+    (r"^backbone\.(slow|fast)\.", r"backbone.\1_path."),
+    *MMACTION2,
+)
 
 
 class SlowFastBackbone(Backbone):

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
 from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
+from kinema.models.resnet_names import RESNET_3D, by_rules, is_pyslowfast, mmaction2_backbone
 
 
 @dataclass(kw_only=True)
@@ -20,6 +22,17 @@ class SlowOnlyOptions(ResNet3dOptions):
         """Return a SlowOnly with random weights."""
         return SlowOnly(self)
 
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source == "pyslowfast":
+            return Configured() if is_pyslowfast(config, "slow") else None
+        found = mmaction2_backbone(
+            config, "Recognizer3D", "ResNet3dSlowOnly", conv1_stride_t=1, pool1_stride_t=1,
+            temporal_strides=(1, 1, 1, 1), with_pool1=True, with_pool2=False,
+        )  # fmt: skip
+        return None if found is None else Configured()
+
 
 class SlowOnly(Recognizer):
     """A 3D ResNet for few frames at a large interval, with temporal convolutions in the last two stages."""
@@ -27,3 +40,7 @@ class SlowOnly(Recognizer):
     def __init__(self, options: SlowOnlyOptions) -> None:
         backbone = ResNet3d(options, conv1_kernel_t=1, inflate="late")
         super().__init__(options, backbone, window=options.window, window_scores=options.window_scores)
+
+    def foreign(self, source: Source) -> Foreign | None:
+        """Names in MMAction2 and PySlowFast, and of weights inflated from torchvision's ResNets."""
+        return by_rules(self, source, RESNET_3D)

@@ -1,12 +1,16 @@
 """TSM: Temporal Shift Module (Lin et al., 2019, arXiv:1811.08383)."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
 from kinema.models.resnet import ResNetOptions
+from kinema.models.resnet_names import MMACTION2, TORCHVISION, by_rules, mmaction2_backbone
+from kinema.models.resnet_names import TSM as TSM_NAMES
 from kinema.models.tsn import SegmentRecognizer
 
 
@@ -22,6 +26,29 @@ class TSMOptions(ResNetOptions):
     def build(self) -> "TSM":
         """Return a TSM with random weights."""
         return TSM(self)
+
+    def not_shown(self, source: Source) -> tuple[str, ...]:
+        """See `ForeignOptions`."""
+        return () if source == "torchvision" else ("shift_div",)
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`. The TSM repository's configuration is the file's name, as its own test reads it:
+        `TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth`.
+        """
+        if source == "tsm" and (shift := re.search(r"_shift(\d+)_([a-z]+)_", config.get("path", ""))):
+            if shift[2] != "blockres":
+                config.faults.append(f"shift_place {shift[2]}")
+            segments = re.search(r"_segment(\d+)_", config.get("path"))
+            count = int(segments[1]) if segments else None
+            return Configured(options={"shift_div": int(shift[1])}, clips=False, segments=count)
+        found = mmaction2_backbone(
+            config, "Recognizer2D", "ResNetTSM", is_shift=True, shift_place="blockres", temporal_pool=False
+        )
+        if found is None:
+            return None
+        shift_div, segments = found.get("shift_div", 8), found.get("num_segments", 8)
+        return Configured(options={"shift_div": shift_div}, clips=False, segments=segments)
 
 
 class TSM(SegmentRecognizer):
@@ -45,6 +72,19 @@ class TSM(SegmentRecognizer):
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips → features `(N, F)`, averaged over space and frames."""
         return self._frame_features(clips).unflatten(0, (len(clips), -1)).mean(dim=1)
+
+    def foreign(self, source: Source) -> Foreign | None:
+        """Names in MMAction2 and the TSM repository, whose shift wraps a convolution, and torchvision's ResNets."""
+        foreign = by_rules(self, source, {"mmaction2": MMACTION2, "tsm": TSM_NAMES, "torchvision": TORCHVISION})
+        if foreign is None or source == "torchvision":
+            return foreign
+        shifting = {f"{path}.conv1" for path, block in self.named_modules() if getattr(block, "shift", None)}
+        wrapped = {
+            key: re.sub(r"(\.\w+)$", r".net\1", name)
+            for key, name in foreign.names.items()
+            if key.rpartition(".")[0] in shifting
+        }
+        return replace(foreign, names={**foreign.names, **wrapped})
 
     def _frame_features(self, clips: Tensor) -> Tensor:
         frames = self.segments(clips)

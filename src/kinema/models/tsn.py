@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
 from kinema.models.recognizer import Recognizer, fold_time
 from kinema.models.resnet import ResNet, ResNetOptions
+from kinema.models.resnet_names import MMACTION2, TORCHVISION, TSM, by_rules, mmaction2_backbone
 
 FLOW_SCALE = (128.0, 128.0)
 """Mean, and standard deviation, by which flow in x and y is normalized, as TSN does; 128 is no motion."""
@@ -21,6 +23,12 @@ class TSNOptions(ResNetOptions):
     def build(self) -> "TSN":
         """Return a TSN with random weights."""
         return TSN(self)
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        found = mmaction2_backbone(config, "Recognizer2D", "ResNet") if source == "mmaction2" else None
+        return None if found is None else Configured(clips=False)
 
 
 class SegmentRecognizer(Recognizer):
@@ -55,3 +63,7 @@ class TSN(SegmentRecognizer):
         """Clips → features `(N, F)`, averaged over space and segments."""
         features = self.backbone(self.segments(clips)).mean(dim=(2, 3))
         return features.unflatten(0, (len(clips), -1)).mean(dim=1)
+
+    def foreign(self, source: Source) -> Foreign | None:
+        """Names in MMAction2, the TSM repository, and torchvision's ResNets."""
+        return by_rules(self, source, {"mmaction2": MMACTION2, "tsm": TSM, "torchvision": TORCHVISION})

@@ -13,14 +13,17 @@ from torchvision.models.video import R2Plus1D_18_Weights
 
 from kinema.data.lists.class_names import read_class_names
 from kinema.errors import UserError
-from kinema.models import RecognizerOptions, build
-from kinema.models.foreign import Misfit, foreign_misfits, foreign_state_dict, load_foreign_state_dict
-from kinema.models.foreign_localizers import localizer_options_of
-from kinema.models.foreign_options import Source, is_of_pictures, not_shown
-from kinema.models.i3d import I3DOptions
-from kinema.models.r2plus1d import R2Plus1DOptions
+from kinema.models import LocalizerOptions
+from kinema.models.foreign import (
+    ForeignOptions,
+    Misfit,
+    Source,
+    foreign_misfits,
+    foreign_state_dict,
+    load_foreign_state_dict,
+)
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD
-from kinema.models.slowfast import SlowFastOptions
+from kinema.models.resnet_names import is_of_pictures
 from kinema.storage import replacing, replacing_folder
 from kinema.storage.outputs import check_writable
 from kinema.weights.fitting import (
@@ -95,11 +98,12 @@ def convert(
                 f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}. "
                 "Without --recipe the one that fits is taken"
             )
-    if not trained.network and (guessed := not_shown(candidates[recipe].model, source)):
+    assumed = candidates[recipe].model
+    if not trained.network and isinstance(assumed, ForeignOptions) and (names := assumed.not_shown(source)):
         log.warning(
-            "%s holds no configuration that tells of %s: see that the weights were trained so",
+            "%s has no configuration with %s: check that the weights were trained so",
             checkpoint,
-            ", ".join(f"{name} {value}" for name, value in guessed.items()),
+            ", ".join(f"{name} {getattr(assumed, name)}" for name in names),
         )
     for note in trained.notes:
         log.warning("%s: %s; scores of videos will differ", checkpoint, note)
@@ -119,10 +123,10 @@ def convert(
     theirs, ours = options.num_classes, described.model.num_classes
     if theirs != ours:
         log.info("%d classes, as the weights have them (the recipe has %d)", theirs, ours)
-    names = _class_names(classes, theirs, recipe, of_pictures=is_of_pictures(weights, source))
-    described = replace(described, model=options, classes=names)
+    class_names = _class_names(classes, theirs, recipe, of_pictures=is_of_pictures(weights, source))
+    described = replace(described, model=options, classes=class_names)
 
-    model = build(options)
+    model = options.build()
     fitted = weights_for(model, weights, source, trained)
     _check_fit(foreign_misfits(model, fitted, source=source), allow_missing, f"{checkpoint} and the model of {recipe}")
     load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
@@ -149,9 +153,9 @@ def convert_localizer(
     found = read_foreign_checkpoint(checkpoint)
     misfits: dict[str, list[Misfit]] = {}
     for recipe, candidate in candidates.items():
-        described = replace(candidate, model=localizer_options_of(candidate.model, found.weights))
+        described = replace(candidate, model=_with_channels(candidate.model, found.weights))
         with torch.device("meta"):
-            misfits[recipe] = foreign_misfits(build(described.model), found.weights, source="mmaction2")
+            misfits[recipe] = foreign_misfits(described.model.build(), found.weights, source="mmaction2")
         if misfits[recipe] and len(candidates) > 1:
             continue
         _check_free(folder)
@@ -161,7 +165,7 @@ def convert_localizer(
         theirs, ours = described.model.feature_channels, candidate.model.feature_channels
         if theirs != ours:
             log.info("features of %d channels, as the weights have them (the recipe has %d)", theirs, ours)
-        model = build(described.model)
+        model = described.model.build()
         load_foreign_state_dict(model, found.weights, source="mmaction2", allow_missing=allow_missing)
         _write(folder, model, described)
         return True
@@ -169,6 +173,10 @@ def convert_localizer(
     if nearest and len(misfits[nearest]) < len(found.weights):  # some weights are a localizer's
         _check_fit(misfits[nearest], allow_missing, f"{checkpoint} and the model of {nearest}, the nearest recipe,")
     return False
+
+
+def _with_channels(options: LocalizerOptions, weights: Mapping[str, Tensor]) -> LocalizerOptions:
+    return options.of_source(weights, "mmaction2") if isinstance(options, ForeignOptions) else options
 
 
 def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: LocalizerDescription) -> None:
@@ -213,11 +221,12 @@ def convert_to_mmaction2(model: Path, file: Path) -> None:
         _write_checkpoint(file, foreign_state_dict(localizer, source="mmaction2"))
         return
     module, described = load_model(model)
-    if reason := _not_of_mmaction2(described.model):
-        raise UserError(f"{model} cannot be a checkpoint of MMAction2, {reason}")
+    unsupported = described.model.unsupported("mmaction2") if isinstance(described.model, ForeignOptions) else []
+    if unsupported:
+        raise UserError(f"{model} cannot be a checkpoint of MMAction2: {'; '.join(unsupported)}")
     if (described.model.mean, described.model.std) != (IMAGENET_MEAN, IMAGENET_STD):
         log.warning(
-            "MMAction2 takes normalisation from its config: set mean=%s, std=%s there",
+            "MMAction2 takes normalization from its config: set mean=%s, std=%s there",
             list(described.model.mean),
             list(described.model.std),
         )
@@ -238,16 +247,6 @@ def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
         raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
     except RuntimeError as error:  # torch's way to say that writing failed
         raise UserError(f"{file} cannot be written: {error}") from error
-
-
-def _not_of_mmaction2(options: RecognizerOptions) -> str:
-    if isinstance(options, R2Plus1DOptions) and (options.form, options.convolutions) != ("mmaction2", "2+1d"):
-        return "which has no R(2+1)D of torchvision's form, R3D or MC3"
-    if isinstance(options, I3DOptions) and options.non_local != "none" and options.non_local_form != "mmaction2":
-        return "whose non-local blocks compute something else than PySlowFast's"
-    if isinstance(options, SlowFastOptions) and options.slow_frames != "every":
-        return "whose slow pathway sees other frames than PySlowFast's"
-    return ""
 
 
 def _class_names(file: Path | None, count: int, recipe: str, *, of_pictures: bool) -> tuple[str, ...]:

@@ -12,17 +12,17 @@ from torch import Tensor
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import UserError, did_you_mean
-from kinema.models import ModelOptions, Recognizer, RecognizerOptions, build, name_of
-from kinema.models.foreign import Misfit, foreign_misfits
-from kinema.models.foreign_options import HEADS, Source, is_of_pictures, not_of_source, options_of_source
+from kinema.models import ModelOptions, Recognizer, RecognizerOptions, name_of
+from kinema.models.foreign import ForeignOptions, HasForeign, Misfit, Source, foreign_misfits
 from kinema.models.pretrained import inflated_state_dict
+from kinema.models.resnet_names import is_of_pictures
 from kinema.weights.foreign_configs import Trained
 from kinema.weights.foreign_files import tools_of
 from kinema.weights.model_files import ModelDescription
 
 _BARE_BACKBONE = re.compile(r"(slow_path|fast_path|conv1|layer\d)\.")
 
-_STEM = re.compile(r"s1\.pathway\d_stem\.conv\.weight$")
+_STEM = re.compile(r"s1\.pathway\d_stem\.conv(_xy)?\.weight$")
 """PySlowFast's first convolutions."""
 
 _ROWS = 20  # of each kind in a message's table
@@ -32,14 +32,15 @@ def as_trained(
     options: RecognizerOptions, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
 ) -> RecognizerOptions:
     """Return a recipe's model options with what the weights, their tool and its configuration say otherwise."""
-    options = options_of_source(options, state_dict, source)
+    if isinstance(options, ForeignOptions):
+        options = options.of_source(state_dict, source)
     taken: Mapping[str, Any] = trained.taken if trained is not None else {}
     return replace(options, **{name: value for name, value in taken.items() if hasattr(options, name)})
 
 
 def disagreements(options: ModelOptions, source: Source, trained: Trained) -> list[str]:
     """Say in what a recipe's network differs from the one that a checkpoint's tool or configuration tells of."""
-    faults = list(not_of_source(options, source))
+    faults = options.of_source({}, source).unsupported(source) if isinstance(options, ForeignOptions) else []
     if trained.network and trained.network != name_of(options):
         return [*faults, f"the checkpoint is of a {trained.network}, the recipe of a {name_of(options)}"]
     for name, value in trained.options.items():
@@ -121,7 +122,7 @@ def find_recipe(
     trained = trained or Trained()
     shapes = {key: value.to("meta") for key, value in state_dict.items()}
     misfits = _misfits(shapes, candidates, source, trained)
-    fitting = [name for name in candidates if not misfits[name]]
+    fitting = [name for name in misfits if not misfits[name]]
     faults = {name: disagreements(candidates[name].model, source, trained) for name in fitting}
     if fitting and all(faults.values()):
         lines = [f"  {name}: {'; '.join(faults[name])}" for name in fitting]
@@ -150,9 +151,11 @@ def _preferences(
     shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
 ) -> Iterator[Callable[[str], bool]]:
     """What to prefer among recipes that fit, the most important first."""
-    head = shapes.get(HEADS[source])
-    if head is not None:
-        yield lambda name: candidates[name].model.num_classes == head.shape[0]
+    yield (
+        lambda name: (
+            as_trained(candidates[name].model, shapes, source).num_classes == candidates[name].model.num_classes
+        )
+    )
     if trained.clip or trained.segments:
         yield lambda name: _clips(with_clips(candidates[name], trained)) == _clips(candidates[name])
     if trained.labels is not None:
@@ -176,7 +179,9 @@ def _misfits(
         architecture = repr(options)
         if architecture not in known:
             with torch.device("meta"):
-                model = build(options)
+                model = options.build()
+            if not (isinstance(model, HasForeign) and model.foreign(source)):
+                continue
             known[architecture] = foreign_misfits(model, weights_for(model, shapes, source), source=source)
         misfits[name] = known[architecture]
     return misfits

@@ -28,7 +28,7 @@ from kinema.models import (
     name_of,
     options_from,
 )
-from kinema.models.foreign_options import Source
+from kinema.models.foreign import Source
 from kinema.storage import standing
 from kinema.tasks.localization.data import FeatureData, ProposalData
 from kinema.tasks.localization.options import BMNTask, LocalizationTask, PEMTask, TEMTask
