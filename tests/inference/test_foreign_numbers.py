@@ -1,4 +1,4 @@
-"""Converted models compute what the tools' own code computes: numbers that `benchmarks/foreign_numbers.py` recorded."""
+"""Converted models compute what the tools' own code computes: numbers that `benchmarks/foreign_numbers` recorded."""
 
 import json
 from collections.abc import Iterator

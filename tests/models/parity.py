@@ -63,7 +63,7 @@ NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def expanded(modules: dict[str, str]) -> dict[str, list[int]]:
-    """Keys and shapes of a network described module by module, as `benchmarks/foreign_numbers.py` writes it."""
+    """Keys and shapes of a network described module by module, as `benchmarks/foreign_numbers` writes it."""
     shapes: dict[str, list[int]] = {}
     for module, text in modules.items():
         words = text.split()
