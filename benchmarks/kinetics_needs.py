@@ -101,7 +101,7 @@ def megabytes_per_second(row: Row, form: str, figures: Figures) -> float:
 
 
 def hours(row: Row, clips: int, gpus: int) -> float:
-    """Hours of all epochs, validation left out."""
+    """Hours of all epochs, without validation."""
     return row.epochs * clips / (row.videos_per_second * gpus * EFFICIENCY[gpus]) / 3600
 
 
@@ -111,7 +111,7 @@ def table(header: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def storage_table(figures: Figures) -> str:
-    """Terabytes of every dataset, for every way to keep it."""
+    """Terabytes of every dataset in every form."""
     sizes = figures.kb_per_clip
     rows = []
     for name, (train, val) in DATASETS.items():
@@ -121,7 +121,7 @@ def storage_table(figures: Figures) -> str:
 
 
 def feeding_table(figures: Figures) -> str:
-    """Cores and megabytes a second for each GPU, and for all."""
+    """Cores and MB/s per GPU, and for all GPUs."""
     rows = []
     for row in ROWS:
         for form in figures.forms(row):
@@ -130,13 +130,13 @@ def feeding_table(figures: Figures) -> str:
             totals = [f"{cores * gpus:,.0f} cores, {rate * gpus / 1000:.2f} GB/s" for gpus in GPUS]
             once = [f"{milliseconds:.1f}", f"{row.videos_per_second:.0f}", f"{cores:.2f}", f"{rate:.1f}"]
             rows.append([row.name, FORMS[form], *once, *totals, f"{NEWER * cores:.1f}"])
-    columns = ["recipe", "kept as", "ms a sample", "videos/s of a GPU", "cores a GPU", "MB/s a GPU"]
+    columns = ["recipe", "stored as", "ms/sample", "videos/s per GPU", "cores per GPU", "MB/s per GPU"]
     totals = [f"{gpus} GPUs" for gpus in GPUS]
-    return table([*columns, *totals, f"cores a GPU that is {NEWER:.0f} times as fast"], rows)
+    return table([*columns, *totals, f"cores per GPU that is {NEWER:.0f} times as fast"], rows)
 
 
 def hours_table() -> str:
-    """Hours of a whole training."""
+    """Hours of a full training."""
     rows = [
         [row.name, name, str(row.epochs), *(f"{hours(row, clips, gpus):,.1f} h" for gpus in GPUS)]
         for row, (name, (clips, _)) in product(ROWS, DATASETS.items())
@@ -145,7 +145,7 @@ def hours_table() -> str:
 
 
 def too_slow(figures: Figures) -> str:
-    """What a server of 8 newer GPUs cannot be fed with, and with what it can."""
+    """Inputs that need more cores than a server with 8 newer GPUs has."""
     wanted = {
         (row.name, FORMS[form]): 8 * NEWER * cores_per_gpu(row, figures.milliseconds[row.measured][form])
         for row in ROWS
@@ -153,33 +153,33 @@ def too_slow(figures: Figures) -> str:
     }
     over = [f"{name} from {form} ({cores:.0f})" for (name, form), cores in wanted.items() if cores > SERVER_CORES]
     if not over:
-        return f"8 of them are fed by {SERVER_CORES} cores in every row."
-    return f"more than the {SERVER_CORES} cores of a common server with 8 of them are wanted by {', '.join(over)}."
+        return f"the {SERVER_CORES} cores of a common server feed 8 of them in every row."
+    return f"8 of them need more than the {SERVER_CORES} cores of a common server with {', '.join(over)}."
 
 
 def scaling_table(curves: dict[str, dict[str, list[float]]]) -> str:
-    """What was measured as work grew, and the exponent of its growth."""
+    """Measurements over growing work, with the exponent of growth."""
     rows = []
     for name, curve in curves.items():
         points = ", ".join(f"{x:,.0f}: {y:.3g}" for x, y in zip(curve["x"], curve["y"], strict=True))
         rows.append([name, points, f"{exponent(curve):.2f}"])
-    return table(["what", "measured", "exponent"], rows)
+    return table(["quantity", "measured", "exponent"], rows)
 
 
 def exponent(curve: dict[str, list[float]]) -> float:
-    """The slope of the logarithms, fitted."""
+    """Fitted slope in log-log scale."""
     points = [(x, y) for x, y in zip(curve["x"], curve["y"], strict=True) if x]
     return float(np.polyfit(*np.log(points).T, 1)[0])
 
 
 PAGE = """# Scaling
 
-Written by `benchmarks/kinetics_needs.py` from the figures in `benchmarks/figures`; put in your own and run it again.
+Written by `benchmarks/kinetics_needs.py` from the figures in `benchmarks/figures`; replace them by your own and run it again.
 
 ## How cost grows
 
-Measured by `benchmarks/scaling.py` on a server with {cores} cores, one thread in each process. An exponent of 1 is linear
-growth: twice the work, twice the cost (or, of videos/s, twice the workers, twice the speed).
+Measured by `benchmarks/scaling.py` on a server with {cores} cores, one thread per process. An exponent of 1 is linear
+growth: twice the work takes twice the time, or twice the workers read twice the videos/s.
 
 ![How cost grows](scaling.png)
 
@@ -191,16 +191,16 @@ growth: twice the work, twice the cost (or, of videos/s, twice the workers, twic
 
 ### Assumptions
 
-| what | figure | where from |
+| quantity | value | source |
 |---|---|---|
-| clips | {clips} | training and validation lists in common use; what is still to be had is less |
-| size of a clip | {sizes} | measured: mean of {number} clips of {seconds:.0f} s, brought to 256p by `kinema prepare` |
-| reading and decoding, one core | the column "ms a sample" below | measured by `benchmarks/peers_data.py` ({machine}), from the index to a collated batch that a worker has sent; `kinema benchmark data` measures yours |
-| videos/s of a GPU | {speeds} | a published table (MMAction2 0.x on 8 V100, fp32): batch / s/iter of the fastest input of each recipe. Not measured here, no GPU was at hand |
-| efficiency | {efficiency} | of N times a GPU of the 8 that were measured together: 64 assumed, over 100 Gbit/s between machines |
-| headroom | {headroom} × cores | for uneven clips, and for the processes that train: assumed |
-| newer GPUs | {newer:.0f} times as fast | bf16 on an H100 beside fp32 on a V100: assumed |
-| bytes read | whole files of videos; of frames, those taken; nothing is cached | the worst case |
+| clips | {clips} | common training and validation lists; fewer are still available |
+| size of a clip | {sizes} | measured: mean of {number} clips of {seconds:.0f} s, resized to 256p by `kinema prepare` |
+| reading and decoding, one core | the column "ms/sample" below | measured by `benchmarks/peers_data.py` ({machine}), from the index to a collated batch received from a worker; `kinema benchmark data` measures yours |
+| videos/s per GPU | {speeds} | published (MMAction2 0.x on 8 V100, fp32): batch size / (s/iter) of the fastest input of each recipe; not measured here |
+| scaling efficiency | {efficiency} | relative to the 8 GPUs of the published table; 64 GPUs assumed, with 100 Gbit/s between machines |
+| headroom | {headroom} × cores | assumed, for uneven clips and for the training processes |
+| newer GPUs | {newer:.0f} times as fast | assumed: bf16 on an H100 relative to fp32 on a V100 |
+| bytes read | entire video files, or the sampled frames; no cache | worst case |
 
 A GPU that is K times as fast needs K times the cores and the network, and 1/K of the hours.
 
@@ -212,7 +212,7 @@ A GPU that is K times as fast needs K times the cores and the network, and 1/K o
 
 {feeding}
 
-The last column is what newer GPUs want: {too_slow}
+The last column applies to newer GPUs: {too_slow}
 
 ### Hours
 
@@ -222,21 +222,20 @@ Validation after each epoch adds (validation clips × views) / (training clips �
 training step.
 """
 
-SCALING_EXPLAINED = """- **Index.** {bytes_per_row:.0f} bytes a row, whatever the number: paths lie one after the other in one array, which loader
-  workers share. Ten million rows are read once, at the start.
-- **Loader.** A worker is a process that decodes: {cores} cores bear {cores} of them. More take turns and gain nothing, which is
-  why `--data.workers` is by default what the cores allow. One worker alone is no faster than none, which reads in the
-  training process, but works while that computes.
-- **Clip length and batch.** A step has a fixed part: all weights are read, their gradients written, both brought together,
-  however small the batch is. Here, where a clip is 8 frames of 64² pixels, that is about {fixed:.2f} s (a straight line's height
-  at no clips; a clip of 16² pixels takes as long). From there on twice the work is twice the time ({last_double:.2f} times from
-  the last but one batch to the last).
-- **Processes.** Two make {processes:.2f} times the videos of one on {cores} cores: gradients are averaged over gloo after each step,
-  and both cores share the path to memory and, in each process, decode as well as compute."""
+SCALING_EXPLAINED = """- **Index.** {bytes_per_row:.0f} bytes per row, whatever their number: all paths are in one array shared by the loader
+  workers. Ten million rows are read once, at the start.
+- **Loader.** A worker is a decoding process: {cores} cores run {cores} of them at full speed, and more gain nothing, so that
+  `--data.workers` defaults to the number of cores. A single worker is no faster than none (decoding in the training
+  process), but decodes while that computes.
+- **Clip length and batch.** A step has a fixed cost, independent of the batch: reading all weights, writing gradients and the
+  optimizer step. For clips of 8 frames of 64² pixels it is about {fixed:.2f} s (intercept of a linear fit; a clip of 16² pixels
+  takes as long). Beyond it, time is linear: the last doubling of the batch takes {last_double:.2f} times as long.
+- **Processes.** Two process {processes:.2f} times the videos of one on {cores} cores: gradients are averaged over gloo after each
+  step, and the two cores share memory bandwidth and also decode."""
 
 
 def explained(curves: dict[str, dict[str, list[float]]]) -> str:
-    """What is not linear, and why."""
+    """Explanation of deviations from linear growth."""
     memory, batch, processes = (
         curves[name]
         for name in (
@@ -255,7 +254,7 @@ def explained(curves: dict[str, dict[str, list[float]]]) -> str:
 
 
 def page() -> str:
-    """The whole of docs/scaling.md."""
+    """Content of docs/scaling.md."""
     figures = Figures(**json.loads(DATA.read_text()))
     return PAGE.format(
         scaling=scaling_table(json.loads(SCALING.read_text())),
