@@ -60,7 +60,7 @@ def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
         out = F.linear(x, weight)
     else:
         plain = F.conv3d if isinstance(module, nn.Conv3d) else F.conv2d
-        out = plain(x, weight, None, module.stride, module.padding)
+        out = plain(x, weight, None, module.stride, module.padding, groups=module.groups)
     return out.detach(), *torch.autograd.grad(out, [x, weight], gradient)
 
 

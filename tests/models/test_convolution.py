@@ -23,18 +23,24 @@ def clips(channels: int, frames: int, *, channels_last: bool, dtype: torch.dtype
     frames=st.integers(1, 20),
     channels_last=st.booleans(),
     bias=st.booleans(),
+    groups=st.sampled_from([1, 3]),
 )
 def test_values_and_gradients_are_those_of_torch(
-    kernel: tuple[int, int, int], stride: tuple[int, int, int], frames: int, channels_last: bool, bias: bool
+    kernel: tuple[int, int, int],
+    stride: tuple[int, int, int],
+    frames: int,
+    channels_last: bool,
+    bias: bool,
+    groups: int,
 ) -> None:
     torch.manual_seed(0)
     padding = tuple(size // 2 for size in kernel)
-    conv = Conv3d(3, 4, kernel, stride=stride, padding=padding, bias=bias).double()
+    conv = Conv3d(3, 6, kernel, stride=stride, padding=padding, bias=bias, groups=groups).double()
     mine, plain = (clips(3, frames, channels_last=channels_last) for _ in range(2))
     plain.data.copy_(mine.data)
 
     found = conv(mine)
-    expected = F.conv3d(plain, conv.weight, conv.bias, stride, padding)
+    expected = F.conv3d(plain, conv.weight, conv.bias, stride, padding, groups=groups)
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
     gradients = torch.autograd.grad((found * weights).sum(), [mine, *conv.parameters()])

@@ -38,7 +38,7 @@ class Conv2d(nn.Conv2d):
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d` with zero padding, without dilation and groups, that avoids oneDNN's faults.
+    """`nn.Conv3d` with zero padding, without dilation, that avoids oneDNN's faults.
 
     A channels-last convolution that sees a single frame at a time is computed as a 2D one of all frames, if
     `accelerated`: clips and weights are seen so without a copy, and 2D kernels are as fast as 3D ones or faster, twice
@@ -50,9 +50,9 @@ class Conv3d(nn.Conv3d):
         x, weight, stride, padding = reduced(input, self.weight, self.stride, _numbers(self.padding))
         single = weight.shape[2] == stride[0] == 1 and padding[0] == 0
         if single and x.stride(1) == 1 and accelerated():  # channels-last
-            out = F.conv2d(fold_time(x), weight.squeeze(2), self.bias, stride[1:], padding[1:])
+            out = F.conv2d(fold_time(x), weight.squeeze(2), self.bias, stride[1:], padding[1:], groups=self.groups)
             return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-        return F.conv3d(x, weight, self.bias, stride, padding)
+        return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
 
 
 def reduced(
@@ -119,9 +119,9 @@ def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
     return padding
 
 
-def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1)) -> Conv3d:
+def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1), groups: int = 1) -> Conv3d:
     """Return a 3D convolution without bias that keeps the size but for its stride, with Kaiming-normal weights."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    conv = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+    conv = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv

@@ -3,14 +3,13 @@
 `config_of(name)` is the way to one, with options changed by dotted key.
 """
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
+from torch import nn
+
+from kinema.addresses import load_address
 from kinema.config import apply, leaves
 from kinema.errors import UserError, did_you_mean
-from kinema.models import Localizer, Recognizer
 from kinema.recipes import bmn, bsn, i3d, r2plus1d, sample, slowfast, torchvision_models, tsm, tsn
 from kinema.training import BSNConfig, Config, LocalizationConfig, PGMConfig, RecipeConfig
 
@@ -147,13 +146,17 @@ def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) 
     return config
 
 
-def build_model(name: str) -> Recognizer | Localizer:
-    """The network of a recipe, with random weights.
+def build_model(name: str, values: Mapping[str, object] | None = None) -> nn.Module:
+    """Return the network of a recipe with random weights.
+
+    Args:
+        name: recipe, or `my_file.py:function`.
+        values: options to change, by dotted key: `{"model.num_classes": 10}`.
 
     Raises:
-        UserError: there is no such recipe, or it has no network, or two.
+        UserError: there is no such recipe, it has no network or two, or options are unknown or out of range.
     """
-    config = config_of(name)
+    config = config_of(name, values)
     if isinstance(config, PGMConfig):
         raise UserError(f"the recipe {name} has no network: it makes candidates out of what a TEM says")
     if isinstance(config, BSNConfig):
@@ -167,9 +170,9 @@ def find_recipe(name: str) -> Callable[[], RecipeConfig]:
     Raises:
         UserError: there is no such recipe; offers the nearest name.
     """
-    file, colon, function = name.rpartition(":")
-    if colon:
-        return _from_file(Path(file), function)
+    if ":" in name:
+        recipe: Callable[[], RecipeConfig] = load_address(name, what="recipe")
+        return recipe
     if name not in RECIPES:
         raise UserError(f"no recipe is called '{name}'{_nearest(name)}")
     return RECIPES[name]
@@ -186,20 +189,3 @@ def _nearest(name: str) -> str:
         return f"; {len(fitting)} recipes have it in their names:{lines}{further}"
     near = f"; did you mean '{fitting[0]}'?" if fitting else did_you_mean(name, RECIPES)
     return f"{near} (`kinema recipes` lists them all)"
-
-
-def _from_file(path: Path, function: str) -> Callable[[], RecipeConfig]:
-    if not path.is_file():
-        raise UserError(f"no file '{path}' to take the recipe '{function}' from")
-    name = f"kinema_recipes_of_{path.stem}"  # one that no other module has
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"'{path}' is not a Python file: a recipe of your own is my_file.py:function")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look up the names in their annotations
-    spec.loader.exec_module(module)
-    recipe = getattr(module, function, None)
-    if not callable(recipe):
-        functions = [name for name, value in vars(module).items() if callable(value)]
-        raise UserError(f"'{path}' has no function '{function}'{did_you_mean(function, functions)}")
-    return recipe
