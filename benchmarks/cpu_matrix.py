@@ -34,7 +34,7 @@ from kinema.models import build, options_from
 from kinema.models.bmn import BMNOptions
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.recipes import LOCALIZERS, RECOGNIZERS
-from kinema.training import LocalizationConfig
+from kinema.training import TrainConfig
 
 SIZE = 64
 FAMILIES = ("tsn", "tsm", "i3d", "slowonly", "slowfast", "r2plus1d")
@@ -57,12 +57,12 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
     seen: set[str] = set()
     for name, recipe in RECOGNIZERS.items():
         config = recipe()
-        if (key := f"{config.model} {config.train_clip.sampling.frames}") not in seen:
+        if (key := f"{config.model} {config.data.train_clip.sampling.frames}") not in seen:
             seen.add(key)
             found[name] = lambda options=config.model: build(options)
     for name, recipe in LOCALIZERS.items():
         config = recipe()
-        if isinstance(config, LocalizationConfig) and str(config.model) not in seen:
+        if isinstance(config, TrainConfig) and str(config.model) not in seen:
             seen.add(str(config.model))
             found[name] = lambda options=config.model: build(options)
     for family, width in product(FAMILIES, WIDTHS):
@@ -74,7 +74,7 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
 def frames_of(name: str) -> int:
     """Frames of a network's clips; narrow ones see 8, or 16."""
     if name in RECOGNIZERS:
-        return RECOGNIZERS[name]().train_clip.sampling.frames
+        return RECOGNIZERS[name]().data.train_clip.sampling.frames
     return 16 if name.startswith(("i3d", "slowfast")) else 8
 
 

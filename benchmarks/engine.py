@@ -106,7 +106,7 @@ def prepared(
     if getattr(config.runtime, "compile", False):
         engine.compile_blocks(model, config.runtime)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
-    frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
+    frames, size = config.data.train_clip.sampling.frames, config.data.train_clip.crop.size
     clips = torch.randint(256, (count, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 1)
     labels = torch.arange(count)
 

@@ -33,9 +33,10 @@ from benchmarks.fuzz_cases import Case, make_case, make_sources, remove
 
 from kinema.data.bad_files import BadFiles
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW, Opener, Source
 from kinema.data.readers.timeout import within

@@ -24,7 +24,7 @@ def main() -> None:
     index = open_train_index(config.data)
     timetable = Timetable(len(index), config.data.batch_size, [Phase(epochs=1_000_000)])
     order = TrainBatches(len(index), config.data.batch_size, timetable, seed=0)
-    dataset = VideoDataset(index, [config.train_clip], config.data)
+    dataset = VideoDataset(index, [config.data.train_clip], config.data)
     batches = iter(load(dataset, order, workers=arguments.workers))
     for _ in islice(batches, 2):
         pass

@@ -25,9 +25,10 @@ import psutil
 import torch
 
 from kinema.data.crops import RandomResizedCrop, TrainCrop
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import Index, index_paths
 from kinema.data.loader import TrainBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip

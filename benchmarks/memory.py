@@ -4,8 +4,8 @@
         --variant NAME [OPTION=VALUE …] [--variant …]
 
 Each variant is `kinema benchmark train` on the CPU with as many processes; memory is the mean of their peaks, resident.
-VIDEOS is a folder with a folder per class. --options hold for all variants, such as train_clip.crop.size=112. The row
-"nothing" is a process that has only loaded the program.
+VIDEOS is a folder with a folder per class. --options hold for all variants, such as
+data.train_clip.crop.size=112. The row "nothing" is a process that has only loaded the program.
 """
 
 import argparse

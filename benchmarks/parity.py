@@ -86,7 +86,8 @@ def sizes(folder: Path, name: str) -> list[str]:
     """Parameters in millions and GMACs of one clip of 224×224, here and there."""
     config = config_of(RECIPES[name])
     with torch.device("meta"):
-        parameters, macs = complexity(build_model(RECIPES[name]), (1, 3, config.train_clip.sampling.frames, 224, 224))
+        frames = config.data.train_clip.sampling.frames
+        parameters, macs = complexity(build_model(RECIPES[name]), (1, 3, frames, 224, 224))
     expected = parity.keys(folder, name).parameter_count
     return [f"{parameters:,}", f"{expected:,}", f"{macs / 1e9:.2f}", f"{GFLOPS[name] / 2:.2f}"]
 

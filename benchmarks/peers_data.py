@@ -127,7 +127,7 @@ def in_one_process(case: Case, samples: int, peer: Peer) -> tuple[float, float, 
 def through_a_worker(case: Case, samples: int, peer: Peer) -> tuple[float, float]:
     """Milliseconds a sample, of the worker and the process it feeds: own, peer."""
     config = config_of(RECIPES[case.name], case.keys)
-    dataset = VideoDataset(open_train_index(config.data), [config.train_clip], config.data)
+    dataset = VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
     counted = -(-samples // BATCH // TURNS)
     times: list[tuple[float, float]] = []
     for turn in range(TURNS):

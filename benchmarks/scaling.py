@@ -63,7 +63,7 @@ def index(_videos: Path) -> dict[str, Curve]:
 def workers(videos: Path) -> dict[str, Curve]:
     config = config_of(LOADER_RECIPE, {"data.train": str(videos / "train"), "data.batch_size": "4"})
     rows = open_train_index(config.data)
-    dataset = VideoDataset(rows, [config.train_clip], config.data)
+    dataset = VideoDataset(rows, [config.data.train_clip], config.data)
     numbers, clips_per_second = [0, 1, 2, 4, 8], []
     for number in numbers:
         timetable = Timetable(len(rows), config.data.batch_size, [Phase(epochs=1_000_000)])

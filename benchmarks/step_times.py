@@ -17,7 +17,7 @@ from kinema import build_model, config_of
 from kinema.data.batch import Batch
 from kinema.runtime.device import RuntimeOptions, autocast, place
 from kinema.tasks.recognition import training_loss
-from kinema.training import Config
+from kinema.training import TrainConfig
 from kinema.training.optim import make_optimizer
 
 RECIPES = (
@@ -46,7 +46,7 @@ def main() -> None:
     print("|---|---|" + "---|---|" * len(options.precisions))
     for name in options.recipes:
         config = config_of(name)
-        frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
+        frames, size = config.data.train_clip.sampling.frames, config.data.train_clip.crop.size
         print(f"| {name} | {frames}×{size}² |", end="")
         for precision in options.precisions:
             seconds, cpu = map(statistics.median, zip(*step_times(config, precision, options), strict=True))
@@ -54,12 +54,12 @@ def main() -> None:
         print()
 
 
-def step_times(config: Config, precision: str, options: argparse.Namespace) -> list[tuple[float, float]]:
+def step_times(config: TrainConfig, precision: str, options: argparse.Namespace) -> list[tuple[float, float]]:
     """Seconds of each step that counts, and seconds of CPU of all threads together."""
     runtime, device = RuntimeOptions(device="cpu", precision=precision), torch.device("cpu")  # type: ignore[arg-type]
     model = place(build_model(config.recipe), device, runtime).train()
     optimizer = make_optimizer(model, config.optim, total_batch=options.batch_size)
-    frames, size, count = config.train_clip.sampling.frames, config.train_clip.crop.size, options.batch_size
+    frames, size, count = config.data.train_clip.sampling.frames, config.data.train_clip.crop.size, options.batch_size
     clips = torch.randint(0, 256, (count, 1, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 3)
     batch = Batch(clips=clips, labels=torch.arange(count), indices=torch.arange(count), bad=())
     times = []

@@ -16,6 +16,7 @@ import csv
 import time
 from pathlib import Path
 
+from kinema.api import train
 from kinema.config import parse_arguments
 from kinema.console import show_messages
 from kinema.data.augment import Augment
@@ -27,12 +28,12 @@ from kinema.models.tsm import TSMOptions
 from kinema.recipes import config_of
 from kinema.recipes.slowfast import slowfast_r18_4x4x1_small_rgb
 from kinema.recipes.tsm import tsm_r18_1x1x8_small_rgb
-from kinema.training import Config, CosineSchedule, train
+from kinema.training import CosineSchedule, TrainConfig
 
 FILMED_TWICE = ("run", "skip", "walk")
 
 
-def tsm() -> Config:
+def tsm() -> TrainConfig:
     """A narrow TSM-ResNet-18: the shift mixes neighbouring frames."""
     config = _near(tsm_r18_1x1x8_small_rgb(), size=112)
     config.model = TSMOptions(depth=18, width=16, shift_div=4, dropout=0.3, init_std=0.01, pretrained="none")
@@ -40,7 +41,7 @@ def tsm() -> Config:
     return config
 
 
-def slowfast() -> Config:
+def slowfast() -> TrainConfig:
     """Two narrow 3D ResNet-18s, one on all 8 frames and one on every second."""
     config = _near(slowfast_r18_4x4x1_small_rgb(), size=96)
     config.model = SlowFastOptions(depth=18, width=32, alpha=2, beta=4, dropout=0.3)
@@ -48,13 +49,13 @@ def slowfast() -> Config:
     return config
 
 
-def _near(config: Config, *, size: int) -> Config:
-    config.train_clip = TrainClip(
+def _near(config: TrainConfig, *, size: int) -> TrainConfig:
+    config.data.train_clip = TrainClip(
         sampling=Sampling(clip_len=8),
         crop=TrainCrop(box=RandomResizedCrop(area=(0.5, 1.0)), size=size),
         augment=Augment(color_jitter=0.4),
     )
-    config.val_views, config.test_views = (
+    config.data.val_views, config.data.test_views = (
         Views(sampling=Sampling(clip_len=8, num_clips=3), crops=ViewCrops(crops="three", short_side=size, size=size))
         for _ in range(2)
     )

@@ -5,14 +5,17 @@ import os
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import torch
 
+from kinema.api import train
 from kinema.prepare.drawn.sample import prepare_sample
 from kinema.recipes import config_of
-from kinema.training import Config, train
+from kinema.tasks.recognition.options import RecognitionConfig
+from kinema.training import TrainConfig
 
 # The models of these tests are too small for several threads: they would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -63,11 +66,11 @@ def tiny_run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TINY = {
     "model.width": "8",
-    "train_clip.crop.size": "32",
-    "val_views.crops.size": "32",
-    "val_views.crops.short_side": "32",
-    "test_views.crops.size": "32",
-    "test_views.crops.short_side": "32",
+    "data.train_clip.crop.size": "32",
+    "data.val_views.crops.size": "32",
+    "data.val_views.crops.short_side": "32",
+    "data.test_views.crops.size": "32",
+    "data.test_views.crops.short_side": "32",
     "data.batch_size": "4",
     "data.workers": "0",
     "training.val_every": "1",
@@ -78,11 +81,13 @@ TINY = {
 """Options that make the sample recipe a matter of seconds."""
 
 
-def tiny_config(sample: Path, **options: str) -> Config:
+def tiny_config(sample: Path, **options: str) -> RecognitionConfig[Any]:
     """A training on `sample` that takes seconds; `options` are dotted keys with `__` for the dot."""
     changes = {key.replace("__", "."): value for key, value in options.items()}
     places = {"data.train": str(sample / "train"), "data.val": str(sample / "val")}
-    return config_of("tsm_r18_video_1x1x8_sample_rgb", TINY | places | changes)
+    config = config_of("tsm_r18_video_1x1x8_sample_rgb", TINY | places | changes)
+    assert isinstance(config, TrainConfig)
+    return config
 
 
 def tiny_arguments(sample: Path, **options: str) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from kinema.cli import main
 from kinema.config import read
 from kinema.models import build
-from kinema.weights.model_files import read_description
+from kinema.tasks.models import read_description
 from tests.assets.old_data import write_flow_lists
 from tests.localization.planted import write_planted
 
@@ -82,8 +82,10 @@ def check_same_proposals(file: Path, kept: Path) -> None:
             assert one["segment"] == pytest.approx(other["segment"], rel=1e-6)
 
 
-def test_the_config_of_candidates_generates_them() -> None:
-    assert main(["train", "--config", "bsn_pgm/config.yaml", "--work-dir", "candidates"]) == 0
+def test_the_config_of_candidates_names_the_command_that_generates_them(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "bsn_pgm/config.yaml", "--work-dir", "candidates"]) == 2
+    assert "kinema prepare candidates TEM --output" in capfd.readouterr().err
+    assert main(["prepare", "candidates", "bsn/tem", "--output", "candidates"]) == 0
     assert len(list(Path("candidates").glob("v_*.npz"))) == 8
 
 

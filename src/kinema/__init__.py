@@ -16,10 +16,9 @@ from kinema.errors import MediaError, UserError
 from kinema.version import __version__
 
 if TYPE_CHECKING:
+    from kinema.api import load, train
     from kinema.models.foreign import load_foreign_state_dict
     from kinema.recipes import build_model, config_of
-    from kinema.tasks.recognition.predictor import load
-    from kinema.training import train
 
 __all__ = [
     "MediaError",
@@ -35,9 +34,9 @@ __all__ = [
 _HOMES = {
     "build_model": "kinema.recipes",
     "config_of": "kinema.recipes",
-    "load": "kinema.tasks.recognition.predictor",
+    "load": "kinema.api",
     "load_foreign_state_dict": "kinema.models.foreign",
-    "train": "kinema.training",
+    "train": "kinema.api",
 }
 
 

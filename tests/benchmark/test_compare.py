@@ -83,8 +83,8 @@ def test_rows_are_the_models_that_recipes_train(row: Row) -> None:
         model = build(config.model).eval()  # type: ignore[union-attr]
         model(torch.empty(row.shape if row.title.endswith("PEM") else (1, *row.shape)))
     if pixels:
-        assert config.train_clip.sampling.frames == row.shape[1]  # type: ignore[union-attr]
-        assert config.train_clip.crop.size == row.shape[2]  # type: ignore[union-attr]
+        assert config.data.train_clip.sampling.frames == row.shape[1]  # type: ignore[union-attr]
+        assert config.data.train_clip.crop.size == row.shape[2]  # type: ignore[union-attr]
     assert str(config.data.batch_size) == row.spec_batch.partition("x")[0]  # type: ignore[union-attr]
     assert set(row.peers) <= set(PEERS)
 

@@ -138,7 +138,7 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([RECIPE, "--videos", str(tmp_path / "none")], "no file or folder"),
         (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads flow, which cannot be generated: pass --data.train"),
         (["bsn_64x50_small_feature"], "trains several networks"),
-        (["bmn_64x50_small_feature", "--source", "dense"], "applies to recognizers only"),
+        (["bmn_64x50_small_feature", "--source", "dense"], "reads no clips"),
     ):
         assert main(["benchmark", "train", *arguments, "--work-dir", str(tmp_path / "work")]) == 2
         assert said in capsys.readouterr().err

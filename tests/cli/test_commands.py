@@ -39,7 +39,7 @@ def test_recipe_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -
     for line in (
         "--optim.lr 0.01",
         "--schedule.milestones 40.0 80.0",
-        "--train-clip.crop.box.scales 1.0 0.875 0.75 0.66",
+        "--data.train-clip.crop.box.scales 1.0 0.875 0.75 0.66",
     ):
         assert line in said
 

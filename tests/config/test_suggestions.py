@@ -36,8 +36,8 @@ RECIPE = "slowfast_r50_video_4x16x1_256e_kinetics400_rgb"
         ("seed", "--training.seed"),
         ("gradient_accumulation_steps", "--training.accumulate"),
         ("data.data_root", "--data.root"),
-        ("crop_size", "--train-clip.crop.size' or '--val-views.crops.size' or '--test-views.crops.size"),
-        ("train_clip.sampling.stride", "--train-clip.sampling.frame-interval"),
+        ("crop_size", "--data.train-clip.crop.size' or '--data.val-views.crops.size' or '--data.test-views.crops.size"),
+        ("data.train_clip.sampling.stride", "--data.train-clip.sampling.frame-interval"),
         ("data.trian", "--data.train"),
     ],
 )

@@ -8,8 +8,9 @@ import torch
 from kinema.data.augment import Augment
 from kinema.data.batch import Batch, SampleKey
 from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset, open_train_index
+from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from tests.data.drawn_videos import write_video

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from kinema.api import train
 from kinema.data.batch import SampleKey
-from kinema.data.dataset import DataOptions, VideoDataset, open_train_index, opener
+from kinema.data.dataset import VideoDataset, open_train_index, opener
+from kinema.data.options import DataOptions
 from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import PackHeader, write_packed
 from kinema.data.readers.sources import Opener
@@ -21,7 +23,6 @@ from kinema.prepare.flow import FlowOptions, prepare_flow
 from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.recipes import config_of
 from kinema.storage import Direct
-from kinema.training import train
 from tests.data.test_rawframes import write_frame
 
 PAIRS = 9
@@ -31,9 +32,9 @@ TINY = {
     "model.width": "8",
     "model.pretrained": "none",
     "model.dropout": "0",
-    "train_clip.crop.size": "32",
-    "val_views.crops.size": "32",
-    "val_views.crops.short_side": "36",
+    "data.train_clip.crop.size": "32",
+    "data.val_views.crops.size": "32",
+    "data.val_views.crops.short_side": "36",
     "data.workers": "0",
     "model.num_classes": "2",
     "training.log_every": "1",
@@ -199,7 +200,7 @@ def test_clips_have_five_fields_of_each_segment(dataset: Path, tmp_path: Path) -
         for source, listing in (("flow", dataset / "list.txt"), ("packed_flow", tmp_path / "packed.csv")):
             values = {**TINY, "data.train": str(listing), "data.source": source}
             config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", values)
-            batch = VideoDataset(open_train_index(config.data), [config.train_clip], config.data).__getitems__(
+            batch = VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data).__getitems__(
                 [SampleKey(0, row)]
             )
             clips.append(batch.clips[0])
@@ -214,7 +215,7 @@ def test_packed_flow_and_packed_frames_are_not_mixed_up(dataset: Path, tmp_path:
     listing = str(tmp_path / "packed.csv")
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", {"data.train": listing, "data.source": "packed"})
     with pytest.raises(UserError, match=r"v0.pack': it holds optical flow, which --data.source packed_flow reads"):
-        VideoDataset(open_train_index(config.data), [config.train_clip], config.data)
+        VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
     with pytest.raises(MediaError, match=r"it holds optical flow"):
         opener(config.data, listing).open(str(tmp_path / "v1.pack"))
     header = PackHeader(height=8, width=8, frames=1, every=1, fps=None)
@@ -225,10 +226,10 @@ def test_packed_flow_and_packed_frames_are_not_mixed_up(dataset: Path, tmp_path:
 
 @pytest.mark.parametrize("augmentation", ["rand_augment", "color_jitter"])
 def test_flow_has_no_colours(dataset: Path, augmentation: str) -> None:
-    values = {"data.train": str(dataset / "list.txt"), f"train_clip.augment.{augmentation}": "1"}
+    values = {"data.train": str(dataset / "list.txt"), f"data.train_clip.augment.{augmentation}": "1"}
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", values)
     with pytest.raises(UserError, match="optical flow has no colours"):
-        VideoDataset(open_train_index(config.data), [config.train_clip], config.data)
+        VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
 
 
 def test_a_list_of_frames_is_not_one_of_flow(dataset: Path) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.data.batch import Fetched, Sample, SampleKey, collate
-from kinema.data.dataset import DataOptions, VideoDataset, open_train_index
+from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import ViewCrops, Views
 from kinema.errors import UserError
@@ -137,10 +138,10 @@ def test_labels_reach_the_batch(tmp_path: Path) -> None:
 
 def test_a_flip_turns_each_label(sample: Path) -> None:
     config = tiny_config(sample)
-    config.train_clip.crop.flip, config.train_clip.crop.flip_pairs = 1.0, ("0:1", "4:6")
+    config.data.train_clip.crop.flip, config.data.train_clip.crop.flip_pairs = 1.0, ("0:1", "4:6")
     index = read_index(sample / "train", kind="video", labels="multi")
     index.labels[:3] = 1
-    fetched = VideoDataset(index, [config.train_clip], config.data)[SampleKey(0, 1)]
+    fetched = VideoDataset(index, [config.data.train_clip], config.data)[SampleKey(0, 1)]
     assert fetched.sample is not None
     assert fetched.sample.label == (0,)
-    assert config.train_clip.crop.flipped_label((6, 2, 0)) == (4, 2, 1)
+    assert config.data.train_clip.crop.flipped_label((6, 2, 0)) == (4, 2, 1)

@@ -139,7 +139,7 @@ def test_a_fault_of_the_user_that_a_worker_meets_is_told_in_its_own_words(worker
 def test_a_dataset_crosses_to_spawned_workers(sample: Path) -> None:
     """Loader workers are not forked everywhere: then the dataset is pickled, and must give the same there."""
     config = tiny_config(sample)
-    dataset = VideoDataset(open_train_index(config.data), [config.train_clip], config.data)
+    dataset = VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
     copy = pickle.loads(ForkingPickler.dumps(dataset))
     one, other = (data[SampleKey(3, 5)].sample for data in (dataset, copy))
     assert one is not None

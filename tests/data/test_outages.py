@@ -14,10 +14,11 @@ import torch
 
 from kinema.data.batch import Batch, SampleKey
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.features.source import FeatureSource
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
 from kinema.data.readers.sources import Source
 from kinema.data.sampling import Sampling

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from kinema.data.batch import SampleKey
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import index_paths
+from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, check_packed, open_packed, write_packed
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views

@@ -10,9 +10,10 @@ import torch
 
 from kinema.data.batch import Batch
 from kinema.data.crops import MultiScaleCrop, TrainCrop
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import TrainBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
 from kinema.data.sampling import Sampling
 from kinema.data.timetable import Phase, Timetable

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kinema.data.dataset import DataOptions, open_train_index, open_val_index
+from kinema.data.dataset import open_train_index, open_val_index
 from kinema.data.lists.index import Labels
+from kinema.data.options import DataOptions
 from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from kinema.data.dataset import DataOptions, open_train_index, opener
+from kinema.data.dataset import open_train_index, opener
 from kinema.data.lists.listed_frames import with_usual_names
+from kinema.data.options import DataOptions
 from kinema.data.readers.frame_names import Numbered, numbering
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_rawframes

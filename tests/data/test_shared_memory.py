@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np, simplejpeg, torch
 from kinema.data.batch import SampleKey
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
+from kinema.data.options import DataOptions
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.sampling import Sampling

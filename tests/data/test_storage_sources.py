@@ -13,9 +13,10 @@ import torch
 
 from kinema.data.batch import Batch
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset, opener
+from kinema.data.dataset import VideoDataset, opener
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.readers.sources import Source
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views

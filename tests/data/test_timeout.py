@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.readers.timeout import within
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views

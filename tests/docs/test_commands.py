@@ -15,7 +15,7 @@ from kinema.cli import COMMANDS, arguments, main, train
 from kinema.cli.prepare import DATASETS, SUBCOMMANDS
 from kinema.config import apply, leaves
 from kinema.recipes import RECIPES, config_of, recognizer_config_of
-from kinema.tasks.recognition.testing import EvaluationOptions
+from kinema.training.task import EvaluationOptions
 from tests.docs.commands import PAGES, ROOT, Line, inline_of, lines_of
 
 LINES = [line for page in PAGES for line in lines_of(page)]
@@ -68,7 +68,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def evaluation_options() -> EvaluationOptions:
     config = recognizer_config_of(RECIPE)
-    return EvaluationOptions(data=config.data, task=config.task, test_views=config.test_views, runtime=config.runtime)
+    return EvaluationOptions(data=config.data, task=config.task, runtime=config.runtime)
 
 
 def name_of(line: Line) -> str:

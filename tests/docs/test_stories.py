@@ -72,8 +72,6 @@ def shortened(line: Line) -> list[str]:
     if words[0] != "train":
         return []
     recipe = words[1]
-    if recipe.startswith("bsn_pgm"):
-        return ["--runtime.device=cpu"]
     if recipe.startswith(("bsn_4", "bsn_6")):
         return [*_FEW, *(f"--{stage}.{option}" for stage in ("tem", "pem") for option in _SHORT)]
     if recipe.startswith(("bmn", "bsn")):

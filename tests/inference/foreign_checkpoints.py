@@ -9,12 +9,12 @@ from kinema.models import RecognizerOptions, build
 from kinema.models.foreign import foreign_state_dict
 from kinema.models.tsn import TSNOptions
 from kinema.recipes import config_of
-from kinema.weights.model_files import ModelDescription
+from kinema.weights.model_files import AnyDescription
 
 
-def tiny(options: RecognizerOptions) -> dict[str, ModelDescription]:
+def tiny(options: RecognizerOptions) -> dict[str, AnyDescription]:
     """A recipe whose network is small."""
-    described = config_of("tsm_r18_video_1x1x8_small_rgb").describe(())
+    described = config_of("tsm_r18_video_1x1x8_small_rgb").describe()
     return {"tiny": replace(described, model=options)}
 
 
@@ -31,5 +31,5 @@ def filled(options: RecognizerOptions) -> dict[str, Tensor]:
 TINY = TSNOptions(depth=18, width=8, num_classes=3, pretrained="none")
 
 
-def candidates(*names: str) -> dict[str, ModelDescription]:
-    return {name: config_of(name).describe(()) for name in names}
+def candidates(*names: str) -> dict[str, AnyDescription]:
+    return {name: config_of(name).describe() for name in names}

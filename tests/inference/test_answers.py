@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.errors import UserError
+from kinema.prediction import Prediction
 from kinema.report.answers import AnswerFile
-from kinema.report.prediction import Prediction
 
 RAW = os.fsdecode(b"raw \xff.mp4")
 ANSWERS = {

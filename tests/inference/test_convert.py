@@ -20,10 +20,16 @@ from kinema.models.slowonly import SlowOnlyOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 from kinema.recipes import config_of
+from kinema.tasks.models import load_model
 from kinema.weights.convert import convert, convert_to_mmaction2
-from kinema.weights.model_files import load_model, save_model
+from kinema.weights.model_files import save_model
 from tests.inference.foreign_checkpoints import TINY, candidates, filled, tiny
 from tests.models import parity
+
+
+def convert_back(model: Path, file: Path) -> None:
+    module, described = load_model(model)
+    convert_to_mmaction2(module, described.model, file)
 
 
 def test_keys_that_do_not_fit_are_listed(tmp_path: Path) -> None:
@@ -242,7 +248,7 @@ def test_mmaction2s_checkpoints_come_back_bit_by_bit(shared: Path, tmp_path: Pat
     }
     torch.save({"meta": {}, "state_dict": weights}, tmp_path / "a.pth")
     convert(tmp_path / "a.pth", tmp_path / "model", candidates(COUNTERPARTS[name]), source="mmaction2")
-    convert_to_mmaction2(tmp_path / "model", tmp_path / "b.pth")
+    convert_back(tmp_path / "model", tmp_path / "b.pth")
     back = torch.load(tmp_path / "b.pth", weights_only=True)
     assert back["meta"] == {}
     assert back["state_dict"].keys() == weights.keys()
@@ -266,14 +272,14 @@ def test_networks_that_mmaction2_has_not_are_refused(tmp_path: Path, options: Re
     described = replace(tiny(options)["tiny"], classes=tuple(map(str, range(400))))
     save_model(tmp_path, build(options).state_dict(), described)
     with pytest.raises(UserError, match=said):
-        convert_to_mmaction2(tmp_path, tmp_path / "a.pth")
+        convert_back(tmp_path, tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
 
 
 def test_normalisation_that_mmaction2_must_be_told_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = replace(TINY, mean=(1.0, 2.0, 3.0))
     save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
-    convert_to_mmaction2(tmp_path, tmp_path / "a.pth")
+    convert_back(tmp_path, tmp_path / "a.pth")
     assert "mean=[1.0, 2.0, 3.0]" in caplog.text
 
 
@@ -311,4 +317,4 @@ def test_pyslowfasts_slow_frames_are_not_mmaction2s(tmp_path: Path) -> None:
     options = SlowFastOptions(depth=18, width=8, num_classes=3, slow_frames="spread")
     save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
     with pytest.raises(UserError, match="slow pathway takes other frames"):
-        convert_to_mmaction2(tmp_path, tmp_path / "a.pth")
+        convert_back(tmp_path, tmp_path / "a.pth")

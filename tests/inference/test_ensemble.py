@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from kinema.api import evaluation_options, run_test
 from kinema.cli.evaluate import recognition
 from kinema.errors import UserError
 from kinema.tasks.recognition.ensemble import evaluate_results
-from kinema.tasks.recognition.testing import evaluation_options, run_test
 
 CLASSES = 6
 

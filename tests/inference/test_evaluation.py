@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import DataOptions
 from kinema.data.lists.annotations import read_index
+from kinema.data.options import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.tasks.recognition.evaluation import evaluation_batches

@@ -27,6 +27,7 @@ from kinema.models.tsn import TSNOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.storage import Direct
+from kinema.tasks.models import load_model, read_description
 from kinema.tasks.recognition import features as module
 from kinema.tasks.recognition.features import (
     FeatureExtractor,
@@ -34,7 +35,7 @@ from kinema.tasks.recognition.features import (
     clip_frames,
     extract_features,
 )
-from kinema.weights.model_files import find_model, load_model, read_description, save_model
+from kinema.weights.model_files import find_model, save_model
 from tests.data.drawn_videos import FRAMES, write_video
 
 
@@ -72,9 +73,9 @@ def by_hand(
 
     `shown` are the frames of the video at a constant rate.
     """
-    model, description = load_model(run)
-    reader, segments = open_video(str(video)), description.test_views.sampling.num_clips
-    crops = replace(description.test_views.crops, crops="center")
+    model, description = load_model(find_model(run))
+    reader, segments = open_video(str(video)), description.data.test_views.sampling.num_clips
+    crops = replace(description.data.test_views.crops, crops="center")
     rows = []
     for centre in centres:
         middles = [centre - window / 2 + (k + 0.5) * window / segments for k in range(segments)]
@@ -142,7 +143,7 @@ def test_few_decoded_frames_are_in_memory(tiny_run: Path, videos: Path, monkeypa
 
 
 def test_every_format_holds_the_same(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
-    width = load_model(tiny_run)[0].fc.in_features
+    width = load_model(find_model(tiny_run))[0].fc.in_features
     places = {"npy": tmp_path / "npy", "csv": tmp_path / "csv", "packed": tmp_path / "packed"}
     for format_, place in places.items():
         summary = extract_features(tiny_run, [videos], place, FeatureOptions(), format=format_, workers=1)  # type: ignore[arg-type]
@@ -204,7 +205,7 @@ def test_names_must_differ(tiny_run: Path, videos: Path, tmp_path: Path) -> None
 
 
 def test_other_weights_are_not_taken_for_the_same(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
-    model, description = load_model(tiny_run)
+    model, description = load_model(find_model(tiny_run))
     folder = tmp_path / "model"
     folder.mkdir()
     save_model(folder, model.state_dict(), description)
@@ -235,8 +236,8 @@ def test_a_flow_model_reads_flow(tiny_run: Path, tmp_path: Path) -> None:
     )
     options = TSNOptions(num_classes=4, depth=18, width=8, flow_fields=5, pretrained="none")
     described = replace(
-        description, model=options, test_views=views, classes=tuple("abcd"),
-        data=replace(description.data, source="flow"),
+        description, model=options, classes=tuple("abcd"),
+        data=replace(description.data, source="flow", test_views=views),
     )  # fmt: skip
     torch.manual_seed(0)
     (tmp_path / "model").mkdir()

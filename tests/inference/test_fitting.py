@@ -12,7 +12,7 @@ from kinema.models.slowfast import SlowFastOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 from kinema.weights.fitting import find_recipe
-from kinema.weights.model_files import ModelDescription
+from kinema.weights.model_files import AnyDescription
 from tests.inference.foreign_checkpoints import candidates
 
 
@@ -35,7 +35,7 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def some() -> dict[str, ModelDescription]:
+def some() -> dict[str, AnyDescription]:
     return candidates(*NAMES)
 
 
@@ -54,20 +54,20 @@ def some() -> dict[str, ModelDescription]:
     ],
 )
 def test_weights_tell_their_recipe(
-    some: dict[str, ModelDescription], options: RecognizerOptions, source: Source, recipe: str
+    some: dict[str, AnyDescription], options: RecognizerOptions, source: Source, recipe: str
 ) -> None:
     assert find_recipe(on_meta(options, source), some, source=source, path="a.pth") == recipe
 
 
 @pytest.mark.parametrize("name", ["r2plus1d_18", "r3d_18"])
-def test_torchvisions_networks_tell_theirs(some: dict[str, ModelDescription], name: str) -> None:
+def test_torchvisions_networks_tell_theirs(some: dict[str, AnyDescription], name: str) -> None:
     with torch.device("meta"):
         weights = torchvision.models.get_model(name).state_dict()
     found = find_recipe(weights, some, source="torchvision", path="a.pth")
     assert found == f"{name}_video_16x2x1_225e_kinetics400_rgb"
 
 
-def test_several_recipes_that_fit_are_named(some: dict[str, ModelDescription]) -> None:
+def test_several_recipes_that_fit_are_named(some: dict[str, AnyDescription]) -> None:
     path = "/x/tsn_r50_video_1x1x3_100e_kinetics400_rgb_20201014-5ae1ee79.pth"
     with pytest.raises(UserError) as error:
         find_recipe(on_meta(TSNOptions()), some, source="mmaction2", path=path)
@@ -81,7 +81,7 @@ def test_several_recipes_that_fit_are_named(some: dict[str, ModelDescription]) -
     assert "tested on 1x1x25, ten crop, 224 px" in rows[0]
 
 
-def test_imagenets_weights_fit_2d_and_inflated_networks(some: dict[str, ModelDescription]) -> None:
+def test_imagenets_weights_fit_2d_and_inflated_networks(some: dict[str, AnyDescription]) -> None:
     with torch.device("meta"):
         weights = torchvision.models.resnet50().state_dict()
     with pytest.raises(UserError, match="fits 5 recipes") as error:
@@ -89,7 +89,7 @@ def test_imagenets_weights_fit_2d_and_inflated_networks(some: dict[str, ModelDes
     assert {row.split()[0].partition("_")[0] for row in str(error.value).splitlines()[1:]} == {"tsn", "tsm", "i3d"}
 
 
-def test_the_nearest_recipes_are_named_where_none_fits(some: dict[str, ModelDescription]) -> None:
+def test_the_nearest_recipes_are_named_where_none_fits(some: dict[str, AnyDescription]) -> None:
     weights = on_meta(SlowFastOptions())
     del weights["backbone.slow_path.conv1.bn.bias"]
     with pytest.raises(UserError) as error:

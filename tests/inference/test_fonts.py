@@ -13,10 +13,10 @@ from PIL import Image, ImageFont
 
 from kinema.cli import main
 from kinema.errors import UserError
+from kinema.prediction import Prediction
 from kinema.prepare.drawn.sample import LABELS
 from kinema.report.fonts import check_font, font_for, say_missing
 from kinema.report.plots import draw_confusion
-from kinema.report.prediction import Prediction
 from kinema.report.render import lay_out
 
 STIX = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"

@@ -13,10 +13,11 @@ from kinema.models.foreign import Source, foreign_state_dict
 from kinema.models.i3d import I3DOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
+from kinema.tasks.models import load_model
 from kinema.weights.convert import convert
 from kinema.weights.fitting import disagreements, find_recipe, with_clips
 from kinema.weights.foreign_configs import Trained, read_config
-from kinema.weights.model_files import ModelDescription, find_model, load_model
+from kinema.weights.model_files import AnyDescription, find_model
 from tests.inference.foreign_checkpoints import candidates, filled, tiny
 from tests.inference.test_foreign_numbers import recorded
 
@@ -98,9 +99,9 @@ def test_pyslowfasts_non_local_i3d_has_its_recipe(trained: Trained) -> None:
 def test_clips_and_labels_are_the_checkpoints() -> None:
     recipe = "slowonly_r50_video_4x16x1_256e_kinetics400_rgb"
     described = with_clips(candidates(recipe)[recipe], pyslowfast("slow_r50_8x8", MODEL__HEAD_ACT="sigmoid"))
-    for views in (described.val_views, described.test_views):
+    for views in (described.data.val_views, described.data.test_views):
         assert (views.sampling.clip_len, views.sampling.frame_interval) == (8, 8)
-    assert described.test_views.sampling.num_clips == 10
+    assert described.data.test_views.sampling.num_clips == 10
     assert described.task.labels == "multi"
 
 
@@ -117,7 +118,7 @@ def test_pyslowfasts_datasets_take_their_frames(dataset: str, expected: tuple[ob
     text = yaml.safe_dump(content | {"TEST": {"DATASET": dataset}})
     recipe = "slowfast_r50_video_8x8x1_256e_kinetics400_rgb"
     described = with_clips(candidates(recipe)[recipe], read_config(text, "pyslowfast", path="a.pyth"))
-    sampling = described.test_views.sampling
+    sampling = described.data.test_views.sampling
     assert expected == (
         sampling.clip_len, sampling.frame_interval, sampling.num_clips, sampling.joined, sampling.spread
     )  # fmt: skip
@@ -173,7 +174,7 @@ def test_mmaction2s_shift_and_segments_are_read() -> None:
     assert not disagreements(TSMOptions(shift_div=4), "mmaction2", trained)
     assert disagreements(TSNOptions(), "mmaction2", trained) == ["the checkpoint is of a tsm, the recipe of a tsn"]
     recipe = "tsm_r50_1x1x8_50e_kinetics400_rgb"
-    assert with_clips(candidates(recipe)[recipe], trained).test_views.sampling.num_clips == 16
+    assert with_clips(candidates(recipe)[recipe], trained).data.test_views.sampling.num_clips == 16
 
 
 def test_mmaction2s_average_of_clips_is_read() -> None:
@@ -217,7 +218,7 @@ def test_a_configuration_that_says_nothing_is_left_aside(source: Source, text: s
     assert read_config(text, source, path="a.pth") == Trained(spread=source == "pyslowfast")
 
 
-def tiny_checkpoint(path: Path, **wrapper: object) -> dict[str, ModelDescription]:
+def tiny_checkpoint(path: Path, **wrapper: object) -> dict[str, AnyDescription]:
     options = TSMOptions(depth=18, width=8, num_classes=3)
     torch.save({"state_dict": filled(options), **wrapper}, path)
     return tiny(options)

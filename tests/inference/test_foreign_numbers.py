@@ -14,8 +14,9 @@ from torch import Tensor
 from kinema.models import RecognizerOptions
 from kinema.models.foreign import Source
 from kinema.recipes import RECOGNIZERS, config_of, recognizer_config_of
+from kinema.tasks.localization.description import load_localizer
+from kinema.tasks.models import load_model
 from kinema.weights.convert import convert, convert_localizer
-from kinema.weights.model_files import LocalizerDescription, load_localizer, load_model
 from tests.models import parity
 
 FOLDER = Path(__file__).parents[1] / "models" / "foreign_numbers"
@@ -142,7 +143,7 @@ def checkpoint(folder: Path, tool: str, case: Case, weights: dict[str, Tensor], 
 
 def converted(folder: Path, tool: str, case: Case, weights: dict[str, Tensor]) -> tuple[torch.nn.Module, Any]:
     recipe = RECIPES[tool][case["name"]]
-    described = recognizer_config_of(recipe).describe(())
+    described = recognizer_config_of(recipe).describe()
     width = 64 if described.model.__class__.__name__ in ("TSNOptions", "TSMOptions") or tool == "torchvision" else 16
     candidates = {recipe: replace(described, model=replace(described.model, width=width))}
     convert(checkpoint(folder, tool, case, weights), folder / "model", candidates, source=source_of(tool))
@@ -192,8 +193,7 @@ def test_localizers_answer_as_mmaction2_does(tmp_path: Path, tool: str, name: st
     shapes = parity.expanded(recorded(tool)["keys"][case["keys"]])
     constants = {key: torch.zeros(()).expand(shapes.pop(key)) for key in [*shapes] if key.endswith("_mask")}
     path = checkpoint(tmp_path, tool, case, parity.state_dict(shapes) | constants)
-    known = {recipe: config_of(recipe).describe() for recipe in set(LOCALIZERS.values())}
-    candidates = {recipe: one for recipe, one in known.items() if isinstance(one, LocalizerDescription)}
+    candidates = {recipe: config_of(recipe).describe() for recipe in set(LOCALIZERS.values())}
     assert convert_localizer(path, tmp_path / "model", candidates)
     model, described = load_localizer(tmp_path / "model")
     assert described.recipe == LOCALIZERS[name]

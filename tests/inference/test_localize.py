@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kinema.api import train
 from kinema.cli import main
 from kinema.data.readers.video import open_video
 from kinema.recipes import config_of
 from kinema.tasks.localization.generation.labelling import Detections
 from kinema.tasks.localization.video.localize import LocalizeOptions, VideoLocalizer
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features
-from kinema.training import train
 from kinema.weights.model_files import find_model
 from tests.data.drawn_videos import number_of, write_video
 
@@ -172,7 +172,7 @@ def test_faults(
     broken.write_bytes(b"no video")
     for arguments, said in (
         ([str(localizer)], "no videos named"),
-        ([str(tiny_run), video], "tells what happens in a clip"),
+        ([str(tiny_run), video], "is no localizer; pass a BMN, TEM or PEM"),
         ([str(localizer), video, "--features", str(tmp_path)], "would say how the localizer's features are made"),
         ([str(localizer), str(tmp_path / "none.mp4")], "no such video"),
         ([str(localizer), str(broken)], "broken.mp4"),

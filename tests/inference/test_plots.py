@@ -43,6 +43,10 @@ def run_of_ten_epochs() -> list[Row]:
     return rows
 
 
+def by_split(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    return [row for row in rows if "loss" in row], [row for row in rows if "loss" not in row]
+
+
 def panel(figure: Figure, title: str) -> Axes:
     return next(axes for axes in figure.axes if axes.get_title(loc="left") == title)
 
@@ -80,7 +84,7 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("rows", DEGENERATE.values(), ids=DEGENERATE)
 def test_curves_of_any_run_are_drawn(rows: list[Row], tmp_path: Path) -> None:
-    draw_curves(rows, tmp_path / "new" / "curves.png")
+    draw_curves(*by_split(rows), tmp_path / "new" / "curves.png")
     with Image.open(tmp_path / "new" / "curves.png") as image:
         assert image.format == "PNG"
         assert min(image.size) > 800
@@ -89,7 +93,7 @@ def test_curves_of_any_run_are_drawn(rows: list[Row], tmp_path: Path) -> None:
 
 def test_the_first_best_validation_is_marked() -> None:
     rows = [validation_row(epoch, top1) for epoch, top1 in ((1, 0.25), (2, 0.625), (3, NAN), (4, 0.625), (5, 0.5))]
-    accuracy = panel(curves_figure(rows), "Accuracy")
+    accuracy = panel(curves_figure(*by_split(rows)), "Accuracy")
     rings = [line for line in accuracy.lines if line.get_fillstyle() == "none"]
     assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == [(2, 0.625)]
     assert accuracy.get_title(loc="right") == "best top-1 62.5% at epoch 2"
@@ -102,7 +106,7 @@ def test_each_row_shows_where_it_belongs() -> None:
         training_row(15, top1=0.6),
         validation_row(2, 0.8, 0.75),
     ]
-    figure = curves_figure(rows)
+    figure = curves_figure(*by_split(rows))
     lines = {line.get_label(): line.get_xydata().tolist() for line in panel(figure, "Accuracy").lines}
     assert lines["training top-1"] == [[0.5, 0.2], [1.5, 0.6]]
     assert lines["validation top-1"] == [[1, 0.4], [2, 0.8]]
@@ -116,7 +120,7 @@ def test_each_row_shows_where_it_belongs() -> None:
 
 def test_seconds_per_step_are_data_below_computing() -> None:
     rows = [training_row(10, step_time=0.5, data_time=0.125), training_row(20, step_time=0.375, data_time=0.25)]
-    axes = panel(curves_figure(rows), "Seconds per step")
+    axes = panel(curves_figure(*by_split(rows)), "Seconds per step")
     layers = {patch.get_label(): patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch)}
     waiting, computing = layers["waiting for data"], layers["computing"]
     assert (waiting.values.tolist(), waiting.baseline) == ([0.125, 0.25], 0)
@@ -129,7 +133,7 @@ def test_a_long_run_is_thinned_and_keeps_its_means_and_spikes() -> None:
     losses = rng.normal(5, 1, 200_000)
     losses[77_777] = 40.0
     rows = [training_row(step, loss=loss) for step, loss in enumerate(losses.tolist(), 1)]
-    axes = panel(curves_figure(rows), "Training loss")
+    axes = panel(curves_figure(*by_split(rows)), "Training loss")
     assert all(len(line.get_xdata()) < 2000 for line in axes.lines)
     fine, smooth = axes.lines
     assert fine.get_ydata().mean() == pytest.approx(losses.mean())
@@ -143,14 +147,14 @@ def test_a_long_run_is_thinned_and_keeps_its_means_and_spikes() -> None:
 @given(st.lists(st.floats(0, 10), min_size=41, max_size=200))
 def test_the_smooth_curve_is_a_mean_over_what_lies_around(losses: list[float]) -> None:
     rows = [training_row(step, loss=loss) for step, loss in enumerate(losses, 1)]
-    smooth = panel(curves_figure(rows), "Training loss").lines[-1].get_ydata()
+    smooth = panel(curves_figure(*by_split(rows)), "Training loss").lines[-1].get_ydata()
     for i, value in enumerate(smooth):
         reach = min(len(losses) // 40, i, len(losses) - 1 - i)
         assert value == pytest.approx(np.mean(losses[i - reach : i + reach + 1]), abs=1e-9)
 
 
 def test_the_texts_of_curves_do_not_run_into_each_other() -> None:
-    figure = drawn(curves_figure(run_of_ten_epochs()))
+    figure = drawn(curves_figure(*by_split(run_of_ten_epochs())))
     titles = [text for axes in figure.axes for text in axes.findobj(Text) if text.get_text() in titles_of(axes)]
     ticks = [label for axes in figure.axes for label in shown_ticks(axes)]
     boxes = extents([*titles, *ticks, *figure.texts])
@@ -290,6 +294,6 @@ def test_a_matrix_of_no_videos_is_drawn(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_the_users_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"curves\.png cannot be written"):
-        draw_curves([], tmp_path / "file" / "curves.png")
+        draw_curves([], [], tmp_path / "file" / "curves.png")
     with pytest.raises(UserError, match=r"matrix\.png cannot be written"):
         draw_confusion(torch.tensor(COUNTS), CLASSES, tmp_path / "file" / "matrix.png")

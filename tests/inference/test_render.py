@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kinema.data.readers.video import open_video
 from kinema.errors import MediaError, UserError
-from kinema.report.prediction import Prediction
+from kinema.prediction import Prediction
 from kinema.report.render import Box, Card, Row, lay_out, render_prediction
 from tests.data.drawn_videos import write_video
 

@@ -15,7 +15,7 @@ import pytest
 from av.video.frame import PictureType
 from PIL import Image
 
-from kinema.data.dataset import DataOptions
+from kinema.data.options import DataOptions
 from kinema.errors import MediaError, UserError
 from kinema.prepare.check import CheckOptions, check_video
 from kinema.prepare.decoding import count_frames

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from kinema.cli import main
-from kinema.data.dataset import DataOptions, open_train_index
+from kinema.data.dataset import open_train_index
 from kinema.data.lists.annotations import read_index
+from kinema.data.options import DataOptions
 from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_rawframes

@@ -18,7 +18,7 @@ every_recognizer = pytest.mark.parametrize("name", RECOGNIZERS)
 every_model = pytest.mark.parametrize(
     "name",
     {
-        f"{config.model} {config.train_clip.sampling}": name
+        f"{config.model} {config.data.train_clip.sampling}": name
         for name, config in ((n, RECOGNIZERS[n]()) for n in RECOGNIZERS)
     }.values(),
 )
@@ -44,7 +44,7 @@ def test_config_yaml_gives_the_recipe_back(name: str, tmp_path: Path) -> None:
 def test_recipes_share_nothing_that_a_variant_could_change(name: str) -> None:
     """A variant edits what it gets from another recipe: validation must not change when testing does."""
     config = RECIPES[name]()
-    parts = [config.val_views, config.test_views, config.train_clip]
+    parts = [config.data.val_views, config.data.test_views, config.data.train_clip]
     inner = [part for whole in parts for part in vars(whole).values()]
     assert len({id(part) for part in parts + inner}) == len(parts + inner)
     assert config == RECIPES[name]()
@@ -59,7 +59,7 @@ def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     channels = 2 if config.data.source == "flow" else 3
-    clips = torch.randint(0, 256, (2, channels, config.train_clip.sampling.frames, 64, 64), dtype=torch.uint8)
+    clips = torch.randint(0, 256, (2, channels, config.data.train_clip.sampling.frames, 64, 64), dtype=torch.uint8)
     labels = torch.tensor([1, 3])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     losses = []
@@ -78,9 +78,9 @@ def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
 def test_views_and_clips_fit_the_model(name: str) -> None:
     """What is trained, validated and tested has as many frames as the model takes: any number for TSN only."""
     config = config_of(name)
-    frames = {views.sampling.frames for views in (config.train_clip, config.val_views)}
+    frames = {views.sampling.frames for views in (config.data.train_clip, config.data.val_views)}
     assert len(frames) == 1
-    assert config.test_views.sampling.frames in frames or name.startswith("tsn")
+    assert config.data.test_views.sampling.frames in frames or name.startswith("tsn")
     assert build_model(name).fc.out_features == config.model.num_classes
 
 
@@ -101,8 +101,8 @@ def test_views_and_clips_fit_the_model(name: str) -> None:
 )
 def test_size_is_the_references(name: str, millions: float, gmacs: float) -> None:
     config = config_of(name)
-    size = config.train_clip.crop.size
-    parameters, macs = complexity(build(config.model), (1, 3, config.train_clip.sampling.frames, size, size))
+    size = config.data.train_clip.crop.size
+    parameters, macs = complexity(build(config.model), (1, 3, config.data.train_clip.sampling.frames, size, size))
     assert parameters / 1e6 == pytest.approx(millions, abs=0.006)
     assert macs / 1e9 == pytest.approx(gmacs, abs=0.06)
 
@@ -115,11 +115,11 @@ def test_tsn_is_trained_as_the_spec_says(name: str) -> None:
     assert (config.optim.momentum, config.optim.weight_decay, config.optim.clip_norm) == (0.9, 1e-4, 40)
     assert isinstance(config.schedule, StepSchedule)
     assert (config.schedule.epochs, config.schedule.milestones) == (100, (40, 80))
-    assert (config.model.dropout, config.model.init_std, config.train_clip.sampling.num_clips) == (0.4, 0.01, 3)
-    assert config.test_views.sampling.num_clips == 25
+    assert (config.model.dropout, config.model.init_std, config.data.train_clip.sampling.num_clips) == (0.4, 0.01, 3)
+    assert config.data.test_views.sampling.num_clips == 25
     assert config.data.source == ("video" if "video" in name else "rawframes")
     expected = ("three", 256, 256) if "video" in name else ("ten", 256, 224)
-    crops = config.test_views.crops
+    crops = config.data.test_views.crops
     assert (crops.crops, crops.short_side, crops.size) == expected
 
 
@@ -131,8 +131,8 @@ def test_tsm_is_trained_as_the_spec_says() -> None:
     assert isinstance(config.schedule, StepSchedule)
     assert (config.schedule.epochs, config.schedule.milestones) == (50, (20, 40))
     assert config.model.init_std == 0.001
-    assert config.test_views.sampling.num_clips == 8
-    assert config.test_views.crops.crops == "center"
+    assert config.data.test_views.sampling.num_clips == 8
+    assert config.data.test_views.crops.crops == "center"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_3d_models_are_trained_as_the_spec_says(
     assert (config.data.batch_size, config.optim.lr, config.optim.lr_batch, config.optim.clip_norm) == (8, lr, 64, 40)
     assert (config.schedule.epochs, config.schedule.warmup_epochs) == (epochs, warmup)
     assert isinstance(config.schedule, StepSchedule if name.startswith("i3d") else CosineSchedule)
-    sampling, crops = config.test_views.sampling, config.test_views.crops
+    sampling, crops = config.data.test_views.sampling, config.data.test_views.crops
     assert (sampling.num_clips, sampling.clip_len, sampling.frame_interval) == test_clips
     assert (crops.crops, crops.short_side, crops.size, config.task.average) == ("three", 256, 256, "prob")
 
@@ -189,7 +189,7 @@ def test_other_datasets_are_trained_as_the_reference_says(name: str, expected: t
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if "_sthv" in name])
 def test_something_something_is_never_mirrored_without_its_label(name: str) -> None:
-    pairs = config_of(name).train_clip.crop.flip_pairs
+    pairs = config_of(name).data.train_clip.crop.flip_pairs
     mirrored = {frozenset(map(int, pair.split(":"))) for pair in pairs}
     expected = {(2, 4), (30, 41), (52, 66)} if "_sthv1_" in name else {(86, 87), (93, 94), (166, 167)}
     assert mirrored == set(map(frozenset, expected))

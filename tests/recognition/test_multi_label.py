@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import kinema
+from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
 from kinema.data.batch import Batch, Fetched, Sample, collate
 from kinema.errors import UserError
 from kinema.tasks.recognition import RecognitionOptions, multi_hot, recognition_metrics, training_loss, video_scores
-from kinema.tasks.recognition.testing import evaluation_options, run_test
-from kinema.training import train
 from tests.conftest import tiny_config
 
 

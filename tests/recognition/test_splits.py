@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import kinema
+from kinema.api import train
 from kinema.data.lists.index import Labels
 from kinema.errors import UserError
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition
-from kinema.training import train
 from kinema.training.distributed import Process
 from tests.conftest import tiny_config
 
@@ -103,9 +103,9 @@ def test_validation_videos_that_are_trained_on(
 def test_flip_pairs_by_name_or_index(tmp_path: Path, pairs: str, resolved: tuple[str, ...]) -> None:
     listed = "path,label u,jump v,left w,right"
     (tmp_path / "classes").write_text("jump\nleft\nright\na: b\n")
-    options = {"train_clip__crop__flip_pairs": "" if pairs == "''" else pairs}
+    options = {"data__train_clip__crop__flip_pairs": "" if pairs == "''" else pairs}
     task = open_lists(tmp_path, listed, data__classes=str(tmp_path / "classes"), **options)
-    assert task.plan.clips[0].crop.flip_pairs == task.config.train_clip.crop.flip_pairs == resolved
+    assert task.plan.clips[0].crop.flip_pairs == task.config.data.train_clip.crop.flip_pairs == resolved
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_flip_pairs_by_name_or_index(tmp_path: Path, pairs: str, resolved: tuple
     ],
 )
 def test_flip_pairs_that_are_no_classes(tmp_path: Path, pairs: str, said: str) -> None:
-    with pytest.raises(UserError, match=f"--train-clip.crop.flip-pairs {pairs}: {said}"):
-        open_lists(tmp_path, "path,label u,jump v,left w,right", train_clip__crop__flip_pairs=pairs)
+    with pytest.raises(UserError, match=f"--data.train-clip.crop.flip-pairs {pairs}: {said}"):
+        open_lists(tmp_path, "path,label u,jump v,left w,right", data__train_clip__crop__flip_pairs=pairs)
 
 
 def test_class_names_that_are_numbers_come_before_indices(tmp_path: Path) -> None:
-    task = open_lists(tmp_path, "path,class u,0 v,90 w,2", train_clip__crop__flip_pairs="90:2")
+    task = open_lists(tmp_path, "path,class u,0 v,90 w,2", data__train_clip__crop__flip_pairs="90:2")
     assert task.classes == ("0", "2", "90")
-    assert task.config.train_clip.crop.flip_pairs == ("2:1",)
+    assert task.config.data.train_clip.crop.flip_pairs == ("2:1",)
 
 
 def test_one_class_is_a_question_of_yes_or_no(sample: Path, tmp_path: Path) -> None:

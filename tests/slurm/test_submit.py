@@ -102,8 +102,7 @@ def test_faults_are_found_before_queueing_as_train_finds_them(
         ("bsn_64x50_small_feature", ["--pem.training.accumulate=4"], "--data.batch-size 4 or less"),
         ("bsn_64x50_small_feature", ["--data.features=no/such/folder"], "no/such/folder"),
         ("bsn_64x50_small_feature", ["--init", "TINY_RUN"], "recipes that train one network"),
-        ("bsn_pgm_400x100_activitynet_feature", [], "pass --tem, the work dir"),
-        ("bsn_pgm_400x100_activitynet_feature", ["--tem=TINY_RUN"], "a model is needed that finds when"),
+        ("bsn_pgm_400x100_activitynet_feature", [], "kinema prepare candidates TEM --output"),
     ],
 )
 def test_stages_of_bsn(

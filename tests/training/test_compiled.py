@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch._dynamo.utils import counters
 
-from kinema.training import train
+from kinema.api import train
 from tests.conftest import tiny_config
 
 STAGES = 4

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kinema.training import train
+from kinema.api import train
 from tests.conftest import tiny_arguments, tiny_config
 
 # Batch norm's statistics and dropout do depend on how a batch is divided: without them the steps are the same sums.

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from kinema.api import evaluation_options, run_test, train
 from kinema.data.features.source import FeatureSource
 from kinema.errors import UserError
 from kinema.recipes import config_of
+from kinema.runtime.device import RuntimeOptions
 from kinema.storage import Direct
+from kinema.tasks.localization.candidates import generate_candidates
 from kinema.tasks.localization.generation.labelling import write_results
+from kinema.tasks.localization.generation.pgm import CandidateOptions, GenerationOptions
 from kinema.tasks.localization.generation.postprocess import Proposals, in_seconds
 from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
-from kinema.tasks.localization.testing import localizer_test_options, run_localizer_test
 from kinema.tasks.localization.videos import read_truth, with_features
-from kinema.training import train
 from tests.localization.planted import write_planted
 
 TINY = {"data.workers": "0", "data.batch_size": "4"}
@@ -55,7 +57,7 @@ def test_bmn_is_trained_and_tested_as_it_was_validated(planted: dict[str, str], 
     parts = training["boundary"] + 10 * training["regression"] + training["classification"]
     assert training["loss"] == pytest.approx(parts, rel=1e-5)
     best = max((row for row in rows if "AUC" in row), key=lambda row: row["AUC"])
-    tested = run_localizer_test(tmp_path, localizer_test_options(tmp_path), folder=tmp_path / "test")
+    tested = run_test(tmp_path, evaluation_options(tmp_path), folder=tmp_path / "test")
     assert set(tested) == set(found) == {"AR@1", "AR@5", "AR@10", "AR@100", "AUC", "videos", "bad_files"}
     assert tested == {name: best[name] for name in tested}
     measured = evaluate_proposals(
@@ -79,12 +81,9 @@ def test_bsn_runs_its_stages_and_keeps_what_is_done(planted: dict[str, str], tmp
     assert all(np.array_equal(again[name], whole[name]) for name in whole)
     with pytest.raises(UserError, match="holds a run already: add --resume"):
         train(config, work_dir=tmp_path)
-    other = config_of(
-        "bsn_pgm_400x100_activitynet_feature",
-        {"tem": str(tmp_path / "tem"), "candidates.generation.peak_threshold": "0.9"},
-    )
+    other = CandidateOptions(generation=GenerationOptions(peak_threshold=0.9))
     with pytest.raises(UserError, match="of another TEM or other options"):
-        train(other, work_dir=tmp_path / "candidates", resume=True)
+        generate_candidates(tmp_path / "tem", tmp_path / "candidates", other, RuntimeOptions())
 
 
 def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], tmp_path:
         ({"model.feature_channels": "32"}, "64 features at each point in time, expected 32"),
         ({"data.parts": "40"}, "--model.parts 50 and --data.parts 40"),
         ({"data.train_subset": "trainng"}, "has no subset 'trainng'; did you mean 'training'"),
-        ({"training.precise_bn": "2"}, "are for recognizers"),
+        ({"training.precise_bn": "2"}, "is for recognizers"),
         ({"optim.layer_decay": "0.5"}, "are for recognizers"),
     ],
 )
@@ -168,7 +167,7 @@ def test_files_of_mmaction2_give_the_same_run(planted: dict[str, str], tmp_path:
     ]
     assert runs[0] == runs[1]
     model = tmp_path / "1" / ("pem" if recipe.startswith("bsn") else "")
-    tested = run_localizer_test(model, localizer_test_options(model), folder=tmp_path / "test")
+    tested = run_test(model, evaluation_options(model), folder=tmp_path / "test")
     assert tested["AUC"] == pytest.approx(runs[1]["AUC"], rel=0.5)
     assert tested["videos"] == runs[1]["videos"]
     with pytest.raises(UserError, match=r"that of the validation videos to --data\.val-ground-truth"):
@@ -195,7 +194,7 @@ def test_times_are_those_of_the_features(planted: dict[str, str], tmp_path: Path
         for name, places in (("here", planted), ("moved", moved)):
             work_dir = tmp_path / recipe / name
             train(config_of(f"{recipe}_64x50_small_feature", options | places), work_dir=work_dir)
-            run_localizer_test(work_dir / stage, localizer_test_options(work_dir / stage), folder=work_dir / "test")
+            run_test(work_dir / stage, evaluation_options(work_dir / stage), folder=work_dir / "test")
             found.append(json.loads((work_dir / "test" / "results.json").read_text())["results"])
         assert found[0].keys() == found[1].keys()
         for video, here in found[0].items():
@@ -216,7 +215,7 @@ def test_all_instances_are_measured(tmp_path: Path, caplog: pytest.LogCaptureFix
             counts.append(len(entry["annotations"]))
             entry["annotations"].append({"label": "turn", "segment": [entry["duration"] + 1, entry["duration"] + 2]})
     path.write_text(json.dumps(truth))
-    tested = run_localizer_test(tmp_path / "run", localizer_test_options(tmp_path / "run"), folder=tmp_path / "test")
+    tested = run_test(tmp_path / "run", evaluation_options(tmp_path / "run"), folder=tmp_path / "test")
     assert tested["AR@100"] == pytest.approx(whole["AR@100"] * sum(counts) / (sum(counts) + len(counts)))
     assert f"{len(counts)} of {sum(counts) + len(counts)} instances have no length, or lie outside" in caplog.text
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from kinema.api import train
 from kinema.data.crops import RandomResizedCrop, TrainCrop
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.training import CosineSchedule, StepSchedule, train
-from kinema.training.multigrid import Multigrid, plan
+from kinema.tasks.recognition.multigrid import Multigrid, plan
+from kinema.training import CosineSchedule, StepSchedule
 from kinema.training.schedule import StretchSchedule, lr_factor
 from tests.conftest import TINY
 
@@ -93,9 +94,9 @@ def test_a_training_goes_through_all_shapes(sample: Path, tmp_path: Path) -> Non
     changes = {
         "data.train": str(sample / "train"),
         "data.val": str(sample / "val"),
-        "train_clip.sampling.clip_len": "8",
-        "train_clip.sampling.num_clips": "1",
-        "train_clip.sampling.frame_interval": "1",
+        "data.train_clip.sampling.clip_len": "8",
+        "data.train_clip.sampling.num_clips": "1",
+        "data.train_clip.sampling.frame_interval": "1",
         "data.batch_size": "1",
         "training.multigrid.short_cycle": "true",
         "training.multigrid.epoch_factor": "1",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kinema.api import train
 from kinema.cli import main
-from kinema.training import InterruptedRun, train
+from kinema.training import InterruptedRun
 from tests.conftest import tiny_arguments, tiny_config
 from tests.storage.servers import WebProcess
 from tests.training.test_resume import rows

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kinema.api import train
 from kinema.errors import UserError
-from kinema.training import train
 from kinema.training.distributed import StopRequest
 from tests.conftest import tiny_arguments, tiny_config
 
@@ -30,9 +30,9 @@ VARIANTS = {
     "mixed and augmented": {
         "task__mixup": "0.8",
         "task__cutmix": "1",
-        "train_clip__augment__rand_augment": "2",
-        "train_clip__augment__random_erasing": "0.5",
-        "train_clip__crop__flip_pairs": "0:1",
+        "data__train_clip__augment__rand_augment": "2",
+        "data__train_clip__augment__random_erasing": "0.5",
+        "data__train_clip__crop__flip_pairs": "0:1",
         "data__workers": "1",
     },
     "2 processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},

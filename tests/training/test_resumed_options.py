@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kinema.api import train
 from kinema.cli import main
 from kinema.config import read
 from kinema.errors import UserError
-from kinema.training import train
 from kinema.training.schedule import CosineSchedule, StepSchedule, lr_factor
 from tests.conftest import tiny_config
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from kinema.api import train
 from kinema.config import read
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions, pick_device
-from kinema.training import train
 from tests.conftest import tiny_config
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from kinema.api import train
 from kinema.prepare.drawn.sample import prepare_sample
 from kinema.recipes import config_of
-from kinema.training import train
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from kinema.config import read
 from kinema.runtime.device import RuntimeOptions
 from kinema.training.distributed import joined
 from kinema.training.task import Loss
-from kinema.training.tuning import choose, keep, settle, undecided
+from kinema.training.tuning import choose, decide, decided_before, undecided
 from tests.conftest import tiny_arguments
 from tests.storage.servers import free_port
 
@@ -45,8 +45,7 @@ def test_a_resumed_run_keeps_the_choices_it_began_with(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("recipe: x\nruntime:\n  precision: bf16\n  channels_last: false\n  compile: true\n")
     options = RuntimeOptions(precision="auto", channels_last="auto", compile=False)
-    keep(options, file)
-    assert options == RuntimeOptions(precision="bf16", channels_last=False, compile=False)
+    assert decided_before(options, file) == RuntimeOptions(precision="bf16", channels_last=False, compile=False)
 
 
 class SlowTask:
@@ -69,7 +68,7 @@ def settle_as(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     options = RuntimeOptions(device="cpu", precision="auto", channels_last="auto")
     with joined(options) as process:
-        settle(options, SlowTask(rank), process, lambda: torch.ones(1, 2))  # type: ignore[arg-type]
+        options = decide(options, SlowTask(rank), process, lambda: torch.ones(1, 2))  # type: ignore[arg-type]
     (folder / str(rank)).write_text(f"{options.precision} {options.channels_last}")
 
 

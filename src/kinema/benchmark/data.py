@@ -33,9 +33,9 @@ from kinema.data.readers.video.quick import QUICK, QuickDecoder
 from kinema.data.sampling import sample_train
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
-from kinema.recipes import config_of
+from kinema.recipes import recognizer_config_of
 from kinema.runtime.device import pick_device
-from kinema.training import Config
+from kinema.training.config import AnyConfig
 
 CHUNK = 8
 """Frames decoded before they are resized together when the limit is timed: as many as fit in a core's cache."""
@@ -95,7 +95,7 @@ def benchmark_data(recipe: str, measure: DataMeasure, keys: Mapping[str, object]
         UserError: The recipe does not read frames, there are no videos, an option is invalid, or a video cannot be
             read.
     """
-    results = list[tuple[Config, float, float]]()
+    results = list[tuple[AnyConfig, float, float]]()
     with progress("Reading batches", _batches(measure)) as meter:
         for result in measured_batches(recipe, measure, keys):
             results.append(result)
@@ -104,7 +104,7 @@ def benchmark_data(recipe: str, measure: DataMeasure, keys: Mapping[str, object]
     config = results[0][0]
     own = 1000 * statistics.median(own for _, own, _ in results[-counted:])
     limit = 1000 * statistics.median(limit for _, _, limit in results[-counted:])
-    sampling = config.train_clip.sampling
+    sampling = config.data.train_clip.sampling
     return DataFigures(
         recipe=recipe,
         source=config.data.source,
@@ -120,7 +120,7 @@ def benchmark_data(recipe: str, measure: DataMeasure, keys: Mapping[str, object]
 
 def measured_batches(
     recipe: str, measure: DataMeasure, keys: Mapping[str, object]
-) -> Iterator[tuple[Config, float, float]]:
+) -> Iterator[tuple[AnyConfig, float, float]]:
     """Yield the config and, for each batch, the CPU seconds per sample of the data path and of its limit.
 
     Warm-up batches come first. Which of the two is timed first alternates.
@@ -128,21 +128,19 @@ def measured_batches(
     Raises:
         UserError: See `benchmark_data`.
     """
-    config = config_of(recipe, keys)
-    if not isinstance(config, Config):
-        raise UserError(f"{recipe} reads features; `kinema benchmark data` applies to recipes that read frames")
+    config = recognizer_config_of(recipe, keys)
     if config.data.source in FLOW:
         raise UserError(f"{recipe} reads optical flow; `kinema benchmark data` applies to recipes that read RGB frames")
     pick_device(config.runtime)  # as in training, whose loader workers inherit its memory allocator settings
     index = open_train_index(config.data)
-    config.train_clip.crop.flip_pairs = ()  # labels are not used
-    dataset = VideoDataset(index, [config.train_clip], config.data)
+    config.data.train_clip.crop.flip_pairs = ()  # labels are not used
+    dataset = VideoDataset(index, [config.data.train_clip], config.data)
     frames_opener, threads = opener(config.data, index.path(0)), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for number in range(_batches(measure)):
             rows = [(number * measure.batch + k) % len(index) for k in range(measure.batch)]
-            samples = [_limit_sample(frames_opener, index.path(row), config.train_clip, number) for row in rows]
+            samples = [_limit_sample(frames_opener, index.path(row), config.data.train_clip, number) for row in rows]
             path = partial(_collate, dataset, [SampleKey(number, row) for row in rows])
             limit_path = partial(_run_limit, samples)
             if number % 2:

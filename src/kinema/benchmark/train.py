@@ -22,11 +22,9 @@ from kinema.benchmark.measure.statistics import summarize
 from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError
-from kinema.recipes import config_of
-from kinema.tasks.localization.data import ProposalData
-from kinema.training.config import AnyConfig, BSNConfig, Config, LocalizationConfig, PGMConfig
+from kinema.recipes import config_of, recognizer_config_of
+from kinema.training.config import AnyConfig, TrainConfig
 from kinema.training.distributed import Process, joined
-from kinema.training.loop import open_task
 from kinema.training.run import Run, set_up
 
 log = logging.getLogger(__name__)
@@ -138,15 +136,15 @@ def training(
     Raises:
         UserError: An option is invalid, or the data cannot be used.
     """
-    if measure.source != "recipe" and not isinstance(config_of(recipe), Config):
-        raise UserError(f"--source {measure.source} applies to recognizers only: {recipe} reads features")
+    if measure.source != "recipe":
+        recognizer_config_of(recipe)  # others read no videos
     config = config_of(recipe, {**_quick_start(recipe), **_form(measure.source), **keys})
-    if isinstance(config, PGMConfig | BSNConfig):
-        raise UserError(f"{recipe} trains several networks: pass a bsn_tem_… or a bsn_pem_… recipe instead")
+    if not isinstance(config, TrainConfig):
+        raise UserError(f"{recipe} trains several networks: pass the recipe of one of them instead")
     with TemporaryDirectory() as work_dir, joined(config.runtime) as process:
         config, data = _with_data(config, measure, process, folder)
         config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 99)
-        run = set_up(config, open_task(config, process), process, work_dir=Path(work_dir), resume=False)
+        run = set_up(config, config.task.open(config, process), process, work_dir=Path(work_dir), resume=False)
         try:
             yield run, data
         finally:
@@ -165,10 +163,15 @@ def _form(source: Form | Literal["recipe"]) -> dict[str, object]:
 
 def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
     """Return the config with generated data if it names none, and a description of that data."""
-    if isinstance(config, LocalizationConfig):
-        return _with_features(config, process, folder)
-    if config.data.train:
+    if getattr(config.data, "train", "") or getattr(config.data, "ground_truth", ""):
         return config, ""
+    name = getattr(config.task, "name", "")
+    if name not in _SAMPLES:
+        raise UserError(f"no sample is drawn for the task of {config.recipe}: pass its data's options")
+    return _SAMPLES[name](config, measure, process, folder)
+
+
+def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
     rows = config.data.batch_size * process.world * config.training.accumulate * 4
     listing, num_classes = folder / f"{form}.txt", config.model.num_classes
@@ -187,25 +190,24 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
     data = f"videos of {measure.videos.name}" if measure.videos else f"{measure.sample_videos} synthetic videos"
     if process.is_main:
         log.info("no --data.train given: measuring on %s, repeated", data)
-    recipe, config = config.recipe, apply(config, {"data.train": str(listing), "data.val": ""})
-    config.recipe = recipe
-    return config, data
+    return apply(config, {"data.train": str(listing), "data.val": ""}), data
 
 
-def _with_features(config: LocalizationConfig, process: Process, folder: Path) -> tuple[LocalizationConfig, str]:
-    if config.data.ground_truth:
-        return config, ""
+def _with_features(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:  # noqa: ARG001
     videos = config.data.batch_size * process.world * config.training.accumulate * 4
     process.first_does(lambda: write_sample(folder, config, videos=videos))
-    sampled = apply(config, sample_options(folder, config))
-    sampled.recipe = config.recipe
-    return sampled, f"random features of {videos} videos"
+    return apply(config, sample_options(folder, config)), f"random features of {videos} videos"
 
 
-def _form_of(config: Config) -> Form:
+_SAMPLES = {"recognition": _with_videos, "bmn": _with_features, "tem": _with_features, "pem": _with_features}
+"""Task → how its sample is written."""
+
+
+def _form_of(config: AnyConfig) -> Form:
     if config.data.source not in ("video", "rawframes"):
         raise UserError(f"{config.recipe} reads {config.data.source}, which cannot be generated: pass --data.train")
-    return config.data.source
+    form: Form = config.data.source
+    return form
 
 
 def _measure(run: Run, measure: TrainMeasure, data: str) -> TrainFigures:
@@ -262,11 +264,10 @@ def _of_all_processes(memory: Memory) -> Memory:
 
 
 def _input(config: AnyConfig, measure: TrainMeasure) -> str:
-    if isinstance(config.data, ProposalData):
-        return "candidates, disk"
-    storage = "Memcached" if config.data.storage.memcached else "disk"
-    if not isinstance(config, Config):
-        return f"features, {storage}"
+    options = getattr(config.data, "storage", None)
+    storage = "Memcached" if options and options.memcached else "disk"
+    if hasattr(config.data, "ground_truth"):
+        return f"{'candidates' if config.task.name == 'pem' else 'features'}, {storage}"
     form = measure.source if measure.source != "recipe" else config.data.source
     kind = {"rawframes": "rawframes", "video": "videos", "dense": "dense-encoded videos"}.get(form, form)
     return f"{kind}, {storage}"

@@ -12,8 +12,9 @@ from kinema.cli.arguments import parse
 from kinema.errors import UserError
 from kinema.models.foreign import Source
 from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of, recognizer_config_of
-from kinema.training import LocalizationConfig
+from kinema.tasks.models import load_model
 from kinema.weights.convert import convert, convert_localizer, convert_to_mmaction2
+from kinema.weights.model_files import find_model
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def run(arguments: Sequence[str]) -> int:
             "one of two is needed: --from TOOL for another tool's checkpoint, or --to mmaction2 for a model"
         )
     if options.source is None:
-        convert_to_mmaction2(options.checkpoint, options.output)
+        module, described = load_model(find_model(options.checkpoint))
+        convert_to_mmaction2(module, described.model, options.output)
         log.info("checkpoint for MMAction2: %s", options.output)
         return 0
     if options.source == "mmaction2" and _convert_localizer(options):
@@ -63,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     convert(
         options.checkpoint,
         options.output,
-        {name: recognizer_config_of(name).describe(()) for name in recipes},
+        {name: recognizer_config_of(name).describe() for name in recipes},
         source=options.source,
         classes=options.classes,
         allow_missing=options.allow_missing,
@@ -74,6 +76,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def _convert_localizer(options: Options) -> bool:
     """Convert a BMN, TEM or PEM; False where the checkpoint, or the recipe that is named, is a recognizer's."""
-    configs = {name: config_of(name) for name in ([options.recipe] if options.recipe else LOCALIZERS)}
-    candidates = {name: each.describe() for name, each in configs.items() if isinstance(each, LocalizationConfig)}
+    stages = {name: config_of(name).stages() for name in ([options.recipe] if options.recipe else LOCALIZERS)}
+    networks = {name: [*trainings.values()] for name, trainings in stages.items()}
+    candidates = {
+        name: trainings[0].describe()
+        for name, trainings in networks.items()
+        if len(trainings) == 1 and hasattr(trainings[0].model, "feature_channels")
+    }
     return convert_localizer(options.checkpoint, options.output, candidates, allow_missing=options.allow_missing)

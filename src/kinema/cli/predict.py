@@ -9,16 +9,17 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kinema.api import load
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
 from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths
 from kinema.errors import MediaError, UserError, renamed_options
+from kinema.prediction import Prediction
 from kinema.report.answers import AnswerFile, check_suffix
 from kinema.report.fonts import check_font, say_missing
-from kinema.report.prediction import Prediction
 from kinema.report.render import check_suffix as check_video_suffix
 from kinema.report.render import render_prediction
-from kinema.tasks.recognition.predictor import Predictor, load
+from kinema.training.task import Predictor
 from kinema.weights.model_files import digest, find_model
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Options:
     called as the videos are, in the same subfolders."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A .ttf, .otf or .ttc font for labels that DejaVu Sans cannot write, such as Chinese ones; for --render."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
+    """my_file.py:function, where that file has moved since MODEL was trained with its own task or network."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU when there is one."""
 
@@ -65,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
     targets = _targets(inputs, options.render)
-    predictor = load(options.model, device=options.device)
+    predictor = load(options.model, device=options.device, recipe=options.recipe)
     if options.render is not None:
         say_missing(predictor.classes, options.font)
     answers: dict[Input, list[Prediction]] = {}

@@ -11,14 +11,11 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
-from kinema.data.readers.sources import FLOW
 from kinema.errors import UserError, did_you_mean
-from kinema.models import LocalizerOptions, ModelOptions, build
-from kinema.models.bsn import PEMOptions
+from kinema.models import build
 from kinema.models.complexity import complexity
-from kinema.recipes import RECIPES
-from kinema.tasks.localization.data import FeatureData, LoadingOptions
-from kinema.training import BSNConfig, Config, LocalizationConfig, RecipeConfig
+from kinema.recipes import RECIPES, RECOGNIZERS
+from kinema.training import RecipeConfig
 
 
 @dataclass(kw_only=True)
@@ -66,7 +63,7 @@ def _rows(configs: Mapping[str, RecipeConfig]) -> Iterator[_Row]:
     known: dict[str, tuple[int, int]] = {}  # many recipes train the same model
     with progress("measuring", len(configs)) as meter:
         for name, config in configs.items():
-            networks = list(_networks(config))
+            networks = [(stage.model, stage.task.input_shape(stage)) for stage in config.stages().values()]
             for model, shape in networks:
                 key = f"{model} {shape}"
                 if key not in known:
@@ -75,29 +72,9 @@ def _rows(configs: Mapping[str, RecipeConfig]) -> Iterator[_Row]:
             parameters, macs = (sum(known[f"{model} {shape}"][i] for model, shape in networks) for i in (0, 1))
             yield _Row(
                 recipe=name,
-                task="recognition" if isinstance(config, Config) else "localization",
+                task="recognition" if name in RECOGNIZERS else "localization",
                 clip=" + ".join("×".join(map(str, shape[-3:])) for _, shape in networks),
                 parameters=parameters,
                 gmacs=macs / 1e9,
             )
             meter.advance()
-
-
-def _networks(config: RecipeConfig) -> Iterator[tuple[ModelOptions, tuple[int, ...]]]:
-    """The networks of a recipe, each with the shape of one input."""
-    match config:
-        case Config():
-            frames, size = config.train_clip.sampling.frames, config.train_clip.crop.size
-            yield config.model, (2 if config.data.source in FLOW else 3, frames, size, size)
-        case LocalizationConfig():
-            yield config.model, _shape_of_features(config.model, config.data)
-        case BSNConfig():
-            for stage in (config.tem, config.pem):
-                yield stage.model, _shape_of_features(stage.model, config.data)
-
-
-def _shape_of_features(model: LocalizerOptions, data: LoadingOptions) -> tuple[int, ...]:
-    """Features at each part of a video; PEM's are of one candidate."""
-    if isinstance(model, PEMOptions) or not isinstance(data, FeatureData):
-        return (model.feature_channels,)
-    return (model.feature_channels, data.parts)

@@ -5,19 +5,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from kinema import strict_json
+from kinema.api import evaluation_options, run_test
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import apply, as_option, options_help
 from kinema.console import print_table
 from kinema.errors import UserError
 from kinema.runtime.processes import is_first
-from kinema.tasks.localization.testing import LocalizerTestOptions, localizer_test_options, run_localizer_test
-from kinema.tasks.recognition.testing import EvaluationOptions, evaluation_options, run_test
-from kinema.weights.model_files import is_localizer
+from kinema.training.task import EvaluationOptions
 from kinema.weights.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ class Options:
 
     `torchrun --nproc-per-node N -m kinema test …` divides the videos among N processes.
 
-    A recognizer sees every video as the recipe's `test_views` say. Of a localizer the proposals are measured; BSN's are
+    A recognizer sees every video as its `data.test_views` say. Of a localizer the proposals are measured; BSN's are
     those of its three stages together. `kinema test MODEL --help` lists what can be changed.
     """
 
@@ -42,6 +41,8 @@ class Options:
     """Write every video's path, label and scores, by a recognizer, to this file."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A .ttf, .otf or .ttc font for names of classes that DejaVu Sans cannot write, such as Chinese ones."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
+    """my_file.py:function, where that file has moved since MODEL was trained with its own task or network."""
     json: bool = False
     """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}, where videos have any number of labels
     {"mAP", "top1", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
@@ -51,14 +52,16 @@ def run(arguments: Sequence[str]) -> int:
     """Test and print."""
     own, keys = split(Options, arguments)
     if wants_help(own) and not own[0].startswith("-"):
-        print(options_help(_options_of(Path(own[0]))))
+        print(options_help(evaluation_options(own[0])))
         return 0
     options = parse(Options, own, command="test")
-    own_options = _options_of(options.model)
+    own_options = evaluation_options(options.model, recipe=options.recipe)
     tested = apply(own_options, keys)
     check_own_paths(own_options.data, keys, model=options.model)
     folder = options.work_dir or _own_folder(options.model, own_options, tested, keys)
-    metrics = _test(options.model, tested, folder=folder, dump=options.dump, font=options.font)
+    metrics = run_test(
+        options.model, tested, folder=folder, dump=options.dump, font=options.font, recipe=options.recipe
+    )
     if not is_first(os.environ):
         return 0
     if options.json:
@@ -72,8 +75,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _own_folder(
     model: Path,
-    own: EvaluationOptions | LocalizerTestOptions,
-    tested: EvaluationOptions | LocalizerTestOptions,
+    own: EvaluationOptions[Any, Any],
+    tested: EvaluationOptions[Any, Any],
     keys: Mapping[str, object],
 ) -> Path:
     """The folder for results on the model's own data.
@@ -93,22 +96,3 @@ def _own_folder(
             "name a folder for these with --work-dir"
         )
     return folder
-
-
-def _options_of(model: Path) -> EvaluationOptions | LocalizerTestOptions:
-    return localizer_test_options(model) if is_localizer(model) else evaluation_options(model)
-
-
-def _test(
-    model: Path,
-    options: EvaluationOptions | LocalizerTestOptions,
-    *,
-    folder: Path,
-    dump: Path | None,
-    font: Path | None,
-) -> dict[str, float]:
-    if isinstance(options, EvaluationOptions):
-        return run_test(model, options, folder=folder, dump=dump, font=font)
-    if dump is not None:
-        raise UserError("--dump keeps the scores of a recognizer; a localizer's proposals are in results.json")
-    return run_localizer_test(model, options, folder=folder)

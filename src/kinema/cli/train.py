@@ -8,11 +8,12 @@ from typing import Annotated
 
 import tyro
 
+from kinema.api import train
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import as_argument, changed, options_help, read
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.training import InterruptedRun, RecipeConfig, default_work_dir, read_resumed, resumable_config, train
+from kinema.training import InterruptedRun, RecipeConfig, default_work_dir, read_resumed, resumable_config
 
 log = logging.getLogger(__name__)
 

@@ -9,21 +9,25 @@ returns a complete tree of them, and
 
 An option is a `bool`, `int`, `float`, `str`, `Literal` or a tuple of these, or a union with a `Literal` such as
 `float | Literal["none"]`; `Annotated` bounds hold. A group may be a union of dataclasses; the recipe chooses one.
+A field with the metadata `NOT_AN_OPTION` is kept, but cannot be set. A group's `FORMERLY` maps keys of earlier versions
+to its fields, or to nothing: they are still accepted.
 """
 
 from kinema.config.explain import changed, options_help
 from kinema.config.files import dump, read
-from kinema.config.overrides import Leaf, Value, apply, leaves, parse_arguments
+from kinema.config.overrides import NOT_AN_OPTION, Leaf, Value, apply, current_keys, leaves, parse_arguments
 from kinema.config.suggestions import as_option, suggest
 from kinema.config.values import as_argument
 
 __all__ = [
+    "NOT_AN_OPTION",
     "Leaf",
     "Value",
     "apply",
     "as_argument",
     "as_option",
     "changed",
+    "current_keys",
     "dump",
     "leaves",
     "options_help",

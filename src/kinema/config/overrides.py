@@ -11,6 +11,9 @@ from kinema.errors import UserError
 
 C = TypeVar("C")
 
+NOT_AN_OPTION = {"option": False}
+"""Metadata of a dataclass field that is kept with a config but is not an option."""
+
 Value = str | list[str] | bool
 """What the command line gives for a key: one value, several, or true where none follows."""
 
@@ -54,19 +57,50 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def apply(config: C, values: Mapping[str, object]) -> C:
-    """A copy of the config with the dotted keys set; the config itself stays as it is.
+    """Return a copy of the config with the dotted keys set.
 
-    Which dataclass stands in a group is the config's choice: keys set leaves only.
+    Which dataclass stands in a group is the config's choice: keys set leaves only. Keys of earlier versions are set
+    under their current names.
 
     Raises:
         UserError: lists every fault: unknown keys with the nearest valid ones, values that a leaf's type refuses with
             what it allows, and what the dataclasses' own `__post_init__` objects to.
     """
-    known = leaves(config)
+    known, values = leaves(config), current_keys(config, values)
     faults = [_unknown(key, config, known) for key in values if key not in known]
     result: C = _rebuild(config, "", values, faults)
     _raise_if_any(faults)
     return result
+
+
+def current_keys(config: object, values: Mapping[str, object]) -> dict[str, object]:
+    """Rename the keys of earlier versions to those of `config`, and drop those that are options no more.
+
+    Raises:
+        UserError: a key is given under its old and its new name.
+    """
+    renamed = _former_keys(config)
+    result: dict[str, object] = {}
+    faults = list[str]()
+    for key, value in values.items():
+        old = next((old for old in renamed if key == old or key.startswith(f"{old}.")), "")
+        if old and not renamed[old]:
+            continue
+        current = renamed[old] + key.removeprefix(old) if old else key
+        if current in result or (old and current in values):
+            faults.append(f"{as_option(key)}: given twice, the other time as {as_option(current)}")
+        result[current] = value
+    _raise_if_any(faults)
+    return result
+
+
+def _former_keys(group: object, prefix: str = "") -> dict[str, str]:
+    """Keys of earlier versions and what they are now, of a group and those in it."""
+    former = {old: name and prefix + name for old, name in getattr(type(group), "FORMERLY", {}).items()}
+    for name, value in fields_of(group).items():
+        if is_group(value):
+            former |= _former_keys(value, f"{prefix}{name}.")
+    return former
 
 
 def leaves(config: object, prefix: str = "") -> dict[str, Leaf]:
@@ -82,8 +116,12 @@ def leaves(config: object, prefix: str = "") -> dict[str, Leaf]:
 
 
 def fields_of(group: Any) -> dict[str, object]:
-    """The values of a dataclass by field name."""
-    return {field.name: getattr(group, field.name) for field in dataclasses.fields(group) if field.init}
+    """The options of a dataclass by field name."""
+    return {
+        field.name: getattr(group, field.name)
+        for field in dataclasses.fields(group)
+        if field.metadata.get("option", True)
+    }
 
 
 def is_group(value: object) -> bool:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,64 +16,17 @@ from kinema.data.lists.class_names import read_class_names
 from kinema.data.lists.index import Index, Labels
 from kinema.data.lists.listed_frames import check_counts, with_usual_names
 from kinema.data.lists.presence import check_presence
+from kinema.data.options import DataOptions
 from kinema.data.patience import Patience, blame
 from kinema.data.readers.packed import check_packed
-from kinema.data.readers.sources import FLOW, KINDS, Opener, Source
+from kinema.data.readers.sources import FLOW, KINDS, Opener
 from kinema.data.readers.timeout import within
 from kinema.data.sampling import Draws
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 from kinema.errors import MediaError, UserError
-from kinema.storage import StorageOptions, check_protocol, is_url, open_storage
+from kinema.storage import check_protocol, is_url, open_storage
 
 _REPLACEMENTS = 10  # bad videos in a row before a sample is given up
-
-
-@dataclass(kw_only=True)
-class DataOptions:
-    """Where the videos are and how they are fed."""
-
-    train: str = ""
-    """Training videos, a path or URL: a folder of class folders, a CSV/TSV with columns path and label (or class, for
-    names that may be numbers), or a list file `path label` (videos, packed) or `folder frames label` (rawframes). With
-    `task.labels` multi a list has any number of labels on a line, and a CSV a column labels with semicolons between
-    them."""
-    train_where: str = ""
-    """Rows of a CSV to train on: conditions such as `fold!=0`, separated by commas."""
-    val: str = ""
-    """Validation videos, in the same forms."""
-    val_where: str = ""
-    """Rows of a CSV to validate on."""
-    root: str = ""
-    """Folder that relative paths in list files start from; empty: the list file's own folder."""
-    val_root: str = ""
-    """The same for the validation list; empty: as `root`."""
-    classes: str = ""
-    """File that names the classes in the order of the labels: one name a line, lines of id,name, or JSON
-    {"name": id}; empty: as the data names them."""
-    source: Source = "video"
-    """Video files; or for each video a folder of images, a packed file of them (`kinema prepare pack`), a folder of
-    pairs of images with its optical flow in x and y, or a packed file of these."""
-    template: str = "auto"
-    """Names of images, such as `img_{:05}.jpg` or `flow_{axis}_{:05}.jpg`; auto: those of the folder, in natural
-    order. Where a list counts the frames, no folder is listed with a template, nor where all are named alike."""
-    start: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
-    """Number of the first frame in its name, for a template; auto: 0 where the first video has a frame 0, else 1."""
-    reader: Literal["auto", "torchcodec", "pyav"] = "auto"
-    """Video decoder; auto: PyAV, the quicker one on CPUs; pyav: the same, without reading MP4 files by their tables;
-    torchcodec: where a file is ordinary. All give the same frames and pixels."""
-    batch_size: Annotated[int, Ge(1)] = 8
-    """Training videos in a batch of one process."""
-    val_batch_size: Annotated[int, Ge(1)] = 8
-    """Validation or test videos in a batch of one process; fewer where they have so many views that these would make
-    more than 1024 frames."""
-    workers: Annotated[int, Ge(0)] | Literal["auto"] = "auto"
-    """Loader processes of each training process; auto: its share of the CPU cores, at most 16."""
-    max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
-    """A run stops when more than this fraction of its videos cannot be read (rounded up to whole videos)."""
-    decode_timeout: Annotated[float, Ge(0)] = 60
-    """Seconds that one video may take to be read and decoded, before it counts as one that cannot be; 0: any time."""
-    storage: StorageOptions = field(default_factory=StorageOptions)
-    """What stands between the run and its files: Memcached servers, a local cache of URLs."""
 
 
 class VideoDataset(Dataset[Fetched]):
@@ -100,8 +51,8 @@ class VideoDataset(Dataset[Fetched]):
         flow = options.source in FLOW
         if flow and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
             raise UserError(
-                "optical flow has no colours to change: train_clip.augment.rand_augment and "
-                f"train_clip.augment.color_jitter must be 0 with --data.source {options.source}"
+                "optical flow has no colours to change: data.train_clip.augment.rand_augment and "
+                f"data.train_clip.augment.color_jitter must be 0 with --data.source {options.source}"
             )
         self.index = index
         self._patience = Patience(options.storage.patience)

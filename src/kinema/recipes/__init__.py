@@ -1,152 +1,193 @@
-"""What was trained how: a file per model family, a function per recipe returning a complete config. No code but calls.
+"""What was trained how: a file for each model family, a function for each recipe that returns a complete config.
 
-`config_of(name)` is the way to one, with options changed by dotted key.
+`config_of(name)` returns it with options changed by dotted key.
 """
 
 from collections.abc import Callable, Mapping
-
-from torch import nn
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from kinema.addresses import load_address
 from kinema.config import apply, leaves
 from kinema.errors import UserError, did_you_mean
-from kinema.recipes import bmn, bsn, i3d, r2plus1d, sample, slowfast, torchvision_models, tsm, tsn
-from kinema.training import BSNConfig, Config, LocalizationConfig, PGMConfig, RecipeConfig
 
-RECOGNIZERS: dict[str, Callable[[], Config]] = {
-    recipe.__name__: recipe
-    for recipe in (
-        tsn.tsn_r50_1x1x3_100e_kinetics400_rgb,
-        tsn.tsn_r50_video_1x1x3_100e_kinetics400_rgb,
-        tsn.tsn_r18_video_1x1x3_100e_kinetics400_rgb,
-        tsn.tsn_r101_video_1x1x3_100e_kinetics400_rgb,
-        tsn.tsn_r50_video_1x1x8_100e_kinetics400_rgb,
-        tsn.tsn_r50_1x1x8_100e_kinetics400_rgb,
-        tsn.tsn_r50_1x1x3_110e_kinetics400_flow,
-        tsn.tsn_r50_1x1x3_75e_ucf101_rgb,
-        tsn.tsn_r50_video_1x1x3_75e_ucf101_rgb,
-        tsn.tsn_r50_1x1x8_50e_hmdb51_rgb,
-        tsn.tsn_r50_video_1x1x8_50e_hmdb51_rgb,
-        tsn.tsn_r50_1x1x8_50e_sthv1_rgb,
-        tsn.tsn_r50_1x1x8_50e_sthv2_rgb,
-        tsn.tsn_r50_video_1x1x8_50e_sthv2_rgb,
-        tsn.tsn_r18_video_1x1x8_small_rgb,
-        tsm.tsm_r50_1x1x8_50e_kinetics400_rgb,
-        tsm.tsm_r50_video_1x1x8_50e_kinetics400_rgb,
-        tsm.tsm_r18_video_1x1x8_50e_kinetics400_rgb,
-        tsm.tsm_r101_video_1x1x8_50e_kinetics400_rgb,
-        tsm.tsm_r50_1x1x16_50e_kinetics400_rgb,
-        tsm.tsm_r50_video_1x1x16_50e_kinetics400_rgb,
-        tsm.tsm_r50_1x1x8_25e_ucf101_rgb,
-        tsm.tsm_r50_video_1x1x8_25e_ucf101_rgb,
-        tsm.tsm_r50_1x1x8_25e_hmdb51_rgb,
-        tsm.tsm_r50_video_1x1x8_25e_hmdb51_rgb,
-        tsm.tsm_r50_1x1x8_50e_sthv1_rgb,
-        tsm.tsm_r50_1x1x8_50e_sthv2_rgb,
-        tsm.tsm_r50_video_1x1x8_50e_sthv2_rgb,
-        tsm.tsm_r50_1x1x16_50e_sthv2_rgb,
-        tsm.tsm_r50_video_1x1x16_50e_sthv2_rgb,
-        tsm.tsm_r18_video_1x1x8_small_rgb,
-        tsm.tsm_r18_1x1x8_small_rgb,
-        i3d.i3d_r50_32x2x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_video_32x2x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_heavy_8x8x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_video_8x8x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_8x8x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb,
-        i3d.i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb,
-        i3d.i3d_r101_video_32x2x1_100e_kinetics400_rgb,
-        i3d.i3d_r18_video_32x2x1_100e_kinetics400_rgb,
-        i3d.i3d_r18_video_16x2x1_small_rgb,
-        slowfast.slowonly_r50_video_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowonly_r50_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowonly_r50_video_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowonly_r50_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowonly_r18_video_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowonly_r101_video_8x8x1_196e_kinetics400_rgb,
-        slowfast.slowonly_r101_8x8x1_196e_kinetics400_rgb,
-        slowfast.slowonly_r50_8x4x1_40e_ucf101_rgb,
-        slowfast.slowonly_r50_video_8x4x1_40e_ucf101_rgb,
-        slowfast.slowonly_r50_8x4x1_40e_hmdb51_rgb,
-        slowfast.slowonly_r50_video_8x4x1_40e_hmdb51_rgb,
-        slowfast.slowonly_r18_video_8x4x1_small_rgb,
-        slowfast.slowfast_r50_video_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r50_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r50_video_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb,
-        slowfast.slowfast_r101_video_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r101_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r50_8x8x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r18_video_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r101_video_4x16x1_256e_kinetics400_rgb,
-        slowfast.slowfast_r50_16x8x1_22e_sthv1_rgb,
-        slowfast.slowfast_r50_16x8x1_57e_charades_rgb,
-        slowfast.slowfast_r50_video_16x8x1_57e_charades_rgb,
-        slowfast.slowfast_r18_video_4x4x1_small_rgb,
-        slowfast.slowfast_r18_4x4x1_small_rgb,
-        r2plus1d.r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb,
-        r2plus1d.r2plus1d_r34_8x8x1_180e_kinetics400_rgb,
-        r2plus1d.r2plus1d_r34_video_32x2x1_180e_kinetics400_rgb,
-        r2plus1d.r2plus1d_r34_32x2x1_180e_kinetics400_rgb,
-        r2plus1d.r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb,
-        r2plus1d.r2plus1d_r18_video_16x2x1_small_rgb,
-        torchvision_models.r2plus1d_18_video_16x2x1_225e_kinetics400_rgb,
-        torchvision_models.r3d_18_video_16x2x1_225e_kinetics400_rgb,
-        torchvision_models.mc3_18_video_16x2x1_225e_kinetics400_rgb,
-        sample.tsm_r18_video_1x1x8_sample_rgb,
-        sample.tsn_r18_video_1x1x8_sample_rgb,
-    )
-}
-"""Recipes of models that tell what happens in a clip."""
+if TYPE_CHECKING:
+    from torch import nn
 
-LOCALIZERS: dict[str, Callable[[], LocalizationConfig | PGMConfig | BSNConfig]] = {
-    recipe.__name__: recipe
-    for recipe in (
-        bmn.bmn_400x100_2x8_9e_activitynet_feature,
-        bmn.bmn_64x50_small_feature,
-        bsn.bsn_tem_400x100_1x16_20e_activitynet_feature,
-        bsn.bsn_pgm_400x100_activitynet_feature,
-        bsn.bsn_pem_400x100_1x16_20e_activitynet_feature,
-        bsn.bsn_400x100_20e_activitynet_feature,
-        bsn.bsn_64x50_small_feature,
-    )
+    from kinema.tasks.recognition.options import RecognitionConfig
+    from kinema.training import RecipeConfig
+
+_RECOGNITION = {
+    "tsn": (
+        "tsn_r50_1x1x3_100e_kinetics400_rgb",
+        "tsn_r50_video_1x1x3_100e_kinetics400_rgb",
+        "tsn_r18_video_1x1x3_100e_kinetics400_rgb",
+        "tsn_r101_video_1x1x3_100e_kinetics400_rgb",
+        "tsn_r50_video_1x1x8_100e_kinetics400_rgb",
+        "tsn_r50_1x1x8_100e_kinetics400_rgb",
+        "tsn_r50_1x1x3_110e_kinetics400_flow",
+        "tsn_r50_1x1x3_75e_ucf101_rgb",
+        "tsn_r50_video_1x1x3_75e_ucf101_rgb",
+        "tsn_r50_1x1x8_50e_hmdb51_rgb",
+        "tsn_r50_video_1x1x8_50e_hmdb51_rgb",
+        "tsn_r50_1x1x8_50e_sthv1_rgb",
+        "tsn_r50_1x1x8_50e_sthv2_rgb",
+        "tsn_r50_video_1x1x8_50e_sthv2_rgb",
+        "tsn_r18_video_1x1x8_small_rgb",
+    ),
+    "tsm": (
+        "tsm_r50_1x1x8_50e_kinetics400_rgb",
+        "tsm_r50_video_1x1x8_50e_kinetics400_rgb",
+        "tsm_r18_video_1x1x8_50e_kinetics400_rgb",
+        "tsm_r101_video_1x1x8_50e_kinetics400_rgb",
+        "tsm_r50_1x1x16_50e_kinetics400_rgb",
+        "tsm_r50_video_1x1x16_50e_kinetics400_rgb",
+        "tsm_r50_1x1x8_25e_ucf101_rgb",
+        "tsm_r50_video_1x1x8_25e_ucf101_rgb",
+        "tsm_r50_1x1x8_25e_hmdb51_rgb",
+        "tsm_r50_video_1x1x8_25e_hmdb51_rgb",
+        "tsm_r50_1x1x8_50e_sthv1_rgb",
+        "tsm_r50_1x1x8_50e_sthv2_rgb",
+        "tsm_r50_video_1x1x8_50e_sthv2_rgb",
+        "tsm_r50_1x1x16_50e_sthv2_rgb",
+        "tsm_r50_video_1x1x16_50e_sthv2_rgb",
+        "tsm_r18_video_1x1x8_small_rgb",
+        "tsm_r18_1x1x8_small_rgb",
+    ),
+    "i3d": (
+        "i3d_r50_32x2x1_100e_kinetics400_rgb",
+        "i3d_r50_video_32x2x1_100e_kinetics400_rgb",
+        "i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb",
+        "i3d_r50_heavy_8x8x1_100e_kinetics400_rgb",
+        "i3d_r50_video_8x8x1_100e_kinetics400_rgb",
+        "i3d_r50_8x8x1_100e_kinetics400_rgb",
+        "i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb",
+        "i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb",
+        "i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb",
+        "i3d_r101_video_32x2x1_100e_kinetics400_rgb",
+        "i3d_r18_video_32x2x1_100e_kinetics400_rgb",
+        "i3d_r18_video_16x2x1_small_rgb",
+    ),
+    "slowfast": (
+        "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
+        "slowonly_r50_4x16x1_256e_kinetics400_rgb",
+        "slowonly_r50_video_8x8x1_256e_kinetics400_rgb",
+        "slowonly_r50_8x8x1_256e_kinetics400_rgb",
+        "slowonly_r18_video_4x16x1_256e_kinetics400_rgb",
+        "slowonly_r101_video_8x8x1_196e_kinetics400_rgb",
+        "slowonly_r101_8x8x1_196e_kinetics400_rgb",
+        "slowonly_r50_8x4x1_40e_ucf101_rgb",
+        "slowonly_r50_video_8x4x1_40e_ucf101_rgb",
+        "slowonly_r50_8x4x1_40e_hmdb51_rgb",
+        "slowonly_r50_video_8x4x1_40e_hmdb51_rgb",
+        "slowonly_r18_video_8x4x1_small_rgb",
+        "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
+        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
+        "slowfast_r50_video_8x8x1_256e_kinetics400_rgb",
+        "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb",
+        "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
+        "slowfast_r101_video_8x8x1_256e_kinetics400_rgb",
+        "slowfast_r101_8x8x1_256e_kinetics400_rgb",
+        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
+        "slowfast_r18_video_4x16x1_256e_kinetics400_rgb",
+        "slowfast_r101_video_4x16x1_256e_kinetics400_rgb",
+        "slowfast_r50_16x8x1_22e_sthv1_rgb",
+        "slowfast_r50_16x8x1_57e_charades_rgb",
+        "slowfast_r50_video_16x8x1_57e_charades_rgb",
+        "slowfast_r18_video_4x4x1_small_rgb",
+        "slowfast_r18_4x4x1_small_rgb",
+    ),
+    "r2plus1d": (
+        "r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb",
+        "r2plus1d_r34_8x8x1_180e_kinetics400_rgb",
+        "r2plus1d_r34_video_32x2x1_180e_kinetics400_rgb",
+        "r2plus1d_r34_32x2x1_180e_kinetics400_rgb",
+        "r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb",
+        "r2plus1d_r18_video_16x2x1_small_rgb",
+    ),
+    "torchvision_models": (
+        "r2plus1d_18_video_16x2x1_225e_kinetics400_rgb",
+        "r3d_18_video_16x2x1_225e_kinetics400_rgb",
+        "mc3_18_video_16x2x1_225e_kinetics400_rgb",
+    ),
+    "sample": (
+        "tsm_r18_video_1x1x8_sample_rgb",
+        "tsn_r18_video_1x1x8_sample_rgb",
+    ),
 }
-"""Recipes of models that find when something happens in a long video."""
+_LOCALIZATION = {
+    "bmn": (
+        "bmn_400x100_2x8_9e_activitynet_feature",
+        "bmn_64x50_small_feature",
+    ),
+    "bsn": (
+        "bsn_tem_400x100_1x16_20e_activitynet_feature",
+        "bsn_pem_400x100_1x16_20e_activitynet_feature",
+        "bsn_400x100_20e_activitynet_feature",
+        "bsn_64x50_small_feature",
+    ),
+}
+"""Module of `kinema.recipes` → its recipes."""
+
+_RENAMED = {
+    "bsn_pgm_400x100_activitynet_feature": "kinema prepare candidates TEM --output FOLDER generates BSN's candidates",
+}
+"""Recipes of earlier versions, and what replaces them."""
 
 _MOST_NAMED = 20
 
-RECIPES: dict[str, Callable[[], RecipeConfig]] = {**RECOGNIZERS, **LOCALIZERS}
+
+@dataclass(frozen=True)
+class Recipe:
+    """A function of a module in this folder, which is imported when it is called."""
+
+    module: str
+    name: str
+
+    def __call__(self) -> "RecipeConfig":
+        """Return the recipe's config."""
+        config: RecipeConfig = getattr(import_module(f"kinema.recipes.{self.module}"), self.name)()
+        return config
 
 
-def config_of(name: str, values: Mapping[str, object] | None = None) -> RecipeConfig:
-    """The config of a recipe, by name or as `my_file.py:function`, with the options `values` (dotted keys) changed.
+def _recipes(modules: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]:
+    return {name: Recipe(module, name) for module, names in modules.items() for name in names}
+
+
+RECOGNIZERS, LOCALIZERS = _recipes(_RECOGNITION), _recipes(_LOCALIZATION)
+RECIPES = {**RECOGNIZERS, **LOCALIZERS}
+
+
+def config_of(name: str, values: Mapping[str, object] | None = None) -> "RecipeConfig":
+    """Return the config of a recipe with the options `values` (dotted keys) changed.
+
+    Args:
+        name: a name of `RECIPES`, or `my_file.py:function`.
+        values: as text or as the option's type.
 
     Raises:
         UserError: there is no such recipe, or options are unknown or out of range.
     """
     config = find_recipe(name)()
     own = {key: leaf.value for key, leaf in leaves(config).items()}  # checked too: a recipe is code, and may be wrong
-    config = apply(config, {**own, **(values or {})})
     config.recipe = name
-    return config
+    return apply(apply(config, own), values or {})
 
 
-def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) -> Config:
-    """The config of a recognizer's recipe; see `config_of`.
+def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) -> "RecognitionConfig[Any]":
+    """Return the config of a recipe that reads clips; see `config_of`.
 
     Raises:
-        UserError: there is no such recipe, or it is of another kind, or options are unknown or out of range.
+        UserError: there is no such recipe, or it reads something else, or options are unknown or out of range.
     """
     config = config_of(name, values)
-    if not isinstance(config, Config):
-        raise UserError(f"the recipe {name} is of a localizer; here one is needed that tells what happens in a clip")
-    return config
+    if not hasattr(getattr(config, "data", None), "train_clip"):
+        raise UserError(f"the recipe {name} reads no clips; pass a recognizer's")
+    return config  # type: ignore[return-value]
 
 
-def build_model(name: str, values: Mapping[str, object] | None = None) -> nn.Module:
+def build_model(name: str, values: Mapping[str, object] | None = None) -> "nn.Module":
     """Return the network of a recipe with random weights.
 
     Args:
@@ -154,18 +195,18 @@ def build_model(name: str, values: Mapping[str, object] | None = None) -> nn.Mod
         values: options to change, by dotted key: `{"model.num_classes": 10}`.
 
     Raises:
-        UserError: there is no such recipe, it has no network or two, or options are unknown or out of range.
+        UserError: there is no such recipe, it has several networks, or options are unknown or out of range.
     """
-    config = config_of(name, values)
-    if isinstance(config, PGMConfig):
-        raise UserError(f"the recipe {name} has no network: it makes candidates out of what a TEM says")
-    if isinstance(config, BSNConfig):
-        raise UserError(f"the recipe {name} has two networks: those of the recipes bsn_tem_… and bsn_pem_…")
-    return config.model.build()
+    stages = config_of(name, values).stages()
+    if len(stages) > 1:
+        raise UserError(f"the recipe {name} has {len(stages)} networks ({', '.join(stages)}); pass the recipe of one")
+    (config,) = stages.values()
+    module: nn.Module = config.model.build()
+    return module
 
 
-def find_recipe(name: str) -> Callable[[], RecipeConfig]:
-    """The recipe called `name`, or the function of a file `my_file.py:function`.
+def find_recipe(name: str) -> "Callable[[], RecipeConfig]":
+    """Return the recipe called `name`, or the function at the address `my_file.py:function`.
 
     Raises:
         UserError: there is no such recipe; offers the nearest name.
@@ -173,13 +214,15 @@ def find_recipe(name: str) -> Callable[[], RecipeConfig]:
     if ":" in name:
         recipe: Callable[[], RecipeConfig] = load_address(name, what="recipe")
         return recipe
+    if name in _RENAMED:
+        raise UserError(f"'{name}' is no recipe any more: {_RENAMED[name]}")
     if name not in RECIPES:
         raise UserError(f"no recipe is called '{name}'{_nearest(name)}")
     return RECIPES[name]
 
 
 def _nearest(name: str) -> str:
-    """What to say of recipes whose names hold `name`, or all parts of it (tsm_small), or else of the nearest one."""
+    """List the recipes whose names contain `name`, or all parts of it (tsm_small), or else offer the nearest one."""
     parts = [part for part in name.lower().split("_") if part]
     fitting = [recipe for recipe in RECIPES if parts and name.lower() in recipe]
     fitting = fitting or [recipe for recipe in RECIPES if parts and all(part in recipe for part in parts)]

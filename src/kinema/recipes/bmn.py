@@ -2,13 +2,13 @@
 
 from kinema.models.bmn import BMNOptions
 from kinema.tasks.localization.data import FeatureData
-from kinema.tasks.localization.options import BMNTask
-from kinema.training import Adam, LocalizationConfig, StepSchedule, TrainingOptions
+from kinema.tasks.localization.options import BMNTask, LocalizationConfig
+from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 
-def bmn_400x100_2x8_9e_activitynet_feature() -> LocalizationConfig:
+def bmn_400x100_2x8_9e_activitynet_feature() -> LocalizationConfig[BMNTask]:
     """400 two-stream scores at 100 points of each video of ActivityNet 1.3: 2 processes of 8 videos."""
-    return LocalizationConfig(
+    return TrainConfig(
         model=BMNOptions(feature_channels=400, parts=100),
         task=BMNTask(),
         data=FeatureData(parts=100, batch_size=8),
@@ -18,7 +18,7 @@ def bmn_400x100_2x8_9e_activitynet_feature() -> LocalizationConfig:
     )
 
 
-def bmn_64x50_small_feature() -> LocalizationConfig:
+def bmn_64x50_small_feature() -> LocalizationConfig[BMNTask]:
     """A narrow BMN for tens to hundreds of own videos, minutes on a few CPU cores."""
     config = bmn_400x100_2x8_9e_activitynet_feature()
     config.model = BMNOptions(feature_channels=64, parts=50, samples=16, hidden_1d=128, hidden_2d=64, hidden_3d=128)

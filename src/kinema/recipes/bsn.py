@@ -1,14 +1,15 @@
 """Boundary-Sensitive Network (Lin et al. 2018): possible starts and ends, candidates between them, their evaluation."""
 
 from kinema.models.bsn import PEMOptions, TEMOptions
+from kinema.tasks.localization.bsn import BSN, PEMStage, TEMStage
 from kinema.tasks.localization.data import FeatureData, ProposalData
-from kinema.tasks.localization.options import PEMTask, TEMTask
-from kinema.training import Adam, BSNConfig, LocalizationConfig, PGMConfig, Stage, StepSchedule, TrainingOptions
+from kinema.tasks.localization.options import LocalizationConfig, PEMTask, TEMTask
+from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 
-def bsn_tem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig:
+def bsn_tem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig[TEMTask]:
     """TEM on 400 two-stream scores at 100 points of each video of ActivityNet 1.3: 16 videos."""
-    return LocalizationConfig(
+    return TrainConfig(
         model=TEMOptions(feature_channels=400, hidden=512),
         task=TEMTask(),
         data=FeatureData(parts=100, batch_size=16),
@@ -18,14 +19,9 @@ def bsn_tem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig:
     )
 
 
-def bsn_pgm_400x100_activitynet_feature() -> PGMConfig:
-    """Candidates from what a trained TEM (`--tem`) says; 32 samples of actionness describe each."""
-    return PGMConfig()
-
-
-def bsn_pem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig:
+def bsn_pem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig[PEMTask]:
     """PEM on these candidates (`--data.proposals`): those of 16 videos."""
-    return LocalizationConfig(
+    return TrainConfig(
         model=PEMOptions(feature_channels=32, hidden=256),
         task=PEMTask(),
         data=ProposalData(batch_size=16, train_candidates=500),
@@ -35,22 +31,22 @@ def bsn_pem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig:
     )
 
 
-def bsn_400x100_20e_activitynet_feature() -> BSNConfig:
-    """All three in order, into a folder each."""
+def bsn_400x100_20e_activitynet_feature() -> BSN:
+    """TEM, candidates and PEM in order, into a folder each."""
     tem, pem = bsn_tem_400x100_1x16_20e_activitynet_feature(), bsn_pem_400x100_1x16_20e_activitynet_feature()
-    assert isinstance(tem.data, FeatureData)
-    return BSNConfig(
+    return BSN(
         data=tem.data,
-        tem=Stage(model=tem.model, task=tem.task, optim=tem.optim, schedule=tem.schedule, training=tem.training),
-        pem=Stage(model=pem.model, task=pem.task, optim=pem.optim, schedule=pem.schedule, training=pem.training),
+        tem=TEMStage(model=tem.model, task=tem.task, optim=tem.optim, schedule=tem.schedule, training=tem.training),
+        pem=PEMStage(model=pem.model, task=pem.task, optim=pem.optim, schedule=pem.schedule, training=pem.training),
     )
 
 
-def bsn_64x50_small_feature() -> BSNConfig:
+def bsn_64x50_small_feature() -> BSN:
     """A narrow BSN for tens to hundreds of own videos, minutes on a few CPU cores."""
     config = bsn_400x100_20e_activitynet_feature()
     config.data.parts, config.data.batch_size = 50, 8
     config.tem.model = TEMOptions(feature_channels=64, hidden=128)
-    for stage in (config.tem, config.pem):
-        stage.optim.lr, stage.optim.lr_batch, stage.training = 0.01, 8, TrainingOptions(log_every=10)
+    for optim in (config.tem.optim, config.pem.optim):
+        optim.lr, optim.lr_batch = 0.01, 8
+    config.tem.training, config.pem.training = TrainingOptions(log_every=10), TrainingOptions(log_every=10)
     return config

@@ -1,7 +1,12 @@
 """What recipes of several families share: variants by what they read, and for a few CPU cores."""
 
+from dataclasses import replace
+from typing import Any
+
 from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
-from kinema.training import AdamW, Config, CosineSchedule
+from kinema.tasks.recognition.options import RecognitionConfig
+from kinema.training import AdamW, CosineSchedule
+from kinema.training.config import M
 
 STHV1_MIRRORED = ("2:4", "30:41", "52:66")
 """Labels of Something-Something V1 that a mirror turns into each other, as left to right and right to left."""
@@ -10,31 +15,36 @@ STHV2_MIRRORED = ("86:87", "93:94", "166:167")
 """The same of V2."""
 
 
-def on_videos(config: Config) -> Config:
+def with_model(config: RecognitionConfig[Any], model: M) -> RecognitionConfig[M]:
+    """Return the config with another network."""
+    return replace(config, model=model)
+
+
+def on_videos(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
     """The config on video files."""
     config.data.source = "video"
     return config
 
 
-def on_rawframes(config: Config) -> Config:
+def on_rawframes(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
     """The config on folders of frames."""
     config.data.source = "rawframes"
     return config
 
 
-def sampled(config: Config, *, clip_len: int, frame_interval: int) -> Config:
+def sampled(config: RecognitionConfig[M], *, clip_len: int, frame_interval: int) -> RecognitionConfig[M]:
     """The config on clips of `clip_len` frames, every `frame_interval`-th, wherever it takes clips."""
-    for sampling in (config.train_clip.sampling, config.val_views.sampling, config.test_views.sampling):
+    for sampling in (config.data.train_clip.sampling, config.data.val_views.sampling, config.data.test_views.sampling):
         sampling.clip_len, sampling.frame_interval = clip_len, frame_interval
     return config
 
 
-def small(config: Config) -> Config:
+def small(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
     """The config for hundreds of own videos and a few CPU cores: small pictures, from scratch, minutes to an hour."""
     config.data.batch_size, config.data.val_batch_size = 8, 16
-    config.train_clip.crop = TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.875, 0.75), positions=13), size=80)
-    config.val_views.crops = ViewCrops(short_side=84, size=80)
-    config.test_views.crops = ViewCrops(short_side=84, size=80)
+    config.data.train_clip.crop = TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.875, 0.75), positions=13), size=80)
+    config.data.val_views.crops = ViewCrops(short_side=84, size=80)
+    config.data.test_views.crops = ViewCrops(short_side=84, size=80)
     config.task.label_smoothing = 0.1
     config.optim = AdamW(lr=1e-3, lr_batch=8, weight_decay=0.05, clip_norm=20)
     config.schedule = CosineSchedule(epochs=60, warmup_epochs=2)

@@ -7,40 +7,47 @@ videos to 15 frames a second, which taking every second frame comes near to.
 from typing import Literal
 
 from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
-from kinema.data.dataset import DataOptions
+from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.r2plus1d import R2Plus1DOptions
-from kinema.training import SGD, Config, StepSchedule
+from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
+from kinema.training import SGD, StepSchedule, TrainConfig
 
 
-def r2plus1d_18_video_16x2x1_225e_kinetics400_rgb() -> Config:
+def r2plus1d_18_video_16x2x1_225e_kinetics400_rgb() -> RecognitionConfig[R2Plus1DOptions]:
     """torchvision's r2plus1d_18 on 16 frames of 112 px, every second of a video file: 64 processes of 24 videos."""
-    return Config(
+    return TrainConfig(
         model=_network("2+1d"),
-        data=DataOptions(source="video", batch_size=24),
-        train_clip=TrainClip(
-            sampling=Sampling(clip_len=16, frame_interval=2),
-            # 112 px of a short side of 128.
-            crop=TrainCrop(box=MultiScaleCrop(scales=(0.875,), max_scale_gap=0, positions=13), size=112),
-        ),
-        val_views=Views(sampling=Sampling(clip_len=16, frame_interval=2), crops=ViewCrops(short_side=128, size=112)),
-        test_views=Views(
-            sampling=Sampling(clip_len=16, frame_interval=2, num_clips=5), crops=ViewCrops(short_side=128, size=112)
+        task=RecognitionOptions(),
+        data=ClipData(
+            source="video",
+            batch_size=24,
+            train_clip=TrainClip(
+                sampling=Sampling(clip_len=16, frame_interval=2),
+                # 112 px of a short side of 128.
+                crop=TrainCrop(box=MultiScaleCrop(scales=(0.875,), max_scale_gap=0, positions=13), size=112),
+            ),
+            val_views=Views(
+                sampling=Sampling(clip_len=16, frame_interval=2), crops=ViewCrops(short_side=128, size=112)
+            ),
+            test_views=Views(
+                sampling=Sampling(clip_len=16, frame_interval=2, num_clips=5), crops=ViewCrops(short_side=128, size=112)
+            ),
         ),
         optim=SGD(lr=0.01, lr_batch=24),
         schedule=StepSchedule(epochs=225, milestones=(100, 150, 200), warmup_epochs=50, warmup_start=0.001),
     )
 
 
-def r3d_18_video_16x2x1_225e_kinetics400_rgb() -> Config:
+def r3d_18_video_16x2x1_225e_kinetics400_rgb() -> RecognitionConfig[R2Plus1DOptions]:
     """torchvision's r3d_18: convolutions over space and time at once."""
     config = r2plus1d_18_video_16x2x1_225e_kinetics400_rgb()
     config.model = _network("3d")
     return config
 
 
-def mc3_18_video_16x2x1_225e_kinetics400_rgb() -> Config:
+def mc3_18_video_16x2x1_225e_kinetics400_rgb() -> RecognitionConfig[R2Plus1DOptions]:
     """torchvision's mc3_18: convolutions over time in the stem and the first stage only."""
     config = r2plus1d_18_video_16x2x1_225e_kinetics400_rgb()
     config.model = _network("mixed")

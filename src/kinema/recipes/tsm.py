@@ -1,67 +1,72 @@
 """Temporal Shift Module (Lin et al. 2019): TSN whose frames pass an eighth of their channels to each neighbour."""
 
 from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
-from kinema.data.dataset import DataOptions
+from kinema.data.options import ClipData
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsm import TSMOptions
 from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_rawframes, on_videos, small
 from kinema.recipes.tsn import segments
-from kinema.training import SGD, Config, StepSchedule
+from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
+from kinema.training import SGD, StepSchedule, TrainConfig
 
 
-def tsm_r50_1x1x8_50e_kinetics400_rgb() -> Config:
+def tsm_r50_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """ResNet-50 from ImageNet, 8 segments, on rawframes of Kinetics-400: 8 processes of 8 videos."""
-    return Config(
+    return TrainConfig(
         model=TSMOptions(num_classes=400, depth=50, shift_div=8, dropout=0.5, init_std=0.001, pretrained="imagenet"),
-        data=DataOptions(source="rawframes", batch_size=8),
-        train_clip=TrainClip(
-            sampling=segments(8),
-            crop=TrainCrop(
-                box=MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1, positions=13), size=224
+        task=RecognitionOptions(),
+        data=ClipData(
+            source="rawframes",
+            batch_size=8,
+            train_clip=TrainClip(
+                sampling=segments(8),
+                crop=TrainCrop(
+                    box=MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1, positions=13), size=224
+                ),
             ),
+            val_views=Views(sampling=segments(8), crops=ViewCrops(crops="center")),
+            test_views=Views(sampling=segments(8), crops=ViewCrops(crops="center")),
         ),
-        val_views=Views(sampling=segments(8), crops=ViewCrops(crops="center")),
-        test_views=Views(sampling=segments(8), crops=ViewCrops(crops="center")),
         optim=SGD(lr=0.01, lr_batch=64, clip_norm=20, head_weight_lr=5, head_bias_lr=10, decay_norm_and_bias=False),
         schedule=StepSchedule(epochs=50, milestones=(20, 40)),
     )
 
 
-def tsm_r50_video_1x1x8_50e_kinetics400_rgb() -> Config:
+def tsm_r50_video_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on video files."""
     return on_videos(tsm_r50_1x1x8_50e_kinetics400_rgb())
 
 
-def tsm_r18_video_1x1x8_50e_kinetics400_rgb() -> Config:
+def tsm_r18_video_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """The same with ResNet-18."""
     config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
     config.model = TSMOptions(num_classes=400, depth=18, pretrained="imagenet")
     return config
 
 
-def tsm_r101_video_1x1x8_50e_kinetics400_rgb() -> Config:
+def tsm_r101_video_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """The same with ResNet-101."""
     config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
     config.model = TSMOptions(num_classes=400, depth=101, pretrained="imagenet")
     return config
 
 
-def tsm_r50_1x1x16_50e_kinetics400_rgb() -> Config:
+def tsm_r50_1x1x16_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """16 segments, tested on ten crops: 8 processes of 6 videos."""
     config = tsm_r50_1x1x8_50e_kinetics400_rgb()
     config.data.batch_size = 6
-    for views in (config.train_clip, config.val_views, config.test_views):
+    for views in (config.data.train_clip, config.data.val_views, config.data.test_views):
         views.sampling.num_clips = 16
-    config.test_views.crops = ViewCrops(crops="ten")
+    config.data.test_views.crops = ViewCrops(crops="ten")
     return config
 
 
-def tsm_r50_video_1x1x16_50e_kinetics400_rgb() -> Config:
+def tsm_r50_video_1x1x16_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on video files."""
     return on_videos(tsm_r50_1x1x16_50e_kinetics400_rgb())
 
 
-def tsm_r50_1x1x8_25e_ucf101_rgb() -> Config:
+def tsm_r50_1x1x8_25e_ucf101_rgb() -> RecognitionConfig[TSMOptions]:
     """Fine-tunes a model of Kinetics-400 (`--init`) on rawframes of UCF101: 8 processes of 12 videos."""
     config = tsm_r50_1x1x8_50e_kinetics400_rgb()
     config.model.num_classes = 101
@@ -71,68 +76,68 @@ def tsm_r50_1x1x8_25e_ucf101_rgb() -> Config:
     return config
 
 
-def tsm_r50_video_1x1x8_25e_ucf101_rgb() -> Config:
+def tsm_r50_video_1x1x8_25e_ucf101_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on video files."""
     return on_videos(tsm_r50_1x1x8_25e_ucf101_rgb())
 
 
-def tsm_r50_1x1x8_25e_hmdb51_rgb() -> Config:
+def tsm_r50_1x1x8_25e_hmdb51_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on rawframes of HMDB51."""
     config = tsm_r50_1x1x8_25e_ucf101_rgb()
     config.model.num_classes = 51
     return config
 
 
-def tsm_r50_video_1x1x8_25e_hmdb51_rgb() -> Config:
+def tsm_r50_video_1x1x8_25e_hmdb51_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on video files."""
     return on_videos(tsm_r50_1x1x8_25e_hmdb51_rgb())
 
 
-def tsm_r50_1x1x8_50e_sthv1_rgb() -> Config:
+def tsm_r50_1x1x8_50e_sthv1_rgb() -> RecognitionConfig[TSMOptions]:
     """8 segments on rawframes of Something-Something V1, each video tested twice on three crops."""
     config = tsm_r50_1x1x8_50e_kinetics400_rgb()
     config.model.num_classes = 174
-    config.train_clip.crop.flip_pairs = STHV1_MIRRORED
-    config.test_views.sampling.twice = True
-    config.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
+    config.data.train_clip.crop.flip_pairs = STHV1_MIRRORED
+    config.data.test_views.sampling.twice = True
+    config.data.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
     config.optim.weight_decay = 5e-4
     return config
 
 
-def tsm_r50_1x1x8_50e_sthv2_rgb() -> Config:
+def tsm_r50_1x1x8_50e_sthv2_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on rawframes of Something-Something V2: 8 processes of 6 videos."""
     config = tsm_r50_1x1x8_50e_sthv1_rgb()
-    config.train_clip.crop.flip_pairs = STHV2_MIRRORED
+    config.data.train_clip.crop.flip_pairs = STHV2_MIRRORED
     config.data.batch_size = 6
     return config
 
 
-def tsm_r50_video_1x1x8_50e_sthv2_rgb() -> Config:
+def tsm_r50_video_1x1x8_50e_sthv2_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on video files, as V2 comes."""
     return on_videos(tsm_r50_1x1x8_50e_sthv2_rgb())
 
 
-def tsm_r50_1x1x16_50e_sthv2_rgb() -> Config:
+def tsm_r50_1x1x16_50e_sthv2_rgb() -> RecognitionConfig[TSMOptions]:
     """16 segments of Something-Something V2."""
     config = tsm_r50_1x1x8_50e_sthv2_rgb()
-    for views in (config.train_clip, config.val_views, config.test_views):
+    for views in (config.data.train_clip, config.data.val_views, config.data.test_views):
         views.sampling.num_clips = 16
     return config
 
 
-def tsm_r50_video_1x1x16_50e_sthv2_rgb() -> Config:
+def tsm_r50_video_1x1x16_50e_sthv2_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on video files."""
     return on_videos(tsm_r50_1x1x16_50e_sthv2_rgb())
 
 
-def tsm_r18_video_1x1x8_small_rgb() -> Config:
+def tsm_r18_video_1x1x8_small_rgb() -> RecognitionConfig[TSMOptions]:
     """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
     config = small(tsm_r50_video_1x1x8_50e_kinetics400_rgb())
     config.model = TSMOptions(depth=18, width=32, shift_div=4, dropout=0.3, init_std=0.01, pretrained="none")
-    config.test_views.sampling.twice = True
+    config.data.test_views.sampling.twice = True
     return config
 
 
-def tsm_r18_1x1x8_small_rgb() -> Config:
+def tsm_r18_1x1x8_small_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on rawframes."""
     return on_rawframes(tsm_r18_video_1x1x8_small_rgb())

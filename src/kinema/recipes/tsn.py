@@ -1,154 +1,157 @@
 """Temporal Segment Networks (Wang et al. 2016): a few frames from all over a video, each seen alone."""
 
 from kinema.data.crops import MultiScaleCrop, RandomResizedCrop, TrainCrop, ViewCrops
-from kinema.data.dataset import DataOptions
+from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsn import TSNOptions
 from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_videos, small
-from kinema.tasks.recognition import RecognitionOptions
-from kinema.training import SGD, Config, StepSchedule
+from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
+from kinema.training import SGD, StepSchedule, TrainConfig
 
 
-def tsn_r50_1x1x3_100e_kinetics400_rgb() -> Config:
+def tsn_r50_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """ResNet-50 from ImageNet, 3 segments, on rawframes of Kinetics-400: 8 processes of 32 videos."""
-    return Config(
+    return TrainConfig(
         model=TSNOptions(num_classes=400, depth=50, dropout=0.4, pretrained="imagenet"),
         task=RecognitionOptions(average="score"),
-        data=DataOptions(source="rawframes", batch_size=32),
-        train_clip=TrainClip(
-            sampling=segments(3),
-            crop=TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1), size=224),
+        data=ClipData(
+            source="rawframes",
+            batch_size=32,
+            train_clip=TrainClip(
+                sampling=segments(3),
+                crop=TrainCrop(box=MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1), size=224),
+            ),
+            val_views=Views(sampling=segments(3), crops=ViewCrops(crops="center")),
+            test_views=Views(sampling=segments(25), crops=ViewCrops(crops="ten")),
         ),
-        val_views=Views(sampling=segments(3), crops=ViewCrops(crops="center")),
-        test_views=Views(sampling=segments(25), crops=ViewCrops(crops="ten")),
         optim=SGD(lr=0.01, lr_batch=256, clip_norm=40),
         schedule=StepSchedule(epochs=100, milestones=(40, 80)),
     )
 
 
-def tsn_r50_video_1x1x3_100e_kinetics400_rgb() -> Config:
+def tsn_r50_video_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """The same on video files, tested on three crops of the full short side."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
     config.data.source = "video"
-    config.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
+    config.data.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
     return config
 
 
-def tsn_r18_video_1x1x3_100e_kinetics400_rgb() -> Config:
+def tsn_r18_video_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """The same with ResNet-18."""
     config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
     config.model = TSNOptions(num_classes=400, depth=18, dropout=0.4, pretrained="imagenet")
     return config
 
 
-def tsn_r101_video_1x1x3_100e_kinetics400_rgb() -> Config:
+def tsn_r101_video_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """The same with ResNet-101."""
     config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
     config.model = TSNOptions(num_classes=400, depth=101, dropout=0.4, pretrained="imagenet")
     return config
 
 
-def tsn_r50_video_1x1x8_100e_kinetics400_rgb() -> Config:
+def tsn_r50_video_1x1x8_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """8 segments of a video file."""
     config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
-    config.train_clip.sampling = segments(8)
-    config.val_views.sampling = segments(8)
+    config.data.train_clip.sampling = segments(8)
+    config.data.val_views.sampling = segments(8)
     return config
 
 
-def tsn_r50_1x1x8_100e_kinetics400_rgb() -> Config:
+def tsn_r50_1x1x8_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """8 segments of rawframes."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
-    config.train_clip.sampling = segments(8)
-    config.val_views.sampling = segments(8)
+    config.data.train_clip.sampling = segments(8)
+    config.data.val_views.sampling = segments(8)
     return config
 
 
-def tsn_r50_1x1x3_110e_kinetics400_flow() -> Config:
+def tsn_r50_1x1x3_110e_kinetics400_flow() -> RecognitionConfig[TSNOptions]:
     """5 fields of optical flow from each of 3 segments, as `kinema prepare flow` writes them, longer and slower."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
     config.model = TSNOptions(num_classes=400, depth=50, dropout=0.4, flow_fields=5, pretrained="imagenet")
     config.data.source = "flow"
-    config.train_clip = TrainClip(sampling=segments(3), crop=TrainCrop(box=RandomResizedCrop(), size=224))
-    for sampling in (config.train_clip.sampling, config.val_views.sampling, config.test_views.sampling):
+    config.data.train_clip = TrainClip(sampling=segments(3), crop=TrainCrop(box=RandomResizedCrop(), size=224))
+    for sampling in (config.data.train_clip.sampling, config.data.val_views.sampling, config.data.test_views.sampling):
         sampling.clip_len = 5
     config.optim = SGD(lr=0.005, lr_batch=256, clip_norm=40)
     config.schedule = StepSchedule(epochs=110, milestones=(70, 100))
     return config
 
 
-def tsn_r50_1x1x3_75e_ucf101_rgb() -> Config:
+def tsn_r50_1x1x3_75e_ucf101_rgb() -> RecognitionConfig[TSNOptions]:
     """ResNet-50 from ImageNet on rawframes of UCF101, at one low learning rate."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
     config.model = TSNOptions(num_classes=101, depth=50, dropout=0.4, init_std=0.001, pretrained="imagenet")
-    config.train_clip.crop = TrainCrop(box=RandomResizedCrop(), size=224)
-    config.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
+    config.data.train_clip.crop = TrainCrop(box=RandomResizedCrop(), size=224)
+    config.data.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
     config.optim = SGD(lr=0.00128, lr_batch=256, weight_decay=5e-4, clip_norm=40)
     config.schedule = StepSchedule(epochs=75, milestones=())
     return config
 
 
-def tsn_r50_video_1x1x3_75e_ucf101_rgb() -> Config:
+def tsn_r50_video_1x1x3_75e_ucf101_rgb() -> RecognitionConfig[TSNOptions]:
     """The same on video files."""
     return on_videos(tsn_r50_1x1x3_75e_ucf101_rgb())
 
 
-def tsn_r50_1x1x8_50e_hmdb51_rgb() -> Config:
+def tsn_r50_1x1x8_50e_hmdb51_rgb() -> RecognitionConfig[TSNOptions]:
     """Fine-tunes a model of Kinetics-400 (`--init`) on rawframes of HMDB51."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
     config.model = TSNOptions(num_classes=51, depth=50, dropout=0.4, pretrained="imagenet")
-    config.train_clip = TrainClip(sampling=segments(8), crop=TrainCrop(box=RandomResizedCrop(), size=224))
-    config.val_views.sampling = segments(8)
-    config.test_views = Views(sampling=segments(8), crops=ViewCrops(short_side=256, size=256))
+    config.data.train_clip = TrainClip(sampling=segments(8), crop=TrainCrop(box=RandomResizedCrop(), size=224))
+    config.data.val_views.sampling = segments(8)
+    config.data.test_views = Views(sampling=segments(8), crops=ViewCrops(short_side=256, size=256))
     config.optim = SGD(lr=0.025, lr_batch=256, clip_norm=40)
     config.schedule = StepSchedule(epochs=50, milestones=(20, 40))
     return config
 
 
-def tsn_r50_video_1x1x8_50e_hmdb51_rgb() -> Config:
+def tsn_r50_video_1x1x8_50e_hmdb51_rgb() -> RecognitionConfig[TSNOptions]:
     """The same on video files."""
     return on_videos(tsn_r50_1x1x8_50e_hmdb51_rgb())
 
 
-def tsn_r50_1x1x8_50e_sthv1_rgb() -> Config:
+def tsn_r50_1x1x8_50e_sthv1_rgb() -> RecognitionConfig[TSNOptions]:
     """8 segments on rawframes of Something-Something V1, with ImageNet's batch-norm statistics kept."""
     config = _something()
     config.model = TSNOptions(num_classes=174, depth=50, norm_eval=True, pretrained="imagenet")
-    config.train_clip.crop.flip_pairs = STHV1_MIRRORED
-    config.test_views.crops = ViewCrops(crops="ten")
+    config.data.train_clip.crop.flip_pairs = STHV1_MIRRORED
+    config.data.test_views.crops = ViewCrops(crops="ten")
     config.optim = SGD(lr=0.02, lr_batch=128, weight_decay=5e-4, clip_norm=20)
     return config
 
 
-def tsn_r50_1x1x8_50e_sthv2_rgb() -> Config:
+def tsn_r50_1x1x8_50e_sthv2_rgb() -> RecognitionConfig[TSNOptions]:
     """8 segments on rawframes of Something-Something V2."""
     config = _something()
-    config.train_clip.crop.flip_pairs = STHV2_MIRRORED
+    config.data.train_clip.crop.flip_pairs = STHV2_MIRRORED
     return config
 
 
-def tsn_r50_video_1x1x8_50e_sthv2_rgb() -> Config:
+def tsn_r50_video_1x1x8_50e_sthv2_rgb() -> RecognitionConfig[TSNOptions]:
     """The same on video files, as V2 comes."""
     return on_videos(tsn_r50_1x1x8_50e_sthv2_rgb())
 
 
-def tsn_r18_video_1x1x8_small_rgb() -> Config:
+def tsn_r18_video_1x1x8_small_rgb() -> RecognitionConfig[TSNOptions]:
     """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
     config = tsn_r50_video_1x1x8_100e_kinetics400_rgb()
     config.model = TSNOptions(depth=18, width=32, dropout=0.3, pretrained="none")
     return small(config)
 
 
-def _something() -> Config:
+def _something() -> RecognitionConfig[TSNOptions]:
     """What both versions of Something-Something are trained with: 8 segments, 8 processes of 16 videos."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
     config.model = TSNOptions(num_classes=174, depth=50, pretrained="imagenet")
     config.data.batch_size = 16
-    config.train_clip.sampling = segments(8)
-    config.train_clip.crop.box = MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1, positions=13)
-    config.val_views.sampling = segments(8)
-    config.test_views = Views(sampling=segments(8), crops=ViewCrops(crops="three", short_side=256, size=256))
+    config.data.train_clip.sampling = segments(8)
+    config.data.train_clip.crop.box = MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1, positions=13)
+    config.data.val_views.sampling = segments(8)
+    config.data.test_views = Views(sampling=segments(8), crops=ViewCrops(crops="three", short_side=256, size=256))
     config.optim = SGD(lr=0.02, lr_batch=128, clip_norm=40)
     config.schedule = StepSchedule(epochs=50, milestones=(20, 40))
     return config

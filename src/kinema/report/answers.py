@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 
 from kinema import strict_json
 from kinema.errors import UserError, did_you_mean
-from kinema.report.prediction import Prediction
+from kinema.prediction import Prediction
 
 log = logging.getLogger(__name__)
 

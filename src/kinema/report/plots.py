@@ -19,7 +19,7 @@ from kinema.report.fonts import drawn_with
 from kinema.storage import replacing
 
 Rows = Sequence[Mapping[str, float]]
-"""Rows of a `metrics.jsonl`, oldest first."""
+"""Rows of a split of `metrics.jsonl`, oldest first."""
 
 _Array = NDArray[np.float64]
 _Counts = NDArray[np.int64]
@@ -38,13 +38,13 @@ _METRICS = (("mAP", "top1"), ("top1", "mean_class"), ("AUC", "AR@100"))
 _NAMES = {"mAP": "mean average precision", "top1": "top-1", "mean_class": "mean class"}
 
 
-def draw_curves(rows: Rows, path: Path) -> None:
+def draw_curves(training: Rows, validation: Rows, path: Path) -> None:
     """Plot loss, accuracy, learning rate and step time of a run over epochs as a PNG.
 
     Raises:
         UserError: `path` cannot be written.
     """
-    _save(curves_figure(rows), path)
+    _save(curves_figure(training, validation), path)
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, font: Path | None = None) -> None:
@@ -73,10 +73,9 @@ def _save(figure: Figure, path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def curves_figure(rows: Rows) -> Figure:
+def curves_figure(training: Rows, validation: Rows) -> Figure:
     """Return the figure of `draw_curves`."""
-    training = [row for row in rows if "loss" in row]
-    validation = [row for row in rows if "loss" not in row]
+    last = max((*training[-1:], *validation[-1:]), key=lambda row: row["step"], default=None)
     figure = Figure(figsize=(12, 7.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.09, wspace=0.03, hspace=0.03))
     panels = figure.subplots(2, 2, sharex=True)
     (loss, accuracy), (rate, seconds) = panels
@@ -93,15 +92,15 @@ def curves_figure(rows: Rows) -> Figure:
             panel.set_yticks([])
     for panel in panels[1]:
         panel.set_xlabel("epoch", color=_FAINT)
-        panel.set_xlim(0, 1.02 * rows[-1]["epoch"] if rows else 1)
-    figure.suptitle(_summary(rows, training), x=0.012, ha="left", fontsize=13, fontweight="bold", color=_INK)
+        panel.set_xlim(0, 1.02 * last["epoch"] if last else 1)
+    figure.suptitle(_summary(last, training), x=0.012, ha="left", fontsize=13, fontweight="bold", color=_INK)
     return figure
 
 
-def _summary(rows: Rows, training: Rows) -> str:
-    if not rows:
+def _summary(last: Mapping[str, float] | None, training: Rows) -> str:
+    if last is None:
         return "No data yet"
-    texts = [f"epoch {rows[-1]['epoch']:.4g}", f"step {rows[-1]['step']:,.0f}"]
+    texts = [f"epoch {last['epoch']:.4g}", f"step {last['step']:,.0f}"]
     if training:
         steps = np.diff(_column(training, "step"), prepend=0)
         texts.append(f"{_duration(float(steps @ _column(training, 'step_time')))} of training")

@@ -22,8 +22,8 @@ from PIL.ImageFont import FreeTypeFont
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video import frame_times
 from kinema.errors import MediaError, UserError, did_you_mean
+from kinema.prediction import Prediction
 from kinema.report.fonts import font_for
-from kinema.report.prediction import Prediction
 from kinema.storage import replacing
 
 SUFFIXES = (".mp4", ".mov", ".mkv")

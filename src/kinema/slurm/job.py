@@ -13,11 +13,12 @@ from types import FrameType
 from submitit import JobEnvironment
 from submitit.helpers import Checkpointable, TorchDistributedEnvironment
 
+from kinema.api import train
 from kinema.console import show_messages
 from kinema.errors import UserError
+from kinema.recipes import config_of
 from kinema.slurm.programs import slurm
-from kinema.training import EXIT_REQUEUE, InterruptedRun, train
-from kinema.training.config import RecipeConfig
+from kinema.training import EXIT_REQUEUE, InterruptedRun
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,9 @@ class TrainingJob(Checkpointable):
     too, and the job is requeued if Slurm has neither ended nor requeued it (preemption with a grace time).
     """
 
-    config: RecipeConfig
+    recipe: str
+    options: dict[str, object]
+    """Values of the recipe's options by dotted key."""
     work_dir: Path
     grace: int
     """Seconds from Slurm's signal to the end of the job."""
@@ -44,7 +47,7 @@ class TrainingJob(Checkpointable):
         exit_code = 0
         with _requeuing(within=max(self.grace - 30, self.grace / 2)) as requeue:
             try:
-                train(self.config, work_dir=self.work_dir, resume=True)
+                train(config_of(self.recipe, self.options), work_dir=self.work_dir, resume=True)
             except InterruptedRun as interruption:
                 log.warning("%s", interruption)
                 exit_code = EXIT_REQUEUE

@@ -1,25 +1,18 @@
 """Submission of a training to Slurm."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Ge
 
+from kinema.config import leaves
 from kinema.data.timetable import Timetable
-from kinema.errors import UserError, renaming_options
+from kinema.errors import UserError
 from kinema.slurm.programs import slurm
-from kinema.tasks.localization.bsn import (
-    open_tem,
-    refuse_earlier_stages,
-    refuse_other_candidates,
-    stage_options,
-    tem_stage,
-)
-from kinema.training import open_task
-from kinema.training.config import AnyConfig, BSNConfig, PGMConfig, RecipeConfig
+from kinema.training.config import AnyConfig, RecipeConfig, TrainConfig
 from kinema.training.distributed import Process
 from kinema.training.entry import with_init
 from kinema.training.setup import prepare_work_dir
@@ -125,23 +118,20 @@ def check(
         raise UserError("--runtime.device cuda needs a GPU: pass --gpus-per-node 1 or more")
     if init:
         config = with_init(config, init)
-    match config:
-        case PGMConfig():
-            refuse_other_candidates(work_dir, open_tem(config)[2], resume=resume)
-        case BSNConfig():
-            refuse_earlier_stages(work_dir, resume=resume)
-            for training in (config.pem.training, config.tem.training):
-                tem = replace(tem_stage(config), training=training)
-                with renaming_options(stage_options("tem")):
-                    _check_network(tem, options, work_dir=work_dir / "tem", resume=resume)
-        case _:
-            _check_network(config, options, work_dir=work_dir, resume=resume)
+
+    def check_training(training: AnyConfig, folder: Path) -> None:
+        _check_training(training, options, work_dir=folder, resume=resume)
+
+    if isinstance(config, TrainConfig):
+        check_training(config, work_dir)
+    else:
+        config.check(work_dir, resume=resume, check_training=check_training)
     return config
 
 
-def _check_network(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, resume: bool) -> None:
+def _check_training(config: AnyConfig, options: SlurmOptions, *, work_dir: Path, resume: bool) -> None:
     prepare_work_dir(work_dir, config, resume=resume)
-    task = open_task(config, Process(device=torch.device("cpu")))
+    task = config.task.open(config, Process(device=torch.device("cpu")))
     if not (work_dir / "checkpoints" / "last").exists():
         task.first_model()
     batches = options.nodes * options.tasks * config.training.accumulate
@@ -168,7 +158,9 @@ def submit(config: RecipeConfig, options: SlurmOptions, *, work_dir: Path) -> Su
         raise UserError(f"job {open_job} is queued or running in {work_dir}: cancel it by scancel {open_job}")
     executor = _executor(config, options, work_dir)
     try:
-        job = executor.submit(TrainingJob(config=config, work_dir=work_dir, grace=options.grace))
+        values = {key: leaf.value for key, leaf in leaves(config).items()}
+        training = TrainingJob(recipe=config.recipe, options=values, work_dir=work_dir, grace=options.grace)
+        job = executor.submit(training)
     except (FailedJobError, FailedSubmissionError) as error:
         raise UserError(f"Slurm rejected the job: {str(error).strip()}") from error
     return Submitted(job=job.job_id, work_dir=work_dir, log=job.paths.stdout)

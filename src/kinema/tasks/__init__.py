@@ -1,1 +1,12 @@
-"""What models are trained for: a folder each, independent of each other."""
+"""What models are trained for: a folder for each task, with its options, data, loss, validation, metrics and predictor.
+
+`TaskOptions` in `kinema.training.task` is what a task has to offer.
+"""
+
+TASKS = {
+    "recognition": "kinema.tasks.recognition.options:RecognitionOptions",
+    "bmn": "kinema.tasks.localization.options:BMNTask",
+    "tem": "kinema.tasks.localization.options:TEMTask",
+    "pem": "kinema.tasks.localization.options:PEMTask",
+}
+"""Name in `model.json` → address of the task's options."""

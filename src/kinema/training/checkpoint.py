@@ -17,7 +17,7 @@ from kinema import strict_json
 from kinema.errors import UserError
 from kinema.storage import replacing_folder
 from kinema.training.sharding import part, whole
-from kinema.weights.model_files import Description, check_same_weights, read_weights, save_model
+from kinema.weights.model_files import AnyDescription, check_same_weights, read_weights, save_model
 
 _TENSORS, _VALUES = "training.safetensors", "training.json"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
@@ -77,7 +77,7 @@ def snapshot(trained: Trained) -> Snapshot:
     )
 
 
-def save_checkpoint(folder: Path, found: Snapshot, position: Position, description: Description) -> None:
+def save_checkpoint(folder: Path, found: Snapshot, position: Position, description: AnyDescription) -> None:
     """Write a complete checkpoint, which takes the place of the one at `folder` when all of it is on the disk.
 
     Raises:
@@ -90,7 +90,7 @@ def save_checkpoint(folder: Path, found: Snapshot, position: Position, descripti
         (new / _VALUES).write_text(strict_json.dumps(values, indent=1), encoding="utf-8")
 
 
-def save_best(folder: Path, weights: dict[str, Tensor], position: Position, description: Description) -> None:
+def save_best(folder: Path, weights: dict[str, Tensor], position: Position, description: AnyDescription) -> None:
     """Write the model alone, in the place of the one at `folder`.
 
     Raises:

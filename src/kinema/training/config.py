@@ -1,22 +1,36 @@
-"""Everything that a training run is made from. Recipes return it; dotted keys change it; `config.yaml` keeps it."""
+"""The config of a training. Recipes return it, dotted keys change it, `config.yaml` keeps it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Interval
 
-from kinema.data.dataset import DataOptions
-from kinema.data.views import TrainClip, Views
-from kinema.models import LocalizerOptions, RecognizerOptions
+from kinema.config import NOT_AN_OPTION
+from kinema.models import ModelOptions
 from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.data import FeatureData, ProposalData
-from kinema.tasks.localization.generation.pgm import CandidateOptions
-from kinema.tasks.localization.options import LocalizationTask
-from kinema.tasks.recognition import RecognitionOptions
-from kinema.training.multigrid import Multigrid
+from kinema.training.observers import Observers
 from kinema.training.optim import SGD, Adam, AdamW
 from kinema.training.schedule import CosineSchedule, StepSchedule
-from kinema.weights.model_files import LocalizerDescription, ModelDescription
+from kinema.weights.model_files import Description
+
+
+class DataOptions(Protocol):
+    """Options of a task's data that the loop reads."""
+
+    batch_size: int
+    max_bad_fraction: float
+    workers: int | Literal["auto"]
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a storage that does not answer."""
+
+
+T = TypeVar("T")
+M = TypeVar("M", bound=ModelOptions)
+D = TypeVar("D", bound=DataOptions)
 
 
 @dataclass(kw_only=True)
@@ -45,98 +59,60 @@ class TrainingOptions:
     """Epochs between two validations; the last epoch is always validated."""
     checkpoint_every: Annotated[int, Ge(0)] = 0
     """Steps between two checkpoints, beside the one after each epoch; 0: only that."""
-    multigrid: Multigrid = field(default_factory=Multigrid)
 
 
 @dataclass(kw_only=True)
-class Config:
-    """A complete training run of a recognizer."""
+class TrainConfig(Generic[T, M, D]):
+    """A complete training of one network."""
 
-    recipe: str = field(default="", init=False)
-    """Name of the recipe that it came from; not an option."""
-    model: RecognizerOptions
-    task: RecognitionOptions = field(default_factory=RecognitionOptions)
-    data: DataOptions = field(default_factory=DataOptions)
-    train_clip: TrainClip
-    val_views: Views
-    test_views: Views
-    optim: SGD | AdamW
+    recipe: str = field(default="", metadata=NOT_AN_OPTION)
+    """Recipe that it came from."""
+    model: M
+    task: T
+    """See `kinema.training.task.TaskOptions`."""
+    data: D
+    optim: SGD | Adam | AdamW
     schedule: StepSchedule | CosineSchedule
     training: TrainingOptions = field(default_factory=TrainingOptions)
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
 
-    def describe(self, classes: tuple[str, ...]) -> ModelDescription:
-        """What a user of the trained model needs to know of this run."""
-        return ModelDescription(
-            recipe=self.recipe,
-            model=self.model,
-            classes=classes,
-            task=self.task,
-            data=self.data,
-            val_views=self.val_views,
-            test_views=self.test_views,
-        )
+    def stages(self) -> dict[str, "AnyConfig"]:
+        """Return this training, as a pipeline returns several."""
+        return {"": self}
+
+    def describe(self, classes: tuple[str, ...] = ()) -> Description[T, M, D]:
+        """Return what a user of the trained model needs to know of this training."""
+        return Description(recipe=self.recipe, task=self.task, model=self.model, data=self.data, classes=classes)
 
 
-@dataclass(kw_only=True)
-class LocalizationConfig:
-    """A complete training run of a network that finds when something happens."""
-
-    recipe: str = field(default="", init=False)
-    """Name of the recipe that it came from; not an option."""
-    model: LocalizerOptions
-    task: LocalizationTask
-    data: FeatureData | ProposalData
-    optim: Adam | SGD | AdamW
-    schedule: StepSchedule | CosineSchedule
-    training: TrainingOptions = field(default_factory=TrainingOptions)
-    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
-
-    def describe(self) -> LocalizerDescription:
-        """What a user of the trained model needs to know of this run."""
-        return LocalizerDescription(recipe=self.recipe, model=self.model, task=self.task, data=self.data)
+AnyConfig = TrainConfig[Any, Any, Any]
 
 
-AnyConfig = Config | LocalizationConfig
-"""What the loop trains."""
+class Pipeline(Protocol):
+    """A method of several trainings, a dataclass of options: what a recipe may return instead of a `TrainConfig`."""
+
+    recipe: str
+    runtime: RuntimeOptions
+
+    def stages(self) -> dict[str, AnyConfig]:
+        """Return the trainings by the names of their folders, in order."""
+
+    def check(
+        self,
+        work_dir: Path,
+        *,
+        resume: bool,
+        check_training: Callable[[AnyConfig, Path], None],
+    ) -> None:
+        """Call `check_training`, with the folder of each, for the trainings whose data are there before the first.
+
+        Raises:
+            UserError: `work_dir` holds a run that is not resumed; or as `check_training`.
+        """
+
+    def train(self, work_dir: Path, *, resume: bool, observers: Observers) -> dict[str, float]:
+        """Run the trainings and what is between them; see `kinema.training.train`."""
 
 
-@dataclass(kw_only=True)
-class PGMConfig:
-    """BSN's proposal generation: nothing is trained, but candidates are written for PEM to be trained on."""
-
-    recipe: str = field(default="", init=False)
-    """Name of the recipe that it came from; not an option."""
-    tem: str = ""
-    """A trained TEM: a run folder, or a checkpoint. Its features and its ground truth are taken."""
-    candidates: CandidateOptions = field(default_factory=CandidateOptions)
-    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
-
-
-@dataclass(kw_only=True)
-class Stage:
-    """One of BSN's networks in training."""
-
-    model: LocalizerOptions
-    task: LocalizationTask
-    optim: Adam | SGD | AdamW
-    schedule: StepSchedule | CosineSchedule
-    training: TrainingOptions = field(default_factory=TrainingOptions)
-
-
-@dataclass(kw_only=True)
-class BSNConfig:
-    """The three stages of BSN one after the other: TEM, proposal generation, PEM."""
-
-    recipe: str = field(default="", init=False)
-    """Name of the recipe that it came from; not an option."""
-    data: FeatureData
-    tem: Stage
-    pem: Stage
-    train_candidates: Annotated[int, Ge(1)] = 500
-    """Candidates of a video that PEM is trained on, the most probable ones."""
-    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
-
-
-RecipeConfig = Config | LocalizationConfig | PGMConfig | BSNConfig
+RecipeConfig = AnyConfig | Pipeline
 """What a recipe returns."""

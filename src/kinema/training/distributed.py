@@ -20,7 +20,7 @@ from kinema.runtime.processes import Process, joined, outage_shared
 
 __all__ = [
     "EXIT_REQUEUE", "InterruptedRun", "Process", "StopRequest", "agree", "joined", "mean_over_processes",
-    "next_in_all", "outage_shared", "share_buffers",
+    "next_in_all", "outage_shared", "share_buffers", "stop_together",
 ]  # fmt: skip
 
 B = TypeVar("B")
@@ -114,6 +114,16 @@ def next_in_all(batches: Iterator[B], stop: StopRequest | None = None) -> B:
         batch = next(batches)
     assert batch is not None
     return batch
+
+
+def stop_together(stop: "StopRequest") -> None:
+    """End all processes where one of them was asked to stop; called by all.
+
+    Raises:
+        InterruptedRun: one was asked.
+    """
+    if agree(stop.received, [])[0]:
+        raise InterruptedRun("stopped as asked; the same command with --resume continues", exit_code=stop.exit_code)
 
 
 def agree(stop: bool, bad: list[BadFile]) -> tuple[bool, list[BadFile]]:

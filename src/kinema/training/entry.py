@@ -1,26 +1,32 @@
-"""The verb: whatever a recipe describes is trained."""
+"""Train what a recipe describes."""
 
-from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 from kinema.errors import UserError
-from kinema.tasks.localization.bsn import generate_candidates, train_bsn
-from kinema.training.config import BSNConfig, PGMConfig, RecipeConfig
+from kinema.training.config import RecipeConfig, TrainConfig
 from kinema.training.loop import train_network
+from kinema.training.observers import Observers
 
 
 def train(
-    config: RecipeConfig, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
+    config: RecipeConfig,
+    *,
+    work_dir: str | Path = "",
+    resume: bool = False,
+    init: str | Path = "",
+    observers: Observers = (),
 ) -> dict[str, float]:
     """Train a model, alone or as one of the processes that torchrun started.
 
     Args:
         config: all of the run's options.
-        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}`, `bad_files.csv`, `curves.png` and
-            `tensorboard/`; of BSN's three stages a folder for each. `runs/RECIPE` when empty.
+        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}` and `bad_files.csv`; of a pipeline
+            a folder for each stage. `runs/RECIPE` when empty.
         resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none. `config`
             may differ from the run's own in `kinema.training.setup.CHANGEABLE` only.
         init: sets the config's `training.init`, a trained model whose weights to start from.
+        observers: receive the rows of `metrics.jsonl` as they are written.
 
     Returns:
         The metrics (fractions) of the run's last validation; empty without validation videos.
@@ -32,26 +38,20 @@ def train(
     work_dir = Path(work_dir or default_work_dir(config.recipe))
     if init:
         config = with_init(config, init)
-    match config:
-        case PGMConfig():
-            return generate_candidates(config, work_dir=work_dir, resume=resume)
-        case BSNConfig():
-            return train_bsn(config, work_dir=work_dir, resume=resume)
-        case _:
-            return train_network(config, work_dir=work_dir, resume=resume)
+    if isinstance(config, TrainConfig):
+        return train_network(config, work_dir=work_dir, resume=resume, observers=observers)
+    return config.train(work_dir, resume=resume, observers=observers)
 
 
 def with_init(config: RecipeConfig, init: str | Path) -> RecipeConfig:
-    """A copy of the config that starts from the trained model `init`.
+    """Return a copy of the config that starts from the trained model `init`.
 
     Raises:
         UserError: it is of several networks.
     """
-    if isinstance(config, PGMConfig | BSNConfig):
-        raise UserError("a model to start from (--init) is for recipes that train one network")
-    config = deepcopy(config)
-    config.training.init = str(init)
-    return config
+    if not isinstance(config, TrainConfig):
+        raise UserError("--init is for recipes that train one network")
+    return replace(config, training=replace(config.training, init=str(init)))
 
 
 def default_work_dir(recipe: str) -> Path:

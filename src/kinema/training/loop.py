@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 from kinema.console import progress
 from kinema.data.batch import BadFile
 from kinema.errors import StorageOutage, UserError
-from kinema.report.plots import draw_curves
 from kinema.runtime.device import autocast
-from kinema.storage import StorageOptions
-from kinema.tasks.localization.task import open_localization
-from kinema.tasks.recognition.task import open_recognition
 from kinema.training.batch_norm import renew_batch_norm
-from kinema.training.config import AnyConfig, LocalizationConfig
+from kinema.training.config import AnyConfig
 from kinema.training.distributed import (
     InterruptedRun,
-    Process,
     StopRequest,
     agree,
     joined,
@@ -35,27 +29,28 @@ from kinema.training.distributed import (
     outage_shared,
     share_buffers,
 )
+from kinema.training.observers import Observers
 from kinema.training.optim import set_lr
 from kinema.training.record import read_rows
 from kinema.training.run import Run, set_up
 from kinema.training.schedule import lr_factor
 from kinema.training.setup import create_work_dir, prepare_work_dir
-from kinema.training.task import Loss, Task
+from kinema.training.task import Loss
 from kinema.training.window import Window
 
 log = logging.getLogger(__name__)
 
 
-def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) -> dict[str, float]:
+def train_network(
+    config: AnyConfig, *, work_dir: Path, resume: bool = False, observers: Observers = ()
+) -> dict[str, float]:
     """Train one network; see `kinema.training.train`."""
-    config = deepcopy(config)  # what is `auto` in it gets decided
-    storage = getattr(config.data, "storage", StorageOptions(patience=0))
-    with joined(config.runtime, wait=storage.patience) as process, StopRequest().listening() as stop:
+    with joined(config.runtime, wait=config.data.patience) as process, StopRequest().listening() as stop:
         process.first_does(lambda: create_work_dir(work_dir))
         process.first_does(lambda: prepare_work_dir(work_dir, config, resume=resume))
         with outage_shared():
-            task = open_task(config, process)
-        run = set_up(config, task, process, work_dir=work_dir, resume=resume)
+            task = config.task.open(config, process)
+        run = set_up(config, task, process, work_dir=work_dir, resume=resume, observers=observers)
         try:
             metrics = _loop(run, stop)
         except StorageOutage as outage:
@@ -63,28 +58,10 @@ def train_network(config: AnyConfig, *, work_dir: Path, resume: bool = False) ->
             raise InterruptedRun(f"{outage}; {after}", exit_code=stop.exit_code) from outage
         finally:
             run.close()
-            _draw(run)
         if process.is_main:
             log.info("done: everything is in %s", work_dir)
-        rows = read_rows(work_dir / "metrics.jsonl")
-        return metrics or next((_metrics(row) for row in reversed(rows) if "loss" not in row), {})
-
-
-def _draw(run: Run) -> None:
-    """Draw the curves of all rows written so far, in the first process."""
-    if run.record is not None and (rows := run.record.rows()):
-        draw_curves(rows, run.record.work_dir / "curves.png")
-
-
-def open_task(config: AnyConfig, process: Process) -> Task:
-    """The kind of training that `config` describes, with its data.
-
-    Raises:
-        UserError: the data cannot be used.
-    """
-    if isinstance(config, LocalizationConfig):
-        return open_localization(config, process)
-    return open_recognition(config, process)
+        rows = read_rows(work_dir / "metrics.jsonl", "val")
+        return metrics or (_metrics(rows[-1]) if rows else {})
 
 
 def _metrics(row: dict[str, float]) -> dict[str, float]:
@@ -113,7 +90,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
             figures = ""
             if step % options.log_every == 0 or saving:  # no row spans a checkpoint: a resumed run writes the same
                 row = {"step": step, "epoch": timetable.epochs_done(step), "lr": lr, **window.close()}
-                run.write("train", row)
+                run.write_step(row)
                 figures = _figures(row)
             meter.advance(figures=figures)
 
@@ -139,7 +116,7 @@ def _save_steps(run: Run, window: Window, *, since: int) -> None:
         return
     if window.batches:
         lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
-        run.write("train", {"step": step, "epoch": run.timetable.epochs_done(step), "lr": lr, **window.close()})
+        run.write_step({"step": step, "epoch": run.timetable.epochs_done(step), "lr": lr, **window.close()})
     run.save()
 
 
@@ -260,10 +237,9 @@ def _validate(run: Run) -> dict[str, float]:
     run.trained.shown.train()
     run.account(found.bad)
     epoch = run.timetable.place(run.position.step)[0]
-    run.write("val", {"step": run.position.step, "epoch": epoch, **found.metrics})
+    run.write_validation({"step": run.position.step, "epoch": epoch, **found.metrics})
     log.info("epoch %d: %s", epoch, run.task.summary(found.metrics))
     run.position.validated = run.position.step
-    _draw(run)
     score = run.task.score(found.metrics)
     if run.position.best is None or score > run.position.best:
         run.position.best = None if math.isnan(score) else score

@@ -1,4 +1,4 @@
-"""In which order a process of a run sees its training data."""
+"""Order of a process's training samples."""
 
 from kinema.data.loader import TrainBatches
 from kinema.data.timetable import Timetable
@@ -9,7 +9,7 @@ from kinema.training.distributed import Process
 def train_order(
     config: AnyConfig, num_videos: int, timetable: Timetable, process: Process, *, first_step: int
 ) -> TrainBatches:
-    """The keys of this process's batches from a step on; they follow from the seed alone."""
+    """Return the keys of this process's batches from a step on; they follow from the seed alone."""
     return TrainBatches(
         num_videos,
         config.data.batch_size,

@@ -1,7 +1,7 @@
 """The parts of a training run, put together from its config."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -24,6 +24,7 @@ from kinema.training import tuning
 from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
 from kinema.training.config import AnyConfig
 from kinema.training.distributed import Process
+from kinema.training.observers import Observer, Observers
 from kinema.training.optim import make_optimizer
 from kinema.training.record import Record
 from kinema.training.rehearsal import Rehearsal
@@ -56,12 +57,23 @@ class Run:
     bad_files: BadFiles
     record: Record | None
     """None in all processes but the first."""
+    observers: list[Observer]
+    """None in all processes but the first."""
     position: Position
 
-    def write(self, part: str, row: dict[str, float]) -> None:
-        """Record figures, in the first process."""
+    def write_step(self, row: dict[str, float]) -> None:
+        """Record the figures of training steps, in the first process."""
         if self.record is not None:
-            self.record.write(part, row)
+            self.record.write("train", row)
+        for observer in self.observers:
+            observer.on_step(row)
+
+    def write_validation(self, row: dict[str, float]) -> None:
+        """Record the metrics of a validation, in the first process."""
+        if self.record is not None:
+            self.record.write("val", row)
+        for observer in self.observers:
+            observer.on_validation(row)
 
     def validation_is_due(self) -> bool:
         """Whether the model is to be validated at this step, and has not been."""
@@ -110,12 +122,20 @@ class Run:
         self.bad_files.check()
 
     def close(self) -> None:
-        """Write out what is buffered."""
-        if self.record is not None:
-            self.record.close()
+        """Close the observers."""
+        for observer in self.observers:
+            observer.close()
 
 
-def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, resume: bool) -> Run:
+def set_up(
+    config: AnyConfig,
+    task: Task,
+    process: Process,
+    *,
+    work_dir: Path,
+    resume: bool,
+    observers: Observers = (),
+) -> Run:
     """Put a run together, new or as its last checkpoint left it; `prepare_work_dir` was called before.
 
     Raises:
@@ -129,9 +149,9 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
         Timetable, task.num_train, config.data.batch_size, batches=process.world * config.training.accumulate
     )
     timetable = timetable_of(task.phases)
-    if resuming:
-        tuning.keep(config.runtime, work_dir / "config.yaml")
-    tuning.settle(config.runtime, task, process, lambda: next(iter(task.train_batches(timetable, first_step=0))))
+    runtime = tuning.decided_before(config.runtime, work_dir / "config.yaml") if resuming else config.runtime
+    batches = partial(task.train_batches, timetable, first_step=0)
+    config = replace(config, runtime=tuning.decide(runtime, task, process, lambda: next(iter(batches()))))
     model = task.empty_model() if resuming else task.first_model()
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
@@ -184,6 +204,7 @@ def set_up(config: AnyConfig, task: Task, process: Process, *, work_dir: Path, r
             listing=listing if process.is_main else None,
         ),
         record=Record(work_dir, from_step=position.step, validated=position.validated) if process.is_main else None,
+        observers=[opened(work_dir, first_step=position.step) for opened in observers] if process.is_main else [],
         position=position,
     )
 

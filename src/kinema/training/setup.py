@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kinema.config import apply, as_argument, changed, dump, leaves, read
+from kinema.config import apply, as_argument, changed, current_keys, dump, leaves, read
 from kinema.errors import UserError
 from kinema.storage import settled, write_text
 from kinema.training.tuning import CANDIDATES
@@ -115,7 +115,7 @@ def write_config(config: Any, file: Path) -> None:
 def _changes(config: Any, values: Mapping[str, object]) -> dict[str, tuple[object, object]]:
     """Options whose value differs from the saved `values`, as (saved, given)."""
     known = leaves(config)
-    began = apply(config, {key: value for key, value in values.items() if key in known})
+    began = apply(config, {key: value for key, value in current_keys(config, values).items() if key in known})
     return {
         key: change
         for key, change in changed(config, began).items()

@@ -27,42 +27,39 @@ CANDIDATES: dict[str, tuple[Any, ...]] = {
 STEPS = 3
 """Measured for a candidate, after one that is not; the fastest counts."""
 GAIN = 0.97
-"""A later candidate is taken only if its step takes less than this much of the time: choices shall not be chance."""
+"""A later candidate is taken only if its step takes less than this much of the time: guards against timing noise."""
 
 
-def settle(options: RuntimeOptions, task: Task, process: Process, batch: Callable[[], Any]) -> None:
-    """Put the fastest candidate in the place of every `auto`, the same in all processes.
+def decide(options: RuntimeOptions, task: Task, process: Process, batch: Callable[[], Any]) -> RuntimeOptions:
+    """Replace every `auto` by the fastest candidate, the same in all processes.
 
     Args:
-        options: as the user gave them; changed.
+        options: as the user gave them.
         task: whose model takes the steps.
         process: the first one of the run decides for all.
         batch: gives the training batch that is measured; not called if nothing is `auto`.
     """
     names = undecided(options)
     if not names:
-        return
+        return options
     measured = batch().to(process.device)
     chosen = choose(options, lambda candidate: _step_time(candidate, task, process.device, measured))
     values = [[getattr(chosen, name) for name in names]]
     if process.world > 1:
         dist.broadcast_object_list(values, src=0)
-    for name, value in zip(names, values[0], strict=True):
-        setattr(options, name, value)
+    return replace(options, **dict(zip(names, values[0], strict=True)))
 
 
-def keep(options: RuntimeOptions, file: Path) -> None:
-    """Put what the run of the config in `file` began with in the place of every `auto`: resumed, it goes on so.
+def decided_before(options: RuntimeOptions, file: Path) -> RuntimeOptions:
+    """Replace every `auto` by what the run of the config in `file` decided on.
 
     Raises:
         UserError: the config is damaged.
     """
     began = read(file)[1] if file.exists() else {}
-    for name in undecided(options):
-        text = str(began.get(f"runtime.{name}")).lower()
-        for value in CANDIDATES[name]:
-            if str(value).lower() == text:
-                setattr(options, name, value)
+    kept = {name: str(began.get(f"runtime.{name}")).lower() for name in undecided(options)}
+    values = {name: value for name in kept for value in CANDIDATES[name] if str(value).lower() == kept[name]}
+    return replace(options, **values)
 
 
 def undecided(options: RuntimeOptions) -> list[str]:

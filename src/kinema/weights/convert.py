@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,8 @@ from kinema.weights.fitting import (
 from kinema.weights.foreign_configs import read_config
 from kinema.weights.foreign_files import ForeignCheckpoint, read_foreign_checkpoint
 from kinema.weights.model_files import (
-    Description,
-    LocalizerDescription,
-    ModelDescription,
+    AnyDescription,
     check_finite,
-    is_localizer,
-    load_localizer,
-    load_model,
     save_model,
 )
 
@@ -55,12 +51,12 @@ log = logging.getLogger(__name__)
 def convert(
     checkpoint: Path,
     folder: Path,
-    candidates: Mapping[str, ModelDescription],
+    candidates: Mapping[str, AnyDescription],
     *,
     source: Source,
     classes: Path | None = None,
     allow_missing: Sequence[str] = (),
-) -> ModelDescription:
+) -> AnyDescription:
     """Make a model folder, as training leaves it, out of another tool's checkpoint.
 
     Args:
@@ -109,7 +105,7 @@ def convert(
         log.warning("%s: %s; scores of videos will differ", checkpoint, note)
     described = with_clips(candidates[recipe], trained)
     if described != candidates[recipe]:
-        sampling = described.test_views.sampling
+        sampling = described.data.test_views.sampling
         log.info(
             "as the checkpoint was trained, unlike the recipe: clips of %dx%d%s, %d of a video; labels %s, average %s",
             sampling.clip_len,
@@ -135,7 +131,11 @@ def convert(
 
 
 def convert_localizer(
-    checkpoint: Path, folder: Path, candidates: Mapping[str, LocalizerDescription], *, allow_missing: Sequence[str] = ()
+    checkpoint: Path,
+    folder: Path,
+    candidates: Mapping[str, AnyDescription],
+    *,
+    allow_missing: Sequence[str] = (),
 ) -> bool:
     """Make a model folder out of MMAction2's checkpoint of a BMN, TEM or PEM.
 
@@ -179,7 +179,7 @@ def _with_channels(options: LocalizerOptions, weights: Mapping[str, Tensor]) -> 
     return options.of_source(weights, "mmaction2") if isinstance(options, ForeignOptions) else options
 
 
-def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: LocalizerDescription) -> None:
+def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: AnyDescription) -> None:
     """See that weights are finite, and those of the recipe's network.
 
     Raises:
@@ -191,7 +191,7 @@ def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, de
         raise UserError(f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}")
 
 
-def _write(folder: Path, model: nn.Module, described: Description) -> None:
+def _write(folder: Path, model: nn.Module, described: AnyDescription) -> None:
     try:
         with replacing_folder(folder) as new:
             save_model(new, model.state_dict(), described)
@@ -210,27 +210,24 @@ def _check_fit(misfits: Sequence[Misfit], allowed: Sequence[str], where: str) ->
         log.warning("%d keys do not fit, as --allow-missing allows:\n%s", len(misfits), misfit_table(misfits))
 
 
-def convert_to_mmaction2(model: Path, file: Path) -> None:
+def convert_to_mmaction2(module: Any, options: Any, file: Path) -> None:
     """Write a model's weights as a checkpoint that MMAction2 loads, 0.x and 1.x: `{"state_dict": …, "meta": {}}`.
 
+    Args:
+        module: the network.
+        options: of the network.
+        file: where the checkpoint goes.
+
     Raises:
-        UserError: there is no model, MMAction2 has no such network, or the file cannot be written.
+        UserError: MMAction2 has no such network, or the file cannot be written.
     """
-    if is_localizer(model):
-        localizer, _ = load_localizer(model)
-        _write_checkpoint(file, foreign_state_dict(localizer, source="mmaction2"))
-        return
-    module, described = load_model(model)
-    unsupported = described.model.unsupported("mmaction2") if isinstance(described.model, ForeignOptions) else []
+    unsupported = options.unsupported("mmaction2") if isinstance(options, ForeignOptions) else []
     if unsupported:
-        raise UserError(f"{model} cannot be a checkpoint of MMAction2: {'; '.join(unsupported)}")
-    if (described.model.mean, described.model.std) != (IMAGENET_MEAN, IMAGENET_STD):
-        log.warning(
-            "MMAction2 takes normalization from its config: set mean=%s, std=%s there",
-            list(described.model.mean),
-            list(described.model.std),
-        )
-    if getattr(described.model, "window", 0):
+        raise UserError(f"the model cannot be a checkpoint of MMAction2: {'; '.join(unsupported)}")
+    mean, std = getattr(options, "mean", IMAGENET_MEAN), getattr(options, "std", IMAGENET_STD)
+    if (mean, std) != (IMAGENET_MEAN, IMAGENET_STD):
+        log.warning("MMAction2 takes normalization from its config: set mean=%s, std=%s there", list(mean), list(std))
+    if getattr(options, "window", 0):
         log.warning(
             "MMAction2 averages the features of a whole crop: of crops larger than those trained on, scores differ"
         )

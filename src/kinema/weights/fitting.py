@@ -18,7 +18,7 @@ from kinema.models.pretrained import inflated_state_dict
 from kinema.models.resnet_names import is_of_pictures
 from kinema.weights.foreign_configs import Trained
 from kinema.weights.foreign_files import tools_of
-from kinema.weights.model_files import ModelDescription
+from kinema.weights.model_files import AnyDescription
 
 _BARE_BACKBONE = re.compile(r"(slow_path|fast_path|conv1|layer\d)\.")
 
@@ -49,7 +49,7 @@ def disagreements(options: ModelOptions, source: Source, trained: Trained) -> li
     return faults
 
 
-def with_clips(description: ModelDescription, trained: Trained) -> ModelDescription:
+def with_clips(description: AnyDescription, trained: Trained) -> AnyDescription:
     """Return the description with clips, and what a label means, as a checkpoint's configuration has them."""
 
     def clipped(views: Views) -> Views:
@@ -67,9 +67,9 @@ def with_clips(description: ModelDescription, trained: Trained) -> ModelDescript
         task = replace(task, labels=trained.labels, average="prob")
     if trained.average is not None:
         task = replace(task, average=trained.average)
-    return replace(
-        description, val_views=clipped(description.val_views), test_views=clipped(description.test_views), task=task
-    )
+    data = description.data
+    views = {"val_views": clipped(data.val_views), "test_views": clipped(data.test_views)}
+    return replace(description, data=replace(data, **views), task=task)
 
 
 def weights_for(
@@ -108,7 +108,7 @@ def with_backbone_prefix(state_dict: Mapping[str, Tensor], source: Source) -> di
 
 def find_recipe(
     state_dict: Mapping[str, Tensor],
-    candidates: Mapping[str, ModelDescription],
+    candidates: Mapping[str, AnyDescription],
     *,
     source: Source,
     path: str,
@@ -148,7 +148,7 @@ def find_recipe(
 
 
 def _preferences(
-    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
+    shapes: Mapping[str, Tensor], candidates: Mapping[str, AnyDescription], source: Source, trained: Trained
 ) -> Iterator[Callable[[str], bool]]:
     """What to prefer among recipes that fit, the most important first."""
     yield (
@@ -164,13 +164,13 @@ def _preferences(
         yield lambda name: candidates[name].data.source == "video"
 
 
-def _clips(description: ModelDescription) -> tuple[int, int, int]:
-    sampling = description.test_views.sampling
+def _clips(description: AnyDescription) -> tuple[int, int, int]:
+    sampling = description.data.test_views.sampling
     return sampling.clip_len, sampling.frame_interval, sampling.num_clips
 
 
 def _misfits(
-    shapes: Mapping[str, Tensor], candidates: Mapping[str, ModelDescription], source: Source, trained: Trained
+    shapes: Mapping[str, Tensor], candidates: Mapping[str, AnyDescription], source: Source, trained: Trained
 ) -> dict[str, list[Misfit]]:
     known: dict[str, list[Misfit]] = {}  # many recipes train the same model
     misfits = {}
@@ -187,8 +187,8 @@ def _misfits(
     return misfits
 
 
-def _seen(description: ModelDescription) -> str:
-    sampling, crops = description.test_views.sampling, description.test_views.crops
+def _seen(description: AnyDescription) -> str:
+    sampling, crops = description.data.test_views.sampling, description.data.test_views.crops
     clips = f"{sampling.clip_len}x{sampling.frame_interval}x{sampling.num_clips}"
     return f"{description.data.source:9}  tested on {clips}, {crops.crops} crop, {crops.size} px"
 

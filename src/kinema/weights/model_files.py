@@ -7,78 +7,72 @@ from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from shlex import quote
-from typing import Any, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kinema import strict_json
-from kinema.data.dataset import DataOptions
-from kinema.data.views import Views
+from kinema.addresses import address_of
 from kinema.errors import UserError
-from kinema.models import (
-    Localizer,
-    LocalizerOptions,
-    ModelOptions,
-    Recognizer,
-    RecognizerOptions,
-    build,
-    name_of,
-    options_from,
-)
+from kinema.models import ModelOptions, name_of
 from kinema.models.foreign import Source
 from kinema.storage import standing
-from kinema.tasks.localization.data import FeatureData, ProposalData
-from kinema.tasks.localization.options import BMNTask, LocalizationTask, PEMTask, TEMTask
-from kinema.tasks.recognition import RecognitionOptions
 from kinema.version import __version__
 from kinema.weights.foreign_files import read_foreign_weights, tools_of
-from kinema.weights.own_paths import resolved
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+M = TypeVar("M")
+D = TypeVar("D")
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
+_FORMAT = 2
+"""Version of `model.json`; 1 has no such field."""
 
 
 @dataclass(kw_only=True)
-class ModelDescription:
-    """What a recognizer is, what its classes are called, and how videos are shown to it."""
+class Description(Generic[T, M, D]):
+    """Recipe, task, network, data and class names of a model."""
 
     recipe: str
-    model: RecognizerOptions
+    task: T
+    model: M
+    data: D
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of the outputs; none where outputs are no classes."""
+
+
+AnyDescription = Description[Any, Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelJson:
+    """Contents of a `model.json`, whose task, network and data are still values by field name."""
+
+    path: Path
+    recipe: str
+    task_name: str
+    """As in `kinema.tasks.TASKS`, or the address of a class."""
+    task: dict[str, Any]
+    architecture: str
+    """As in `kinema.models.MODELS`, or the address of a class."""
+    model: dict[str, Any]
+    data: dict[str, Any]
     classes: tuple[str, ...]
-    task: RecognitionOptions
-    data: DataOptions
-    val_views: Views
-    test_views: Views
+    folder: str
+    """Where the training was started: relative paths of its data start there."""
 
 
-@dataclass(kw_only=True)
-class LocalizerDescription:
-    """What a localizer is, how its proposals are chosen, and what features it reads."""
-
-    recipe: str
-    model: LocalizerOptions
-    task: LocalizationTask
-    data: FeatureData | ProposalData
-
-
-Description = ModelDescription | LocalizerDescription
-
-
-def save_model(folder: Path, weights: Mapping[str, Tensor], description: Description) -> None:
+def save_model(folder: Path, weights: Mapping[str, Tensor], description: AnyDescription) -> None:
     """Write a model into an existing folder.
 
     Raises:
         OSError: the disk is full or the folder is not writable.
     """
-    # Relative paths of the data start from the folder that the program was started in.
-    about = {"kinema": __version__, "folder": str(Path.cwd()), "architecture": name_of(description.model)}
-    content = {**about, **asdict(description)}
+    content = {"kinema": __version__, "format": _FORMAT, "folder": str(Path.cwd()), **_contents(description)}
     # surrogateescape: a class may be called after a folder whose name is not UTF-8.
     text = strict_json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -88,35 +82,64 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], description: Descrip
         raise OSError(str(error)) from error
 
 
-def load_model(model: Path) -> tuple[Recognizer, ModelDescription]:
-    """Build the recognizer of a run folder, a checkpoint folder or a `model.safetensors`, in eval mode.
+def _contents(description: AnyDescription) -> dict[str, Any]:
+    return {
+        "recipe": description.recipe,
+        "task_name": getattr(description.task, "name", None) or address_of(type(description.task)),
+        "task": asdict(description.task),
+        "architecture": name_of(description.model),
+        "model": asdict(description.model),
+        "data": asdict(description.data),
+        "classes": description.classes,
+    }
+
+
+def read_model_json(folder: Path) -> ModelJson:
+    """Read `model.json`, also those of earlier versions.
 
     Raises:
-        UserError: there is no model, or a localizer, or its files are damaged.
+        UserError: it is damaged, or of a later version.
     """
-    folder = find_model(model)
-    description = read_description(folder)
-    return _filled(build(description.model), folder), description
+    path = folder / _DESCRIPTION
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        version = content.get("format", 1)
+        if version > _FORMAT:
+            raise UserError(f"{path} was written by Kinema {content['kinema']}, a later version: install that one")
+        if version == 1:
+            content = _from_format_1(content)
+        return ModelJson(
+            path=path,
+            folder=str(content.get("folder", "")),
+            classes=tuple(content.get("classes", ())),
+            **{name: content[name] for name in ("recipe", "task_name", "task", "architecture", "model", "data")},
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error!r}") from error
 
 
-def load_localizer(model: Path) -> tuple[Localizer, LocalizerDescription]:
-    """Build the localizer of a run folder, a checkpoint folder or a `model.safetensors`, in eval mode.
+def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Contents as format 2 has them: views among the data, and the task by name."""
+    architecture = content["architecture"]
+    if architecture in ("bmn", "tem", "pem"):
+        return {**content, "task_name": architecture}
+    views = {name: content[name] for name in ("val_views", "test_views")}
+    crop = {"box": {"scales": [1.0]}, "size": views["val_views"]["crops"]["size"]}  # of training, which is not known
+    clip = {"sampling": views["val_views"]["sampling"], "crop": crop}
+    return {**content, "task_name": "recognition", "data": {**content["data"], **views, "train_clip": clip}}
+
+
+def fill(module: nn.Module, folder: Path) -> None:
+    """Load the weights in `folder` into a model, and put it in eval mode.
 
     Raises:
-        UserError: there is no model, or a recognizer, or its files are damaged.
+        UserError: the file is damaged, or of another architecture.
     """
-    folder = find_model(model)
-    description = read_localizer_description(folder)
-    return _filled(build(description.model), folder), description
-
-
-def _filled(module: M, folder: Path) -> M:
     log.info("model: %s", folder)
     weights = read_weights(folder)
     check_same_weights(module.state_dict(), weights, origin=str(folder / _WEIGHTS))
     module.load_state_dict(weights)
     module.eval()
-    return module
 
 
 def find_model(model: Path) -> Path:
@@ -157,94 +180,18 @@ def _tool(checkpoint: Path) -> str:
     return next((tool for tool in tools if tool in sources), "|".join(sources))
 
 
-def read_description(folder: Path) -> ModelDescription:
-    """Read the `model.json` of a recognizer.
-
-    Raises:
-        UserError: it is damaged, or of a kind that this version does not know, or of a localizer.
-    """
-    description = read_any_description(folder)
-    if not isinstance(description, ModelDescription):
-        raise UserError(
-            f"{folder} is a {name_of(description.model)}, which finds when something happens; "
-            "here a model is needed that tells what happens in a clip"
-        )
-    return description
-
-
-def read_localizer_description(folder: Path) -> LocalizerDescription:
-    """Read the `model.json` of a localizer.
-
-    Raises:
-        UserError: it is damaged, or of a kind that this version does not know, or of a recognizer.
-    """
-    description = read_any_description(folder)
-    if not isinstance(description, LocalizerDescription):
-        raise UserError(
-            f"{folder} is a {name_of(description.model)}, which tells what happens in a clip; "
-            f"here a model is needed that finds when something happens: {', '.join(_KINDS)}"
-        )
-    return description
-
-
-def is_localizer(model: Path) -> bool:
-    """Whether a model finds when something happens, rather than what.
-
-    Raises:
-        UserError: there is no model, or its files are damaged.
-    """
-    return isinstance(read_any_description(find_model(model)), LocalizerDescription)
-
-
-def read_any_description(folder: Path) -> Description:
-    """Read `model.json`; relative paths of the data are those that the run was given, see `resolved`.
-
-    Raises:
-        UserError: it is damaged, or of a kind that this version does not know.
-    """
-    path = folder / _DESCRIPTION
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
-        del content["kinema"]
-        architecture = content.pop("architecture")
-        model = options_from(architecture, content.pop("model"))
-        kinds = _KINDS.get(architecture, _RECOGNIZER)
-        rest = {name: TypeAdapter(kind).validate_python(content.pop(name)) for name, kind in kinds.items()}
-        rest["data"] = resolved(rest["data"], str(content.get("folder", "")))
-    except (json.JSONDecodeError, KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{path} is damaged or was written by another version of Kinema: {error}") from error
-    kind: type[Any] = LocalizerDescription if architecture in _KINDS else ModelDescription
-    description: Description = kind(model=model, **rest)
-    return description
-
-
-_RECOGNIZER: dict[str, Any] = {
-    "recipe": str,
-    "classes": tuple[str, ...],
-    "task": RecognitionOptions,
-    "data": DataOptions,
-    "val_views": Views,
-    "test_views": Views,
-}
-_KINDS: dict[str, dict[str, Any]] = {
-    "bmn": {"recipe": str, "task": BMNTask, "data": FeatureData},
-    "tem": {"recipe": str, "task": TEMTask, "data": FeatureData},
-    "pem": {"recipe": str, "task": PEMTask, "data": ProposalData},
-}
-"""What stands in `model.json`, by architecture; recognizers have the first."""
-
-
-def check_same_model(folder: Path, description: Description) -> None:
+def check_same_model(folder: Path, description: AnyDescription) -> None:
     """Check that the model in `folder` has the network and the classes of `description`, as a resumed run must.
 
     Raises:
         UserError: it has not; says which options or classes differ.
     """
-    before = read_any_description(folder)
-    then, now = ({"architecture": name_of(one.model), **asdict(one.model)} for one in (before, description))
-    changes = [f"{key} {then.get(key)} → {now.get(key)}" for key in {**then, **now} if then.get(key) != now.get(key)]
-    if isinstance(before, ModelDescription) and isinstance(description, ModelDescription):
-        changes += _changed_classes(before.classes, description.classes)
+    before, content = read_model_json(folder), json.loads(strict_json.dumps(_contents(description)))
+    then = {"architecture": before.architecture, **before.model}
+    now = {"architecture": content["architecture"], **content["model"]}
+    # An option that the version of `folder` did not have has its default.
+    changes = [f"{key} {value} → {now.get(key)}" for key, value in then.items() if value != now.get(key)]
+    changes += _changed_classes(before.classes, description.classes)
     if changes:
         raise UserError(
             f"{folder} has other classes or another network than this run: {'; '.join(changes)}. "

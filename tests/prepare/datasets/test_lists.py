@@ -7,9 +7,10 @@ import pytest
 
 from kinema.cli import main
 from kinema.cli.prepare import DATASETS as SHOWN
-from kinema.data.dataset import DataOptions, open_train_index, open_val_index
+from kinema.data.dataset import open_train_index, open_val_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
+from kinema.data.options import DataOptions
 from kinema.data.readers.video import open_video
 from kinema.errors import UserError
 from kinema.prepare.datasets import DATASETS

@@ -6,20 +6,19 @@ import numpy as np
 
 from kinema import strict_json
 from kinema.data.features.spans import whole_video
-from kinema.tasks.localization.data import FeatureData, ProposalData
+from kinema.tasks.localization.data import ProposalData
 from kinema.tasks.localization.generation.pgm import CandidateOptions, Candidates
 from kinema.tasks.localization.generation.proposal_files import Described, Origin, write_described, write_origin
-from kinema.tasks.localization.options import PEMTask
-from kinema.training import LocalizationConfig
+from kinema.training.config import AnyConfig
 
 _TRUTH = "ground_truth.json"
 _SECONDS = 120.0
 _INSTANCES = 2  # per video; ActivityNet has 1.5
 
 
-def sample_options(folder: Path, config: LocalizationConfig) -> dict[str, object]:
+def sample_options(folder: Path, config: AnyConfig) -> dict[str, object]:
     """Options that select the data written by `write_sample`."""
-    kind = "features" if isinstance(config.data, FeatureData) else "proposals"
+    kind = "features" if config.task.name != "pem" else "proposals"
     return {
         "data.ground_truth": str(folder / _TRUTH),
         "data.val_subset": "",
@@ -27,7 +26,7 @@ def sample_options(folder: Path, config: LocalizationConfig) -> dict[str, object
     }
 
 
-def write_sample(folder: Path, config: LocalizationConfig, *, videos: int) -> None:
+def write_sample(folder: Path, config: AnyConfig, *, videos: int) -> None:
     """Write ground truth with random instances of `videos` videos, and random features or candidates."""
     random = np.random.default_rng(0)
     names = [f"v_{number:05}" for number in range(videos)]
@@ -45,11 +44,10 @@ def write_sample(folder: Path, config: LocalizationConfig, *, videos: int) -> No
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _TRUTH).write_text(strict_json.dumps({"database": database}))
     channels = config.model.feature_channels
-    if isinstance(config.data, FeatureData):
-        _write_features(folder / "features", names, (config.data.parts, channels), random)
+    if config.task.name == "pem":
+        _write_candidates(folder / "proposals", names, config.data, channels, config.task.candidates, random)
     else:
-        options = config.task.candidates if isinstance(config.task, PEMTask) else CandidateOptions()
-        _write_candidates(folder / "proposals", names, config.data, channels, options, random)
+        _write_features(folder / "features", names, (config.data.parts, channels), random)
 
 
 def _write_features(folder: Path, names: list[str], shape: tuple[int, int], random: np.random.Generator) -> None:

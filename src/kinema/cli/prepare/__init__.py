@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "pack": "pack the frames of each video, or folder of images, into one file",
     "flow": "compute optical flow of videos: TV-L1 or RAFT",
     "features": "extract features of untrimmed videos with a trained recognizer",
+    "candidates": "generate the candidates of BSN with a trained TEM",
     "check": "decode all videos of a dataset to find bad ones",
 }
 """Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""

@@ -66,7 +66,16 @@ class FeatureData(LoadingOptions):
     rescaling: Rescaling = "linear"
     """How they are brought there."""
     storage: StorageOptions = field(default_factory=StorageOptions)
-    """What stands between the run and its files: Memcached servers, a local cache of URLs."""
+    """Memcached servers and a local cache of URLs."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a storage that does not answer."""
+        return self.storage.patience
+
+    def input_shape(self, channels: int) -> tuple[int, ...]:
+        """Return the shape of a video's features, (C, T)."""
+        return channels, self.parts
 
 
 @dataclass(kw_only=True)
@@ -74,9 +83,18 @@ class ProposalData(LoadingOptions):
     """Candidates that proposal generation has left behind, and the ground truth."""
 
     proposals: str = ""
-    """Folder that a `bsn_pgm` recipe has written."""
+    """Folder that `kinema prepare candidates` has written."""
     train_candidates: Annotated[int, Ge(1)] = 500
     """Candidates of a video to train on, the most probable ones."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a storage: candidates are local files."""
+        return 0.0
+
+    def input_shape(self, channels: int) -> tuple[int, ...]:
+        """Return the shape of a candidate's features, (C,)."""
+        return (channels,)
 
 
 class Fetched(NamedTuple, Generic[S]):

@@ -1,11 +1,11 @@
-"""Localizers in training: BMN, and BSN's TEM and PEM."""
+"""Training of localizers: BMN, and BSN's TEM and PEM."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from kinema.data.features.source import FeatureSource
 from kinema.data.loader import load, num_workers
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import MediaError, UserError
-from kinema.models import Localizer, build
+from kinema.models import build
 from kinema.models.bmn import BMNOptions
+from kinema.runtime.processes import Process
 from kinema.tasks.localization.data import (
     CollateFeatures,
     FeatureData,
@@ -29,34 +30,33 @@ from kinema.tasks.localization.data import (
     val_file,
     val_truth,
 )
+from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.evaluation import candidate_batches, evaluate_localizer, feature_batches
 from kinema.tasks.localization.generation.proposal_files import read_origin
 from kinema.tasks.localization.labels import BMNLabels, TEMLabels, bmn_labels, tem_labels
 from kinema.tasks.localization.losses import bmn_loss, pem_loss, tem_loss
-from kinema.tasks.localization.options import BMNTask, LocalizationTask, PEMTask, TEMTask, grid_offset
+from kinema.tasks.localization.options import (
+    BMNTask,
+    LocalizationConfig,
+    LocalizationTask,
+    LocalizerDescription,
+    PEMTask,
+    TEMTask,
+)
 from kinema.tasks.localization.videos import Videos, say_what_is_too_short, with_features
-from kinema.training.config import LocalizationConfig
-from kinema.training.distributed import Process
 from kinema.training.order import train_order
 from kinema.training.schedule import CosineSchedule, StepSchedule
 from kinema.training.task import Loss, Validation
-from kinema.weights.model_files import (
-    LocalizerDescription,
-    check_same_weights,
-    find_model,
-    read_localizer_description,
-    read_weights,
-    warn_of_other_options,
-)
+from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizerTask:
-    """A localizer in training; see `Task`."""
+    """Training of a localizer; see `kinema.training.task.Task`."""
 
-    config: LocalizationConfig
+    config: LocalizationConfig[LocalizationTask]
     process: Process
     train: Videos
     val: Videos | None
@@ -65,7 +65,7 @@ class LocalizerTask:
 
     @property
     def description(self) -> LocalizerDescription:
-        """What a checkpoint says about the model."""
+        """Contents of the checkpoints' `model.json`."""
         return self.config.describe()
 
     @property
@@ -96,12 +96,12 @@ class LocalizerTask:
             return f"features of {' and '.join(data.features)}, brought to {data.parts} points"
         return f"candidates of {data.proposals}"
 
-    def empty_model(self) -> Localizer:
+    def empty_model(self) -> nn.Module:
         """The model with random weights, the same ones for the same seed."""
         torch.manual_seed(self.config.training.seed)
         return build(self.config.model)
 
-    def first_model(self) -> Localizer:
+    def first_model(self) -> nn.Module:
         """The model with the weights of `training.init`, or random ones.
 
         Raises:
@@ -110,7 +110,7 @@ class LocalizerTask:
         model = self.empty_model()
         if self.config.training.init:
             folder = find_model(Path(self.config.training.init))
-            theirs = read_localizer_description(folder)
+            theirs = read_localizer(folder)
             weights = read_weights(folder)
             check_same_weights(model.state_dict(), weights, origin=self.config.training.init)
             warn_of_other_options(self.config.training.init, theirs.model, self.config.model)
@@ -199,7 +199,7 @@ class LocalizerTask:
         return f"AR@100 {metrics['AR@100']:.4f}, AUC {metrics['AUC']:.4f}"
 
 
-def open_localization(config: LocalizationConfig, process: Process) -> LocalizerTask:
+def open_localization(config: LocalizationConfig[Any], process: Process) -> LocalizerTask:
     """The task of a localizer: its videos and their features, or candidates.
 
     Raises:
@@ -208,8 +208,8 @@ def open_localization(config: LocalizationConfig, process: Process) -> Localizer
     data, training = config.data, config.training
     if not data.ground_truth:
         raise UserError("no videos: say which there are with --data.ground-truth (a JSON file of ActivityNet's layout)")
-    if training.precise_bn or training.multigrid.long_cycle or training.multigrid.short_cycle:
-        raise UserError("--training.precise-bn and --training.multigrid are for recognizers")
+    if training.precise_bn:
+        raise UserError("--training.precise-bn is for recognizers")
     if (config.optim.layer_decay, config.optim.head_weight_lr, config.optim.head_bias_lr) != (1, 1, 1):
         raise UserError("--optim.layer-decay, --optim.head-weight-lr and --optim.head-bias-lr are for recognizers")
     train, val, source = Videos(truth=train_truth(data)), None, None
@@ -225,7 +225,7 @@ def open_localization(config: LocalizationConfig, process: Process) -> Localizer
         train = with_features(data.ground_truth, train.truth, source)
         if not any(map(len, train.instances)):
             raise UserError(f"{data.ground_truth}: no training video has an instance that its features cover")
-        offset = grid_offset(config.task)
+        offset = config.task.grid_offset
         say_what_is_too_short(train, data.parts, offset=offset, what="training videos")
         if val is not None:
             val = with_features(val_file(data), val.truth, source)
@@ -253,10 +253,10 @@ def _check_features(source: FeatureSource, videos: Videos) -> None:
 
 def _check_candidates(folder: str, task: LocalizationTask) -> None:
     if not folder:
-        raise UserError("no candidates: say where they are with --data.proposals (what a bsn_pgm recipe wrote)")
+        raise UserError("no candidates: pass --data.proposals, the folder that `kinema prepare candidates` wrote")
     origin = read_origin(Path(folder))
     if origin is None:
-        raise UserError(f"'{folder}' holds no candidates: `kinema train` with a bsn_pgm recipe writes them")
+        raise UserError(f"'{folder}' holds no candidates: `kinema prepare candidates` writes them")
     if isinstance(task, PEMTask) and origin.options != task.candidates:
         raise UserError(
             f"the candidates of '{folder}' were made with other options ({origin.options}) than --task.candidates says"

@@ -2,7 +2,8 @@
 
 from kinema.tasks.recognition.metrics import RecognitionMetrics, main_metric, recognition_metrics
 from kinema.tasks.recognition.multi_label import multi_hot
-from kinema.tasks.recognition.options import RecognitionOptions, as_clips, training_loss, video_scores
+from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.scoring import as_clips, training_loss, video_scores
 from kinema.tasks.recognition.splits import (
     check_told_apart,
     label_advice,

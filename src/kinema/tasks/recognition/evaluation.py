@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from kinema.console import progress
 from kinema.data.bad_files import gather
 from kinema.data.batch import BadFile, Batch
-from kinema.data.dataset import DataOptions, VideoDataset
+from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches, load
+from kinema.data.options import DataOptions
 from kinema.data.views import Views
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import outage_shared

@@ -33,7 +33,9 @@ from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
 from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
 from kinema.storage import suffix as suffix_of
 from kinema.tasks.recognition import as_clips
-from kinema.weights.model_files import ModelDescription, digest, find_model, load_model, read_description
+from kinema.tasks.recognition.description import load_recognizer, read_recognizer
+from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.weights.model_files import digest, find_model
 
 Singles = NDArray[np.float32]
 
@@ -125,12 +127,12 @@ class FeatureExtractor:
         self._options = options
         self._runtime = runtime
         self._device = pick_device(runtime)
-        module, description = load_model(model)
+        module, description = load_recognizer(find_model(model))
         check_options(options, description)
         self._model: Recognizer = place(module, self._device, runtime)
-        self._sampling = description.test_views.sampling
+        self._sampling = description.data.test_views.sampling
         self._patience = Patience(WITHOUT_OPTION, option="")
-        self._crops = replace(description.test_views.crops, crops="center")
+        self._crops = replace(description.data.test_views.crops, crops="center")
         self._opener = Opener(
             source=source_of(options, description),
             storage=open_storage(StorageOptions()),
@@ -250,7 +252,7 @@ def extract_features(
             the output folder was made with other options.
     """
     folder = find_model(model).absolute()
-    description = read_description(folder)
+    description = read_recognizer(folder)
     check_options(options, description)
     pick_device(RuntimeOptions(device=options.device, precision=options.precision))
     suffix = ".csv" if format == "csv" else ".npy"
@@ -294,21 +296,22 @@ def _extractor(model: Path, _weights: str, options: FeatureOptions) -> FeatureEx
     return FeatureExtractor(model, options)
 
 
-def source_of(options: FeatureOptions, description: ModelDescription) -> Source:
+def source_of(options: FeatureOptions, description: RecognizerDescription) -> Source:
     """What videos are: as the options say, otherwise as the model knows them."""
     return description.data.source if options.source == "auto" else options.source
 
 
-def check_options(options: FeatureOptions, description: ModelDescription) -> None:
+def check_options(options: FeatureOptions, description: RecognizerDescription) -> None:
     """Raise UserError unless the options are in range and fit the model."""
     least = {"stride": 1, "parts": 0, "window": 0, "fps": 0}
     for name, value in asdict(options).items():
         if value < least.get(name, value):
             raise UserError(f"--{name}: found {value}, must be at least {least[name]}")
-    if options.window and not description.test_views.sampling.joined:
+    if options.window and not description.data.test_views.sampling.joined:
+        sampling = description.data.test_views.sampling
         raise UserError(
             f"--window is for models that see segments of a clip; {description.recipe} has clips of "
-            f"{description.test_views.sampling.clip_len} frames, {description.test_views.sampling.frame_interval} apart"
+            f"{sampling.clip_len} frames, {sampling.frame_interval} apart"
         )
     if (source_of(options, description) in FLOW) != (description.data.source in FLOW):
         trained = description.data.source
@@ -358,7 +361,7 @@ def _remote(given: str, kind: Kind, root: str, labels: Labels) -> list[tuple[str
 
 
 def _settings(
-    folder: Path, weights: str, description: ModelDescription, options: FeatureOptions, suffix: str
+    folder: Path, weights: str, description: RecognizerDescription, options: FeatureOptions, suffix: str
 ) -> dict[str, Any]:
     """What the features in a folder have in common."""
     shown = {name: value for name, value in asdict(options).items() if name != "device"}

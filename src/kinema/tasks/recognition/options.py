@@ -1,24 +1,32 @@
-"""What recognition asks of a model: a loss in training, averaged scores in testing."""
+"""Options of recognition: which actions a clip shows."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Interval
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from kinema.data.batch import Batch
 from kinema.data.lists.index import Labels
-from kinema.models import Recognizer
-from kinema.tasks.recognition.mixing import mixed
-from kinema.tasks.recognition.multi_label import binary_cross_entropy, multi_hot, right_answers
+from kinema.data.options import ClipData
+from kinema.models import RecognizerOptions
+from kinema.runtime.device import RuntimeOptions
+from kinema.runtime.processes import Process
+from kinema.tasks.recognition.multigrid import Multigrid
+from kinema.training.config import M, TrainConfig
+from kinema.training.task import EvaluationOptions, EvaluationOutputs, Task
+from kinema.weights.model_files import Description
+
+if TYPE_CHECKING:
+    from kinema.tasks.recognition.predictor import RecognizerPredictor
 
 
 @dataclass(kw_only=True)
 class RecognitionOptions:
-    """How a recognizer is trained and how its views are averaged."""
+    """Labels, loss, mixing and averaging of views of a recognizer."""
+
+    name: ClassVar[str] = "recognition"
+    data_type: ClassVar[type] = ClipData
+    FORMERLY: ClassVar = {"training.multigrid": "multigrid"}
 
     labels: Labels = "single"
     """A video shows one class (single: softmax and cross-entropy, top-1), or any number of them (multi: sigmoid and
@@ -33,60 +41,45 @@ class RecognitionOptions:
     """What a video's score is over its views: the mean of logits (score) or of probabilities (prob); or, where any
     number of classes may occur, the highest probability (max), as an action fills a part of the video only."""
 
+    multigrid: Multigrid = field(default_factory=Multigrid)
+
     def __post_init__(self) -> None:
         if self.average == "max" and self.labels == "single":
             raise ValueError("average max, by which scores do not sum to 1, is for labels multi")
 
+    def open(self, config: "RecognitionConfig[Any]", process: Process) -> Task:
+        """Open the videos of a training; see `open_recognition`."""
+        from kinema.tasks.recognition.task import open_recognition
 
-def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -> tuple[Tensor, Tensor]:
-    """Mean loss over the clips of a batch, and how many of them have the right top-1 answer (both scalars).
+        return open_recognition(config, process)
 
-    The loss is cross-entropy or, for any number of labels, binary cross-entropy, a mean over the classes too. The
-    answer is right that names the class, or one of several; of a mixed clip the one that names its larger part.
-    """
-    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1], dim=0)
-    multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
-    if mixing:
-        recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
-        num_classes = recognizer.head.out_features
-        clips, targets = mixed(
-            recognizer.normalize(clips),
-            multi_hot(labels, num_classes) if multi else labels,
-            num_classes=num_classes,
-            mixup=options.mixup,
-            cutmix=options.cutmix,
-        )
-    logits = model(clips).float()
-    if multi:
-        targets = targets if mixing else multi_hot(labels, logits.shape[1])
-        loss = binary_cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
-        return loss, right_answers(logits, targets, threshold=0).sum()
-    loss = F.cross_entropy(logits, targets if mixing else labels, label_smoothing=options.label_smoothing)
-    return loss, (logits.argmax(1) == (targets.argmax(1) if mixing else labels)).sum()
+    def input_shape(self, config: "RecognitionConfig[Any]") -> tuple[int, ...]:
+        """Return C, T, H and W of a training clip."""
+        _, frames, height, width = config.data.train_clip.shape
+        return config.data.channels, frames, height, width
 
+    def test_options(self, description: "RecognizerDescription") -> EvaluationOptions[Any, Any]:
+        """Return the options of a test as the model was trained."""
+        return EvaluationOptions(data=description.data, task=description.task, runtime=RuntimeOptions())
 
-def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *, frames_at_once: int = 512) -> Tensor:
-    """Class probabilities of videos over all of their views.
+    def test(
+        self,
+        model: Path,
+        description: "RecognizerDescription",
+        options: EvaluationOptions["RecognitionOptions", ClipData],
+        outputs: EvaluationOutputs,
+    ) -> dict[str, float]:
+        """Test a model; see `run_test`."""
+        from kinema.tasks.recognition.testing import run_test
 
-    Args:
-        model: a recognizer in eval mode.
-        clips: (B, V, T, C, H, W) uint8.
-        options: says what is averaged.
-        frames_at_once: frames in a forward pass, of one view at least, which bounds the memory of many views.
+        return run_test(model, description, options, outputs)
 
-    Returns:
-        (B, classes) float32; each row sums to 1, but where any number of classes may occur.
-    """
-    views = as_clips(clips)
-    together = max(1, frames_at_once // views.shape[2])
-    logits = torch.cat([model(part) for part in views.split(together)]).float()
-    logits = logits.unflatten(0, clips.shape[:2])
-    if options.average == "score":
-        logits = logits.mean(1, keepdim=True)
-    probabilities = logits.softmax(-1) if options.labels == "single" else logits.sigmoid()
-    return probabilities.amax(1) if options.average == "max" else probabilities.mean(1)
+    def load(self, model: Path, description: "RecognizerDescription", runtime: RuntimeOptions) -> "RecognizerPredictor":
+        """Load a model for use."""
+        from kinema.tasks.recognition.predictor import RecognizerPredictor
+
+        return RecognizerPredictor(model, description, runtime)
 
 
-def as_clips(clips: Tensor) -> Tensor:
-    """(B, V, T, C, H, W) → (B · V, C, T, H, W), what models take, without a copy."""
-    return clips.flatten(0, 1).transpose(1, 2)
+RecognitionConfig = TrainConfig[RecognitionOptions, M, ClipData]
+RecognizerDescription = Description[RecognitionOptions, RecognizerOptions, ClipData]

@@ -1,12 +1,12 @@
-"""A trained model at work on single videos."""
+"""Predictions of a recognizer for single videos."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kinema.data.dataset import DataOptions
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
+from kinema.data.options import DataOptions
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.readers.frame_names import why
 from kinema.data.readers.packed import open_packed
@@ -15,27 +15,29 @@ from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video import open_video
 from kinema.data.views import read_views
 from kinema.errors import MediaError, UserError
-from kinema.report.prediction import Prediction
+from kinema.prediction import Prediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 from kinema.tasks.recognition import video_scores
-from kinema.weights.model_files import find_model, load_model
+from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.weights.model_files import fill
 
 
-class Predictor:
-    """A trained model, ready to be asked what happens in a video.
+class RecognizerPredictor:
+    """A trained recognizer in use.
 
     Attributes:
         classes: names of the classes, in the order of the scores.
         folder: holds the model's files.
-        description: what the model is and how videos are shown to it; `test_views` may be changed.
+        description: of the model; its `data.test_views` are what is averaged, and may be changed.
     """
 
-    def __init__(self, model: Path, runtime: RuntimeOptions) -> None:
+    def __init__(self, folder: Path, description: RecognizerDescription, runtime: RuntimeOptions) -> None:
         self._runtime = runtime
         self._device = pick_device(runtime)
-        self.folder = find_model(model)
-        module, self.description = load_model(self.folder)
+        self.folder, self.description = folder, description
+        module = description.model.build()
+        fill(module, folder)
         self._model = place(module, self._device, runtime)
         self.classes = self.description.classes
         self._patience = Patience(WITHOUT_OPTION, option="")
@@ -61,7 +63,7 @@ class Predictor:
             StorageOutage: its storage did not answer for a minute.
             UserError: the scores are not finite numbers.
         """
-        views = self._patience.through(lambda: read_views(self.open(video), self.description.test_views))
+        views = self._patience.through(lambda: read_views(self.open(video), self.description.data.test_views))
         clips = views[None].to(self._device)
         with autocast(self._device, self._runtime):
             scores = video_scores(self._model, clips, self.description.task)[0].cpu()
@@ -78,17 +80,6 @@ class Predictor:
             MediaError: it cannot be opened.
         """
         return open_frames(video, self.description.data)
-
-
-def load(model: str | Path, *, device: str = "auto") -> Predictor:
-    """The trained model of a run folder, a checkpoint folder or a `model.safetensors`; `device`: auto, cpu or cuda.
-
-    Raises:
-        UserError: there is no model, its files are damaged, or the device is not there.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device '{device}' is none of auto, cpu, cuda")
-    return Predictor(Path(model), RuntimeOptions(device=device))  # type: ignore[arg-type]
 
 
 def open_frames(video: str | Path, options: DataOptions) -> FrameReader:

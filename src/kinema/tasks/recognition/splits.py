@@ -100,7 +100,7 @@ def with_flip_pairs(crop: TrainCrop, classes: Sequence[str]) -> TrainCrop:
     return replace(crop, flip_pairs=tuple(f"{one}:{other}" for one, other in pairs))
 
 
-_OPTION = "--train-clip.crop.flip-pairs"
+_OPTION = "--data.train-clip.crop.flip-pairs"
 
 
 def _flip_pair(pair: str, classes: Sequence[str]) -> tuple[int, int]:

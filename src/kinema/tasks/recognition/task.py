@@ -1,9 +1,10 @@
-"""Recognizers in training."""
+"""Training of recognizers."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,40 +20,34 @@ from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.models import Recognizer, RecognizerOptions, build, load_pretrained
+from kinema.runtime.processes import Process
 from kinema.tasks.recognition import (
     as_clips,
     check_told_apart,
     label_advice,
     main_metric,
+    multigrid,
     training_loss,
     warn_of_labels,
     warn_of_overlap,
     with_flip_pairs,
 )
+from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
-from kinema.training import multigrid
-from kinema.training.config import Config
-from kinema.training.distributed import Process
+from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription
 from kinema.training.order import train_order
 from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.task import Loss, Validation
-from kinema.weights.model_files import (
-    ModelDescription,
-    check_same_weights,
-    find_model,
-    read_description,
-    read_weights,
-    warn_of_other_options,
-)
+from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionTask:
-    """A recognizer in training; see `Task`."""
+    """Training of a recognizer; see `kinema.training.task.Task`."""
 
-    config: Config
+    config: RecognitionConfig[Any]
     """With the number of classes that the data have."""
     process: Process
     train: Index
@@ -61,8 +56,8 @@ class RecognitionTask:
     plan: multigrid.Plan
 
     @property
-    def description(self) -> ModelDescription:
-        """What a checkpoint says about the model."""
+    def description(self) -> RecognizerDescription:
+        """Contents of the checkpoints' `model.json`."""
         return self.config.describe(self.classes)
 
     @property
@@ -118,7 +113,7 @@ class RecognitionTask:
 
     def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch]:
         """Training batches, always the same, of the clips without multigrid: for batch-norm statistics."""
-        return self._batches([self.config.train_clip], timetable, 0)
+        return self._batches([self.config.data.train_clip], timetable, 0)
 
     def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch]:
         data, seed = self.config.data, self.config.training.seed
@@ -132,7 +127,7 @@ class RecognitionTask:
         assert self.val is not None
         return evaluation_batches(
             self.val,
-            self.config.val_views,
+            self.config.data.val_views,
             self.config.data,
             workers=num_workers(self.config.data.workers, self.process.local_world),
             rank=self.process.rank,
@@ -173,8 +168,8 @@ class RecognitionTask:
         return f"top-1 {metrics['top1']:.4f}, mean class {metrics['mean_class']:.4f}"
 
 
-def open_recognition(config: Config, process: Process) -> RecognitionTask:
-    """The task of a recognizer: its videos, and the config with the model's classes set to theirs.
+def open_recognition(config: RecognitionConfig[Any], process: Process) -> RecognitionTask:
+    """Open the videos of a training, and set the model's classes to theirs.
 
     Where the data name their classes, these are the model's. Where labels are bare numbers, the model has as many
     classes as its recipe says, and every label must be one of them; a warning says when not all of them occur.
@@ -196,22 +191,20 @@ def open_recognition(config: Config, process: Process) -> RecognitionTask:
     warn_of_labels(train, val, classes)
     if val is not None:
         warn_of_overlap(train, val)
-    plan = multigrid.plan(config.training.multigrid, config.schedule, config.train_clip)
+    plan = multigrid.plan(config.task.multigrid, config.schedule, config.data.train_clip)
     return RecognitionTask(config=config, process=process, train=train, val=val, classes=classes, plan=plan)
 
 
-def _of_classes(config: Config, classes: tuple[str, ...]) -> Config:
-    """The config with the model's classes set to `classes`, and flip pairs as their indices."""
+def _of_classes(config: RecognitionConfig[Any], classes: tuple[str, ...]) -> RecognitionConfig[Any]:
+    """Return the config with the model's classes set to `classes`, and flip pairs as their indices."""
     if len(classes) != config.model.num_classes:
         log.info("%d classes, as the data name them (the recipe has %d)", len(classes), config.model.num_classes)
-    recipe, clip = config.recipe, config.train_clip
-    clip = replace(clip, crop=with_flip_pairs(clip.crop, classes))
-    config = replace(config, model=replace(config.model, num_classes=len(classes)), train_clip=clip)
-    config.recipe = recipe
-    return config
+    clip = config.data.train_clip
+    data = replace(config.data, train_clip=replace(clip, crop=with_flip_pairs(clip.crop, classes)))
+    return replace(config, model=replace(config.model, num_classes=len(classes)), data=data)
 
 
-def _open_val(config: Config, train: Index, num_classes: int) -> Index:
+def _open_val(config: RecognitionConfig[Any], train: Index, num_classes: int) -> Index:
     val = open_val_index(config.data, train.class_names, labels=config.task.labels)
     if train.class_names is None and val.class_names is not None:
         raise UserError(
@@ -226,7 +219,7 @@ def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str
     """Take over `init`'s weights; its head only where it tells the same classes apart."""
     folder = find_model(init)
     weights = read_weights(folder)
-    theirs = read_description(folder)
+    theirs = read_recognizer(folder)
     wanted = model.state_dict()
     if theirs.classes != classes:
         head = {name: tensor for name, tensor in wanted.items() if name.startswith("fc.")}

@@ -23,10 +23,11 @@ from kinema.tasks.localization.generation.labelling import Detections, label_pro
 from kinema.tasks.localization.generation.postprocess import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.video.proposer import Proposer
+from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, Singles
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.version import __version__
-from kinema.weights.model_files import digest, find_model, read_description
+from kinema.weights.model_files import digest, find_model
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,12 @@ class VideoLocalizer:
         self._options = options
         self._proposer = Proposer(model, RuntimeOptions(device=options.device, precision=options.precision))
         made_by, extraction = _extraction(self._proposer, options)
-        self._features, described = FeatureExtractor(made_by, extraction), read_description(made_by)
+        self._features, described = FeatureExtractor(made_by, extraction), read_recognizer(made_by)
         self._classifier: FeatureExtractor | None = None
         models = [model, made_by, *([options.classifier] if options.classifier else [])]
         self.origin = _origin(models, extraction, options)
         if options.classifier is not None and find_model(options.classifier) != made_by:
-            described = read_description(find_model(options.classifier))
+            described = read_recognizer(find_model(options.classifier))
             self._classifier = FeatureExtractor(options.classifier, replace(extraction, layer="scores", window=0))
         elif extraction.layer != "features":
             self._classifier = FeatureExtractor(made_by, replace(extraction, layer="scores"))

@@ -9,11 +9,11 @@ from kinema.errors import UserError
 from kinema.models import Localizer
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
 from kinema.tasks.localization.data import FeatureData
+from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.generation.pgm import describe, generate
 from kinema.tasks.localization.generation.postprocess import Proposals, bmn_proposals, bsn_proposals
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.options import BMNTask, PEMTask, TEMTask
-from kinema.weights.model_files import load_localizer
 
 
 class Proposer:

@@ -57,14 +57,12 @@ def plan(options: Multigrid, schedule: StepSchedule | CosineSchedule, clip: Trai
     if not (options.long_cycle or options.short_cycle):
         return Plan([Phase(epochs=schedule.epochs)], [clip], schedule)
     if clip.sampling.joined or clip.sampling.num_clips > 1:
-        raise UserError("--training.multigrid is for models that see one clip of neighbouring frames, not segments")
+        raise UserError("--task.multigrid is for models that see one clip of neighbouring frames, not segments")
     if not options.long_cycle:
         stretched = _stretched(schedule, options.epoch_factor)
         return _planned([(_grids(options, clip, 1.0, 1.0), stretched.epochs)], clip, stretched)
     if not isinstance(schedule, StepSchedule) or not schedule.milestones:
-        raise UserError(
-            "--training.multigrid.long-cycle repeats at each fall of the learning rate: give a step schedule"
-        )
+        raise UserError("--task.multigrid.long-cycle repeats at each fall of the learning rate: give a step schedule")
     return _long_cycles(options, schedule, clip)
 
 

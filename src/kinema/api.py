@@ -1,0 +1,88 @@
+"""The verbs of Python: what `kinema.train` and `kinema.load` do."""
+
+from pathlib import Path
+from typing import Any
+
+from kinema import training
+from kinema.recipes import config_of
+from kinema.report.observers import OBSERVERS
+from kinema.tasks import models
+from kinema.training import RecipeConfig
+from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor
+from kinema.weights.model_files import find_model
+
+
+def train(
+    config: RecipeConfig, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
+) -> dict[str, float]:
+    """Train a model as `kinema train` does; see `kinema.training.train`.
+
+    `work_dir` also receives `curves.png` and `tensorboard/`.
+    """
+    return training.train(config, work_dir=work_dir, resume=resume, init=init, observers=OBSERVERS)
+
+
+def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predictor:
+    """Load a trained model for use.
+
+    Args:
+        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        device: `auto`, `cpu` or `cuda`.
+        recipe: `my_file.py:function`, where that file has moved since the model was trained with its own task or
+            network.
+
+    Raises:
+        UserError: there is no model, its files are damaged, or the device is not there.
+    """
+    return models.load(model, device=device, types=types_of_recipe(recipe))
+
+
+def evaluation_options(model: str | Path, *, recipe: str = "") -> EvaluationOptions[Any, Any]:
+    """Return the options of a test as a model was trained, to be changed and given to `run_test`.
+
+    Raises:
+        UserError: there is no model, or its files are damaged.
+    """
+    description = models.read_description(find_model(Path(model)), types_of_recipe(recipe))
+    options: EvaluationOptions[Any, Any] = description.task.test_options(description)
+    return options
+
+
+def run_test(
+    model: str | Path,
+    options: EvaluationOptions[Any, Any],
+    *,
+    folder: Path,
+    dump: Path | None = None,
+    font: Path | None = None,
+    recipe: str = "",
+) -> dict[str, float]:
+    """Test a trained model as `kinema test` does, and return its metrics.
+
+    Args:
+        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        options: the videos, and how they are seen.
+        folder: receives `metrics.json`, `data.json` and what the task writes beside them.
+        dump: an npz file for the scores of every video.
+        font: a font file for class names that DejaVu Sans cannot write.
+        recipe: as in `load`.
+
+    Raises:
+        UserError: the model or the data cannot be used, more videos are bad than `max_bad_fraction` allows, or the
+            results cannot be written.
+        StorageOutage: the storage did not answer for `options.data.patience` seconds.
+    """
+    files = find_model(Path(model))
+    description = models.read_description(files, types_of_recipe(recipe))
+    outputs = EvaluationOutputs(folder=folder, dump=dump, font=font)
+    metrics: dict[str, float] = description.task.test(files, description, options, outputs)
+    return metrics
+
+
+def types_of_recipe(recipe: str) -> models.Types | None:
+    """Return the types of a recipe's options, by which a trained model is read; None without a recipe.
+
+    Raises:
+        UserError: there is no such recipe, or it is of several networks.
+    """
+    return models.types_of(config_of(recipe)) if recipe else None

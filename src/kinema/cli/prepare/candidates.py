@@ -1,0 +1,52 @@
+"""`kinema prepare candidates MODEL --output FOLDER`."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kinema.cli.arguments import parse
+from kinema.runtime.device import RuntimeOptions
+from kinema.tasks.localization.candidates import generate_candidates
+from kinema.tasks.localization.generation.pgm import CandidateOptions
+from kinema.training.distributed import InterruptedRun
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Candidates:
+    """Generate the candidates of BSN from a trained TEM, for its training and validation videos.
+
+    A file for each video, which a bsn_pem recipe is trained on (--data.proposals). Interrupted, the same command goes
+    on where it was. `torchrun --nproc-per-node N -m kinema prepare candidates …` divides the videos.
+
+    Example: kinema prepare candidates runs/tem --output runs/candidates
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A trained TEM: a run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
+    output: Path
+    """The folder that receives the candidates: a new one, or that of an earlier call with the same options."""
+    candidates: Annotated[CandidateOptions, tyro.conf.arg(name="")] = field(default_factory=CandidateOptions)
+    """Generation and description of candidates."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the model; auto: a GPU when there is one."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the model."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Generate the candidates."""
+    options = parse(Candidates, arguments, command="prepare candidates")
+    runtime = RuntimeOptions(device=options.device, precision=options.precision)
+    try:
+        counts = generate_candidates(options.model, options.output, options.candidates, runtime)
+    except InterruptedRun as interruption:
+        log.warning("%s", interruption)
+        return interruption.exit_code
+    log.info("candidates of %d videos: %s", counts["videos"], options.output)
+    return 0

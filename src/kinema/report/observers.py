@@ -1,0 +1,60 @@
+"""Observers of a training: TensorBoard events and the picture of its curves."""
+
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from kinema.report.plots import draw_curves
+from kinema.training.observers import Observers
+from kinema.training.record import read_rows
+
+
+class TensorBoard:
+    """Writes the rows of a training as events into `tensorboard/`."""
+
+    def __init__(self, work_dir: Path, *, first_step: int) -> None:
+        self._writer = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
+
+    def on_step(self, row: dict[str, float]) -> None:
+        """Write the figures of training steps."""
+        self._write("train", row)
+
+    def on_validation(self, row: dict[str, float]) -> None:
+        """Write the metrics of a validation."""
+        self._write("val", row)
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._writer.close()
+
+    def _write(self, split: str, row: dict[str, float]) -> None:
+        for name, value in row.items():
+            if name not in ("step", "epoch"):
+                self._writer.add_scalar(f"{split}/{name}", value, int(row["step"]))
+
+
+class Curves:
+    """Draws `curves.png` after each validation and at the end, those of the resumed run's earlier steps too."""
+
+    def __init__(self, work_dir: Path, *, first_step: int) -> None:  # noqa: ARG002
+        self._work_dir = work_dir
+
+    def on_step(self, row: dict[str, float]) -> None:
+        """Wait for the next validation."""
+
+    def on_validation(self, row: dict[str, float]) -> None:  # noqa: ARG002
+        """Draw the curves up to here."""
+        self._draw()
+
+    def close(self) -> None:
+        """Draw the curves."""
+        self._draw()
+
+    def _draw(self) -> None:
+        training, validation = (read_rows(self._work_dir / "metrics.jsonl", split) for split in ("train", "val"))
+        if training or validation:
+            draw_curves(training, validation, self._work_dir / "curves.png")
+
+
+OBSERVERS: Observers = (TensorBoard, Curves)
+"""Of the command line."""

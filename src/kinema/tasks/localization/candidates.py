@@ -1,0 +1,159 @@
+"""Candidates of BSN: pairs of a possible start and end from the outputs of a trained TEM, for PEM to evaluate."""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kinema.console import progress
+from kinema.data.bad_files import BadFiles
+from kinema.data.features.spans import FeatureSpan
+from kinema.data.loader import num_workers
+from kinema.errors import UserError
+from kinema.models.bsn import TEM
+from kinema.runtime.device import RuntimeOptions, autocast, place
+from kinema.runtime.processes import Process, joined, outage_shared
+from kinema.tasks.localization.data import FeatureData, open_source, train_truth, val_file, val_truth
+from kinema.tasks.localization.description import load_localizer
+from kinema.tasks.localization.evaluation import feature_batches
+from kinema.tasks.localization.generation.pgm import CandidateOptions, describe, generate, match
+from kinema.tasks.localization.generation.proposal_files import (
+    Described,
+    Origin,
+    file_of,
+    read_origin,
+    write_described,
+    write_origin,
+)
+from kinema.tasks.localization.metrics.segments import Floats
+from kinema.tasks.localization.videos import Videos, with_features
+from kinema.training.distributed import StopRequest, stop_together
+from kinema.weights.model_files import digest, find_model
+
+log = logging.getLogger(__name__)
+
+
+def generate_candidates(
+    model: Path, output: Path, options: CandidateOptions, runtime: RuntimeOptions
+) -> dict[str, float]:
+    """Write the candidates of all training and validation videos of a TEM, a file for each video.
+
+    Files that are there already are kept.
+
+    Args:
+        model: a trained TEM, whose features and ground truth are taken.
+        output: the folder that receives them.
+        options: how candidates are generated and described.
+        runtime: where and how the TEM runs.
+
+    Returns:
+        `videos` that have candidates, `bad_files` (counts).
+
+    Raises:
+        UserError: there is no TEM, its data are faulty, or `output` holds candidates of another TEM or other options.
+        InterruptedRun: SIGTERM, SIGUSR1 or Ctrl-C came.
+    """
+    with joined(runtime) as process, StopRequest().listening() as stop:
+        tem, data, origin = _open_tem(model, options)
+        process.first_does(lambda: _claim(output, origin))
+        place(tem, process.device, runtime)
+        source = open_source(data, channels=tem.input.channels)
+        truths = [(data.ground_truth, train_truth(data))]
+        truths += [(val_file(data), val_truth(data))] if data.val_subset else []
+        videos, bad = 0, 0
+        for path, truth in truths:
+            of_subset = with_features(path, truth, source)
+            failed = _generate(tem, of_subset, data, options, runtime, output, process, stop)
+            stop_together(stop)
+            videos, bad = videos + len(of_subset) - failed, bad + failed
+        return {"videos": videos, "bad_files": bad}
+
+
+def _open_tem(model: Path, options: CandidateOptions) -> tuple[TEM, FeatureData, Origin]:
+    """Return the TEM, its data, and the origin of its candidates."""
+    tem, described = load_localizer(model)
+    if not isinstance(tem, TEM) or not isinstance(described.data, FeatureData):
+        raise UserError(f"{model} is a {type(tem).__name__}; pass a TEM, the run of a bsn_tem recipe")
+    return tem, described.data, Origin(tem=digest(find_model(model)), options=options)
+
+
+def _claim(output: Path, origin: Origin) -> None:
+    before = read_origin(output)
+    if before not in (None, origin):
+        raise UserError(f"{output} holds candidates of another TEM or other options: choose another folder")
+    write_origin(output, origin)
+
+
+def _generate(
+    tem: TEM,
+    videos: Videos,
+    data: FeatureData,
+    options: CandidateOptions,
+    runtime: RuntimeOptions,
+    folder: Path,
+    process: Process,
+    stop: StopRequest,
+) -> int:
+    """Write the candidates of one subset's videos, until asked to stop; returns how many videos are bad."""
+    todo = _without(videos, [row for row in range(len(videos)) if file_of(folder, videos.name(row)).exists()])
+    bad_files = BadFiles(
+        num_videos=len(videos),
+        max_fraction=data.max_bad_fraction,
+        listing=folder / "bad_files.csv" if process.is_main else None,
+    )
+    if not len(todo):
+        return 0
+    source = open_source(data, channels=tem.input.channels)
+    workers = num_workers(data.workers, process.local_world)
+    batches = feature_batches(todo, source, data, workers=workers, rank=process.rank, world=process.world)
+    make = partial(_described, options=options)
+    with (
+        outage_shared(),
+        torch.inference_mode(),
+        autocast(process.device, runtime),
+        progress("generating candidates", len(batches), show=process.is_main) as meter,
+    ):
+        for batch in batches:
+            if stop.received:
+                break
+            bad_files.add(batch.bad)
+            bad_files.check()
+            inputs = batch.inputs.to(process.device)
+            for position, row in enumerate(batch.indices.tolist()):
+                # One video at a time: rounding in a batch depends on what else is in it.
+                scores = (each[0].cpu().numpy() for each in tem(inputs[position : position + 1]))
+                made = make(*scores, instances=todo.instances[row], span=todo.spans[row])
+                write_described(folder, todo.name(row), made)
+            meter.advance()
+    return len(bad_files)
+
+
+def _described(
+    action: Floats,
+    start: Floats,
+    end: Floats,
+    *,
+    instances: Floats,
+    span: FeatureSpan,
+    options: CandidateOptions,
+) -> Described:
+    candidates = generate(start, end, options.generation)
+    return Described(
+        candidates=candidates,
+        features=describe(action, candidates.segments, options.description).astype(np.float32),
+        overlaps=match(candidates.segments, instances)[0].astype(np.float32),
+        span=span,
+    )
+
+
+def _without(videos: Videos, done: list[int]) -> Videos:
+    """The other videos; the rest of their ground truth, which is not looked at here, stays that of all."""
+    kept = sorted(set(range(len(videos))) - set(done))
+    return Videos(
+        truth=replace(videos.truth, videos=tuple(videos.truth.videos[row] for row in kept)),
+        spans=tuple(videos.spans[row] for row in kept),
+        instances=tuple(videos.instances[row] for row in kept),
+    )

@@ -1,0 +1,117 @@
+"""Trained models of any task: description, network, predictor."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from kinema.addresses import load_address
+from kinema.errors import UserError
+from kinema.models import options_class
+from kinema.runtime.device import RuntimeOptions
+from kinema.tasks import TASKS
+from kinema.training.config import RecipeConfig
+from kinema.training.task import Predictor
+from kinema.weights.model_files import AnyDescription, Description, ModelJson, fill, find_model, read_model_json
+from kinema.weights.own_paths import resolved
+
+
+class Types(NamedTuple):
+    """Dataclasses of a model's options, for those that `model.json` names by an address."""
+
+    task: Any
+    model: Any
+    data: Any
+
+
+def types_of(config: RecipeConfig) -> Types:
+    """Return the types of a recipe's options.
+
+    Raises:
+        UserError: the recipe is of several networks.
+    """
+    stages = config.stages()
+    if len(stages) > 1:
+        raise UserError(
+            f"the recipe {config.recipe} has several networks ({', '.join(stages)}); pass the recipe of one"
+        )
+    (config,) = stages.values()
+    return Types(type(config.task), type(config.model), type(config.data))
+
+
+def read_description(folder: Path, types: Types | None = None) -> AnyDescription:
+    """Read `model.json`; relative paths of the data are those that the run was given, see `resolved`.
+
+    Args:
+        folder: the folder of the model's files, see `find_model`.
+        types: of the options; None: as `model.json` names them.
+
+    Raises:
+        UserError: it is damaged, or of a later version, or its task or network cannot be loaded.
+    """
+    found = read_model_json(folder)
+    task_type, model_type, data_type = types or _types(found)
+    data = _options(data_type, found.data, found)
+    return Description(
+        recipe=found.recipe,
+        task=_options(task_type, found.task, found),
+        model=_options(model_type, found.model, found),
+        data=resolved(data, found.folder),
+        classes=found.classes,
+    )
+
+
+def load_model(folder: Path, types: Types | None = None) -> tuple[nn.Module, AnyDescription]:
+    """Build the network of a model folder with its weights, in eval mode.
+
+    Raises:
+        UserError: see `read_description`; or the weights are damaged.
+    """
+    description = read_description(folder, types)
+    module = description.model.build()
+    fill(module, folder)
+    return module, description
+
+
+def load(model: str | Path, *, device: str = "auto", types: Types | None = None) -> Predictor:
+    """Load the trained model of a run folder, a checkpoint folder or a `model.safetensors` for use.
+
+    Args:
+        model: where it is.
+        device: `auto`, `cpu` or `cuda`.
+        types: see `read_description`.
+
+    Raises:
+        UserError: there is no model, its files are damaged, or the device is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device '{device}' is none of auto, cpu, cuda")
+    folder = find_model(Path(model))
+    description = read_description(folder, types)
+    runtime = RuntimeOptions(device=device)  # type: ignore[arg-type]
+    loaded: Predictor = description.task.load(folder, description, runtime)
+    return loaded
+
+
+def _types(found: ModelJson) -> Types:
+    if found.task_name not in TASKS and ":" not in found.task_name:
+        raise UserError(f"{found.path}: unknown task '{found.task_name}'; known: {', '.join(TASKS)}")
+    try:
+        task = load_address(TASKS.get(found.task_name, found.task_name), what="task")
+        return Types(task, options_class(found.architecture), task.data_type)
+    except UserError as error:
+        raise UserError(
+            f"{found.path}: {error}. The model is of the recipe {found.recipe}: pass that recipe, where it is now, "
+            "with --recipe"
+        ) from error
+
+
+def _options(kind: Any, values: dict[str, Any], found: ModelJson) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors()
+        )
+        raise UserError(f"{found.path} is damaged: {faults}") from error
