@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.charades import Charades, prepare_charades, read_charades
+from kinema.prepare.datasets import DATASETS
+from kinema.prepare.datasets.charades import Charades, read_charades
 from kinema.prepare.datasets.official import Listed
 from tests.prepare.datasets.trees import empty_files, table, write_files
 
@@ -32,7 +33,7 @@ def test_rows_and_classes(tmp_path: Path) -> None:
 def test_lists(tmp_path: Path) -> None:
     official = write_files(tmp_path / "official", FILES)
     videos = empty_files(tmp_path / "videos", "46GP8.mp4", "N11GT.mp4", "YSKX3.mp4")
-    report = prepare_charades(Charades(annotations=official, videos=videos, output=tmp_path / "out"))
+    report = DATASETS["charades"].prepare(Charades(annotations=official, videos=videos, output=tmp_path / "out"))
     assert table(tmp_path / "out/train.csv") == [["path", "labels"], ["46GP8.mp4", "0;2"]]
     assert table(tmp_path / "out/test.csv") == [["path", "labels"], ["YSKX3.mp4", "1"]]
     assert [split.unlabelled for split in report.splits] == [1, 0]

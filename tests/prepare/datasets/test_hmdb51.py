@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.hmdb51 import Hmdb51, prepare_hmdb51, read_hmdb51
+from kinema.prepare.datasets import DATASETS
+from kinema.prepare.datasets.hmdb51 import Hmdb51, read_hmdb51
 from kinema.prepare.datasets.official import Listed
 from tests.prepare.datasets.trees import empty_files, table, write_files
 
@@ -31,7 +32,7 @@ def test_rows_and_classes(tmp_path: Path) -> None:
 def test_videos_of_one_name_in_two_classes_are_not_mixed_up(tmp_path: Path) -> None:
     official = write_files(tmp_path / "official", FILES)
     videos = empty_files(tmp_path / "videos", "wave/same_1.avi", "wave/A#1_(x)!_wave_0.avi")
-    report = prepare_hmdb51(Hmdb51(annotations=official, videos=videos, output=tmp_path / "out"))
+    report = DATASETS["hmdb51"].prepare(Hmdb51(annotations=official, videos=videos, output=tmp_path / "out"))
     assert table(tmp_path / "out/train.csv") == [["path", "class"], ["wave/A#1_(x)!_wave_0.avi", "wave"]]
     assert table(tmp_path / "out/test.csv") == [["path", "class"], ["wave/same_1.avi", "wave"]]
     assert (tmp_path / "out/missing_train.txt").read_text() == "brush_hair/same_1\n"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.moments import Moments, prepare_moments, read_moments
+from kinema.prepare.datasets import DATASETS
+from kinema.prepare.datasets.moments import Moments, read_moments
 from kinema.prepare.datasets.official import Listed
 from tests.prepare.datasets.trees import empty_files, table, write_files
 
@@ -33,7 +34,7 @@ def test_lists(tmp_path: Path) -> None:
     """Official files beside the videos, one name in two classes."""
     root = write_files(tmp_path / "raw", FILES)
     empty_files(root, "training/praying/yt-x_1.mp4", "validation/clapping/yt-x_1.mp4")
-    prepare_moments(Moments(annotations=root, videos=root, output=tmp_path / "out"))
+    DATASETS["moments"].prepare(Moments(annotations=root, videos=root, output=tmp_path / "out"))
     assert table(tmp_path / "out/train.csv")[1:] == [["training/praying/yt-x_1.mp4", "praying"]]
     assert table(tmp_path / "out/val.csv")[1:] == [["validation/clapping/yt-x_1.mp4", "clapping"]]
 

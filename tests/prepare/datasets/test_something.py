@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UserError
+from kinema.prepare.datasets import DATASETS
 from kinema.prepare.datasets.official import Listed
-from kinema.prepare.datasets.something import Jester, prepare_jester, read_semicolons, read_sthv2
+from kinema.prepare.datasets.something import Jester, read_semicolons, read_sthv2
 from tests.prepare.datasets.trees import empty_files, table, write_files
 
 LIFTING = "Lifting something up completely, then letting it drop down"
@@ -79,7 +80,7 @@ def test_jester_rawframes(tmp_path: Path) -> None:
     flow = [f"20bn-jester-v1/9223/flow_{axis}_{number:05}.jpg" for axis in "xy" for number in range(1, 3)]
     others = [f"20bn-jester-v1/9223/{number:05}.jpg" for number in range(1, 4)]
     videos = empty_files(tmp_path / "videos", *frames, *flow, *others)
-    prepare_jester(Jester(annotations=official, videos=videos, output=tmp_path / "out", source="rawframes"))
+    DATASETS["jester"].prepare(Jester(annotations=official, videos=videos, output=tmp_path / "out", source="rawframes"))
     header = ["path", "class", "num_frames"]
     assert table(tmp_path / "out/train.csv") == [header, ["20bn-jester-v1/34870", "Thumb Up", "37"]]
     assert table(tmp_path / "out/val.csv") == [header, ["20bn-jester-v1/9223", "Swiping Left", "3"]]

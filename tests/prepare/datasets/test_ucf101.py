@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from kinema.errors import UserError
+from kinema.prepare.datasets import DATASETS
 from kinema.prepare.datasets.official import Listed
-from kinema.prepare.datasets.ucf101 import Ucf101, prepare_ucf101, read_ucf101
+from kinema.prepare.datasets.ucf101 import Ucf101, read_ucf101
 from tests.prepare.datasets.trees import empty_files, table, write_files
 
 FILES: dict[str, str | bytes] = {
@@ -44,7 +45,7 @@ def test_a_class_that_copies_write_in_two_ways_is_one(
     write_files(tmp_path / "official", FILES | names)
     empty_files(tmp_path / "videos", f"{folder}/v_{video}_g08_c01.avi", "HammerThrow/v_HammerThrow_g08_c01.avi")
     options = Ucf101(annotations=tmp_path / "official", videos=tmp_path / "videos", output=tmp_path / "out")
-    assert prepare_ucf101(options).splits[0].found == 1
+    assert DATASETS["ucf101"].prepare(options).splits[0].found == 1
     assert table(tmp_path / "out/train.csv") == [
         ["path", "class"], [f"{folder}/v_{video}_g08_c01.avi", "HandstandPushups"],
     ]  # fmt: skip

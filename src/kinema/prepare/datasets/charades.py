@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_splits, lines_of, need_file, rows_of
 
 
@@ -19,11 +19,6 @@ class Charades(ListOptions):
 
     Example: kinema prepare charades --annotations Charades --videos Charades_v1_480 --output charades/lists
     """
-
-
-def prepare_charades(options: Charades) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_charades(options.annotations), options)
 
 
 def read_charades(folder: Path) -> Annotations:

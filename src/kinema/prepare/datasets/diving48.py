@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_splits, json_of, need_file
 
 
@@ -19,11 +19,6 @@ class Diving48(ListOptions):
 
     Example: kinema prepare diving48 --annotations diving48/annotations --videos diving48/rgb --output diving48/lists
     """
-
-
-def prepare_diving48(options: Diving48) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_diving48(options.annotations), options)
 
 
 def read_diving48(folder: Path) -> Annotations:

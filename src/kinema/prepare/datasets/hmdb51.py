@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import Annotations, Listed, Split, find_files, lines_of, need_file
 
 
@@ -23,11 +23,6 @@ class Hmdb51(ListOptions):
 
     split: Literal[1, 2, 3] = 1
     """Official split into training and test videos."""
-
-
-def prepare_hmdb51(options: Hmdb51) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_hmdb51(options.annotations, options.split), options)
 
 
 def read_hmdb51(folder: Path, split: Literal[1, 2, 3]) -> Annotations:

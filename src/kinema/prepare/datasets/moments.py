@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_splits, need_file, rows_of
 
 
@@ -17,11 +17,6 @@ class Moments(ListOptions):
 
     Example: kinema prepare moments --annotations Moments_in_Time_Raw --videos Moments_in_Time_Raw --output moments
     """
-
-
-def prepare_moments(options: Moments) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_moments(options.annotations), options)
 
 
 def read_moments(folder: Path) -> Annotations:

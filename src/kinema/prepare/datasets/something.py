@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import UserError
-from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import (
     Annotations,
     Classes,
@@ -58,21 +58,6 @@ class Jester(ListOptions):
     Example: kinema prepare jester --annotations jester/annotations --videos jester/20bn-jester-v1 --source rawframes
     --output jester/lists
     """
-
-
-def prepare_sthv1(options: SomethingV1) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_semicolons(options.annotations, "something-something-v1"), options)
-
-
-def prepare_sthv2(options: SomethingV2) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_sthv2(options.annotations), options)
-
-
-def prepare_jester(options: Jester) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_semicolons(options.annotations, "jester-v1"), options)
 
 
 def read_semicolons(folder: Path, prefix: str) -> Annotations:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from kinema.data.lists.class_names import read_class_names
-from kinema.prepare.datasets.lists import ListOptions, Report, build_lists
+from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import Annotations, Classes, Listed, Split, lines_of, need_file
 
 
@@ -22,11 +22,6 @@ class Ucf101(ListOptions):
 
     split: Literal[1, 2, 3] = 1
     """Official split into training and test videos."""
-
-
-def prepare_ucf101(options: Ucf101) -> Report:
-    """Write the lists; see `build_lists`."""
-    return build_lists(read_ucf101(options.annotations, options.split), options)
 
 
 def read_ucf101(folder: Path, split: Literal[1, 2, 3]) -> Annotations:
