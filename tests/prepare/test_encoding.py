@@ -278,9 +278,21 @@ def test_trees_keep_their_names_and_are_done_once(tmp_path: Path) -> None:
         prepare_resize(tmp_path / "in", tmp_path / "in" / "out", options)
 
 
-def test_two_wishes_for_keyframes_are_refused() -> None:
-    with pytest.raises(UserError, match="--dense and --all-intra"):
-        _ = EncodingOptions(dense=True, all_intra=True).spacing
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (EncodingOptions(dense=True, all_intra=True), "--dense and --all-intra"),
+        (EncodingOptions(short_side=255), "--short-side: found 255"),
+        (EncodingOptions(crf=52), "--crf: found 52"),
+        (EncodingOptions(keyframes=-1), "--keyframes: found -1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: EncodingOptions, message: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.mp4").touch()
+    with pytest.raises(UserError, match=message):
+        prepare_resize(tmp_path / "in", tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_real_clips(shared: Path, tmp_path: Path) -> None:

@@ -22,15 +22,16 @@ def make_units(folder: Path, texts: list[str]) -> list[Unit]:
     ]
 
 
-def copy(unit: Unit, *, seconds: float = 0, log: Path | None = None) -> None:
-    """Copy the source, slowly, in two halves; what the source says decides how that ends."""
+def copy(unit: Unit, *, log: Path | None = None, gate: Path | None = None) -> None:
+    """Copy the source in two halves; its text decides how that ends. The fifth unit and later ones wait for `gate`."""
     text = Path(unit.source).read_text()
     if log is not None:
         with log.open("a") as file:
             file.write(unit.output.name + "\n")
     with replacing(unit.output) as temporary:
         temporary.write_text(text[: len(text) // 2])
-        time.sleep(seconds)
+        while gate is not None and int(unit.output.stem) >= 4 and not gate.exists():
+            time.sleep(0.01)
         if text == "bad":
             raise MediaError(unit.source, "it is bad")
         if text == "deadly" or (text == "deadly once" and not died_before(unit)):

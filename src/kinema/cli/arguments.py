@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import tyro
 
 from kinema.config import Value, as_option, leaves, parse_arguments, suggest
-from kinema.config.values import check
+from kinema.config.bounds import check_bounds
 from kinema.errors import UserError
 
 T = TypeVar("T")
@@ -43,11 +43,7 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
                 raise UserError(
                     f"{as_option(key.rpartition('.')[2])}: found the URL {url[1]}://{url[2]}; this must be a local path"
                 )
-        if isinstance(leaf.value, int | float):
-            try:
-                check(leaf.hint, leaf.value)
-            except ValueError as error:
-                raise UserError(f"{as_option(key.rpartition('.')[2])}: {error}") from error
+    check_bounds(result)
     return result
 
 

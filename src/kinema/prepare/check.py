@@ -103,8 +103,6 @@ def prepare_check(
         UserError: The dataset is missing, has no videos of this kind, or its list is invalid; or an option is out of
             range.
     """
-    if workers < 0:
-        raise UserError(f"--workers: found {workers}, must be at least 0 (one per core)")
     index = _index(source, options)
     if clean is not None:
         check_clean(source, clean, index)

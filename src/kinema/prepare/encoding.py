@@ -30,7 +30,7 @@ DENSE = 16
 class EncodingOptions:
     """Size, keyframes and quality of an encoding."""
 
-    short_side: Annotated[int, at.Ge(2)] = 256
+    short_side: Annotated[int, at.Ge(2), at.MultipleOf(2)] = 256
     """Length of the shorter side of the output in pixels, even; the aspect ratio is kept."""
     keep_small: bool = False
     """Keep the size of smaller videos instead of enlarging them."""
@@ -64,17 +64,6 @@ class EncodingOptions:
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)} all set the keyframe interval; pass only one of them")
         return max(intervals.values())
-
-
-def check_encoding(options: EncodingOptions) -> None:
-    """Raise UserError unless the options are in range and consistent."""
-    if options.short_side < 2 or options.short_side % 2:
-        raise UserError(f"--short-side: found {options.short_side}, must be an even number of pixels, at least 2")
-    if not 0 <= options.crf <= 51:
-        raise UserError(f"--crf: found {options.crf}, must be from 0 to 51")
-    if options.keyframes < 0:
-        raise UserError(f"--keyframes: found {options.keyframes}, must be at least 0 (the encoder's default)")
-    _ = options.spacing
 
 
 def reencode(options: EncodingOptions, unit: Unit) -> None:

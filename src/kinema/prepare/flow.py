@@ -12,9 +12,9 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 
+from kinema.config.bounds import check_bounds
 from kinema.data.lists.index import Kind, Labels
 from kinema.data.readers.sources import Opener
-from kinema.errors import UserError
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
 from kinema.prepare.lists import check_listable, write_frame_list
@@ -72,7 +72,7 @@ def prepare_flow(
     Raises:
         UserError: As `prepare_frames`, or the library or weights of the method are missing.
     """
-    _check(options)
+    check_bounds(options)
     videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind, option="--kind")
     check_listable(videos, output)
     flow_method(options.method, weights=options.weights, device=options.device)
@@ -127,14 +127,3 @@ def _flows(
             frames.append(frame)
             if len(frames) > step:
                 yield method(frames.pop(0), frame)
-
-
-def _check(options: FlowOptions) -> None:
-    if options.bound <= 0:
-        raise UserError(f"--bound: found {options.bound:g}, must be more than 0 pixels")
-    if options.step < 1:
-        raise UserError(f"--step: found {options.step}, must be at least 1 frame")
-    if options.short_side < 0:
-        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the original size)")
-    if not 1 <= options.quality <= 100:
-        raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")

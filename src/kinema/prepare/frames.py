@@ -12,11 +12,11 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from kinema.config.bounds import check_bounds
 from kinema.data.lists.index import Labels
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video import open_video
-from kinema.errors import UserError
 from kinema.prepare.lists import check_listable, write_frame_list
 from kinema.prepare.sources import labelled_units
 from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
@@ -68,10 +68,7 @@ def prepare_frames(
         UserError: An option is out of range, there are no videos, two videos have the same output, or the output
             folder was written with other options.
     """
-    if options.short_side < 0:
-        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the original size)")
-    if not 1 <= options.quality <= 100:
-        raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
+    check_bounds(options)
     open_rawframes(str(output), template=options.template, count=1)  # raises if the template is invalid
     videos = labelled_units(source, output, root=root, labels=labels)
     check_listable(videos, output)

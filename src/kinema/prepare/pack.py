@@ -12,6 +12,7 @@ import annotated_types as at
 import simplejpeg
 from torch import Tensor
 
+from kinema.config.bounds import check_bounds
 from kinema.data.lists.class_folders import PACK_SUFFIX
 from kinema.data.lists.index import Labels
 from kinema.data.readers.flow import open_flow
@@ -20,7 +21,7 @@ from kinema.data.readers.rawframes import RawFramesReader, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import KINDS, Opener
 from kinema.data.readers.video import open_video
-from kinema.errors import MediaError, UserError
+from kinema.errors import MediaError
 from kinema.prepare.frames import read_all, resized
 from kinema.prepare.lists import check_listable, write_file_list
 from kinema.prepare.sources import labelled_units
@@ -79,12 +80,7 @@ def prepare_pack(
         UserError: An option is out of range, there are no videos, two videos have the same output, or the output
             folder was written with other options.
     """
-    if options.short_side < 0:
-        raise UserError(f"--short-side: found {options.short_side}, must be at least 0 (the original size)")
-    if not 1 <= options.quality <= 100:
-        raise UserError(f"--quality: found {options.quality}, must be from 1 to 100")
-    if options.every < 1:
-        raise UserError(f"--every: found {options.every}, must be at least 1 (all frames)")
+    check_bounds(options)
     if options.kind != "video" and options.template != "auto":  # raises if the template is invalid
         Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
     kind = KINDS[options.kind]

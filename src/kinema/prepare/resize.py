@@ -4,8 +4,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from kinema.config.bounds import check_bounds
 from kinema.errors import UserError
-from kinema.prepare.encoding import EncodingOptions, check_encoding, reencode
+from kinema.prepare.encoding import EncodingOptions, reencode
 from kinema.prepare.sources import video_units
 from kinema.prepare.work.jobs import Summary, claim_folder, run_jobs
 
@@ -33,7 +34,7 @@ def prepare_resize(
         UserError: An option is out of range, `source` is a list, there are no videos, two videos have the same output,
             or the output folder was written with other options.
     """
-    check_encoding(options)
+    check_bounds(options)
     if source.suffix.lower() in _LISTS and source.is_file():
         raise UserError(f"'{source}' is a list: pass the folder of the videos instead")
     units = video_units(source, output, suffix=".mp4")

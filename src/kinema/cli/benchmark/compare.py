@@ -1,7 +1,7 @@
 """`kinema benchmark compare MODEL…`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -49,10 +49,9 @@ def run(arguments: Sequence[str]) -> int:
             set_up(options.environments, name)
     elif not options.environments.is_dir():
         raise UserError(f"no peers are installed in {options.environments}: pass --set-up, or another --environments")
-    compare_options = CompareOptions(**{field.name: getattr(options, field.name) for field in fields(CompareOptions)})
     comparisons = []
     for name, row in rows.items():
-        comparison = compare(name, row, compare_options, keys)
+        comparison = compare(name, row, options, keys)
         write_text(options.work_dir / f"compare_{name}.json", strict_json.dumps(comparison.as_json(), indent=1) + "\n")
         comparisons.append(comparison)
     table = markdown(COMPARED, [cells for comparison in comparisons for cells in compared_rows(comparison)])

@@ -43,8 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     changes: dict[str, object] = dict(keys)
     if options.source is not None:
         changes["data.source"] = options.source
-    measure = DataMeasure(samples=options.samples, warm_up=options.warm_up, batch=options.batch)
-    measured = [benchmark_data(recipe, measure, changes) for recipe in options.recipes]
+    measured = [benchmark_data(recipe, options, changes) for recipe in options.recipes]
     if options.json:
         results = [figures.as_json() for figures in measured]
         print(strict_json.dumps(results[0] if len(results) == 1 else results, indent=1))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,10 +48,9 @@ def run(arguments: Sequence[str]) -> int:
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark suite")
     on_gpu = torch.cuda.is_available()
-    compare_options = CompareOptions(**{field.name: getattr(options, field.name) for field in fields(CompareOptions)})
     measurements = run_suite(
         options.work_dir,
-        compare_options,
+        options,
         iters=options.iters or (200 if on_gpu else 12),
         skip=options.skip or (50 if on_gpu else 3),
         devices=options.devices,

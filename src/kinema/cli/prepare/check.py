@@ -8,11 +8,12 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
+from kinema.cli.prepare.options import WorkOptions
 from kinema.prepare.check import CheckOptions, prepare_check
 
 
 @dataclass(kw_only=True)
-class Check:
+class Check(WorkOptions):
     """Decode every video of a dataset, to find bad ones and wrong numbers of frames in its list.
 
     The exit code is 1 if there are any. After an interruption, run the command again to continue.
@@ -28,10 +29,6 @@ class Check:
     """File to write the list to without bad rows, in its format; for a folder a table path,class (.csv)."""
     fix_counts: bool = False
     """Correct wrong numbers of frames in the clean list instead of leaving these videos out."""
-    workers: int = 0
-    """Number of processes; 0: one per core of this machine or of the cluster."""
-    cluster: str = ""
-    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

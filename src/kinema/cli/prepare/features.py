@@ -8,13 +8,14 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
+from kinema.cli.prepare.options import WorkOptions
 from kinema.data.lists.index import Labels
 from kinema.errors import UserError
 from kinema.tasks.recognition.features import FeatureOptions, Format, extract_features
 
 
 @dataclass(kw_only=True)
-class Features:
+class Features(WorkOptions):
     """Extract features of untrimmed videos with a trained recognizer, one row for each of many clips along the video.
 
     Writes NAME.npy or NAME.csv for each video, and NAME.json with its number of frames, fps, duration in seconds and
@@ -40,10 +41,6 @@ class Features:
     """Folder that the paths of a list are relative to; empty: the folder of the list."""
     labels: Labels = "single"
     """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
-    workers: int = 0
-    """Number of processes; 0: one per core of this machine or of the cluster."""
-    cluster: str = ""
-    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -8,12 +8,13 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
+from kinema.cli.prepare.options import WorkOptions
 from kinema.prepare.encoding import EncodingOptions
 from kinema.prepare.resize import prepare_resize
 
 
 @dataclass(kw_only=True)
-class Resize:
+class Resize(WorkOptions):
     """Re-encode a tree of videos as H.264 in MP4, by default with a shorter side of 256 pixels; without audio.
 
     Names are kept, with the suffix .mp4. Frames are neither dropped nor repeated and keep their time stamps; rotation
@@ -29,10 +30,6 @@ class Resize:
     """Output folder: a new one, or that of an earlier call with the same options."""
     encoding: Annotated[EncodingOptions, tyro.conf.arg(name="")] = field(default_factory=EncodingOptions)
     """Size, keyframes and quality."""
-    workers: int = 0
-    """Number of processes; 0: one per core of this machine or of the cluster."""
-    cluster: str = ""
-    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -74,8 +74,6 @@ def run_jobs(
     Raises:
         UserError: Two sources have the same output, `report` is another file, or there is no such cluster.
     """
-    if workers < 0:
-        raise UserError(f"--workers: found {workers}, must be at least 0 (one per core)")
     units = list(dict.fromkeys(units))
     check_outputs(units)
     read_report(report)  # before any work, as it may be another file
