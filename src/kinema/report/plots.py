@@ -133,12 +133,12 @@ def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
     )
     _title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    epochs, best_of, beside = (_column(validation, name) for name in ("epoch", main, second))
+    epochs, best_of, others = (_column(validation, name) for name in ("epoch", main, second))
     if validation:
         bold = {"linewidth": 2.2, **_markers(len(epochs))}
         axes.plot(epochs, best_of, color=_BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
         axes.plot(
-            epochs, beside, "--", color=_ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
+            epochs, others, "--", color=_ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
         )
     if np.isfinite(best_of).any():
         best = np.nanargmax(best_of)
@@ -151,7 +151,7 @@ def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
     if np.isfinite(in_training).any():
         _plot_noisy(axes, _column(training, "epoch"), in_training, color=_SKY, linewidth=1.2, label="training top-1")
     # The range fits low accuracies too; 1.03 leaves room for a marker at 100 %.
-    axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *beside])))
+    axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *others])))
     _legend(axes)
 
 

@@ -219,15 +219,15 @@ def lay_out(predictions: Sequence[Prediction], width: int, height: int, *, font:
     """
     unit = min(width, height) / _SHORT_SIDE
     margin, padding, gap, inset = (round(pixels * unit) for pixels in (14, 7, 3, 9))
-    shown = [*predictions[:1], *(other for other in predictions[1:_MOST_ROWS] if other.score >= _LEAST_SCORE)]
+    listed = [*predictions[:1], *(other for other in predictions[1:_MOST_ROWS] if other.score >= _LEAST_SCORE)]
     styles = [_Style(round(19 * unit), round(33 * unit), inset, bold=True, font=font)]
-    styles += [_Style(round(13 * unit), round(22 * unit), inset, bold=False, font=font)] * (len(shown) - 1)
-    best, *others = (style.width_of(prediction) for prediction, style in zip(shown, styles, strict=True))
+    styles += [_Style(round(13 * unit), round(22 * unit), inset, bold=False, font=font)] * (len(listed) - 1)
+    best, *others = (style.width_of(prediction) for prediction, style in zip(listed, styles, strict=True))
     row_width = ceil(max(min(best, width - 2 * (margin + padding)), min(max(others, default=0), width / 2), 200 * unit))
 
     left = top = margin + padding
     rows = []
-    for prediction, style in zip(shown, styles, strict=True):
+    for prediction, style in zip(listed, styles, strict=True):
         rows.append(style.row(prediction, (left, top, left + row_width, top + style.height)))
         top += style.height + gap
     box = (margin, margin, left + row_width + padding, top - gap + padding)

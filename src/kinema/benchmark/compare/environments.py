@@ -19,7 +19,7 @@ class Environment:
     """Packages of an environment."""
 
     packages: tuple[str, ...]
-    alone: tuple[str, ...] = ()
+    no_deps: tuple[str, ...] = ()
     """Packages that are installed without their dependencies, whose declared versions conflict."""
 
 
@@ -33,7 +33,7 @@ _TORCH = (
 
 ENVIRONMENTS: dict[str, Environment] = {
     "torch": Environment(
-        packages=_TORCH, alone=("mmaction2==1.2.0", "fvcore", "iopath", "pytorchvideo==0.1.5", "decord")
+        packages=_TORCH, no_deps=("mmaction2==1.2.0", "fvcore", "iopath", "pytorchvideo==0.1.5", "decord")
     ),
     "tensorflow": Environment(packages=("tensorflow-cpu", "tf_keras")),
 }
@@ -49,8 +49,10 @@ def set_up(folder: Path, name: str) -> None:
     environment = ENVIRONMENTS[name]
     python = python_of(folder, name)
     commands = [[str(python), "-m", "pip", "install", *environment.packages]]
-    if environment.alone:
-        commands.append([str(python), "-m", "pip", "install", "--no-deps", "--no-build-isolation", *environment.alone])
+    if environment.no_deps:
+        commands.append(
+            [str(python), "-m", "pip", "install", "--no-deps", "--no-build-isolation", *environment.no_deps]
+        )
     if not python.exists():
         commands.insert(0, [sys.executable, "-m", "venv", str(folder / name)])
     for command in commands:

@@ -78,33 +78,33 @@ def build_lists(annotations: Annotations, options: ListOptions) -> Report:
     """
     check_output(options)
     rows = {split: list(dict.fromkeys(listed)) for split, listed in annotations.splits.items()}
-    videos, found = match(rows, options.videos, options.source)
+    videos, matches = match(rows, options.videos, options.source)
     for split, listed in rows.items():
         labelled = any(row.labels for row in listed)
-        existing = [(row, video) for row, video in zip(listed, found[split], strict=True) if video]
+        existing = [(row, video) for row, video in zip(listed, matches[split], strict=True) if video]
         usable = [(row, video) for row, video in existing if row.labels or not labelled]
         _write_list(options.output / f"{split}.csv", usable, annotations, labelled, options.source == "rawframes")
-        write_missing(options.output, split, listed, found[split])
+        write_missing(options.output, split, listed, matches[split])
     write_classes(options.output, annotations.classes)
-    _warn_of_missing_classes(annotations.classes, rows, found)
+    _warn_of_missing_classes(annotations.classes, rows, matches)
     _log_command(options, list(rows), multi_label=annotations.multi_label)
     return Report(
         classes=len(annotations.classes),
-        splits=tuple(report_split(split, annotations.splits[split], found[split]) for split in rows),
-        unlisted=videos.unlisted(video for videos_of_split in found.values() for video in videos_of_split),
+        splits=tuple(report_split(split, annotations.splits[split], matches[split]) for split in rows),
+        unlisted=videos.unlisted(video for row in matches.values() for video in row),
     )
 
 
-def report_split(split: Split, rows: Sequence[Listed], found: Sequence[Video | None] | None) -> SplitReport:
-    """Count the `rows` of annotations, and the videos `found` for the distinct ones."""
+def report_split(split: Split, rows: Sequence[Listed], matches: Sequence[Video | None] | None) -> SplitReport:
+    """Count the `rows` of annotations, and their `matches`, one for each distinct row."""
     listed = list(dict.fromkeys(rows))
     return SplitReport(
         split=split,
         listed=len(listed),
         repeated=len(rows) - len(listed),
         unlabelled=sum(not row.labels for row in listed),
-        found=None if found is None else sum(video is not None for video in found),
-        missing=None if found is None else sum(video is None for video in found),
+        found=None if matches is None else sum(video is not None for video in matches),
+        missing=None if matches is None else sum(video is None for video in matches),
     )
 
 
@@ -130,8 +130,8 @@ def match(
     rows = [row for rows in splits.values() for row in rows]
     videos = Videos(root, kind, wanted=len(rows))
     folders = {plain(row.folder) for row in rows} - {""}
-    found = {split: [videos.find(row, split, folders) for row in rows] for split, rows in splits.items()}
-    if rows and not any(video for row in found.values() for video in row):
+    matches = {split: [videos.find(row, split, folders) for row in rows] for split, rows in splits.items()}
+    if rows and not any(video for row in matches.values() for video in row):
         what = "video files" if kind == "video" else "folders of frames"
         suffix = ".mp4" if kind == "video" else "/"
         example = f"such as '{videos.all[0].path}'" if videos.all else "(see --source)"
@@ -139,12 +139,12 @@ def match(
             f"none of the {len(rows)} listed videos is below '{root}': expected such as '{rows[0].expected}{suffix}', "
             f"found {len(videos.all)} {what} {example}"
         )
-    return videos, found
+    return videos, matches
 
 
-def write_missing(output: Path, split: Split, rows: Sequence[Listed], found: Sequence[Video | None]) -> None:
+def write_missing(output: Path, split: Split, rows: Sequence[Listed], matches: Sequence[Video | None]) -> None:
     """Write the expected paths of missing videos, one per line, or no file if there are none."""
-    missing = [row.expected for row, video in zip(rows, found, strict=True) if video is None]
+    missing = [row.expected for row, video in zip(rows, matches, strict=True) if video is None]
     file = output / f"missing_{split}.txt"
     if missing:
         write_text(file, "".join(f"{path}\n" for path in missing))
@@ -166,11 +166,11 @@ def check_output(options: FileOptions) -> None:
 
 
 def _warn_of_missing_classes(
-    classes: Sequence[str], rows: dict[Split, list[Listed]], found: dict[Split, list[Video | None]]
+    classes: Sequence[str], rows: dict[Split, list[Listed]], matches: dict[Split, list[Video | None]]
 ) -> None:
     """Log the classes whose listed videos are all missing."""
     for split, listed in rows.items():
-        existing = {label for row, video in zip(listed, found[split], strict=True) if video for label in row.labels}
+        existing = {label for row, video in zip(listed, matches[split], strict=True) if video for label in row.labels}
         missing = sorted({label for row in listed for label in row.labels} - existing)
         if missing:
             names = ", ".join([classes[label] for label in missing[:5]] + ["…"] * (len(missing) > 5))

@@ -81,9 +81,9 @@ class Videos:
             candidates = [video for video in candidates if _parent(video) == own or _parent(video) not in folders]
         return min(candidates, key=lambda video: _preference(video, own, split), default=None)
 
-    def unlisted(self, found: Iterable[Video | None]) -> int:
-        """Number of videos other than those `found` for a row."""
-        listed = {video.path for video in found if video}
+    def unlisted(self, matches: Iterable[Video | None]) -> int:
+        """Number of videos that match no row."""
+        listed = {video.path for video in matches if video}
         return sum(video.path not in listed for video in self.all)
 
 

@@ -80,17 +80,17 @@ def prepare_thumos14(options: Thumos14) -> Report:
     if options.videos is None:
         report = report_listed(Annotations(classes=classes, splits=splits))
     else:
-        videos, found = match(splits, options.videos, "video")
+        videos, matches = match(splits, options.videos, "video")
         for split, rows in splits.items():
-            write_missing(options.output, split, rows, found[split])
-            for row, file in zip(rows, found[split], strict=True):
+            write_missing(options.output, split, rows, matches[split])
+            for row, file in zip(rows, matches[split], strict=True):
                 seconds = _duration(options.videos / file.path) if file else None
                 if seconds is not None:
                     database[row.names[0]]["duration"] = seconds
         report = Report(
             classes=len(classes),
-            splits=tuple(report_split(split, rows, found[split]) for split, rows in splits.items()),
-            unlisted=videos.unlisted(video for videos_of_split in found.values() for video in videos_of_split),
+            splits=tuple(report_split(split, rows, matches[split]) for split, rows in splits.items()),
+            unlisted=videos.unlisted(video for row in matches.values() for video in row),
         )
     write_classes(options.output, classes)
     write_text(
