@@ -93,6 +93,25 @@ def not_coded(every: int) -> Callable[[Packets], Packets]:
     return change
 
 
+def packed_bitstream(*, announced: bool) -> Callable[[Packets], Packets]:
+    """Put each B-VOP of MPEG-4 part 2 behind the VOP before it, and a placeholder where it was, as DivX 5 does."""
+
+    def change(packets: Packets) -> Packets:
+        result = Packets()
+        for packet in packets:
+            data = bytes(packet)
+            start = data.index(b"\0\0\1\xb6")
+            if announced and not result:
+                data = data[:start] + b"\0\0\1\xb2DivX503b1393p" + data[start:]
+            if data[start + 4] >> 6 == 2:
+                result[-1] = replaced(result[-1], bytes(result[-1]) + data)
+                data = b"\x7f"
+            result.append(replaced(packet, data))
+        return result
+
+    return change
+
+
 def join(parts: list[Path], target: Path) -> Path:
     """Streams of start codes, one after the other, in any container, as FFmpeg copies them."""
     whole = target.with_suffix(".h264")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from kinema.data.readers.video.mp4 import read_delays, table_from_boxes
 from kinema.data.readers.video.nal import H264
-from kinema.data.readers.video.pyav_reader import PyAVReader, _RGBConverter
+from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.data.readers.video.quick import QUICK, QuickDecoder
+from kinema.data.readers.video.rgb import to_rgb
 from kinema.data.readers.video.table import FrameTable, decode_table, scan
 from tests.data.drawn_videos import FRAMES, X264, number_of, write_video
 
@@ -120,7 +121,7 @@ def test_pixels_are_those_of_sequential_decoding(video: Callable[[str], Path]) -
     for name in PLAIN:
         path = str(video(name))
         with av.open(path) as container:
-            expected = torch.from_numpy(np.stack([_RGBConverter()(frame) for frame in container.decode(video=0)]))
+            expected = torch.from_numpy(np.stack([to_rgb(frame) for frame in container.decode(video=0)]))
         for step in (1, 2, 7, 16):
             opened = PyAVReader(path, path=path)
             for start in range(0, FRAMES, 8 * step):

@@ -80,6 +80,9 @@ class MPEG12(Opaque):
         return 3  # MPEG-1
 
 
+_VOP = b"\0\0\1\xb6"
+
+
 class MPEG4(Opaque):
     """MPEG-4 part 2 (ISO/IEC 14496-2), whose VOPs may be not coded: then the last picture goes on being shown."""
 
@@ -88,24 +91,32 @@ class MPEG4(Opaque):
     def __init__(self, extradata: bytes) -> None:
         super().__init__()
         self._time_bits: int | None = None
-        self._layer(extradata, len(extradata))
+        self._coded_byte, self._coded_bit = 4, 0
+        self._packed = False
+        self._headers = set[bytes]()  # those that were parsed
+        self._layer(extradata)
 
     def inspect(self, data: bytes) -> Sight:
         """Count the coded VOPs: DivX's packed bitstream has two in one packet, and none in another."""
-        if len(data) == 1:
-            return 0, False  # XviD's placeholder
-        start = data.find(b"\0\0\1\xb6")
-        if start > 0:
-            self._layer(data, start)
+        if (
+            len(data) > self._coded_byte
+            and (data.rfind(_VOP) == 0 if self._packed else data[:4] == _VOP)
+            and not data[4] & 0x20
+            and data[self._coded_byte] & self._coded_bit
+        ):
+            return 1, data[4] < 0x40  # the usual VOP: coded, alone, in the same second as the one before
+        start = data.find(_VOP)
+        if start > 0 and (headers := data[:start]) not in self._headers:
+            self._headers.add(headers)
+            self._layer(headers)
         if start < 0 or self._time_bits is None:
-            return None, False
-        coded, key = 0, data[start + 4 : start + 5] < b"\x40"
-        while start >= 0:
-            if (one := self._coded(data[start + 4 : start + 20])) is None:
-                return None, False
-            coded += one
-            start = data.find(b"\0\0\1\xb6", start + 4)
-        return coded, key and coded > 0
+            return (0 if len(data) == 1 and self._packed else None), False  # 0: a placeholder
+        coded, key = self._coded(data[start + 4 : start + 20]), data[start + 4 : start + 5] < b"\x40"
+        while coded is not None and self._packed and data.rfind(_VOP) > start:  # backwards is three times as fast
+            start = data.find(_VOP, start + 4)
+            second = self._coded(data[start + 4 : start + 20])
+            coded = None if second is None else coded + second
+        return coded, key and bool(coded)
 
     def _coded(self, header: bytes) -> int | None:
         """The flag vop_coded of a VOP (6.2.5): after its type, a 1 for each second, 01, its time and another 1."""
@@ -116,20 +127,25 @@ class MPEG4(Opaque):
         place += 2 + (self._time_bits or 0) + 1
         return bits >> (size - 1 - place) & 1 if place < size else None
 
-    def _layer(self, data: bytes, end: int) -> None:
-        """Take the header of the video object layer from before `end`, if one is there."""
-        start = next((place for code in range(32, 48) if (place := data.find(bytes((0, 0, 1, code)), 0, end)) >= 0), -1)
+    def _layer(self, headers: bytes) -> None:
+        """Take the header of the video object layer, if it is one of these.
+
+        FFmpeg decodes the second VOP of a packet only where user data such as `DivX503b1393p` announces it.
+        """
+        self._packed |= b"DivX" in headers
+        start = next((place for code in range(32, 48) if (place := headers.find(bytes((0, 0, 1, code)))) >= 0), -1)
         if start < 0:
             return
-        rest = data.find(b"\0\0\1", start + 4, end)
-        header = data[start : rest if rest >= 0 else end]
+        rest = headers.find(b"\0\0\1", start + 4)
+        header = headers[start : rest if rest >= 0 else None]
         if header in self.parameters:
             return
         self.parameters.add(header)
         try:
             self._time_bits = _time_bits(Bits(header[4:]))
+            self._coded_byte, self._coded_bit = 4 + (self._time_bits + 5) // 8, 0x80 >> (self._time_bits + 5) % 8
         except IndexError:
-            self._time_bits = None
+            self._time_bits, self._coded_bit = None, 0
 
 
 class VP8(Opaque):

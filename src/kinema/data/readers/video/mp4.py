@@ -140,7 +140,7 @@ def _delays(moov: bytes) -> NDArray[np.int64] | None:
             return None
         samples[kind] = table
     descriptions = samples.get(b"stsd", b"")
-    if descriptions[4:8] != b"\0\0\0\1" or descriptions[12:16] == b"encv":
+    if descriptions[4:8] != b"\0\0\0\1" or descriptions[12:16] not in (b"avc1", b"avc3"):
         return None
     count: int = struct.unpack(">I", samples.get(b"stsz", b"")[8:12])[0]
     if count > _LARGEST:

@@ -42,6 +42,9 @@ class H264:
 
     def inspect(self, data: bytes) -> tuple[int | None, bool]:
         """Nothing is known of what begins without an IDR picture."""
+        size = self._length_size
+        if size and self._begun and self.frames_only and len(data) > size and data[size] & 31 == 1:
+            return 1, False  # begins with a slice of an ordinary picture, as most packets do
         key = recovery = False
         pictures = list[tuple[int, int, int]]()  # frame_num, whether a field, its parity
         for start, end in nal_units(data, self._length_size):

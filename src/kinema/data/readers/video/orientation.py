@@ -52,7 +52,11 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation | None":
-        """The orientation that a decoded frame carries, from its container or its own bitstream; None: it has none."""
+        """The orientation that a decoded frame carries, from its container or its own bitstream; None: it has none.
+
+        Not for every frame of a video: PyAV's side data and frame refer to each other, so that the frame stays in
+        memory until the cycle collector runs.
+        """
         try:
             # PyAV's annotations name only the keys of another kind of side data.
             side_data = cast(Mapping[str, bytes], frame.side_data)

@@ -4,12 +4,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import av
-import av.filter
 import numpy as np
 import torch
 from av.container import InputContainer
@@ -19,12 +17,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinema.data.readers.reader import Image, Room, check_indices, gather
+from kinema.data.readers.reader import Room, check_indices, gather
 from kinema.data.readers.video.container import best_video, open_container
 from kinema.data.readers.video.mp4 import read_delays, table_from_boxes
 from kinema.data.readers.video.nal import H264
 from kinema.data.readers.video.orientation import Orientation
 from kinema.data.readers.video.quick import QUICK, QuickDecoder
+from kinema.data.readers.video.rgb import to_rgb
 from kinema.data.readers.video.table import FrameTable, Sequences, decode_table, is_start, packets, scan
 from kinema.errors import MediaError
 
@@ -65,12 +64,11 @@ class PyAVReader:
         self._quick: QuickDecoder | None = None
         self.by_tables = False
         self._to_decode: Iterator[Packet[VideoStream] | None] = iter(())
-        self._to_rgb = _RGBConverter()
-        self._orientation: Orientation | None = None  # of all frames; None: frames carry it
+        self._orientation: Orientation | None = None  # of all frames; None: not known yet
         try:
             table = self._open_quickly() if by_tables else None
             self.table = table or self._open_and_scan()
-            self._orientation = self.orientation if self.table.turned else None
+            self._orientation = self._known_orientation()
         except (FFmpegError, OSError) as error:
             raise MediaError(path, error.strerror or str(error)) from None
         self._size = self._stream.codec_context.width, self._stream.codec_context.height
@@ -96,6 +94,12 @@ class PyAVReader:
                 jpeg = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
             return Orientation.from_jpeg(jpeg) or Orientation()
         return Orientation.of(self._first) or Orientation()
+
+    def _known_orientation(self) -> Orientation | None:
+        """The orientation of all frames; None: that of any frame, as the container says."""
+        if self.table.turned:
+            return self.orientation
+        return Orientation() if self._container.format.name == "avi" else None  # AVI stores none
 
     def seconds(self) -> NDArray[np.float64]:
         """When each frame is shown, (frames,); see `frame_times`."""
@@ -131,8 +135,6 @@ class PyAVReader:
             if delays is None:
                 return None
             self._open(**QUICK)
-            if self._stream.codec_context.name != "h264":
-                return None
             bitstream = H264(self._stream.codec_context.extradata or b"")
             table = table_from_boxes(self._container, self._stream, delays, bitstream)
         except (FFmpegError, MediaError, OSError):  # said by what opens it carefully
@@ -182,7 +184,9 @@ class PyAVReader:
             if (frame := self._quickly(index)) is None:
                 frame = self._carefully(index)
             self._check_size(index, frame)
-            pixels = self._to_rgb(frame, self._orientation)
+            if self._orientation is None:
+                self._orientation = Orientation.of(frame) or Orientation()
+            pixels = self._orientation.upright(to_rgb(frame))
         except FFmpegError as error:
             self._lose_place()
             raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
@@ -211,7 +215,7 @@ class PyAVReader:
             table = self._open_and_scan()
             if table.times == self.table.times:
                 self.table = table
-                self._orientation = self.orientation if table.turned else None
+                self._orientation = self._known_orientation()
             self._lose_place()
         return frame
 
@@ -291,33 +295,3 @@ class PyAVReader:
         if time is None or not self.table.plain or self._stream.codec_context.name != "h264":
             return False
         return time < self.table.times[index]
-
-
-class _RGBConverter:
-    """Decoded frames to upright RGB.
-
-    By a filter graph, not by `VideoFrame.reformat`: a graph knows where 4:2:0 chroma samples lie, and gives bit for bit
-    what torchcodec gives, also for 10 bits and odd heights.
-    """
-
-    _layout: tuple[object, ...] | None = None
-
-    def __call__(self, frame: VideoFrame, orientation: Orientation | None = None) -> Image:
-        """(H, W, 3) uint8; turned as the frame itself says where no orientation is given."""
-        layout = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
-        if layout != self._layout:
-            self._build(frame)
-            self._layout = layout
-        self._graph.vpush(frame)
-        image = self._graph.vpull().to_ndarray().astype(np.uint8, copy=False)
-        orientation = orientation or Orientation.of(frame)
-        return orientation.upright(image) if orientation else image
-
-    def _build(self, frame: VideoFrame) -> None:
-        self._graph = av.filter.Graph()
-        self._graph.threads = 1
-        source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
-        )
-        rgb, sink = self._graph.add("format", "rgb24"), self._graph.add("buffersink")
-        self._graph.link_nodes(source, rgb, sink).configure()

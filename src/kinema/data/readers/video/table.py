@@ -83,84 +83,75 @@ def scan(container: InputContainer, stream: VideoStream, *, path: str) -> FrameT
     """
     if (bitstream := bitstream_of(stream.codec_context)) is None or stream.time_base is None:
         return None
-    scanned = _Scan(bitstream)
+    times, keys = list[int | None](), list[bool]()  # of each frame: its PTS, and whether decoding may start there
+    plain = bitstream.exact_keyframes
+    started = packed = pending = False  # pending: the packet before held a second frame
     for packet in container.demux(stream):
-        if packet.has_sidedata("encryption_info"):
-            raise MediaError(path, "it is encrypted")
-        if packet.size and not scanned.take(packet):
-            return None
-    return scanned.table(container.format.name, stream)
-
-
-class _Scan:
-    """What is gathered of the packets of a stream."""
-
-    def __init__(self, bitstream: Bitstream) -> None:
-        self._bitstream = bitstream
-        self._frames = list[tuple[int | None, bool]]()  # presentation time, whether decoding may start
-        self._plain = bitstream.exact_keyframes
-        self._begun = False
-        self._packed = self._waiting = False
-
-    def take(self, packet: "Packet[VideoStream]") -> bool:
-        """Whether the stream goes on being understood."""
+        for side_data in packet.iter_sidedata():
+            if side_data.data_type == "encryption_info":
+                raise MediaError(path, "it is encrypted")
+            if side_data.data_type == "new_extradata":
+                return None
+        if not packet.size:
+            continue
+        shown, key = bitstream.inspect(bytes(packet))
         flagged = packet.is_keyframe
-        shown, key = self._bitstream.inspect(bytes(packet))
-        key = flagged if key is None else key
-        if shown is None or packet.is_corrupt or packet.has_sidedata("new_extradata"):
-            return False
-        if not self._begun and not key:
-            return False
-        self._begun = True
-        self._plain &= shown == 1 and flagged == key
-        # Packets to discard lie outside the edit list.
-        if shown and not packet.is_discard:
-            self._frames.append((packet.pts, key))
-        return self._unpack(packet, shown)
-
-    def _unpack(self, packet: "Packet[VideoStream]", shown: int) -> bool:
-        """Count the second frame of a packet in DivX's packed bitstream where FFmpeg shows it: at the next packet.
-
-        That one must be a placeholder.
-        """
-        if self._waiting:
+        if key is None:
+            key = flagged
+        if shown is None or packet.is_corrupt or not (key or started):
+            return None
+        started = True
+        if shown and not packet.is_discard:  # packets to discard lie outside the edit list
+            times.append(packet.pts)
+            keys.append(key)
+        if shown == 1 and key == flagged and not pending:
+            continue
+        plain = False
+        if pending:  # DivX's packed bitstream: FFmpeg shows the second frame at the next packet, a placeholder
             if shown or packet.size > _PLACEHOLDER:
-                return False
-            self._packed = True
-            self._frames.append((None, False))
-        self._waiting = shown > 1
-        return shown < 3
+                return None
+            packed = True
+            times.append(None)
+            keys.append(False)
+        if shown > 2:
+            return None
+        pending = shown == 2
+    return _scanned(times, keys, bitstream, container.format.name, stream, plain=plain, packed=packed)
 
-    def table(self, container: str, stream: VideoStream) -> FrameTable | None:
-        """The table, after the last packet."""
-        bitstream, frames, decoder = self._bitstream, self._frames, stream.codec_context
-        known = [(pts, key) for pts, key in frames if pts is not None]
-        timed = sorted(known)
-        times = [pts for pts, _ in timed]
-        distinct = len(known) == len(frames) and all(one < next_ for one, next_ in pairwise(times))
-        if bitstream.leading and known and times[0] < known[0][0]:
-            return None
-        if container in _SEEKABLE and known and not distinct and not self._packed:
-            return None
-        # AVI stores the order of decoding only.
-        shuffled = decoder.has_b_frames and (container == "avi" or (decoder.name == "mpeg4" and not distinct))
-        if not frames or (len(bitstream.parameters) > 1 and not (shuffled and decoder.name == "mpeg4")):
-            return None
-        stamps = times if distinct and not shuffled else []
-        seekable = bool(stamps) and container in _SEEKABLE
-        keyframes = [index for index, (_, key) in enumerate(timed) if key] if seekable else []
-        if len(keyframes) == len(frames) > 1 and not bitstream.exact_keyframes:
-            keyframes = keyframes[:1]  # of a codec whose frames refer to others, not all can be
-        return FrameTable(
-            count=len(frames),
-            fps=rate(stamps, stream),
-            times=stamps if seekable else [],
-            stamps=stamps,
-            keyframes=keyframes,
-            time_base=stream.time_base or Fraction(1),
-            plain=self._plain and seekable,
-            turned=bitstream.turned,
-        )
+
+def _scanned(
+    times: list[int | None], keys: list[bool], bitstream: Bitstream, container: str, stream: VideoStream, *,
+    plain: bool, packed: bool,
+) -> FrameTable | None:  # fmt: skip
+    """The table, after the last packet."""
+    decoder = stream.codec_context
+    known = [pts for pts in times if pts is not None]
+    distinct = len(set(known)) == len(times)
+    if bitstream.leading and known and min(known) < known[0]:
+        return None
+    if container in _SEEKABLE and known and not distinct and not packed:
+        return None
+    # AVI stores the order of decoding only.
+    shuffled = decoder.has_b_frames and (container == "avi" or (decoder.name == "mpeg4" and not distinct))
+    if not times or (len(bitstream.parameters) > 1 and not (shuffled and decoder.name == "mpeg4")):
+        return None
+    stamps = sorted(known) if distinct and not shuffled else []
+    seekable = bool(stamps) and container in _SEEKABLE
+    keyframes = (
+        sorted(bisect_left(stamps, pts) for pts, key in zip(known, keys, strict=True) if key) if seekable else []
+    )
+    if len(keyframes) == len(times) > 1 and not bitstream.exact_keyframes:
+        keyframes = keyframes[:1]  # of a codec whose frames refer to others, not all can be
+    return FrameTable(
+        count=len(times),
+        fps=rate(stamps, stream),
+        times=stamps if seekable else [],
+        stamps=stamps,
+        keyframes=keyframes,
+        time_base=stream.time_base or Fraction(1),
+        plain=plain and seekable,
+        turned=bitstream.turned,
+    )
 
 
 def rate(stamps: Sequence[int], stream: VideoStream) -> float | None:
