@@ -15,7 +15,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from kinema.models.bmn import BMNOptions
+from kinema.models.bsn import PEMOptions, TEMOptions
+from kinema.models.localizer import LocalizerOptions
 from tests.models.families import RECOGNIZERS, small_model
 
 SUMS_IN_BFLOAT16 = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -92,3 +96,63 @@ def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, 
                 rounding = 4 * terms.sqrt() * 2**-8 if SUMS_IN_BFLOAT16 else terms * 2**-24
                 bound = (2**-8 + rounding) * (size_ + torch.as_tensor(bias).abs().max())
                 assert bool(((value.double() - right).abs() <= bound).all()), f"{what} of {module}, {layer.input.shape}"
+
+
+class Sums(TorchDispatchMode):
+    """Checks the operators that add up products of bfloat16 numbers, as they are called."""
+
+    OPERATORS = ("convolution", "convolution_backward", "mm", "addmm", "_embedding_bag", "_embedding_bag_forward_only")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checked: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._opname in self.OPERATORS and any(map(is_bfloat16, args)):
+            self.check(func, args, out)
+        return out
+
+    def check(self, operator: Any, args: tuple[Any, ...], out: Any) -> None:
+        exact, magnitude, count = (
+            operator(*[change(each.double()) if is_bfloat16(each) else each for each in args])
+            for change in (Tensor.clone, Tensor.abs, torch.ones_like)
+        )
+        for value, right, size, terms in zip(*map(sums_of, (out, exact, magnitude, count)), strict=True):
+            rounding = 4 * terms.sqrt() * 2**-8 if SUMS_IN_BFLOAT16 else terms * 2**-24
+            within = (value.double() - right).abs() <= (2**-8 + rounding) * size
+            shapes = [tuple(each.shape) for each in args if isinstance(each, Tensor)]
+            assert bool(within.all()), f"{operator} of {shapes}"
+            self.checked.append(operator._opname)
+
+
+def is_bfloat16(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.bfloat16
+
+
+def sums_of(out: Tensor | tuple[Tensor | None, ...]) -> list[Tensor]:
+    several = [out] if isinstance(out, Tensor) else out
+    return [each for each in several if each is not None and each.is_floating_point()]
+
+
+BMN = {"feature_channels": 8, "parts": 13, "samples": 4, "hidden_1d": 20, "hidden_2d": 9, "hidden_3d": 33}
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "sums"),
+    [
+        pytest.param(BMNOptions(**BMN), (2, 8, 13), 49, id="bmn"),  # type: ignore[arg-type]
+        pytest.param(BMNOptions(**BMN, formulation="dense"), (2, 8, 13), 49, id="dense bmn"),  # type: ignore[arg-type]
+        pytest.param(TEMOptions(feature_channels=400, hidden=24), (2, 400, 11), 11, id="tem"),
+        pytest.param(PEMOptions(feature_channels=32, hidden=40), (70, 32), 5, id="pem"),
+    ],
+)
+def test_every_sum_of_a_localizer_is_within_rounding(options: LocalizerOptions, shape: Any, sums: int) -> None:
+    torch.manual_seed(0)
+    model = options.build().train()
+    with Sums() as mode:
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(torch.randn(shape))
+        losses = [each.float().square().mean() for each in ([out] if isinstance(out, Tensor) else out)]
+        torch.stack(losses).sum().backward()
+    assert len(mode.checked) == sums
