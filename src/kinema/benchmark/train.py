@@ -167,7 +167,7 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
         return config, ""
     name = getattr(config.task, "name", "")
     if name not in _SAMPLES:
-        raise UserError(f"no sample is drawn for the task of {config.recipe}: pass its data's options")
+        raise UserError(f"no data can be generated for {config.recipe}: pass its data by options")
     return _SAMPLES[name](config, measure, process, folder)
 
 
@@ -200,7 +200,7 @@ def _with_features(config: AnyConfig, measure: TrainMeasure, process: Process, f
 
 
 _SAMPLES = {"recognition": _with_videos, "bmn": _with_features, "tem": _with_features, "pem": _with_features}
-"""Task → how its sample is written."""
+"""Functions that generate data, by task."""
 
 
 def _form_of(config: AnyConfig) -> Form:
