@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kinema.data.lists.index import Kind, Labels
@@ -77,13 +77,14 @@ class Layout:
         """Whether a row may have `count` fields."""
         return self.least <= count <= (self.most or count)
 
-    def labels_of(self, row: Fields) -> list[bytes]:
-        """Return the labels of a row."""
+    def labels_of(self, rows: Iterable[Fields]) -> list[list[bytes]]:
+        """Return the labels of each row."""
         if self.labels == "single":
-            return [row[self.label].strip(BLANKS)]
-        if self.separator:
-            return [label for part in row[self.label].split(self.separator) if (label := part.strip(BLANKS))]
-        return [field.strip(BLANKS) for field in row[self.label :]]
+            return [[row[self.label].strip(BLANKS)] for row in rows]
+        if not self.separator:
+            return [[field.strip(BLANKS) for field in row[self.label :]] for row in rows]
+        parts = (row[self.label].split(self.separator) for row in rows)
+        return [[label for part in field if (label := part.strip(BLANKS))] for field in parts]
 
 
 def layout_of(table: Table, kind: Kind, labels: Labels, where: str) -> Layout:

@@ -99,7 +99,7 @@ def read_rows(table: Table, layout: Layout, classes: Sequence[str] | None) -> Ro
 
 def _first_is_name(chunk: _Chunk, layout: Layout, classes: Sequence[str] | None, *, allowed: bool) -> bool | None:
     """Whether the first label is a class name; None if there is no label."""
-    label = next((label for _, row in chunk for label in layout.labels_of(row)), None)
+    label = next(chain.from_iterable(layout.labels_of(row for _, row in chunk)), None)
     if label is None:
         return None
     if classes is not None and label.decode() in classes:
@@ -114,7 +114,7 @@ def _append(rows: Rows, chunk: _Chunk, table: Table, layout: Layout, faults: Lin
     if layout.labels == "single":
         labels = [row[layout.label].strip(BLANKS) for row in fields]
     else:
-        label_sets = [layout.labels_of(row) for row in fields]
+        label_sets = layout.labels_of(fields)
         labels = list(chain.from_iterable(label_sets))
         rows.label_counts.extend(map(len, label_sets))
     if not (all(paths) and all(map(_is_count, set(frames))) and all(map(bool if named else _is_integer, set(labels)))):
@@ -130,7 +130,7 @@ def _append(rows: Rows, chunk: _Chunk, table: Table, layout: Layout, faults: Lin
 
 def _problem(row: Fields, layout: Layout, *, named: bool) -> str:
     """Return the problem with the contents of a row; empty if there is none."""
-    labels = layout.labels_of(row)
+    (labels,) = layout.labels_of([row])
     if not row[layout.path].strip(BLANKS):
         return "no path"
     if layout.frames is not None and not _is_count(row[layout.frames].strip(BLANKS)):
@@ -145,7 +145,9 @@ def _report(faulty: Sequence[tuple[int, Fields, str]], table: Table, layout: Lay
         _, row, problem = faulty[k]
         text = shortened(table.delimiter.join(field.decode() for field in row).strip())
         several = (
-            problem == _NOT_A_NUMBER and layout.labels == "single" and is_several(layout.labels_of(row)[0].decode())
+            problem == _NOT_A_NUMBER
+            and layout.labels == "single"
+            and is_several(layout.labels_of([row])[0][0].decode())
         )
         return f"{problem}: {text}" + (f" ({SINGLE_LABEL})" if several else "")
 
