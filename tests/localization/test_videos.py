@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from kinema.data.features.files import pack
+from kinema.data.features.packed import pack_features
 from kinema.data.features.source import FeatureSource
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
@@ -73,7 +73,7 @@ def test_without_a_word_features_cover_the_whole_video(tmp_path: Path) -> None:
 def test_packed_features_carry_what_is_said_of_them(tmp_path: Path) -> None:
     written(tmp_path, {"v": entry((5, 20)), "w": entry((5, 20), duration=40)}, {"v": DESCRIBED})
     files = {video: tmp_path / "features" / f"{video}.npy" for video in "vw"}
-    pack(files, tmp_path / "all.safetensors")
+    pack_features(files, tmp_path / "all.safetensors")
     assert set(load_file(tmp_path / "all.safetensors")) == {"v", "w"}
     videos = read(tmp_path, tmp_path / "all.safetensors")
     assert videos.spans == (FeatureSpan(0, 20, 20.9), FeatureSpan(0, 40, 40))

@@ -1,4 +1,4 @@
-"""Features of untrimmed videos, read for localization."""
+"""Features of untrimmed videos for localization."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,92 +8,111 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.data.features.files import Array, FeatureFiles, open_features
+from kinema.data.features.files import DAMAGE, Array, FeatureFiles, FeatureFolder
+from kinema.data.features.packed import NpzFile, SafetensorsFile
 from kinema.data.features.rescaling import Rescaling, rescale
 from kinema.data.features.spans import FeatureSpan, described_span
 from kinema.data.lists.video_names import same_video
 from kinema.data.patience import Patience
-from kinema.errors import MediaError
+from kinema.data.readers.frame_names import why
+from kinema.errors import MediaError, UserError
 from kinema.storage import Storage
 
 log = logging.getLogger(__name__)
 
 
-class FeatureSource:
-    """The features of videos, checked and brought to one length.
+def open_features(path: str, storage: Storage) -> FeatureFiles:
+    """Open a folder of files NAME.csv, NAME.npy or NAME.npz, or one .safetensors or .npz file with an array per video.
 
-    Videos go by their names, with or without ActivityNet's v_ before them, whatever the files do. Which files there
-    are is asked once, here: a file that comes later is not seen. It may be sent to other processes.
+    Raises:
+        UserError: it does not exist, holds no features, is malformed, or its files are of several formats.
+    """
+    try:
+        if path.endswith(".safetensors"):
+            return SafetensorsFile(path, storage)
+        if path.endswith(".npz"):
+            return NpzFile(path, storage)
+        return FeatureFolder(path, storage)
+    except OSError as error:
+        raise UserError(f"features '{path}': {why(error)}") from None
+    except DAMAGE as error:
+        raise UserError(f"features '{path}': not a {path.rpartition('.')[2]} file, or damaged ({error})") from None
+
+
+class FeatureSource:
+    """Features of videos, checked and rescaled to one length.
+
+    Videos are looked up by name, with or without ActivityNet's prefix v_. Files are listed once, at the start. A
+    source may be sent to other processes.
 
     Attributes:
-        channels: features at each point in time, of all places together.
+        channels: features at each point in time, summed over all paths.
     """
 
     def __init__(
         self,
-        place: str | Sequence[str],
+        path: str | Sequence[str],
         *,
         storage: Storage,
         parts: int | None,
         channels: int,
-        how: Rescaling = "linear",
-        least: int = 1,
+        mode: Rescaling = "linear",
+        min_length: int = 1,
         patience: float = 0,
     ) -> None:
-        """Open a folder or a packed file, see `open_features`.
+        """Open feature files, see `open_features`.
 
         Args:
-            place: A path or a URL. Of several, as for RGB and flow, the features stand one after the other.
-            storage: What they are read from.
-            parts: Points in time that each video gets; None: as many as the file has, of several places the fewest.
-            channels: Features that each point must have.
-            how: How they are brought to `parts`.
-            least: Points that a file must have at least.
-            patience: Seconds to wait for a storage that does not answer, here and in `read`.
+            path: a path or URL, or several, such as RGB and flow, whose channels are concatenated.
+            storage: storage to read from.
+            parts: points in time to rescale each video to; None: leave them (with several paths, the fewest count).
+            channels: expected features at each point in time.
+            mode: how to rescale.
+            min_length: points in time that a file must have at least.
+            patience: seconds to wait for a storage that does not answer, here and in `read`.
 
         Raises:
-            UserError: a place is not there or holds no features.
-            StorageOutage: the storage does not answer for as long.
+            UserError: a path does not exist or holds no features.
+            StorageOutage: the storage does not answer for `patience` seconds.
         """
         self._patience = Patience(patience)
-        self._places: list[FeatureFiles] = [
-            self._patience.through(partial(open_features, each, storage))
-            for each in ([place] if isinstance(place, str) else place)
+        self._files: list[FeatureFiles] = [
+            self._patience.through(partial(open_features, one, storage))
+            for one in ([path] if isinstance(path, str) else path)
         ]
         self._parts = parts
-        self._how = how
-        self._least = max(least, 1)
+        self._mode = mode
+        self._min_length = max(min_length, 1)
         self.channels = channels
 
     @property
     def videos(self) -> tuple[str, ...]:
-        """The names of the videos that have features, as the (first) place writes them."""
-        first, *others = self._places
+        """Names of the videos that have features at all paths, as written at the first."""
+        first, *others = self._files
         return tuple(video for video in first.videos if all(same_video(video, other.videos) for other in others))
 
     def has(self, video: str) -> bool:
-        """Whether there is a file of this video."""
-        return all(same_video(video, place.videos) is not None for place in self._places)
+        """Whether a video has features."""
+        return all(same_video(video, files.videos) is not None for files in self._files)
 
     def spans(self, durations: Mapping[str, float]) -> dict[str, FeatureSpan]:
-        """The seconds that the features of videos stand for, of those of which their files say it.
+        """Return the time spans that features cover, of the videos for which files describe them.
 
-        Of several places the first one that says it counts. A description that cannot be read is warned of.
+        With several paths, the first description counts. Descriptions that cannot be read are logged.
 
         Args:
-            durations: in seconds, by video, nan where nothing is known; needed where the files say only what share of
-                a video the features cover.
+            durations: in seconds, by video; nan if unknown. Needed where a description has no frame rate.
 
         Raises:
             StorageOutage: the storage does not answer.
         """
         spans, faults = dict[str, FeatureSpan](), list[MediaError]()
         for video, duration in durations.items():
-            for place in self._places:
-                if (name := same_video(video, place.videos)) is None:
+            for files in self._files:
+                if (name := same_video(video, files.videos)) is None:
                     continue
                 try:
-                    description = self._patience.through(partial(place.description, name))
+                    description = self._patience.through(partial(files.description, name))
                 except MediaError as fault:
                     faults.append(fault)
                     continue
@@ -109,37 +128,37 @@ class FeatureSource:
         return spans
 
     def read(self, video: str) -> Tensor:
-        """The features of a video, (C, T) float32.
+        """Read the features of a video: (C, T) float32.
 
         Raises:
-            MediaError: there are none, or too few, or not `channels` of them; or some are no finite numbers.
+            MediaError: they do not exist, are too short or not finite, or do not have `channels` channels.
             StorageOutage: the storage does not answer.
         """
-        arrays = [self._rows(place, video) for place in self._places]
+        arrays = [self._read(files, video) for files in self._files]
         if self._parts is None:
-            fewest = min(map(len, arrays))
-            rows = [array[:fewest].astype(np.float32, copy=False) for array in arrays]
+            length = min(map(len, arrays))
+            rescaled = [array[:length].astype(np.float32, copy=False) for array in arrays]
         else:
-            rows = [rescale(array, self._parts, how=self._how) for array in arrays]
-        joined = np.concatenate(rows, axis=1)
+            rescaled = [rescale(array, self._parts, mode=self._mode) for array in arrays]
+        joined = np.concatenate(rescaled, axis=1)
         if joined.shape[1] != self.channels:
             found = " + ".join(str(array.shape[1]) for array in arrays)
-            where = self._places[0].where(same_video(video, self._places[0].videos) or video)
-            raise MediaError(where, f"{found} features at each point in time, expected {self.channels}")
+            path = self._files[0].path_of(same_video(video, self._files[0].videos) or video)
+            raise MediaError(path, f"{found} features at each point in time, expected {self.channels}")
         return torch.from_numpy(np.ascontiguousarray(joined.T))
 
-    def _rows(self, place: FeatureFiles, video: str) -> Array:
-        """(T, C) floats, all finite."""
-        name = same_video(video, place.videos)
+    def _read(self, files: FeatureFiles, video: str) -> Array:
+        """Return (T, C) finite numbers."""
+        name = same_video(video, files.videos)
         if name is None:
-            raise MediaError(place.where(video), "no features of this video")
-        array = self._patience.through(partial(place.read, name))
-        where = place.where(name)
+            raise MediaError(files.path_of(video), "no features of this video")
+        array = self._patience.through(partial(files.read, name))
+        path = files.path_of(name)
         if array.ndim != 2 or array.dtype.kind not in "fiu":
-            raise MediaError(where, f"expected rows of numbers, found an array {array.shape} of {array.dtype}")
-        if len(array) < self._least:
-            raise MediaError(where, f"features at {len(array)} points in time, expected at least {self._least}")
+            raise MediaError(path, f"expected rows of numbers, found an array {array.shape} of {array.dtype}")
+        if len(array) < self._min_length:
+            raise MediaError(path, f"features at {len(array)} points in time, expected at least {self._min_length}")
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
-            raise MediaError(where, f"point {row}, feature {column} (from 0) is {array[row, column]}")
+            raise MediaError(path, f"point {row}, feature {column} (from 0) is {array[row, column]}")
         return array

@@ -1,4 +1,4 @@
-"""Which seconds of a video its features stand for."""
+"""Time spans that features cover."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpan:
-    """The seconds that features evenly stand for: from `start` to `end`, of a video that ends at `last`.
+    """Seconds `start` to `end` that features cover evenly, of a video that ends at `last`.
 
-    Features seldom cover a video to its end: only whole strides have one. The last one may also reach beyond it.
+    Features seldom end with their video: each covers a whole stride, so that frames may remain, or the last stride may
+    extend beyond the end.
     """
 
     start: float
@@ -23,27 +24,27 @@ class FeatureSpan:
     last: float
 
     def fractions(self, seconds: Floats) -> Floats:
-        """Times in seconds as fractions of the span, outside 0 to 1 where they lie outside it."""
+        """Convert seconds to fractions of the span; times outside it are outside 0 to 1."""
         return (seconds - self.start) / (self.end - self.start)
 
     def seconds(self, fractions: Floats) -> Floats:
-        """Fractions of the span as times in seconds, within the span and the video."""
+        """Convert fractions of the span to seconds, clipped to the span and the video."""
         return (self.start + fractions.clip(0, 1) * (self.end - self.start)).clip(max=max(self.last, self.start))
 
 
 def whole_video(duration: float, *, share: float = 1.0) -> FeatureSpan:
-    """The span of features of a video of `duration` seconds, or of its first `share`, a fraction."""
+    """Return the span of a video of `duration` seconds, or of its first fraction `share`."""
     return FeatureSpan(0.0, duration * share, duration)
 
 
 def described_span(description: Mapping[str, Any], *, duration: float = math.nan) -> FeatureSpan | None:
-    """The span that the NAME.json of `kinema prepare features` describes; None where it does not say.
+    """Return the span that a description by `kinema prepare features` gives; None if it is incomplete.
 
     Args:
-        description: `frames` of the video and `fps`, frames per second on average; `rows` of features, each of which
-            stands for `stride` frames; `start`, the second at which the first frame is shown, if not 0.
-        duration: of the video in seconds, where another source knows it, for descriptions whose `fps` is null, as those
-            of folders of images.
+        description: `frames` of the video and its average `fps`; number of feature `rows`, each of which covers
+            `stride` frames; `start`, the time of the first frame in seconds, 0 by default.
+        duration: of the video in seconds, for descriptions whose `fps` is null, as of folders of images; nan if
+            unknown.
     """
     try:
         frames, rows, stride = (float(description[key]) for key in ("frames", "rows", "stride"))

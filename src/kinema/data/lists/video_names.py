@@ -1,8 +1,8 @@
-"""Names of videos, which files and annotations do not always write alike."""
+"""Names of videos with and without ActivityNet's prefix."""
 
 from collections.abc import Container
 
 
 def same_video(name: str, known: Container[str]) -> str | None:
-    """How `known` calls a video of this name: features and results often have ActivityNet's v_NAME, its JSON NAME."""
-    return next((each for each in (name, f"v_{name}", name.removeprefix("v_")) if each in known), None)
+    """Return the name of a video in `known`: files are often called v_NAME, in ActivityNet's JSON NAME."""
+    return next((candidate for candidate in (name, f"v_{name}", name.removeprefix("v_")) if candidate in known), None)

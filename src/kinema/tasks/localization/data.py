@@ -255,6 +255,6 @@ def open_source(options: FeatureData, *, channels: int) -> FeatureSource:
         storage=open_storage(options.storage),
         parts=options.parts,
         channels=channels,
-        how=options.rescaling,
+        mode=options.rescaling,
         patience=options.storage.patience,
     )

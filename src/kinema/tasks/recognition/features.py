@@ -14,7 +14,8 @@ from torch import Tensor
 
 from kinema import strict_json
 from kinema.data.crops import crop_views
-from kinema.data.features.files import REPORT, pack
+from kinema.data.features.files import REPORT
+from kinema.data.features.packed import pack_features
 from kinema.data.features.spans import FeatureSpan, described_span
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
@@ -268,7 +269,9 @@ def extract_features(
         cluster=cluster,
     )
     if format == "packed":
-        pack({unit.output.stem: unit.output for unit in units if unit.output.exists()}, output / "features.safetensors")
+        pack_features(
+            {unit.output.stem: unit.output for unit in units if unit.output.exists()}, output / "features.safetensors"
+        )
     return summary
 
 

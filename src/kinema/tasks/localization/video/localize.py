@@ -125,7 +125,7 @@ class VideoLocalizer:
                 f"the localizer takes {proposer.channels} features at each point in time, {features.values.shape[1]} "
                 "are made: --features names a folder of features such as it was trained on"
             )
-        parts = rescale(features.values, data.parts, how=data.rescaling)
+        parts = rescale(features.values, data.parts, mode=data.rescaling)
         proposals = proposer.propose(torch.from_numpy(np.ascontiguousarray(parts.T)))
         if (shortest := (span.end - span.start) / data.parts) > _LONG_PART:
             log.warning(
