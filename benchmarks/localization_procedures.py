@@ -21,7 +21,13 @@ from tests.localization import plain_loops
 from kinema.console import print_table
 from kinema.data.features.spans import whole_video
 from kinema.tasks.localization.generation.labelling import VideoClasses, label_results
-from kinema.tasks.localization.generation.pgm import FeatureOptions, GenerationOptions, describe, generate, match
+from kinema.tasks.localization.generation.pgm import (
+    GenerationOptions,
+    ProposalFeatureOptions,
+    describe,
+    generate,
+    match,
+)
 from kinema.tasks.localization.generation.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
 from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions, soft_nms
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth
@@ -78,7 +84,7 @@ def compare_per_video(videos: Sequence[Scores]) -> None:
         ),
         _row(
             f"BSP features of {number:.0f} candidates",
-            lambda: [describe(v.action, s, FeatureOptions()) for v, s in zip(videos, segments, strict=True)],
+            lambda: [describe(v.action, s, ProposalFeatureOptions()) for v, s in zip(videos, segments, strict=True)],
             lambda: [plain_loops.features(v.action, s.tolist()) for v, s in zip(videos[:5], segments[:5], strict=True)],
             len(videos),
             plain_videos=5,
@@ -131,7 +137,7 @@ def from_scores_to_proposals(truth: GroundTruth, random: np.random.Generator) ->
         with _adding(seconds, "BSN: candidates and features"):
             candidates = generate(scores.start, scores.end, GenerationOptions())
             match(candidates.segments, scores.instances)
-            describe(scores.action, candidates.segments, FeatureOptions())
+            describe(scores.action, candidates.segments, ProposalFeatureOptions())
         confidence = random.random(len(candidates.segments))
         with _adding(seconds, "BSN: proposals"):
             bsn_proposals(candidates, confidence, BSN_NMS)

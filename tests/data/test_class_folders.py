@@ -8,7 +8,7 @@ import pytest
 
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import natural_key
-from kinema.data.lists.index import Index, Kind
+from kinema.data.lists.index import Index, MediaKind
 from kinema.errors import UserError
 
 
@@ -106,7 +106,9 @@ def test_faulty_class_folders(tmp_path: Path) -> None:
         (["1.mp4", "2.mp4"], "video", "no class folders ('{}' holds video files)"),
     ],
 )
-def test_folders_of_another_kind_or_without_classes(tmp_path: Path, paths: list[str], kind: Kind, said: str) -> None:
+def test_folders_of_another_kind_or_without_classes(
+    tmp_path: Path, paths: list[str], kind: MediaKind, said: str
+) -> None:
     message = fault(touch(tmp_path, *paths), kind=kind)
     assert re.search(".*".join(map(re.escape, said.format(tmp_path).split(".*"))), message), message
     if "--data.source" in message:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinema.data.dataset import open_train_index, open_val_index
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.data.options import DataOptions
 from kinema.data.readers.sources import Source
 from kinema.errors import UserError
@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fault(data: Path, text: str, source: Source = "video", labels: Labels = "single", root: str = "") -> str:
+def fault(data: Path, text: str, source: Source = "video", labels: LabelMode = "single", root: str = "") -> str:
     file = data / "lists" / ("list.csv" if "," in text else "list.txt")
     file.write_text(text)
     messages = set()

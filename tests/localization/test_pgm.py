@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kinema.tasks.localization.generation.pgm import FeatureOptions, GenerationOptions, describe, generate, match, peaks
+from kinema.tasks.localization.generation.pgm import (
+    GenerationOptions,
+    ProposalFeatureOptions,
+    describe,
+    generate,
+    match,
+    peaks,
+)
 from tests.localization import plain_loops
 
 Floats = NDArray[Any]
@@ -64,11 +71,11 @@ def test_features_equal_plain_loops(seed: int, parts: int) -> None:
     action, start, end = probabilities(seed, parts)
     segments = generate(start, end, GenerationOptions(max_candidates=40)).segments
     expected = plain_loops.features(action, [tuple(each) for each in segments.tolist()])
-    np.testing.assert_allclose(describe(action, segments, FeatureOptions()), expected, atol=1e-12)
+    np.testing.assert_allclose(describe(action, segments, ProposalFeatureOptions()), expected, atol=1e-12)
 
 
 def test_a_feature_outside_the_video_is_zero_and_inside_actionness() -> None:
-    options = FeatureOptions(action_samples=2, start_samples=3, end_samples=3, points=1)
+    options = ProposalFeatureOptions(action_samples=2, start_samples=3, end_samples=3, points=1)
     described = describe(np.ones(100), np.array([[0.0, 1.0]]), options)
     # Each sample is the mean of its two borders: the start's are at -0.3, -0.1, 0.1 and 0.3 of the video.
     np.testing.assert_allclose(described, [[0.5, 0.5, 0, 0.5, 1, 1, 0.5, 0]])
@@ -90,7 +97,7 @@ def test_the_references_numbers(shared: Path) -> None:
         got = np.column_stack([found.segments, found.starts, found.ends, found.scores, *matched])
         np.testing.assert_allclose(got, numbers[f"prop__{video}"], atol=1e-12, err_msg=video)
         # The reference finds its sampling points in float32.
-        described = describe(action, found.segments, FeatureOptions())
+        described = describe(action, found.segments, ProposalFeatureOptions())
         np.testing.assert_allclose(described, numbers[f"feat__{video}"], atol=2e-5, err_msg=video)
 
 

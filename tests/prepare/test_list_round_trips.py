@@ -10,7 +10,7 @@ from PIL import Image
 
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import class_file_text, read_class_names
-from kinema.data.lists.index import Index, Kind
+from kinema.data.lists.index import Index, MediaKind
 from kinema.errors import UserError
 from kinema.prepare.check import CheckOptions, prepare_check
 from kinema.prepare.frames import FramesOptions, prepare_frames
@@ -92,7 +92,7 @@ def test_class_files(scratch: Path, names: list[str]) -> None:
 @given(listed=videos, classes=st.one_of(st.just(()), class_names.map(tuple)))
 def test_lists(
     tmp_path_factory: pytest.TempPathFactory,
-    kind: Kind,
+    kind: MediaKind,
     multi: bool,
     listed: list[tuple[str, set[int]]],
     classes: tuple[str, ...],

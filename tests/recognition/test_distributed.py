@@ -7,12 +7,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.data.loader import EvalBatches
 from kinema.tasks.recognition import recognition_metrics
 
 
-def measure(rank: int, world: int, meeting: str, results: str, videos: int, kind: Labels) -> None:
+def measure(rank: int, world: int, meeting: str, results: str, videos: int, kind: LabelMode) -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.rand((videos, 7), generator=generator), torch.arange(videos) % 6
     if kind == "multi":
@@ -30,7 +30,7 @@ def measure(rank: int, world: int, meeting: str, results: str, videos: int, kind
 
 @pytest.mark.parametrize("videos", [13, 1])  # an odd number; and a process that sees no video at all
 @pytest.mark.parametrize("kind", ["single", "multi"])
-def test_two_processes_measure_the_same(tmp_path: Path, videos: int, kind: Labels) -> None:
+def test_two_processes_measure_the_same(tmp_path: Path, videos: int, kind: LabelMode) -> None:
     alone = str(tmp_path / "alone")
     measure(0, 1, "", alone, videos, kind)
     both = str(tmp_path / "both")

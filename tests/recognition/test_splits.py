@@ -9,7 +9,7 @@ import torch
 
 import kinema
 from kinema.api import train
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.errors import UserError
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition
 from kinema.training.distributed import Process
@@ -18,7 +18,9 @@ from tests.conftest import tiny_config
 Lists = dict[str, str]
 
 
-def open_lists(folder: Path, train: str, val: str = "", labels: Labels = "single", **options: str) -> RecognitionTask:
+def open_lists(
+    folder: Path, train: str, val: str = "", labels: LabelMode = "single", **options: str
+) -> RecognitionTask:
     """The task on these lists, `name label` or CSV, whose videos are empty files."""
     places = {}
     for split, text in (("train", train), ("val", val)):

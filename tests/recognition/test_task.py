@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kinema.data.batch import Batch, Fetched, Sample, collate
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.tasks.recognition import RecognitionOptions, as_clips, recognition_metrics, training_loss, video_scores
 
 
@@ -107,7 +107,7 @@ def test_metrics_equal_counting_by_hand(num_classes: int, videos: int, seed: int
 
 
 @pytest.mark.parametrize("labels", ["single", "multi"])
-def test_of_no_video_nothing_is_known(labels: Labels) -> None:
+def test_of_no_video_nothing_is_known(labels: LabelMode) -> None:
     found, _ = recognition_metrics(labels, 4, torch.device("cpu")).compute()
     assert found["videos"] == 0
     assert math.isnan(found["top1"])

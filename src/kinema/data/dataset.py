@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey, collate, room_for
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
-from kinema.data.lists.index import Index, Labels
+from kinema.data.lists.index import Index, LabelMode
 from kinema.data.lists.listed_frames import check_counts, with_usual_names
 from kinema.data.lists.presence import check_presence
 from kinema.data.options import DataOptions
@@ -152,7 +152,7 @@ def opener(options: DataOptions, example: str) -> Opener:
     return replace(made, first=made.find_first(example)) if options.start == "auto" else made
 
 
-def open_train_index(options: DataOptions, *, labels: Labels = "single") -> Index:
+def open_train_index(options: DataOptions, *, labels: LabelMode = "single") -> Index:
     """The training videos of `options`, of which each has one label, or any number of `labels`.
 
     Raises:
@@ -169,7 +169,7 @@ def open_train_index(options: DataOptions, *, labels: Labels = "single") -> Inde
     )
 
 
-def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, labels: Labels = "single") -> Index:
+def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, labels: LabelMode = "single") -> Index:
     """The validation videos of `options`, labelled by the training data's `classes` where they have names.
 
     Raises:
@@ -184,7 +184,7 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, lab
 
 
 def _read_index(
-    annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, labels: Labels, where: str
+    annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, labels: LabelMode, where: str
 ) -> Index:
     kind, patience = KINDS[options.source], Patience(options.storage.patience)
     index = patience.through(

@@ -12,7 +12,7 @@ from typing import TextIO
 from kinema.console import progress
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
-from kinema.data.lists.index import Index, Labels, index_paths
+from kinema.data.lists.index import Index, LabelMode, index_paths
 from kinema.data.readers.sources import KINDS, Opener, Source
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
@@ -34,7 +34,7 @@ class CheckOptions:
     """Kind of videos: files, folders of images (rawframes) or pairs of flow images, or packed files of these."""
     root: str = ""
     """Folder that the paths of a list are relative to; empty: the folder of the list."""
-    labels: Labels = "single"
+    labels: LabelMode = "single"
     """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
     template: str = "auto"
     """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""

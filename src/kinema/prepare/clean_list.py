@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from kinema.data.lists.index import Index, Kind
+from kinema.data.lists.index import Index, MediaKind
 from kinema.data.lists.tables import Table, open_table
 from kinema.errors import UserError
 from kinema.prepare.lists import is_listable, listed_path
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def write_clean_list(
-    source: Path, index: Index, kind: Kind, clean: Path, *, frames: Mapping[int, int], fix_counts: bool
+    source: Path, index: Index, kind: MediaKind, clean: Path, *, frames: Mapping[int, int], fix_counts: bool
 ) -> None:
     """Write the list `source` without its bad rows; all other lines are copied unchanged.
 
@@ -61,7 +61,7 @@ def check_clean(source: Path, clean: Path, index: Index) -> None:
         raise UserError(f"--clean {clean}: this is the list to check; pass another file")
 
 
-def _write_table(index: Index, kind: Kind, clean: Path, frames: Mapping[int, int]) -> None:
+def _write_table(index: Index, kind: MediaKind, clean: Path, frames: Mapping[int, int]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "frames", "class"] if kind == "rawframes" else ["path", "class"])

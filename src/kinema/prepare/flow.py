@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinema.config.bounds import check_bounds
-from kinema.data.lists.index import Kind, Labels
+from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.data.readers.sources import Opener
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
@@ -29,7 +29,7 @@ class FlowOptions:
 
     method: Method = "tvl1"
     """tvl1: TV-L1 on the CPU (needs the extra `flow`); raft_large, raft_small: RAFT, preferably on a GPU."""
-    kind: Kind = "video"
+    kind: MediaKind = "video"
     """Kind of videos: files, folders of images (rawframes), or packed files of images."""
     bound: Annotated[float, at.Gt(0)] = 20.0
     """Displacement in pixels that maps to gray 255 (its negative to 0); larger displacements are clipped."""
@@ -51,7 +51,7 @@ def prepare_flow(
     options: FlowOptions,
     *,
     root: str = "",
-    labels: Labels = "single",
+    labels: LabelMode = "single",
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:

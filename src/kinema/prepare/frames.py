@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from kinema.config.bounds import check_bounds
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video import open_video
@@ -44,7 +44,7 @@ def prepare_frames(
     options: FramesOptions,
     *,
     root: str = "",
-    labels: Labels = "single",
+    labels: LabelMode = "single",
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kinema.config.bounds import check_bounds
 from kinema.data.lists.class_folders import PACK_SUFFIX
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import PackHeader, open_packed, write_packed
 from kinema.data.readers.rawframes import RawFramesReader, open_rawframes
@@ -56,7 +56,7 @@ def prepare_pack(
     options: PackOptions,
     *,
     root: str = "",
-    labels: Labels = "single",
+    labels: LabelMode = "single",
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
-from kinema.data.lists.index import Kind, Labels
+from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.errors import UserError
 from kinema.prepare.work.jobs import Unit, check_outputs
 from kinema.storage import walk
 
 
-def video_units(source: Path, output: Path, *, suffix: str, kind: Kind = "video", option: str = "") -> list[Unit]:
+def video_units(source: Path, output: Path, *, suffix: str, kind: MediaKind = "video", option: str = "") -> list[Unit]:
     """Return a unit for each video of the tree `source`, except hidden ones, in natural order of names.
 
     The output has the same relative path below `output`, with `suffix` instead of that of a video file. `source` may
@@ -53,8 +53,8 @@ def labelled_units(
     output: Path,
     *,
     root: str = "",
-    labels: Labels = "single",
-    kind: Kind = "video",
+    labels: LabelMode = "single",
+    kind: MediaKind = "video",
     suffix: str = "",
     option: str = "",
 ) -> LabelledUnits:
@@ -94,7 +94,7 @@ def labelled_units(
     return LabelledUnits(units=units, labels=label_sets, class_names=index.class_names or (), multi=multi)
 
 
-def find_videos(folder: Path, kind: Kind, *, option: str = "") -> list[Path]:
+def find_videos(folder: Path, kind: MediaKind, *, option: str = "") -> list[Path]:
     """Return all videos below `folder`, at any depth, except hidden ones, in natural order of names.
 
     Raises:
@@ -109,14 +109,14 @@ def find_videos(folder: Path, kind: Kind, *, option: str = "") -> list[Path]:
     return videos
 
 
-_DESCRIPTIONS: dict[Kind, str] = {
+_DESCRIPTIONS: dict[MediaKind, str] = {
     "video": "video files (.mp4 .avi .mkv .mov .webm and many others)",
     "rawframes": "folders of images",
     "packed": f"packed files ({PACK_SUFFIX})",
 }
 
 
-def _videos(root: Path, kind: Kind) -> Iterator[Path]:
+def _videos(root: Path, kind: MediaKind) -> Iterator[Path]:
     try:
         for folder, subfolders, files in walk(str(root)):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
@@ -129,7 +129,7 @@ def _videos(root: Path, kind: Kind) -> Iterator[Path]:
         raise UserError(f"the folder '{error.filename}' cannot be read: {error.strerror}") from error
 
 
-def _unit(path: Path, root: Path, output: Path, suffix: str, kind: Kind) -> Unit:
+def _unit(path: Path, root: Path, output: Path, suffix: str, kind: MediaKind) -> Unit:
     target = output / (path.relative_to(root) if path != root else path.name)
     # A dot in the name of a folder does not begin a suffix.
     target = target.with_suffix(suffix) if kind in FILE_SUFFIXES else target.with_name(target.name + suffix)

@@ -10,7 +10,7 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.data.lists.index import Kind, Labels
+from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.tasks.recognition.ensemble import evaluate_results
 
 
@@ -28,11 +28,11 @@ class Options:
     ground_truth: Annotated[Path | None, tyro.conf.arg(metavar="LIST|NPZ")] = None
     """The videos' labels: a folder of class folders, a CSV/TSV, a list file, or an npz with `paths` and `labels`. When
     not given, the labels in the results."""
-    source: Kind = "video"
+    source: MediaKind = "video"
     """What such a list names: video files, folders of images, or packed files of them."""
     root: str = ""
     """Folder that relative paths in the list start from; empty: the list's own folder."""
-    labels: Labels = "single"
+    labels: LabelMode = "single"
     """Whether such a list has one label a video, or any number. Results and npz files say it by their labels."""
     average: Literal["prob", "score"] = "prob"
     """What is averaged: probabilities (prob) or logits (score)."""

@@ -9,7 +9,7 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.cli.prepare.options import WorkOptions
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.errors import UserError
 from kinema.tasks.recognition.features import FeatureOptions, Format, extract_features
 
@@ -39,7 +39,7 @@ class Features(WorkOptions):
     """Sampling of clips, and the features to keep."""
     root: str = ""
     """Folder that the paths of a list are relative to; empty: the folder of the list."""
-    labels: Labels = "single"
+    labels: LabelMode = "single"
     """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
 
 

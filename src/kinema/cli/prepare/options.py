@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 
 
 @dataclass(kw_only=True)
@@ -30,5 +30,5 @@ class VideoOptions(WorkOptions):
     """Output folder: a new one, or that of an earlier call with the same options."""
     root: str = ""
     """Folder that the paths of a list are relative to; empty: the folder of the list."""
-    labels: Labels = "single"
+    labels: LabelMode = "single"
     """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.data.lists.class_folders import natural_key, read_class_folders
-from kinema.data.lists.index import Index, Kind, Labels
+from kinema.data.lists.index import Index, LabelMode, MediaKind
 from kinema.data.lists.layouts import SINGLE_LABEL, Layout, is_several, is_several_of, layout_of
 from kinema.data.lists.line_faults import LineFaults
 from kinema.data.lists.rows import Rows, read_rows
@@ -23,10 +23,10 @@ from kinema.storage import parent
 def read_index(
     annotation: str | Path,
     *,
-    kind: Kind,
+    kind: MediaKind,
     root: str = "",
     classes: Sequence[str] | None = None,
-    labels: Labels = "single",
+    labels: LabelMode = "single",
     delimiter: Literal[" ", ",", ";", "\t"] | None = None,
     where: str = "",
     option: str = "--data.source",

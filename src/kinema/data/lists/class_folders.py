@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from kinema.data.lists.index import Index, Kind, index_paths
+from kinema.data.lists.index import Index, MediaKind, index_paths
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import join, readable, suffix, walk
 
@@ -15,11 +15,11 @@ VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split(" "))
 """Of files that are taken for videos where a folder is listed; in lower case."""
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 PACK_SUFFIX = ".pack"
-FILE_SUFFIXES: dict[Kind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": frozenset({PACK_SUFFIX})}
+FILE_SUFFIXES: dict[MediaKind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": frozenset({PACK_SUFFIX})}
 """Of the kinds whose videos are files."""
 
-_CALLED: dict[Kind, str] = {"video": "video files", "rawframes": "folders of images", "packed": "packed files"}
-_LAYOUT: dict[Kind, str] = {
+_CALLED: dict[MediaKind, str] = {"video": "video files", "rawframes": "folders of images", "packed": "packed files"}
+_LAYOUT: dict[MediaKind, str] = {
     "video": "<folder>/<class>/<video file>, video files being .mp4 .avi .mkv .mov .webm and many others",
     "rawframes": "<folder>/<class>/<video>/<image file>, image files being " + " ".join(sorted(IMAGE_SUFFIXES)),
     "packed": f"<folder>/<class>/<name>{PACK_SUFFIX}",
@@ -30,7 +30,7 @@ _IMAGES = "images"
 
 
 def read_class_folders(
-    folder: str, *, kind: Kind, classes: Sequence[str] | None = None, option: str = "--data.source"
+    folder: str, *, kind: MediaKind, classes: Sequence[str] | None = None, option: str = "--data.source"
 ) -> Index:
     """Index of `<folder>/<class>/…`: the folder that a video is in says its class.
 
@@ -76,13 +76,13 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))], name
 
 
-def _without_videos(folder: str, empty: list[str], kind: Kind, others: set[str], option: str) -> str:
+def _without_videos(folder: str, empty: list[str], kind: MediaKind, others: set[str], option: str) -> str:
     shown = ", ".join(f"'{join(folder, name)}'" for name in empty[:3]) + (", …" if len(empty) > 3 else "")
     hint = _advice(empty[0], kind, others, option, of_class=True)
     return f"{len(empty)} class folder(s) without {_CALLED[kind]}: {shown}{hint}; expected {_LAYOUT[kind]}"
 
 
-def _advice(name: str, kind: Kind, others: set[str], option: str, *, of_class: bool) -> str:
+def _advice(name: str, kind: MediaKind, others: set[str], option: str, *, of_class: bool) -> str:
     """What to say of a folder without videos of `kind` that holds `others`: kinds of videos, or images themselves."""
     for other, called in _CALLED.items():
         if other in others:
@@ -97,7 +97,7 @@ def _advice(name: str, kind: Kind, others: set[str], option: str, *, of_class: b
     return ""
 
 
-def _videos(root: str, kind: Kind) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
+def _videos(root: str, kind: MediaKind) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
     """By class: paths, relative to `root`, of its videos; and which kinds of videos it has, or images in itself.
 
     The latter also of `root`, by the name "".

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Kind = Literal["video", "rawframes", "packed"]
-"""A video is a video file, a folder of images, or a packed file of images."""
+MediaKind = Literal["video", "rawframes", "packed"]
+"""How a video is stored: a video file, a folder of images (rawframes), or a packed file of images."""
 
-Labels = Literal["single", "multi"]
-"""A video has one label, or any number of them."""
+LabelMode = Literal["single", "multi"]
+"""One label for each video, or any number of labels (multi-label)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

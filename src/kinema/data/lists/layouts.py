@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from kinema.data.lists.index import Kind, Labels
+from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.data.lists.tables import BLANKS, Table
 from kinema.errors import UserError, did_you_mean
 
@@ -63,7 +63,7 @@ class Layout:
     path: int
     frames: int | None
     label: int
-    labels: Labels
+    labels: LabelMode
     separator: bytes = b""
     named: bool = False
     least: int
@@ -87,7 +87,7 @@ class Layout:
         return [[label for part in field if (label := part.strip(BLANKS))] for field in parts]
 
 
-def layout_of(table: Table, kind: Kind, labels: Labels, where: str) -> Layout:
+def layout_of(table: Table, kind: MediaKind, labels: LabelMode, where: str) -> Layout:
     """Return the layout of a table (by its header) or of a list (by `kind` and `labels`).
 
     Raises:
@@ -100,7 +100,7 @@ def layout_of(table: Table, kind: Kind, labels: Labels, where: str) -> Layout:
     return _list_layout(table, kind, labels)
 
 
-def _list_layout(table: Table, kind: Kind, labels: Labels) -> Layout:
+def _list_layout(table: Table, kind: MediaKind, labels: LabelMode) -> Layout:
     rawframes = kind == "rawframes"
     fields = ["folder", "frames", "label"] if rawframes else ["path", "label"]
     label = len(fields) - 1
@@ -128,7 +128,7 @@ def _list_layout(table: Table, kind: Kind, labels: Labels) -> Layout:
     )
 
 
-def _table_layout(table: Table, header: tuple[str, ...], kind: Kind, labels: Labels, where: str) -> Layout:
+def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels: LabelMode, where: str) -> Layout:
     if not {"label", "class"} & set(header) and {"labels", "classes"} & set(header):
         labels = "multi"
     columns = ("label", "class") if labels == "single" else ("labels", "classes", "label", "class")

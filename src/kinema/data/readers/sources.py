@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kinema.data.lists.index import Kind
+from kinema.data.lists.index import MediaKind
 from kinema.data.readers.flow import open_flow
 from kinema.data.readers.frame_names import Numbered, numbers_by_template, why
 from kinema.data.readers.packed import open_packed
@@ -21,7 +21,7 @@ optical flow, or a packed file of such pairs."""
 FLOW: tuple[Source, ...] = ("flow", "packed_flow")
 """Whose frames have two channels."""
 
-KINDS: dict[Source, Kind] = {
+KINDS: dict[Source, MediaKind] = {
     "video": "video",
     "rawframes": "rawframes",
     "packed": "packed",

@@ -10,7 +10,7 @@ from string import digits
 
 from kinema.console import progress
 from kinema.data.lists.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from kinema.data.lists.index import Kind
+from kinema.data.lists.index import MediaKind
 from kinema.errors import UserError
 from kinema.prepare.datasets.official import Listed, Split
 
@@ -34,7 +34,7 @@ class Video:
 class Videos:
     """All videos below a folder, at any depth, except hidden files; symbolic links are followed."""
 
-    def __init__(self, root: Path, kind: Kind, *, wanted: int) -> None:
+    def __init__(self, root: Path, kind: MediaKind, *, wanted: int) -> None:
         """Search `root`; `wanted` is the expected number of videos, for the progress bar.
 
         Raises:
@@ -102,7 +102,7 @@ def _parent(video: Video) -> str:
     return plain(video.path.rpartition("/")[0].rpartition("/")[2])
 
 
-def _search(root: Path, kind: Kind) -> Iterator[tuple[str, Video]]:
+def _search(root: Path, kind: MediaKind) -> Iterator[tuple[str, Video]]:
     """Yield the stem and the video of all below `root`, in an order independent of the file system."""
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import VIDEO_SUFFIXES
-from kinema.data.lists.index import Index, Kind, Labels
+from kinema.data.lists.index import Index, LabelMode, MediaKind
 from kinema.errors import UserError
 from kinema.tasks.recognition import recognition_metrics
 
@@ -44,9 +44,9 @@ def evaluate_results(
     *,
     weights: Sequence[float] = (),
     ground_truth: Path | None = None,
-    kind: Kind = "video",
+    kind: MediaKind = "video",
     root: str = "",
-    labels: Labels = "single",
+    labels: LabelMode = "single",
     average: Literal["prob", "score"] = "prob",
     skip_missing: bool = False,
 ) -> dict[str, float]:
@@ -153,7 +153,7 @@ def _check_sums(stream: _Results) -> None:
 
 
 def _read_truth(
-    path: Path, classes: tuple[str, ...] | None, num_classes: int, *, kind: Kind, root: str, labels: Labels
+    path: Path, classes: tuple[str, ...] | None, num_classes: int, *, kind: MediaKind, root: str, labels: LabelMode
 ) -> _Videos:
     if path.suffix == ".npz":
         arrays = _read_npz(path, ("paths", "labels"))

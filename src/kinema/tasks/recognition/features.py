@@ -19,7 +19,7 @@ from kinema.data.features.packed import pack_features
 from kinema.data.features.spans import FeatureSpan, described_span
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
-from kinema.data.lists.index import Kind, Labels
+from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.data.lists.inputs import find_inputs
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.readers.reader import FrameReader
@@ -225,7 +225,7 @@ def extract_features(
     *,
     format: Format = "npy",  # noqa: A002 - the option's name
     root: str = "",
-    labels: Labels = "single",
+    labels: LabelMode = "single",
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
@@ -322,7 +322,7 @@ def check_options(options: FeatureOptions, description: RecognizerDescription) -
 
 
 def _units(
-    videos: Sequence[str | Path], output: Path, suffix: str, *, source: Source, root: str, labels: Labels
+    videos: Sequence[str | Path], output: Path, suffix: str, *, source: Source, root: str, labels: LabelMode
 ) -> list[Unit]:
     """A unit for each video, whose output has its name and lies in `output` itself."""
     found = list[tuple[str, str]]()
@@ -344,7 +344,7 @@ def _units(
     return units
 
 
-def _remote(given: str, kind: Kind, root: str, labels: Labels) -> list[tuple[str, str]]:
+def _remote(given: str, kind: MediaKind, root: str, labels: LabelMode) -> list[tuple[str, str]]:
     """The URLs, and names, of the videos that `given` stands for; none where they are on this machine."""
     is_list = suffix_of(given) in LIST_SUFFIXES
     if is_list and (is_url(given) or is_url(root)):

@@ -13,7 +13,7 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
 )
 
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.tasks.recognition.multi_label import multi_hot, right_answers
 
 
@@ -27,12 +27,12 @@ class RecognitionMetrics(Protocol):
         """Fractions by name and the count `videos`; and the confusion matrix, if there is one."""
 
 
-def recognition_metrics(labels: Labels, num_classes: int, device: torch.device) -> RecognitionMetrics:
+def recognition_metrics(labels: LabelMode, num_classes: int, device: torch.device) -> RecognitionMetrics:
     """The metrics of videos with one label, or with any number of them."""
     return (SingleLabelMetrics if labels == "single" else MultiLabelMetrics)(num_classes, device)
 
 
-def main_metric(labels: Labels) -> str:
+def main_metric(labels: LabelMode) -> str:
     """The one of `recognition_metrics` by which a model is better than another."""
     return "top1" if labels == "single" else "mAP"
 

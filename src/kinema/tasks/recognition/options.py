@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval
 
-from kinema.data.lists.index import Labels
+from kinema.data.lists.index import LabelMode
 from kinema.data.options import ClipData
 from kinema.models import RecognizerOptions
 from kinema.runtime.device import RuntimeOptions
@@ -28,7 +28,7 @@ class RecognitionOptions:
     data_type: ClassVar[type] = ClipData
     FORMERLY: ClassVar = {"training.multigrid": "multigrid"}
 
-    labels: Labels = "single"
+    labels: LabelMode = "single"
     """A video shows one class (single: softmax and cross-entropy, top-1), or any number of them (multi: sigmoid and
     binary cross-entropy, mean average precision), and its list says so."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0

@@ -28,7 +28,7 @@ class GenerationOptions:
 
 
 @dataclass(kw_only=True)
-class FeatureOptions:
+class ProposalFeatureOptions:
     """How a candidate is described: samples of actionness inside it, around its start and around its end."""
 
     boundary_ratio: Annotated[float, Gt(0)] = 0.2
@@ -48,7 +48,7 @@ class CandidateOptions:
     """How candidates are made of what TEM says about a video."""
 
     generation: GenerationOptions = field(default_factory=GenerationOptions)
-    description: FeatureOptions = field(default_factory=FeatureOptions)
+    description: ProposalFeatureOptions = field(default_factory=ProposalFeatureOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def match(segments: Floats, instances: Floats) -> tuple[Floats, Floats]:
     return tiou(segments, instances).max(axis=1), covered
 
 
-def describe(actionness: Scores, segments: Floats, options: FeatureOptions) -> Floats:
+def describe(actionness: Scores, segments: Floats, options: ProposalFeatureOptions) -> Floats:
     """Boundary-Sensitive Proposal features: actionness inside, around the start and around the end of segments.
 
     Actionness is linear between the middles of the T parts; half a part outside the video it is 0.
