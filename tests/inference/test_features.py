@@ -211,7 +211,7 @@ def test_other_weights_are_not_taken_for_the_same(tiny_run: Path, videos: Path, 
     save_model(folder, model.state_dict(), description)
     extract_features(folder, [videos / "c.mp4"], tmp_path / "out", FeatureOptions(), workers=1)
     save_model(folder, {name: weight * 2 for name, weight in model.state_dict().items()}, description)
-    with pytest.raises(UserError, match="made with weights"):
+    with pytest.raises(UserError, match="written with other options: weights"):
         extract_features(folder, [videos / "c.mp4"], tmp_path / "out", FeatureOptions(), workers=1)
     extract_features(folder, [videos / "c.mp4"], tmp_path / "other", FeatureOptions(), workers=1)
     assert not np.allclose(np.load(tmp_path / "out" / "c.npy"), np.load(tmp_path / "other" / "c.npy"))
