@@ -10,8 +10,8 @@ import pytest
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.slurm import SlurmOptions
 from kinema.slurm.job import _requeuing
+from kinema.slurm.options import SlurmOptions
 from tests.conftest import tiny_arguments
 from tests.localization.planted import write_planted
 

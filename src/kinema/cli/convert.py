@@ -50,9 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     """Convert."""
     options = parse(Options, arguments, command="convert")
     if (options.source is None) == (options.target is None):
-        raise UserError(
-            "one of two is needed: --from TOOL for another tool's checkpoint, or --to mmaction2 for a model"
-        )
+        raise UserError("pass --from TOOL for another tool's checkpoint, or --to mmaction2 for a model")
     if options.source is None:
         module, described = load_model(find_model(options.checkpoint))
         convert_to_mmaction2(module, described.model, options.output)

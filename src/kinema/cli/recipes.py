@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import tyro
 
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
 from kinema.errors import UserError, did_you_mean
-from kinema.models import build
-from kinema.models.complexity import complexity
 from kinema.recipes import RECIPES, RECOGNIZERS
-from kinema.training import RecipeConfig
+
+if TYPE_CHECKING:
+    from kinema.training import RecipeConfig
 
 
 @dataclass(kw_only=True)
@@ -59,7 +58,11 @@ class _Row:
     gmacs: float
 
 
-def _rows(configs: Mapping[str, RecipeConfig]) -> Iterator[_Row]:
+def _rows(configs: "Mapping[str, RecipeConfig]") -> Iterator[_Row]:
+    import torch
+
+    from kinema.models.complexity import complexity
+
     known: dict[str, tuple[int, int]] = {}  # many recipes train the same model
     with progress("measuring", len(configs)) as meter:
         for name, config in configs.items():
@@ -68,7 +71,7 @@ def _rows(configs: Mapping[str, RecipeConfig]) -> Iterator[_Row]:
                 key = f"{model} {shape}"
                 if key not in known:
                     with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
-                        known[key] = complexity(build(model), (1, *shape))
+                        known[key] = complexity(model.build(), (1, *shape))
             parameters, macs = (sum(known[f"{model} {shape}"][i] for model, shape in networks) for i in (0, 1))
             yield _Row(
                 recipe=name,

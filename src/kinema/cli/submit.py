@@ -9,8 +9,7 @@ from kinema.cli import train
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import options_help
 from kinema.recipes import config_of
-from kinema.slurm import SlurmOptions, batch_script, check, submit
-from kinema.training import default_work_dir
+from kinema.slurm.options import SlurmOptions
 
 
 @dataclass(kw_only=True)
@@ -36,6 +35,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = parse(Options, own, command="submit")
     config = train.config_from(options, keys)
+    from kinema.slurm.submit import batch_script, check, submit
+    from kinema.training import default_work_dir
+
     work_dir = (options.work_dir or default_work_dir(config.recipe)).absolute()
     checked = check(config, options, work_dir=work_dir, resume=options.resume, init=options.init)
     if options.dry_run:

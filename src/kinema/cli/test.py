@@ -5,19 +5,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from kinema import strict_json
-from kinema.api import evaluation_options, run_test
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import apply, as_option, options_help
 from kinema.console import print_table
 from kinema.errors import UserError
-from kinema.runtime.processes import is_first
-from kinema.training.task import EvaluationOptions
 from kinema.weights.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
+
+if TYPE_CHECKING:
+    from kinema.training.task import EvaluationOptions
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,14 @@ def run(arguments: Sequence[str]) -> int:
     """Test and print."""
     own, keys = split(Options, arguments)
     if wants_help(own) and not own[0].startswith("-"):
+        from kinema.api import evaluation_options
+
         print(options_help(evaluation_options(own[0])))
         return 0
     options = parse(Options, own, command="test")
+    from kinema.api import evaluation_options, run_test
+    from kinema.runtime.processes import is_first
+
     own_options = evaluation_options(options.model, recipe=options.recipe)
     tested = apply(own_options, keys)
     check_own_paths(own_options.data, keys, model=options.model)
@@ -75,8 +80,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _own_folder(
     model: Path,
-    own: EvaluationOptions[Any, Any],
-    tested: EvaluationOptions[Any, Any],
+    own: "EvaluationOptions[Any, Any]",
+    tested: "EvaluationOptions[Any, Any]",
     keys: Mapping[str, object],
 ) -> Path:
     """The folder for results on the model's own data.

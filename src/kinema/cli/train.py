@@ -4,16 +4,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.api import train
 from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import as_argument, changed, options_help, read
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.training import InterruptedRun, RecipeConfig, default_work_dir, read_resumed, resumable_config
+
+if TYPE_CHECKING:
+    from kinema.training import RecipeConfig
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = parse(Options, own, command="train")
     config = config_from(options, keys)
+    from kinema.api import train
+    from kinema.training import InterruptedRun
+
     for key, (before, now) in changed(config, config_of(config.recipe)).items():
         log.info("changed from the recipe: %s %s → %s", key, as_argument(before), as_argument(now))
     try:
@@ -59,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def config_from(options: Options, keys: Mapping[str, object]) -> RecipeConfig:
+def config_from(options: Options, keys: Mapping[str, object]) -> "RecipeConfig":
     """Return the recipe's config with the options of the YAML file, then those of the command line.
 
     A run that is resumed has its own config, with the options of the command line on top.
@@ -71,6 +75,8 @@ def config_from(options: Options, keys: Mapping[str, object]) -> RecipeConfig:
             raise UserError(f"{options.config} is of the recipe {recipe}, not {options.recipe}: leave one of them out")
         values = {**of_file, **values}
     if options.resume and (file := _config_of_run(options, recipe)):
+        from kinema.training import read_resumed
+
         of_run, own = read_resumed(file, recipe=recipe)
         recipe, values = recipe or of_run, {**own, **values}
     if not recipe:
@@ -82,6 +88,8 @@ def _config_of_run(options: Options, recipe: str) -> Path | None:
     """The config of the run to be resumed; None where there is none."""
     if options.work_dir is None and not recipe:
         return None
+    from kinema.training import default_work_dir, resumable_config
+
     work_dir = options.work_dir or default_work_dir(recipe)
     begun = work_dir / "config.yaml"
     return resumable_config(work_dir) or (begun if not recipe and begun.exists() else None)
