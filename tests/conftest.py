@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kinema.api import train
-from kinema.prepare.drawn.sample import prepare_sample
+from kinema.prepare.drawn.sample import SampleOptions, prepare_sample
 from kinema.recipes import config_of
 from kinema.tasks.recognition.options import RecognitionConfig
 from kinema.training import TrainConfig
@@ -52,7 +52,7 @@ def shared() -> Path:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn dataset: 8 classes, 4 training and 2 validation clips of each."""
     folder = tmp_path_factory.mktemp("data") / "sample"
-    prepare_sample(folder, train_per_class=4, val_per_class=2, workers=2)
+    prepare_sample(folder, SampleOptions(train_per_class=4, val_per_class=2), workers=2)
     return folder
 
 

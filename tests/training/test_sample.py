@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from kinema.api import train
-from kinema.prepare.drawn.sample import prepare_sample
+from kinema.prepare.drawn.sample import SampleOptions, prepare_sample
 from kinema.recipes import config_of
 
 
 @pytest.fixture(scope="module")
 def full_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
-    prepare_sample(folder, workers=2)
+    prepare_sample(folder, SampleOptions(), workers=2)
     return folder
 
 

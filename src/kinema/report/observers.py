@@ -1,4 +1,4 @@
-"""Observers of a training: TensorBoard events and the picture of its curves."""
+"""Training observers: TensorBoard events and a plot of training curves."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from kinema.training.record import read_rows
 
 
 class TensorBoard:
-    """Writes the rows of a training as events into `tensorboard/`."""
+    """Writes training and validation metrics as TensorBoard events to `tensorboard/`."""
 
     def __init__(self, work_dir: Path, *, first_step: int) -> None:
         self._writer = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
 
     def on_step(self, row: dict[str, float]) -> None:
-        """Write the figures of training steps."""
+        """Write metrics of training steps."""
         self._write("train", row)
 
     def on_validation(self, row: dict[str, float]) -> None:
-        """Write the metrics of a validation."""
+        """Write metrics of a validation."""
         self._write("val", row)
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Flush buffered events."""
         self._writer.close()
 
     def _write(self, split: str, row: dict[str, float]) -> None:
@@ -34,20 +34,20 @@ class TensorBoard:
 
 
 class Curves:
-    """Draws `curves.png` after each validation and at the end, those of the resumed run's earlier steps too."""
+    """Plots `curves.png` after each validation and at the end, including the steps before a resumption."""
 
     def __init__(self, work_dir: Path, *, first_step: int) -> None:  # noqa: ARG002
         self._work_dir = work_dir
 
     def on_step(self, row: dict[str, float]) -> None:
-        """Wait for the next validation."""
+        """Do nothing: curves are plotted after a validation."""
 
     def on_validation(self, row: dict[str, float]) -> None:  # noqa: ARG002
-        """Draw the curves up to here."""
+        """Plot the curves so far."""
         self._draw()
 
     def close(self) -> None:
-        """Draw the curves."""
+        """Plot the curves."""
         self._draw()
 
     def _draw(self) -> None:
@@ -57,4 +57,4 @@ class Curves:
 
 
 OBSERVERS: Observers = (TensorBoard, Curves)
-"""Of the command line."""
+"""Observers of trainings started from the command line."""

@@ -1,16 +1,16 @@
 """`kinema prepare sample FOLDER`."""
 
 import logging
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge
 
 from kinema.cli.arguments import parse
-from kinema.prepare.drawn.sample import prepare_sample
+from kinema.prepare.drawn.sample import SampleOptions, prepare_sample
 
 log = logging.getLogger(__name__)
 
@@ -25,26 +25,16 @@ class Sample:
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """Output folder for train/ and val/, with a folder per class."""
-    train_per_class: int = 100
-    """Training clips per class."""
-    val_per_class: int = 25
-    """Validation clips per class."""
-    seed: int = 0
-    """Seed of all random choices."""
-    workers: int = os.cpu_count() or 1
-    """Number of processes."""
+    sample: Annotated[SampleOptions, tyro.conf.arg(name="")] = field(default_factory=SampleOptions)
+    """Size and seed."""
+    workers: Annotated[int, Ge(0)] = 0
+    """Number of processes; 0: one per core."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Render the clips."""
     options = parse(Sample, arguments, command="prepare sample")
-    done = prepare_sample(
-        options.folder,
-        train_per_class=options.train_per_class,
-        val_per_class=options.val_per_class,
-        seed=options.seed,
-        workers=options.workers,
-    )
+    done = prepare_sample(options.folder, options.sample, workers=options.workers)
     log.info(
         "%d clips rendered, %d existed already; to train on them, pass --data.train %s/train",
         done.rendered,

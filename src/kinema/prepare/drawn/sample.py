@@ -1,24 +1,36 @@
 """`kinema prepare sample`: a small synthetic dataset for first experiments, rendered without a download."""
 
-import os
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import annotated_types as at
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema.config.bounds import check_bounds
 from kinema.console import progress
-from kinema.errors import UserError
 from kinema.prepare.drawn.motion import FPS
 from kinema.prepare.drawn.scene import LABELS, render_clip
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.jobs import claim_folder
 from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import remove_leftovers, replacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Size and seed of the dataset."""
+
+    train_per_class: Annotated[int, at.Ge(1)] = 100
+    """Training clips per class."""
+    val_per_class: Annotated[int, at.Ge(1)] = 25
+    """Validation clips per class."""
+    seed: Annotated[int, at.Ge(0)] = 0
+    """Seed of all random choices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +43,7 @@ class SampleSummary:
     """Number of clips that existed already."""
 
 
-def prepare_sample(
-    folder: Path,
-    *,
-    train_per_class: int = 100,
-    val_per_class: int = 25,
-    seed: int = 0,
-    workers: int = os.cpu_count() or 1,
-) -> SampleSummary:
+def prepare_sample(folder: Path, options: SampleOptions, *, workers: int = 0) -> SampleSummary:
     """Render clips of 8 motions in 4 opposite pairs, such as `folder/train/growing/growing_0000.mp4`.
 
     A clip has 32 frames of 128×96 pixels in H.264 at 16 fps, about 13 kB. Clip i of a class is clip i of the opposite
@@ -47,20 +52,17 @@ def prepare_sample(
 
     Args:
         folder: Folder for `train/`, `val/` and `sample.json`, which records the options.
-        train_per_class: Training clips per class.
-        val_per_class: Validation clips per class.
-        seed: Seed of all random choices.
-        workers: Number of processes.
+        options: Size and seed.
+        workers: Number of processes; 0: one per core.
 
     Raises:
         UserError: An option is out of range, or the folder holds other files, or clips rendered with other options.
     """
-    _check(train_per_class=(train_per_class, 1), val_per_class=(val_per_class, 1), seed=(seed, 0), workers=(workers, 1))
-    counts = {"train": train_per_class, "val": val_per_class}
-    settings = {"generator": _GENERATOR, "seed": seed, **{f"{split}_per_class": counts[split] for split in counts}}
-    claim_folder(folder, "sample.json", settings)
+    check_bounds(options)
+    counts = {"train": options.train_per_class, "val": options.val_per_class}
+    claim_folder(folder, "sample.json", {"generator": _GENERATOR, **asdict(options)})
     clips = [
-        _Clip(folder / split / label / f"{label}_{index:04d}.mp4", label, (seed, number, index))
+        _Clip(folder / split / label / f"{label}_{index:04d}.mp4", label, (options.seed, number, index))
         for number, split in enumerate(counts)
         for label in LABELS
         for index in range(counts[split])
@@ -108,9 +110,3 @@ def _encode(frames: NDArray[np.uint8], path: Path) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def _check(**options: tuple[int, int]) -> None:
-    for name, (value, least) in options.items():
-        if value < least:
-            raise UserError(f"--{name.replace('_', '-')}: found {value}, must be at least {least}")
