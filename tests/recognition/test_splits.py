@@ -65,6 +65,18 @@ def test_named_classes_without_videos(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "1 of 2 validation videos are of classes that no training video has: sit" in caplog.text
 
 
+def test_validation_classes_without_training_videos_need_class_names(tmp_path: Path) -> None:
+    advice = "no training video has another class: pass --data.classes FILE"
+    with pytest.raises(UserError, match=f"label 'sit' is not a known class\nexpected one of the 2 .*; {advice}"):
+        open_lists(tmp_path, "path,class a,run b,walk", "path,class x,sit y,run")
+    for name in ("train/run/a.mp4", "train/walk/b.mp4", "val/run/c.mp4", "val/sit/d.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    folders = {"data__train": str(tmp_path / "train"), "data__val": str(tmp_path / "val")}
+    with pytest.raises(UserError, match=f"'sit' is not one of the 2 known classes; {advice}"):
+        open_lists(tmp_path, "", "", **folders)
+
+
 @pytest.mark.parametrize(
     ("train", "val", "options", "said"),
     [

@@ -169,8 +169,12 @@ def open_train_index(options: DataOptions, *, labels: LabelMode = "single") -> I
     )
 
 
-def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, labels: LabelMode = "single") -> Index:
+def open_val_index(
+    options: DataOptions, classes: tuple[str, ...] | None, *, labels: LabelMode = "single", advice: str = ""
+) -> Index:
     """The validation videos of `options`, labelled by the training data's `classes` where they have names.
+
+    `advice` says what to do about videos of other classes, for the message.
 
     Raises:
         UserError: none are named, or the annotations are faulty.
@@ -180,15 +184,24 @@ def open_val_index(options: DataOptions, classes: tuple[str, ...] | None, *, lab
             "no validation videos: say where they are with --data.val (a folder of class folders, or a list)"
         )
     root = options.val_root or options.root
-    return _read_index(options.val, options, root=root, classes=classes, labels=labels, where=options.val_where)
+    return _read_index(
+        options.val, options, root=root, classes=classes, labels=labels, where=options.val_where, advice=advice
+    )
 
 
 def _read_index(
-    annotation: str, options: DataOptions, *, root: str, classes: tuple[str, ...] | None, labels: LabelMode, where: str
+    annotation: str,
+    options: DataOptions,
+    *,
+    root: str,
+    classes: tuple[str, ...] | None,
+    labels: LabelMode,
+    where: str,
+    advice: str = "",
 ) -> Index:
     kind, patience = KINDS[options.source], Patience(options.storage.patience)
     index = patience.through(
-        lambda: read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where)
+        lambda: read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where, advice=advice)
     )
     if labels == "single" and index.label_offsets is not None:
         raise UserError(

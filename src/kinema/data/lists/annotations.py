@@ -30,6 +30,7 @@ def read_index(
     delimiter: Literal[" ", ",", ";", "\t"] | None = None,
     where: str = "",
     option: str = "--data.source",
+    advice: str = "",
 ) -> Index:
     """Read which videos there are, from one of these:
 
@@ -73,13 +74,13 @@ def read_index(
     if annotation_is_folder(annotation):
         if where:
             raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
-        index = read_class_folders(annotation, kind=kind, classes=classes, option=option)
+        index = read_class_folders(annotation, kind=kind, classes=classes, option=option, advice=advice)
         return replace(index, label_offsets=torch.arange(len(index) + 1)) if labels == "multi" else index
     table = open_table(annotation, delimiter)
     layout = layout_of(table, kind, labels, where)
     class_names = tuple(classes) if classes is not None else None
     rows = read_rows(table, layout, class_names)
-    label_values, class_names = _class_indices(rows, class_names, layout, annotation)
+    label_values, class_names = _class_indices(rows, class_names, layout, annotation, advice)
     index = Index(
         path_bytes=torch.frombuffer(rows.path_bytes, dtype=torch.uint8),
         offsets=_offsets(rows.path_lengths),
@@ -116,7 +117,7 @@ def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
 
 
 def _class_indices(
-    rows: Rows, classes: tuple[str, ...] | None, layout: Layout, source: str
+    rows: Rows, classes: tuple[str, ...] | None, layout: Layout, source: str, advice: str
 ) -> tuple[NDArray[np.int32], tuple[str, ...] | None]:
     """Return the class index of each label of `rows.vocabulary`, and the class names if there are any.
 
@@ -137,7 +138,8 @@ def _class_indices(
     def describe(name: str) -> str:
         return f"label '{name}' is not a known class{did_you_mean(name, class_names)}"
 
-    _refuse(rows, set(names).difference(indices), describe, source, f"one of the {len(class_names)} known classes")
+    expected = f"one of the {len(class_names)} known classes" + (f"; {advice}" if advice else "")
+    _refuse(rows, set(names).difference(indices), describe, source, expected)
     return np.array([indices[name] for name in names], np.int32), class_names
 
 

@@ -30,7 +30,12 @@ _IMAGES = "images"
 
 
 def read_class_folders(
-    folder: str, *, kind: MediaKind, classes: Sequence[str] | None = None, option: str = "--data.source"
+    folder: str,
+    *,
+    kind: MediaKind,
+    classes: Sequence[str] | None = None,
+    option: str = "--data.source",
+    advice: str = "",
 ) -> Index:
     """Index of `<folder>/<class>/…`: the folder that a video is in says its class.
 
@@ -58,6 +63,7 @@ def read_class_folders(
         raise UserError(
             f"'{join(folder, unknown[0])}': '{unknown[0]}' is not one of the {len(class_names)} known classes"
             + did_you_mean(unknown[0], class_names)
+            + (f"; {advice}" if advice else "")
         )
     if empty := [name for name in found if not videos[name]]:
         raise UserError(_without_videos(folder, empty, kind, others[empty[0]], option))

@@ -204,8 +204,12 @@ def _of_classes(config: RecognitionConfig[Any], classes: tuple[str, ...]) -> Rec
     return replace(config, model=replace(config.model, num_classes=len(classes)), data=data)
 
 
+_MORE_CLASSES = "no training video has another class: pass --data.classes FILE with the names of all classes"
+
+
 def _open_val(config: RecognitionConfig[Any], train: Index, num_classes: int) -> Index:
-    val = open_val_index(config.data, train.class_names, labels=config.task.labels)
+    advice = "" if config.data.classes else _MORE_CLASSES
+    val = open_val_index(config.data, train.class_names, labels=config.task.labels, advice=advice)
     if train.class_names is None and val.class_names is not None:
         raise UserError(
             "the validation videos have class names, the training videos bare numbers: pass --data.classes FILE with "
