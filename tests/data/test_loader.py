@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from kinema.data.batch import SampleKey
 from kinema.data.dataset import VideoDataset, open_train_index
 from kinema.data.loader import EvalBatches, TrainBatches, load
-from kinema.data.timetable import Phase, Timetable
+from kinema.data.timetable import BatchShape, Phase, Timetable
 from kinema.errors import UserError
 from tests.conftest import tiny_config
 
@@ -61,7 +61,11 @@ def test_an_epoch_deals_out_different_videos_to_all_processes(
 
 PHASES = [
     [Phase(epochs=100)],
-    [Phase(epochs=2, sizes=(4, 2, 1)), Phase(epochs=1, sizes=(2,), first_clip=3), Phase(epochs=2, first_clip=4)],
+    [
+        Phase(epochs=2, shapes=(BatchShape(4, 0), BatchShape(2, 1), BatchShape(1, 2))),
+        Phase(epochs=1, shapes=(BatchShape(2, 3),)),
+        Phase(epochs=2, shapes=(BatchShape(1, 4),)),
+    ],
 ]
 
 
@@ -77,7 +81,7 @@ def test_steps_of_changing_size_take_every_video_once_while_they_last(
     num_videos: int, batch_size: int, world: int, sizes: list[int]
 ) -> None:
     """Counted step by step: what the next step would need more than is left ends the epoch."""
-    phases = [Phase(epochs=2, sizes=tuple(sizes), first_clip=1), Phase(epochs=1)]
+    phases = [Phase(epochs=2, shapes=tuple(map(BatchShape, sizes, range(1, len(sizes) + 1)))), Phase(epochs=1)]
     expected, left = list[tuple[int, int]](), num_videos
     while left >= sizes[len(expected) % len(sizes)] * batch_size * world:
         turn = len(expected) % len(sizes)
@@ -93,7 +97,7 @@ def test_steps_of_changing_size_take_every_video_once_while_they_last(
     for epoch in range(2):
         steps = [part[epoch * len(expected) : (epoch + 1) * len(expected)] for part in parts]
         for part in steps:
-            assert [(len(batch), batch[0].clip) for batch in part] == expected
+            assert [(len(batch), batch[0].variant) for batch in part] == expected
         rows = [key.index for part in steps for batch in part for key in batch]
         assert len(set(rows)) == len(rows)
         assert {key.epoch for part in steps for batch in part for key in batch} == {epoch}

@@ -41,8 +41,8 @@ def test_long_cycles_are_those_of_pyslowfast(short: bool) -> None:
     assert list(accumulate(phase.epochs for phase in phases)) == ENDS[short]
     found = [
         [
-            (size, clips[phase.first_clip + turn].sampling.clip_len, clips[phase.first_clip + turn].crop.size)
-            for turn, size in enumerate(phase.sizes)
+            (shape.factor, clips[shape.variant].sampling.clip_len, clips[shape.variant].crop.size)
+            for shape in phase.shapes
         ]
         for phase in phases
     ]
@@ -66,7 +66,7 @@ def test_fewer_frames_may_span_as_much() -> None:
 
 def test_short_cycles_alone_stretch_any_schedule() -> None:
     phases, clips, schedule = plan(Multigrid(short_cycle=True), CosineSchedule(epochs=256, warmup_epochs=34), CLIP)
-    assert [(phase.epochs, phase.sizes) for phase in phases] == [(384, (4, 2, 1))]
+    assert [(phase.epochs, phase.shapes) for phase in phases] == [(384, ((4, 0), (2, 1), (1, 2)))]
     assert [clip.crop.size for clip in clips] == [112, 158, 224]
     assert schedule.epochs == 384
     _, _, steps = plan(Multigrid(short_cycle=True), STEPS, CLIP)
@@ -76,7 +76,7 @@ def test_short_cycles_alone_stretch_any_schedule() -> None:
 
 def test_without_multigrid_nothing_changes() -> None:
     phases, clips, schedule = plan(Multigrid(), STEPS, CLIP)
-    assert [(phase.epochs, phase.sizes) for phase in phases] == [(239, (1,))]
+    assert [(phase.epochs, phase.shapes) for phase in phases] == [(239, ((1, 0),))]
     assert clips == [CLIP]
     assert schedule is STEPS
 

@@ -1,4 +1,4 @@
-"""The account of videos that cannot be read: logged once, counted, listed, and limited."""
+"""Bad files: logged once each, counted against a limit, and listed."""
 
 import csv
 import logging
@@ -16,14 +16,13 @@ log = logging.getLogger(__name__)
 
 
 class BadFiles:
-    """Bad files among the videos of a run, each known by its path.
+    """Bad files of a run, by path.
 
-    A run goes on while there are at most `max_fraction` of `num_videos` of them, rounded up, so that one bad file
-    among a few videos is no reason to stop.
+    At most `max_fraction` of `num_videos` are allowed, rounded up: one bad file among a few videos does not stop a run.
     """
 
     def __init__(self, *, num_videos: int, max_fraction: float, listing: Path | None = None) -> None:
-        """`listing` is a CSV file `path,reason`; what stands in it already stays there, but does not count."""
+        """`listing` is a CSV file `path,reason`; rows that it already has are kept, but do not count."""
         self.reasons: dict[str, str] = {}
         self._listed: dict[str, str] = {}
         self._limit = math.ceil(max_fraction * num_videos)
@@ -37,7 +36,7 @@ class BadFiles:
         return len(self.reasons)
 
     def add(self, files: Iterable[BadFile]) -> None:
-        """Take note of `files`; those that are known already change nothing."""
+        """Count and log those of `files` that are new."""
         new = {file.path: file.reason for file in files if file.path not in self.reasons}
         if not new:
             return
@@ -48,10 +47,10 @@ class BadFiles:
             self._write(self._listing)
 
     def check(self) -> None:
-        """Hold the limit.
+        """Check the limit.
 
         Raises:
-            UserError: there are more bad files than the limit allows.
+            UserError: More files are bad than allowed.
         """
         if len(self) <= self._limit:
             return
@@ -74,10 +73,10 @@ class BadFiles:
             writer.writerows(sorted((self._listed | self.reasons).items()))
 
 
-def gather(files: list[BadFile]) -> list[BadFile]:
-    """The bad files that all processes of a distributed run have met, in every one of them; call it in all."""
+def all_gather_bad_files(files: list[BadFile]) -> list[BadFile]:
+    """Return the bad files of all processes of a distributed run in each of them; all must call this."""
     if not dist.is_initialized():
         return files
-    of_each: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(of_each, files)
-    return [file for part in of_each for file in part]
+    parts: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, files)
+    return [file for part in parts for file in part]

@@ -22,11 +22,14 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which sample to make: row `index` of the dataset, with the randomness of `epoch`, as its clip number `clip`."""
+    """Key of a sample: row `index` of the dataset, with the randomness of `epoch`.
+
+    variant: Shape of the sample, as the dataset numbers its shapes; 0 where it has only one.
+    """
 
     epoch: int
     index: int
-    clip: int = 0
+    variant: int = 0
 
 
 Label = int | tuple[int, ...]

@@ -74,7 +74,7 @@ class VideoDataset(Dataset[Fetched]):
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         """The samples of `keys`, each made in its place of the batch's memory. Called by torch's DataLoader."""
-        views = self._views if isinstance(self._views, Views) else self._views[keys[0].clip]
+        views = self._views if isinstance(self._views, Views) else self._views[keys[0].variant]
         room, fetched, good = room_for(len(keys), (*views.shape, self._channels)), list[Fetched](), 0
         for key in keys:
             fetched.append(self._patience.through(partial(self._fetch, key, room[good])))
@@ -90,7 +90,7 @@ class VideoDataset(Dataset[Fetched]):
         while len(bad) < _REPLACEMENTS:
             try:
                 path = self.index.path(row)
-                clips, label = within(self._timeout, path, partial(self._read, path, row, key.clip, rng, room))
+                clips, label = within(self._timeout, path, partial(self._read, path, row, key.variant, rng, room))
             except MediaError as fault:
                 fault = blame(path, fault, limit=self._timeout)
                 bad.append(BadFile(fault.path, fault.reason))

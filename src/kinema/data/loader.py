@@ -1,4 +1,4 @@
-"""Batches in an order that depends on nothing but the seed, for any number of processes and workers."""
+"""Order of samples and data loaders, reproducible for any number of processes and workers."""
 
 import errno
 import multiprocessing
@@ -22,10 +22,9 @@ B = TypeVar("B")
 
 
 class TrainBatches(Sampler[list[SampleKey]]):
-    """The batches of one process: each epoch a new permutation, dealt out to the processes.
+    """Sample keys of one process's training batches: a permutation per epoch, split among `world` processes.
 
-    A step is `accumulate` batches in each of `world` processes. Starting at a later step gives exactly what an
-    uninterrupted run would have seen from there.
+    A step is `accumulate` batches in each process. From `first_step` on, the batches are those of an uninterrupted run.
     """
 
     def __init__(
@@ -38,25 +37,23 @@ class TrainBatches(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch, taken = -1, 0
         for step in range(self._first_step, self._timetable.steps):
-            now, in_epoch = self._timetable.place(step)
-            size, clip = self._timetable.batch(step)
-            if now != epoch:
-                order, epoch = np.random.default_rng([self._seed, now]).permutation(self._num_videos), now
-                taken = self._of_a_step * sum(
-                    self._timetable.batch(earlier)[0] for earlier in range(step - in_epoch, step)
-                )
-            rows = order[taken : taken + size * self._of_a_step][self._rank :: self._world]
-            taken += size * self._of_a_step
+            current, in_epoch = self._timetable.epoch_step(step)
+            shape = self._timetable.batch_shape(step)
+            if current != epoch:
+                order, epoch = np.random.default_rng([self._seed, current]).permutation(self._num_videos), current
+                taken = sum(map(self._videos_of_step, range(step - in_epoch, step)))
+            end = taken + self._videos_of_step(step)
+            rows, taken = order[taken:end][self._rank :: self._world], end
             for batch in rows.reshape(self._accumulate, -1):
-                yield [SampleKey(epoch, int(row), clip) for row in batch]
+                yield [SampleKey(epoch, int(row), shape.variant) for row in batch]
 
-    @property
-    def _of_a_step(self) -> int:
-        return self._batch_size * self._world * self._accumulate
+    def _videos_of_step(self, step: int) -> int:
+        """Return the videos of a step, over all processes and accumulated batches."""
+        return self._timetable.batch_shape(step).factor * self._batch_size * self._world * self._accumulate
 
 
 class EvalBatches(Sampler[list[SampleKey]]):
-    """Every video once, dealt out to the processes without padding: no video counts twice."""
+    """Sample keys of one process's evaluation batches: every video once, split among `world` processes, unpadded."""
 
     def __init__(self, num_videos: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
         self._mine = range(rank, num_videos, world)

@@ -1,26 +1,36 @@
-"""When what is trained on: epochs made of steps, whose batches may change their size and shape."""
+"""Maps steps to epochs and batch shapes."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kinema.errors import UserError
 
 
+class BatchShape(NamedTuple):
+    """Shape of a step's batches.
+
+    factor: videos, as a multiple of the batch size. variant: shape of the samples, as the dataset numbers them (see
+    `kinema.data.samples.SampleKey`).
+    """
+
+    factor: int = 1
+    variant: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Epochs whose steps take batches of certain sizes, in turn."""
+    """Consecutive epochs whose steps cycle through the same batch shapes."""
 
     epochs: int
-    sizes: tuple[int, ...] = (1,)
-    """Batch of each step in turn, times the usual batch."""
-    first_clip: int = 0
-    """Which of the dataset's clips a step of the first size takes; the next size takes the next one."""
+    shapes: tuple[BatchShape, ...] = (BatchShape(),)
+    """Batch shape of each step in turn; every epoch starts with the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stretch:
-    """A phase with the epoch and step it starts at, and the steps of each of its epochs."""
+class _Start:
+    """First epoch and step of a phase, and the steps of each of its epochs."""
 
     phase: Phase
     epoch: int
@@ -29,66 +39,66 @@ class _Stretch:
 
 
 class Timetable:
-    """The steps of each epoch of a training; steps and epochs are counted from 0.
+    """Maps steps to epochs and batch shapes; steps and epochs are counted from 0.
 
-    What does not fill a step is left out of an epoch.
+    The last videos of an epoch that do not fill a step are dropped.
 
     Args:
-        num_videos: videos of an epoch.
-        batch_size: videos of a batch in a phase of size 1.
-        batches: batches of a step, of all processes.
-        phases: what follows what.
+        num_videos: Videos of an epoch.
+        batch_size: Videos of a batch whose factor is 1.
+        phases: Consecutive phases of the training.
+        batches: Batches of a step, over all processes.
 
     Raises:
-        UserError: the videos of an epoch do not fill a step.
+        UserError: The videos of an epoch do not fill a step.
     """
 
     def __init__(self, num_videos: int, batch_size: int, phases: Sequence[Phase], *, batches: int = 1) -> None:
-        self._stretches: list[_Stretch] = []
+        self._starts: list[_Start] = []
         epoch = step = 0
         for phase in phases:
-            steps = _steps(num_videos // (batch_size * batches), phase.sizes)
+            factors = [shape.factor for shape in phase.shapes]
+            steps = _steps(num_videos // (batch_size * batches), factors)
             if not steps:
                 raise UserError(
                     f"{num_videos} training videos do not fill the {batches} batches (processes × "
-                    f"--training.accumulate) of {batch_size * phase.sizes[0]} videos of a step: "
-                    f"use --data.batch-size {max(num_videos // (batches * phase.sizes[0]), 1)} or less"
+                    f"--training.accumulate) of {batch_size * factors[0]} videos of a step: "
+                    f"use --data.batch-size {max(num_videos // (batches * factors[0]), 1)} or less"
                 )
-            self._stretches.append(_Stretch(phase=phase, epoch=epoch, step=step, steps_per_epoch=steps))
+            self._starts.append(_Start(phase=phase, epoch=epoch, step=step, steps_per_epoch=steps))
             epoch, step = epoch + phase.epochs, step + phase.epochs * steps
         self.epochs, self.steps = epoch, step
 
-    def place(self, step: int) -> tuple[int, int]:
-        """The epoch that a step is in, and its number there."""
-        stretch = self._at(step)
-        epochs, in_epoch = divmod(step - stretch.step, stretch.steps_per_epoch)
-        return stretch.epoch + epochs, in_epoch
+    def epoch_step(self, step: int) -> tuple[int, int]:
+        """Return the epoch of a step, and the step's number within it."""
+        start = self._start(step)
+        epochs, in_epoch = divmod(step - start.step, start.steps_per_epoch)
+        return start.epoch + epochs, in_epoch
 
     def epochs_done(self, step: int) -> float:
-        """Epochs that are over before a step; a fraction within one."""
-        epoch, in_epoch = self.place(step)
-        return epoch + in_epoch / self._at(step).steps_per_epoch
+        """Return the epochs completed before a step, with the fraction of the current one."""
+        epoch, in_epoch = self.epoch_step(step)
+        return epoch + in_epoch / self.steps_per_epoch(step)
 
-    def steps_at(self, step: int) -> int:
-        """Steps of the epoch that a step is in."""
-        return self._at(step).steps_per_epoch
+    def steps_per_epoch(self, step: int) -> int:
+        """Return the number of steps of the epoch that a step is in."""
+        return self._start(step).steps_per_epoch
 
-    def batch(self, step: int) -> tuple[int, int]:
-        """A step's batch, times the usual one, and the number of its clip."""
-        phase = self._at(step).phase
-        turn = self.place(step)[1] % len(phase.sizes)
-        return phase.sizes[turn], phase.first_clip + turn
+    def batch_shape(self, step: int) -> BatchShape:
+        """Return the shape of a step's batches."""
+        shapes = self._start(step).phase.shapes
+        return shapes[self.epoch_step(step)[1] % len(shapes)]
 
-    def _at(self, step: int) -> _Stretch:
-        return self._stretches[bisect_right(self._stretches, step, key=lambda stretch: stretch.step) - 1]
+    def _start(self, step: int) -> _Start:
+        return self._starts[bisect_right(self._starts, step, key=lambda start: start.step) - 1]
 
 
-def _steps(batches: int, sizes: Sequence[int]) -> int:
-    """Steps of these sizes in turn that as many batches of size 1 are enough for."""
-    turns, left = divmod(batches, sum(sizes))
-    steps = turns * len(sizes)
-    for size in sizes:
-        if left < size:
+def _steps(batches: int, factors: Sequence[int]) -> int:
+    """Return how many steps that cycle through `factors` fit into `batches` batches of factor 1."""
+    cycles, left = divmod(batches, sum(factors))
+    steps = cycles * len(factors)
+    for factor in factors:
+        if left < factor:
             break
-        left, steps = left - size, steps + 1
+        left, steps = left - factor, steps + 1
     return steps

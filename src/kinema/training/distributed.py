@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kinema.data.bad_files import gather
+from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile
 from kinema.errors import EXIT_TEMPORARY, StorageOutage
 from kinema.runtime.processes import Process, joined, outage_shared
@@ -132,7 +132,7 @@ def agree(stop: bool, bad: list[BadFile]) -> tuple[bool, list[BadFile]]:
         return stop, bad
     news = torch.tensor([int(stop), len(bad)])
     dist.all_reduce(news)
-    return bool(news[0]), gather(bad) if news[1] else []
+    return bool(news[0]), all_gather_bad_files(bad) if news[1] else []
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
                 raise
             all_done = step == timetable.steps
             due = options.checkpoint_every and step % options.checkpoint_every == 0
-            saving = timetable.place(step)[1] == 0 or due or stopping
+            saving = timetable.epoch_step(step)[1] == 0 or due or stopping
             figures = ""
             if step % options.log_every == 0 or saving:  # no row spans a checkpoint: a resumed run writes the same
                 row = {"step": step, "epoch": timetable.epochs_done(step), "lr": lr, **window.close()}
@@ -236,7 +236,7 @@ def _validate(run: Run) -> dict[str, float]:
         found = run.task.validate(run.model_to_validate(), run.val_batches)
     run.trained.shown.train()
     run.account(found.bad)
-    epoch = run.timetable.place(run.position.step)[0]
+    epoch = run.timetable.epoch_step(run.position.step)[0]
     run.write_validation({"step": run.position.step, "epoch": epoch, **found.metrics})
     log.info("epoch %d: %s", epoch, run.task.summary(found.metrics))
     run.position.validated = run.position.step

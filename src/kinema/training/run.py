@@ -77,7 +77,7 @@ class Run:
 
     def validation_is_due(self) -> bool:
         """Whether the model is to be validated at this step, and has not been."""
-        epoch, in_epoch = self.timetable.place(self.position.step)
+        epoch, in_epoch = self.timetable.epoch_step(self.position.step)
         due = self.position.step == self.timetable.steps or (
             in_epoch == 0 and epoch % self.config.training.val_every == 0
         )
@@ -155,7 +155,7 @@ def set_up(
     model = task.empty_model() if resuming else task.first_model()
     trained = _trained(place(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
-    steps_per_epoch = timetable.steps_at(0)
+    steps_per_epoch = timetable.steps_per_epoch(0)
     if position.steps_per_epoch not in (0, steps_per_epoch):
         raise UserError(
             f"{work_dir} was trained in {position.steps_per_epoch} steps an epoch, this would be {steps_per_epoch}: "

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kinema.console import progress
-from kinema.data.bad_files import gather
+from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile
 from kinema.data.features.source import FeatureSource
 from kinema.data.features.spans import FeatureSpan
@@ -108,7 +108,7 @@ def evaluate_localizer(
                 for row, (proposals, span) in zip(rows, _proposals(output, rows, videos, task, data), strict=True):
                     found[row] = in_seconds(proposals, span)
             meter.advance()
-    found, bad = _of_all(found), gather(bad)
+    found, bad = _of_all(found), all_gather_bad_files(bad)
     metrics = proposal_metrics(videos.truth, as_results(found))
     return ProposalEvaluation(
         metrics={**metrics, "videos": len(found), "bad_files": len(bad)}, proposals=found, bad=bad

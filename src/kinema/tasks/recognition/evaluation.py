@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kinema.console import progress
-from kinema.data.bad_files import gather
+from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile, Batch
 from kinema.data.dataset import VideoDataset
 from kinema.data.lists.index import Index
@@ -98,6 +98,6 @@ def evaluate(
             metrics.update(answer, here.labels)
             rows.append(batch.indices.numpy())
             scores.append(answer.cpu().numpy())
-    bad = gather(bad)
+    bad = all_gather_bad_files(bad)
     found, confusion = metrics.compute()
     return Evaluation({**found, "bad_files": len(bad)}, confusion, np.concatenate(rows), np.concatenate(scores), bad)

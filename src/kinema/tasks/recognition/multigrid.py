@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from kinema.data.timetable import Phase
+from kinema.data.timetable import BatchShape, Phase
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
@@ -39,7 +39,7 @@ class Grid(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a training goes through: its phases, the clips that these number, and its learning rate."""
+    """Phases of a training, its clips by the `variant` of their batch shapes, and its learning rate."""
 
     phases: list[Phase]
     clips: list[TrainClip]
@@ -104,8 +104,8 @@ def _planned(
 ) -> Plan:
     phases, clips = list[Phase](), list[TrainClip]()
     for grids, epochs in parts:
-        sizes = tuple(grid.batch for grid in grids)
-        phases.append(Phase(epochs=epochs, sizes=sizes, first_clip=len(clips)))
+        shapes = tuple(BatchShape(grid.batch, variant) for variant, grid in enumerate(grids, start=len(clips)))
+        phases.append(Phase(epochs=epochs, shapes=shapes))
         clips += [_shaped(clip, grid) for grid in grids]
     return Plan(phases, clips, schedule)
 
