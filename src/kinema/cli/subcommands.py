@@ -24,7 +24,7 @@ def run_subcommand(command: str, subcommands: Mapping[str, str], arguments: Sequ
     name = subcommand.replace("-", "_")
     if name not in {known.replace("-", "_") for known in subcommands}:
         raise UserError(
-            f"kinema {command}: unknown subcommand '{subcommand}'{did_you_mean(subcommand, subcommands)}\n\n"
+            f"unknown subcommand '{subcommand}' of kinema {command}{did_you_mean(subcommand, subcommands)}\n\n"
             + subcommands_help(command, subcommands)
         )
     exit_code: int = import_module(f"kinema.cli.{command}.{name}").run(rest)

@@ -22,7 +22,7 @@ class SlurmOptions:
     cpus_per_task: Annotated[int, Ge(0)] = 0
     """Cores per process, including its loader workers; 0: the cluster's default."""
     mem: str = ""
-    """Memory per machine, such as 240G; default: the cluster's."""
+    """Memory per machine, such as 240G; empty: the cluster's default."""
     time: str = "1-00:00:00"
     """Time limit of the job in Slurm's format: minutes, hours:minutes:seconds, days-hours:minutes:seconds, …. A longer
     training is requeued and resumed."""
@@ -31,13 +31,13 @@ class SlurmOptions:
     timeouts: Annotated[int, Ge(0)] = 100
     """Maximum number of times the job is requeued at its time limit; preemptions are not counted."""
     partition: str = ""
-    """Partition; default: the cluster's."""
+    """Partition; empty: the cluster's default."""
     account: str = ""
     """Account to charge."""
     qos: str = ""
     """Quality of service."""
     job_name: str = ""
-    """Name of the job; default: the name of the recipe."""
+    """Name of the job; empty: the name of the recipe."""
     sbatch: tuple[str, ...] = ()
     """Further options of sbatch as `name=value` or `name`, such as constraint=a100 exclusive."""
 

@@ -27,7 +27,7 @@ class Options(CompareOptions):
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = ()
-    """tsn, i3d_heavy, i3d_8x8, i3d, tsm, slowonly, slowfast, r2plus1d, tem, pem, bmn; default: all."""
+    """tsn, i3d_heavy, i3d_8x8, i3d, tsm, slowonly, slowfast, r2plus1d, tem, pem, bmn; none: all."""
     set_up: bool = False
     """First create or complete the peers' virtual environments."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")

@@ -25,7 +25,7 @@ class Options(DataMeasure):
     recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ()
     """Names listed by `kinema recipes`, or my_file.py:function."""
     source: Source | None = None
-    """Kind of data at --data.train; default: the recipe's."""
+    """Kind of data at --data.train; None: as in the recipe."""
     json: bool = False
     """Print JSON: {"recipe", "source", "clip", "ms_per_sample", "samples_per_s", "limit_ms", "of_limit", …}, or a
     list of these for several recipes; all per core."""

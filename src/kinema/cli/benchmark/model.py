@@ -24,7 +24,7 @@ class Options:
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """Name listed by `kinema recipes`, or my_file.py:function."""
     batch_size: Annotated[int | None, Ge(1)] = None
-    """Samples per batch; default: the recipe's."""
+    """Samples per batch; None: as in the recipe."""
     iters: Annotated[int, Ge(1)] = 20
     """Timed iterations of each kind."""
     skip: Annotated[int, Ge(0)] = 3

@@ -32,9 +32,9 @@ class Options(CompareOptions):
     devices: Annotated[int, Ge(1)] = 1
     """Processes that train together."""
     videos: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder of videos to read; default: synthetic videos."""
+    """Folder of videos to read; None: synthetic videos."""
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
-    """Measurements to take, such as compare_tsn or train_tsn_dense; default: all that are missing."""
+    """Measurements to take, such as compare_tsn or train_tsn_dense; none: all that are missing."""
     minutes: Annotated[float, Gt(0)] = 100_000.0
     """Minutes after which no further measurement is started; the next call continues there."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")

@@ -32,7 +32,7 @@ class Options(TrainMeasure):
     devices: Annotated[int, Ge(1)] = 1
     """Processes that train together, one per GPU, started by torchrun."""
     batch_size: Annotated[int | None, Ge(1)] = None
-    """Videos per batch of one process; default: the recipe's."""
+    """Videos per batch of one process; None: as in the recipe."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
     """Output folder: RECIPE.json for each recipe, benchmark.md, and generated videos in data/."""
     json: bool = False

@@ -19,24 +19,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Candidates:
-    """Generate the candidates of BSN from a trained TEM, for its training and validation videos.
+    """Generate the candidates of BSN with a trained TEM, for the training and validation videos of that TEM.
 
-    A file for each video, which a bsn_pem recipe is trained on (--data.proposals). Interrupted, the same command goes
-    on where it was. `torchrun --nproc-per-node N -m kinema prepare candidates …` divides the videos.
+    Writes one file per video, to train a bsn_pem recipe on (--data.proposals). After an interruption, run the command
+    again to continue. `torchrun --nproc-per-node N -m kinema prepare candidates …` divides the videos over N processes.
 
     Example: kinema prepare candidates runs/tem --output runs/candidates
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A trained TEM: a run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
+    """A trained TEM: the work dir of a run, one of its checkpoints, or a model.safetensors."""
     output: Path
-    """The folder that receives the candidates: a new one, or that of an earlier call with the same options."""
+    """Output folder: a new one, or that of an earlier call with the same options."""
     candidates: Annotated[CandidateOptions, tyro.conf.arg(name="")] = field(default_factory=CandidateOptions)
     """Generation and description of candidates."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device of the model; auto: a GPU when there is one."""
+    """Device of the model; auto: a GPU if there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the model."""
+    """Precision of the model."""
 
 
 def run(arguments: Sequence[str]) -> int:
