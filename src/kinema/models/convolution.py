@@ -1,13 +1,17 @@
 """2D and 3D convolutions with torch's weights and results, kept clear of faults of oneDNN, torch's library on the CPU.
 
-Three kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depending on the processor:
+Four kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depending on the processor:
 
 - 1×1 with a stride, channels-last, fewer input channels than a block has (8 on AVX2, 16 on AVX-512): the weight
   gradient of fp32 writes beyond its memory (oneDNN issue 6035). The process aborts, hangs, or gets another gradient.
   Small images hit it on AVX2 only, large ones (64 of 56×56) on AVX-512, too.
 - A stride above 1 where the output is 1 wide: output and weight gradient of bf16 on AMX are wrong (pytorch issue
-  169688). So is the output in 3D where the clip is 1 frame long and the kernel longer.
+  169688). So is the output in 3D where the clip is 1 frame long and the kernel longer. On AVX-512 without AMX the
+  weight gradient of bf16 is, and memory beyond it is written.
 - A stride above the kernel's size: bf16 on AMX writes beyond its memory (oneDNN pull request 5494).
+- A clip shorter than the kernel over time, with padding: the weight gradient of bf16 on AVX-512 without AMX is wrong,
+  since the clip is read one frame late from the second output on. fp32 has such a fault at strides between 1 and the
+  padding. So is bf16's where the height of the input is below the padding.
 
 `reduced` rewrites all of them as equal convolutions that are right everywhere; others it leaves as they are.
 """
@@ -66,6 +70,8 @@ def reduced(
       kernel sees. Neither stride nor padding is left.
     - Where the stride is above the kernel's size, the input is cut to what is read; the stride becomes the kernel's
       size. This costs time, and is left out for the height and width of 1×1 convolutions of `_BLOCK` channels or more.
+    - Where the input is shorter than the padding, or, over time, padded and shorter than the kernel in bf16, zeros are
+      appended to the input instead.
     """
     if x.device.type != "cpu":
         return x, weight, tuple(stride), tuple(padding)
@@ -81,9 +87,25 @@ def reduced(
         elif step > kernel and not (pointwise and dim >= x.dim() - 2):
             x = _read(x, dim, kernel, step, pad)
             strides[i] = kernel
+        elif pad and _misread(size, kernel, step, pad, over_time=x.dim() == 5 and i == 0, bf16=_bf16(x)):
+            x = F.pad(x, [0, 0] * (x.dim() - 1 - dim) + [pad, pad])
+            paddings[i] = 0
     if tuple(strides) != tuple(stride):
         x = _dense(x)
     return x, weight, tuple(strides), tuple(paddings)
+
+
+def _bf16(x: Tensor) -> bool:
+    """Return whether a convolution of `x` is computed in bfloat16."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype is torch.bfloat16
+
+
+def _misread(size: int, kernel: int, stride: int, padding: int, *, over_time: bool, bf16: bool) -> bool:
+    """Return whether AVX-512's weight gradient loses its position within the padding of a dimension."""
+    if not over_time:
+        return size < padding
+    return size < kernel if bf16 else 1 < stride < padding
 
 
 def _narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
