@@ -1,6 +1,6 @@
 # make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
 # make test    set up and run the tests
-# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
+# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine, and on one with AVX-512 for bfloat16), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
 
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
@@ -12,6 +12,9 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
 # What an AVX2 machine computes: limits of oneDNN, torch and numba.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=
+
+# AVX-512 for bfloat16 without AMX, on processors that have it.
+BF16 := $(if $(shell grep -m 1 -w avx512_bf16 /proc/cpuinfo),AVX512_CORE_BF16)
 
 # Where the kind of CPU matters; first what computes most.
 COMPUTING := tests/models tests/training tests/recipes tests/recognition tests/localization tests/inference
@@ -31,8 +34,9 @@ test: .venv/ready
 	.venv/bin/python -m pytest $(PARALLEL)
 
 test-cpus: .venv/ready
-	.venv/bin/python -m benchmarks.cpu_matrix --short --isa AVX2
+	.venv/bin/python -m benchmarks.cpu_matrix --short --isa AVX2 $(BF16)
 	$(AVX2) .venv/bin/python -m pytest -x $(PARALLEL) $(COMPUTING)
+	$(if $(BF16),ONEDNN_MAX_CPU_ISA=$(BF16) .venv/bin/python -m pytest -x $(PARALLEL) tests/models)
 
 test-slow: .venv/ready
 	.venv/bin/python -m pytest -x -n auto --maxprocesses 8 -m slow tests/training/test_sample.py tests/training/test_resume.py \

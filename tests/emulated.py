@@ -6,20 +6,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-CPUS = {
+_VARIABLES: dict[str, dict[str, str]] = {
     "SSE41": {"ATEN_CPU_CAPABILITY": "default", "NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""},
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
     "AVX512_CORE": {"ATEN_CPU_CAPABILITY": "avx512", "NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""},
+    "AVX512_CORE_BF16": {"ATEN_CPU_CAPABILITY": "avx512", "NUMBA_CPU_NAME": "cooperlake", "NUMBA_CPU_FEATURES": ""},
     "DEFAULT": {},
 }
 """oneDNN's instruction sets, and what torch's own and numba's kernels have then; DEFAULT: all there are."""
+_FLAGS = {"AVX2": "avx2", "AVX512_CORE": "avx512bw", "AVX512_CORE_BF16": "avx512_bf16"}
+"""A flag in /proc/cpuinfo of processors that have an instruction set."""
 ROOT = Path(__file__).parents[1]
+
+
+def _emulated() -> list[str]:
+    """Return the instruction sets that this processor has: oneDNN ignores others, torch and numba would crash."""
+    path = Path("/proc/cpuinfo")
+    flags = set(path.read_text().split()) if path.exists() else set()
+    return [isa for isa in _VARIABLES if isa not in _FLAGS or _FLAGS[isa] in flags]
+
+
+CPUS = _emulated()
+"""What `environment` takes on this machine."""
 
 
 def environment(isa: str, *, check_memory: bool = False) -> dict[str, str]:
     """Return this process's environment, for `isa` of `CPUS`; `check_memory`: glibc ends a process that harms it."""
-    values = {key: value for key, value in os.environ.items() if key not in CPUS["AVX2"]}
-    values |= {"ONEDNN_MAX_CPU_ISA": isa, **CPUS[isa]}
+    values = {key: value for key, value in os.environ.items() if key not in _VARIABLES["AVX2"]}
+    values |= {"ONEDNN_MAX_CPU_ISA": isa, **_VARIABLES[isa]}
     values["OMP_WAIT_POLICY"] = "PASSIVE"  # threads beyond the cores would spin
     if check_memory:
         values["MALLOC_CHECK_"] = "3"

@@ -27,12 +27,17 @@ def cases(threads: int) -> Iterator[tuple[Sizes, Sizes, Sizes, int, int, torch.d
             yield (1, 1), (stride, stride), (16, 12), channels, 8, torch.float32
             yield (1, 1, 1), (1, stride, stride), (2, 16, 12), channels, 8, torch.float32
             yield (1, 1, 1), (stride, stride, stride), (3, 7, 6), channels, 9, torch.float32
+    for kernel, stride, frames in product((3, 5, 7, 9), (1, 2, 3), range(2, 11)):
+        yield (kernel, 1, 1), (stride, 1, 1), (frames, 4, 4), 8, 8, torch.float32
     if "bf16" in sys.argv and threads < 4:
         for size, kernel, channels in product((1, 2, 8), (3, 7), (3, 16)):
             yield (kernel, kernel), (2, 2), (12, size), channels, 9, torch.bfloat16
             yield (3, kernel, kernel), (1, 2, 2), (1, 8, size), channels, 16, torch.bfloat16
             yield (3, kernel, kernel), (2, 2, 2), (size, 8, 2), channels, 16, torch.bfloat16
             yield (1, kernel, kernel), (8, 2, 2), (9, 7, size), channels, 2, torch.bfloat16
+            yield (kernel, kernel), (1, 1), (2, size), channels, 9, torch.bfloat16
+        for kernel, stride, frames, size in product((3, 5, 7), (1, 2, 3), range(2, 8), (1, 3)):
+            yield (kernel, size, size), (stride, 1, 1), (frames, 4, 4), 8, 8, torch.bfloat16
 
 
 def check(kernel: Sizes, stride: Sizes, size: Sizes, channels: int, outputs: int, dtype: torch.dtype) -> None:
