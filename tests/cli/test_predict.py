@@ -82,5 +82,5 @@ def test_outputs_of_one_command_keep_apart(
     assert {"out/01.mp4", "out/02.mp4"} < {path.as_posix() for path in Path("out").rglob("*.mp4")}
     before = Path("b/01.mp4").read_bytes()
     assert main(["predict", str(tiny_run), "b", "--render", "b"]) == 2
-    assert "would replace the video b/01.mp4" in capsys.readouterr().err
+    assert "would overwrite the video b/01.mp4" in capsys.readouterr().err
     assert Path("b/01.mp4").read_bytes() == before

@@ -236,5 +236,7 @@ def test_a_list_of_frames_is_not_one_of_flow(dataset: Path) -> None:
     """A video of 21 frames has 20 pairs."""
     (dataset / "frames.txt").write_text("".join(f"v{number} 21 {number % 2}\n" for number in range(8)))
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", {"data.train": str(dataset / "frames.txt")})
-    with pytest.raises(UserError, match=r"frames.txt:1: 21 pairs of flow listed, 20 found.*\n.*\n.*\n.*one pair less"):
+    with pytest.raises(
+        UserError, match=r"frames.txt:1: 21 pairs of flow listed, 20 found.*\n.*\n.*\n.*one pair of flow fewer"
+    ):
         open_train_index(config.data)

@@ -245,7 +245,7 @@ def test_a_list_with_one_frame_too_many_stops_before_training(tmp_path: Path, te
         open_train_index(DataOptions(train=str(path), source="rawframes", template=template))
     first, *_, last = str(error.value).splitlines()
     assert first == f"{path}:1: 6 frames listed, 5 found in {tmp_path}/v0"
-    assert last.startswith("8 of 8 folders looked at differ from the list")
+    assert last.startswith("8 of 8 folders checked differ from the list")
 
 
 def test_a_wrong_start_stops_before_training(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_one_faulty_folder_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptu
     (tmp_path / "v0" / "img_00006.jpg").unlink()
     open_train_index(DataOptions(train=str(path), source="rawframes"))
     assert "list.txt:1: 6 frames listed, 5 found" in caplog.text
-    assert "1 of 8 folders looked at differ" in caplog.text
+    assert "1 of 8 folders checked differ" in caplog.text
 
 
 def test_a_faulty_template_is_said_at_once(tmp_path: Path) -> None:

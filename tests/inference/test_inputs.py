@@ -62,7 +62,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 def test_faults(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.mp4", "empty/notes.txt")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"no such video: gone|empty path|neither videos"):
+    with pytest.raises(UserError, match=r"no such video: gone|path is empty|neither videos"):
         find_inputs(["a.mp4", path])
 
 
@@ -103,7 +103,7 @@ def test_no_output_replaces_a_video(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     (tmp_path / "link").symlink_to(tmp_path)
     inputs = find_inputs([tmp_path / "link"])
-    with pytest.raises(UserError, match=r"--render: .*a\.mp4 would replace the video"):
+    with pytest.raises(UserError, match=r"--render: .*a\.mp4 would overwrite the video"):
         check_outputs(inputs, list(output_paths(inputs, tmp_path, ".mp4").values()), option="--render")
 
 

@@ -1,4 +1,4 @@
-"""Annotation formats read into an `Index`. `read_index` says which there are."""
+"""Annotation files and class folders read into an `Index`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,43 +32,44 @@ def read_index(
     option: str = "--data.source",
     advice: str = "",
 ) -> Index:
-    """Read which videos there are, from one of these:
+    """Read the list of videos of a dataset, in one of these formats:
 
-    1. A folder: one folder per class, see `read_class_folders`.
+    1. A folder with one folder per class, see `read_class_folders`.
     2. A table: a file whose first line names its columns, such as `path,label,fold`. Columns `path` and `label` (or
-       `class`) are needed; for rawframes `frames` (or `num_frames`) may say how many there are; others serve `where`
-       alone. Columns are separated by commas, or by semicolons or tabs where the first line has no comma; by tabs in a
-       .tsv. Fields may stand in quotes.
-    3. A list, `path label` for videos and `folder frames label` for rawframes: fields separated by blanks or commas,
-       without column names. The last fields are the label and the number of frames, all before them is the path, which
-       may hold blanks.
+       `class`) are required; `frames` (or `num_frames`) is the number of frames for rawframes; other columns are used
+       by `where` only. The delimiter is a comma, else a semicolon or tab if the first line has no comma; a tab in a
+       .tsv. Fields may be quoted.
+    3. A list without column names, `path label` for videos and `folder frames label` for rawframes, delimited by
+       whitespace or commas. The last fields are the label and the number of frames; the path is all before them and
+       may contain spaces.
 
-    Where a video may have several labels (`labels` multi), they stand in the table's column `labels` (or `classes`,
-    `label`, `class`) with semicolons between them, none in an empty field; a list, `path label label …` or
-    `folder frames label label …`, has paths without blanks there. A table with a column `labels` or `classes` and
-    neither `label` nor `class` is read so in any case.
+    With several labels per video (`labels="multi"`), a table has them in column `labels` (or `classes`, `label`,
+    `class`) separated by semicolons, and an empty field for none; in a list, `path label label …` or
+    `folder frames label label …`, paths contain no spaces. A table with a column `labels` or `classes` and neither
+    `label` nor `class` is always read as multi-label.
 
-    A label is an integer counted from 0, or a class name in a table, or in any file when `classes` are given. The
-    first row decides which, for the whole file; what stands in columns `class` and `classes` is always a name. Text is
-    UTF-8; blank lines, blanks around fields, a byte order mark and any kind of line ends do no harm.
+    A label is an integer counted from 0 or a class name; names need a table or `classes`. The first row decides for
+    the whole file; columns `class` and `classes` always hold names. Text is UTF-8. Blank lines, spaces around fields, a
+    byte order mark and any kind of line ends are accepted.
 
     Args:
-        annotation: the folder or file, a local path or a URL.
-        kind: video files, or a folder of images for each video.
-        root: folder or URL that relative paths in a file start from; empty: the file's own folder. A folder of class
+        annotation: folder or file, a local path or a URL.
+        kind: how the videos are stored.
+        root: folder or URL that relative paths in a file start from; empty: the folder of the file. A folder of class
             folders is its own root.
-        classes: class names in the order of their indices, to give names (say, a validation set's) the same indices
-            elsewhere; without them names get indices in natural order.
-        labels: whether each video has one label, or may have several.
-        delimiter: what separates fields, where the first line would mislead; a blank stands for any run of spaces and
-            tabs.
-        where: which rows of a table to take: conditions `column=value` or `column!=value` separated by commas, all of
-            which must hold, such as `fold!=0`. Values are compared as text. A warning says that no row has the value
-            of a condition `column!=value`.
-        option: what the user chooses the kind by, for messages.
+        classes: class names in index order, to give the classes of a validation set the indices of the training set;
+            by default, names are indexed in natural order.
+        labels: one label per video, or several.
+        delimiter: delimiter of fields if the first line is misleading; a space stands for any run of whitespace.
+        where: selection of a table's rows: conditions `column=value` or `column!=value` separated by commas, all of
+            which must hold, such as `fold!=0`. Values are compared as text. A condition `column!=value` whose value
+            does not occur is logged.
+        option: command-line option for `kind`, for messages.
+        advice: what to do about labels that are not in `classes`, for messages.
 
     Raises:
-        UserError: the annotation is missing, empty, not text, or faulty: which lines, what they hold, what is allowed.
+        UserError: the annotation is missing, empty, not text, or malformed; the message names lines, their contents
+            and what is expected.
     """
     annotation = str(annotation)
     if annotation_is_folder(annotation):
@@ -98,15 +99,15 @@ def read_index(
 
 
 def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
-    """Check that all labels are of `num_classes` classes, and that a video that is to have one has it.
+    """Check that all labels are in the range of `num_classes` classes.
 
     Args:
         index: the videos.
-        num_classes: how many classes there are.
+        num_classes: number of classes.
         advice: what to do about a label out of range, for the message.
 
     Raises:
-        UserError: labels are negative or too big: which lines, how many.
+        UserError: labels are negative or too large; the message names lines and their number.
     """
     bad = torch.nonzero((index.labels < 0) | (index.labels >= num_classes)).flatten().numpy()
     expected = f"labels 0 to {num_classes - 1}: there are {num_classes} classes, counted from 0"

@@ -1,4 +1,4 @@
-"""Datasets that need no annotation file: a folder per class."""
+"""Datasets without an annotation file: one folder per class."""
 
 import re
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ _VIDEO_ENDINGS = (
     "mov mp4 mpe mpeg mpg mpv mts mxf nut obu ogm ogv qt rm rmvb tod ts vob webm wmv wtv xvid y4m"
 )
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _VIDEO_ENDINGS.split(" "))
-"""Of files that are taken for videos where a folder is listed; in lower case."""
+"""Suffixes of video files, in lower case."""
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 PACK_SUFFIX = ".pack"
 FILE_SUFFIXES: dict[MediaKind, frozenset[str]] = {"video": VIDEO_SUFFIXES, "packed": frozenset({PACK_SUFFIX})}
-"""Of the kinds whose videos are files."""
+"""Suffixes of the media kinds that are files."""
 
 _CALLED: dict[MediaKind, str] = {"video": "video files", "rawframes": "folders of images", "packed": "packed files"}
 _LAYOUT: dict[MediaKind, str] = {
@@ -37,18 +37,18 @@ def read_class_folders(
     option: str = "--data.source",
     advice: str = "",
 ) -> Index:
-    """Index of `<folder>/<class>/…`: the folder that a video is in says its class.
+    """Return the index of `<folder>/<class>/…`, in which each video has the class of its folder.
 
-    video: every video file below a class folder, at any depth.
-    rawframes: every folder below a class folder, at any depth, that holds images; its frames are not counted.
-    packed: every file `.pack` below a class folder, at any depth.
-    Hidden files and folders are left out, symbolic links are followed. Classes are in natural order of their names,
-    or as `classes` says; videos are in natural order within their class. `folder` may be a URL. `option` is what the
-    user chooses the kind by, for messages.
+    video: all video files below a class folder, at any depth.
+    rawframes: all folders with images below a class folder, at any depth; frames are not counted.
+    packed: all .pack files below a class folder, at any depth.
+
+    Hidden files and folders are skipped, symbolic links followed. Classes are in the order of `classes`, by default in
+    natural order; the videos of a class are in natural order. `folder` may be a URL. `option` is the command-line
+    option for `kind`, `advice` what to do about folders that are not in `classes`, for messages.
 
     Raises:
-        UserError: no class folders, a class folder without videos or one that cannot be read, or one whose name is not
-            in `classes`.
+        UserError: there are no class folders, or one has no videos, cannot be read or is not in `classes`.
     """
     try:
         videos, others = _videos(folder, kind)
@@ -78,7 +78,7 @@ def read_class_folders(
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key that puts `clip2` before `clip10`; names that differ only in leading zeros stay in a fixed order."""
+    """Return a sort key that puts `clip2` before `clip10`; leading zeros break ties."""
     return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))], name
 
 
@@ -89,7 +89,7 @@ def _without_videos(folder: str, empty: list[str], kind: MediaKind, others: set[
 
 
 def _advice(name: str, kind: MediaKind, others: set[str], option: str, *, of_class: bool) -> str:
-    """What to say of a folder without videos of `kind` that holds `others`: kinds of videos, or images themselves."""
+    """Return advice on a folder without videos of `kind` that contains `others`: other media kinds, or images."""
     for other, called in _CALLED.items():
         if other in others:
             option = f": pass {option} {other}" if of_class and other != kind else ""
@@ -104,9 +104,9 @@ def _advice(name: str, kind: MediaKind, others: set[str], option: str, *, of_cla
 
 
 def _videos(root: str, kind: MediaKind) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
-    """By class: paths, relative to `root`, of its videos; and which kinds of videos it has, or images in itself.
+    """Return the videos of each class, relative to `root`, and the media kinds in each class folder.
 
-    The latter also of `root`, by the name "".
+    The kinds include images directly in a class folder; those of `root` itself have the key "".
     """
     root = root.rstrip("/") or root
     videos, others = dict[str, list[str]](), dict[str, set[str]]()

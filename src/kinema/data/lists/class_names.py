@@ -1,4 +1,4 @@
-"""Files that name the classes of a dataset."""
+"""Class name files."""
 
 import csv
 import json
@@ -21,15 +21,15 @@ _BLANKS = BLANKS.decode()
 def read_class_names(path: str | Path) -> tuple[str, ...]:
     """Read class names in the order of their indices, from a local path or a URL.
 
-    The file is one of these:
+    Formats:
 
-    1. Text with one name a line. Lines may be numbered, as in UCF101's `classInd.txt` (`1 ApplyEyeMakeup`): where every
-       line starts with a number and these count up in order, the numbers are left out.
-    2. Text with two columns, `id,name` or `name,id`, with commas, semicolons or tabs between them, in any order of
-       rows, with or without a line that names the columns.
+    1. Text with one name per line. If all lines start with consecutive numbers, as in UCF101's `classInd.txt`
+       (`1 ApplyEyeMakeup`), these are removed.
+    2. Text with two columns, `id,name` or `name,id`, delimited by commas, semicolons or tabs, in any order of rows,
+       with or without a header line.
     3. JSON: `{"name": id}`, `{"id": "name"}`, or a list of names.
 
-    Ids count up from 0 or 1 without a gap.
+    Ids are consecutive, starting at 0 or 1.
 
     Raises:
         UserError: the file is missing, empty or none of these, or names a class twice.
@@ -38,7 +38,7 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
 
 
 def class_file_text(names: Sequence[str]) -> str:
-    """Return the text of a file that `read_class_names` reads as `names`: one a line, numbered where that is needed."""
+    """Return text that `read_class_names` reads as `names`: one per line, numbered if ambiguous otherwise."""
     plain = "".join(f"{name}\n" for name in names)
     try:
         if _parse(plain, "") == tuple(names):
@@ -64,12 +64,12 @@ def _parse(text: str, path: str) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     for number, name in lines.items():
         if seen.setdefault(name, number) != number:
-            raise UserError(f"{path}:{number}: class '{name}' already stands on line {seen[name]}")
+            raise UserError(f"{path}:{number}: duplicate class '{name}', also on line {seen[name]}")
     return tuple(lines.values())
 
 
 def _without_numbers(lines: Sequence[str]) -> list[str] | None:
-    """The names behind numbers that count up in order from 0 or 1; None where lines are not so numbered."""
+    """Return the names after consecutive numbers from 0 or 1; None if lines are not numbered."""
     parts = [re.fullmatch(rf"(\d+)[{_BLANKS}]+(.+)", line) for line in lines]
     matches = [part for part in parts if part]
     numbers = [match[1] for match in matches]
@@ -78,7 +78,7 @@ def _without_numbers(lines: Sequence[str]) -> list[str] | None:
 
 
 def _of_columns(lines: Sequence[str], path: str) -> Sequence[str] | None:
-    """The names beside a column of ids; None where there is no such column."""
+    """Return the names beside a column of ids; None if there is no such column."""
     for delimiter in "\t,;":
         try:
             rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True))
@@ -123,5 +123,5 @@ def _distinct(names: Sequence[str], path: str) -> tuple[str, ...]:
         if not name.strip():
             raise UserError(f"{path}: a class has an empty name; expected {_EXPECTED}")
         if count > 1:
-            raise UserError(f"{path}: class '{name}' stands there {count} times")
+            raise UserError(f"{path}: class '{name}' occurs {count} times")
     return tuple(names)

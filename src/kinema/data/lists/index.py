@@ -1,4 +1,4 @@
-"""Which videos there are, held in a few flat arrays instead of one Python object per video."""
+"""Index of a dataset: flat arrays instead of one Python object per video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,23 +18,22 @@ LabelMode = Literal["single", "multi"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """Which videos there are: compact arrays, shared by loader workers without a copy.
+    """Paths and labels of N videos in flat tensors, which loader workers share without a copy.
 
-    A list of Python objects is copied bit by bit into every forked worker, because looking at an object writes its
-    reference count. Tensors have none per row: forked workers share their pages with the parent, and sending the index
-    to a spawned worker moves the tensors into shared memory, once for all workers.
+    Reading a Python object writes its reference count, so that a list of objects is gradually copied into every forked
+    worker. Tensors avoid this: forked workers share their pages with the parent, and sending the index to spawned
+    workers moves them into shared memory once.
 
-    path_bytes: (B,) uint8, the UTF-8 paths of all rows one after another.
+    path_bytes: (B,) uint8, the UTF-8 paths of all rows, concatenated.
     offsets: (N + 1,) int64; row i's path is `path_bytes[offsets[i]:offsets[i + 1]]`.
-    labels: (N,) int32 class indices, -1 where there is no label; where a video has any number of labels, those of all
-        rows one after another.
-    frame_counts: (N,) int32; 0 where the number of frames is unknown.
-    lines: (N,) int32, the line of `source` that a row stands on, counted from 1; 0 where `source` is a folder.
-    source: the annotation file or folder, for messages.
+    labels: (N,) int32 class indices, -1 for none; with several labels per video, (L,) labels of all rows, concatenated.
+    frame_counts: (N,) int32; 0 if unknown.
+    lines: (N,) int32 line numbers in `source`, counted from 1; 0 if `source` is a folder.
+    source: annotation file or folder, for messages.
     root: folder or URL that relative paths start from.
-    class_names: name of each class index; None where the data only gives integers.
-    label_offsets: (N + 1,) int64 where a video has any number of labels: row i's are
-        `labels[label_offsets[i]:label_offsets[i + 1]]`. None where each has one.
+    class_names: name of each class index; None if labels are integers.
+    label_offsets: (N + 1,) int64 with several labels per video: row i's labels are
+        `labels[label_offsets[i]:label_offsets[i + 1]]`. None if each video has one label.
     """
 
     path_bytes: Tensor
@@ -51,14 +50,14 @@ class Index:
         return len(self.lines)
 
     def path(self, i: int) -> str:
-        """Path or URL of row `i`: `root/relative`, or the row's own path where that is absolute or a URL."""
-        # numpy's views cost less than tensors', and this is called for each sample.
+        """Return the path or URL of row `i`: `root/relative`, or the row's own path if it is absolute or a URL."""
+        # NumPy's views cost less than tensors', and this is called for every sample.
         start, end = self.offsets.numpy()[i : i + 2].tolist()
         path = self.path_bytes.numpy()[start:end].tobytes().decode(errors="surrogateescape")
         return path if path.startswith("/") or "://" in path else f"{self.root.rstrip('/')}/{path}"
 
     def paths(self) -> list[str]:
-        """Paths or URLs of all rows; see `path`."""
+        """Return the paths or URLs of all rows; see `path`."""
         content = self.path_bytes.numpy().tobytes()
         relative = [
             content[start:end].decode(errors="surrogateescape") for start, end in pairwise(self.offsets.tolist())
@@ -67,18 +66,18 @@ class Index:
         return [path if path.startswith("/") or "://" in path else f"{root}/{path}" for path in relative]
 
     def label(self, i: int) -> int:
-        """Class index of row `i`, where each has one; -1 where there is no label."""
+        """Return the class index of row `i`, -1 for none, if each row has one label."""
         return int(self.labels.numpy()[i])
 
     def label_set(self, i: int) -> tuple[int, ...]:
-        """All class indices of row `i`."""
+        """Return all class indices of row `i`."""
         if self.label_offsets is None:
             return (self.label(i),)
         start, end = self.label_offsets[i : i + 2].tolist()
         return tuple(self.labels[start:end].tolist())
 
     def num_frames(self, i: int) -> int:
-        """Number of frames of row `i` as the annotation says; 0 where it does not."""
+        """Return the annotated number of frames of row `i`; 0 if unknown."""
         return int(self.frame_counts.numpy()[i])
 
 
@@ -90,9 +89,9 @@ def index_paths(
     root: str,
     class_names: tuple[str, ...] | None = None,
 ) -> Index:
-    """Index of `paths` (relative to `root`, absolute, or URLs) that are at hand as Python strings.
+    """Return the index of `paths`, which are relative to `root`, absolute, or URLs.
 
-    File names that are not UTF-8 are kept as the file system gave them (`surrogateescape`).
+    File names that are not UTF-8 are kept by `surrogateescape`.
     """
     encoded = [path.encode(errors="surrogateescape") for path in paths]
     offsets = np.concatenate([[0], np.cumsum([len(path) for path in encoded], dtype=np.int64)])

@@ -1,4 +1,4 @@
-"""The videos that a command is given, and what their outputs are called: each its own name, folders kept."""
+"""Videos given on the command line, and unique names for their outputs."""
 
 import os
 from collections import Counter
@@ -15,10 +15,9 @@ from kinema.storage import is_folder, is_url, join, parent, readable, suffix, wa
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One video: a file, or a folder of images.
+    """A video file, or a folder of images.
 
-    path: as it was given, or below the folder that was given; a local path or a URL. name: the path below what all
-    inputs have in common, with `/`; no two inputs have the same.
+    path: local path or URL. name: unique path relative to the common parent of all inputs, with `/`.
     """
 
     path: str
@@ -28,37 +27,37 @@ class Input:
 def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
     """Expand files and folders into a list of videos without duplicates.
 
-    A file is one video. A folder is searched recursively and gives its videos in natural order; if it has none, it
-    gives the folders of images in it, itself included. Hidden files and folders (macOS writes `._x.mp4` beside
-    `x.mp4`) are skipped, symbolic links are followed.
+    A file is one video. A folder is searched recursively for videos, in natural order, or if it contains none, for
+    folders of images, itself included. Hidden files and folders (macOS writes `._x.mp4` beside `x.mp4`) are skipped,
+    symbolic links are followed.
 
     Raises:
-        UserError: a path does not exist, a folder cannot be read or has neither videos nor images.
+        UserError: a path does not exist, or a folder cannot be read or contains neither videos nor images.
         StorageOutage: a server does not answer.
     """
     patience = Patience(WITHOUT_OPTION, option="")
-    below = {
-        str(path): patience.through(partial(_below_url, str(path))) if is_url(str(path)) else _below(str(path))
+    videos = {
+        str(path): patience.through(partial(_videos_at_url, str(path))) if is_url(str(path)) else _videos_at(str(path))
         for path in paths
     }
-    distinct = {path if is_url(path) else location(path): path for found in below.values() for path in found}
+    distinct = {path if is_url(path) else location(path): path for found in videos.values() for path in found}
     if not distinct:
         return []
-    tops = [parent(place) if found == [place] else place for place, found in below.items()]
+    tops = [parent(path) if found == [path] else path for path, found in videos.items()]
     root = os.path.commonpath([location(top) for top in tops])
     names = [PurePath(os.path.relpath(location(path), root)).as_posix() for path in distinct.values()]
-    return [Input(path=path, name=name) for path, name in zip(distinct.values(), _made_distinct(names), strict=True)]
+    return [Input(path=path, name=name) for path, name in zip(distinct.values(), _unique(names), strict=True)]
 
 
 def location(path: str | Path) -> str:
-    """The absolute path, without `.` and `..`; links stay. Of a URL what follows its `//`, readable."""
+    """Return the absolute path without `.` and `..`, links not resolved; of a URL the readable part after `//`."""
     if is_url(str(path)):
         return "/" + readable(without_query(str(path)).partition("://")[2].strip("/"), of=str(path))
     return os.path.normpath(Path(path).absolute())
 
 
-def _made_distinct(names: Sequence[str]) -> Iterator[str]:
-    """The names, with a number before the suffix where another is the same: of URLs that differ in their query."""
+def _unique(names: Sequence[str]) -> Iterator[str]:
+    """Number duplicate names before their suffix, as of URLs that differ in their query only."""
     used = set[str]()
     for name in names:
         distinct, number = name, 1
@@ -70,9 +69,9 @@ def _made_distinct(names: Sequence[str]) -> Iterator[str]:
 
 
 def output_paths(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[Input, Path]:
-    """A file in `folder` for the output of each input: `a/01.mp4` gets `folder/a/01` with `suffix`.
+    """Return an output file in `folder` for each input: `folder/a/01` with `suffix` for `a/01.mp4`.
 
-    Where names would then be the same, as of `01.avi` beside `01.mp4`, they keep their own suffix: `01.avi.png`.
+    Inputs whose outputs would coincide, as `01.avi` and `01.mp4`, keep their own suffix: `01.avi.png`.
     """
     short = {video: _without_suffix(video.name) + suffix for video in inputs}
     counts = Counter(short.values())
@@ -92,7 +91,7 @@ def output_paths(inputs: Sequence[Input], folder: Path, suffix: str) -> dict[Inp
 def short_names(inputs: Sequence[Input]) -> dict[Input, str]:
     """Return a unique name for each video: its file name without folder and suffix, as in ground truth files.
 
-    Names that would not be unique keep their folder, `a/01`, or their suffix, `01.avi`.
+    Ambiguous names keep their folder, `a/01`, or their suffix, `01.avi`.
     """
     names = {video: PurePath(_without_suffix(video.name)).name for video in inputs}
     longer = {video: _without_suffix(video.name) for video in inputs}
@@ -103,35 +102,35 @@ def short_names(inputs: Sequence[Input]) -> dict[Input, str]:
 
 
 def check_outputs(inputs: Sequence[Input], outputs: Sequence[Path], *, option: str) -> None:
-    """See that no output replaces an input.
+    """Check that no output would overwrite an input.
 
     Raises:
-        UserError: one does; `option` is what named the outputs.
+        UserError: one would; the message names the `option` for outputs.
     """
     locations = {os.path.realpath(video.path): video.path for video in inputs if not is_url(video.path)}
     for path in outputs:
         if (video := locations.get(os.path.realpath(path))) is not None:
-            raise UserError(f"{option}: {path} would replace the video {video}; name another folder or file")
+            raise UserError(f"{option}: {path} would overwrite the video {video}; pass another folder or file")
 
 
-def _below(path: str) -> list[str]:
-    place = Path(path)
-    if not path or not place.exists():
-        raise UserError(f"no such video: {path or 'found an empty path'}")
-    if not place.is_dir():
+def _videos_at(path: str) -> list[str]:
+    root = Path(path)
+    if not path or not root.exists():
+        raise UserError(f"no such video: {path or 'the path is empty'}")
+    if not root.is_dir():
         return [path]
     videos, images = list[Path](), list[Path]()
-    for folder, names in _visible_files(place):
+    for folder, names in _visible_files(root):
         suffixes = {name: Path(name).suffix.lower() for name in names}
         videos += [folder / name for name in names if suffixes[name] in (*VIDEO_SUFFIXES, PACK_SUFFIX)]
         if any(suffix in IMAGE_SUFFIXES for suffix in suffixes.values()):
             images.append(folder)
     if not videos and not images:
-        raise UserError(f"folder {place} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+        raise UserError(f"folder {root} contains neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
     return sorted(map(str, videos or images), key=natural_key)
 
 
-def _below_url(url: str) -> list[str]:
+def _videos_at_url(url: str) -> list[str]:
     if suffix(url) in (*VIDEO_SUFFIXES, PACK_SUFFIX):
         return [url]
     try:
@@ -149,14 +148,14 @@ def _below_url(url: str) -> list[str]:
     except OSError as error:
         raise UserError(f"{url} cannot be read: {error}") from None
     if not videos and not images:
-        raise UserError(f"folder {url} holds neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+        raise UserError(f"folder {url} contains neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
     return sorted(videos or images, key=natural_key)
 
 
-def _visible_files(place: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders from `place` down with the names of their files; each folder once, however many links lead to it."""
+def _visible_files(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Iterate over `root` and its subfolders with the names of their files; folders reached by links occur once."""
     seen = set[str]()
-    for folder, subfolders, names in os.walk(place, followlinks=True, onerror=_raise):
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_raise):
         if (location := os.path.realpath(folder)) in seen:
             subfolders.clear()
             continue
@@ -170,6 +169,6 @@ def _raise(error: OSError) -> None:
 
 
 def _without_suffix(name: str) -> str:
-    """Without the suffix of a video file; a folder of images may be called `clip.v2`."""
+    """Remove the suffix of a video file; a folder of images may be called `clip.v2`."""
     path = PurePath(name)
     return path.with_suffix("").as_posix() if path.suffix.lower() in (*VIDEO_SUFFIXES, PACK_SUFFIX) else name

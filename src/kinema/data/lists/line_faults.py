@@ -1,4 +1,4 @@
-"""Messages about lines of annotation files."""
+"""Error messages about lines of annotation files."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ _LONGEST = 80
 
 
 class LineFaults:
-    """Faulty lines of one file: the first three are shown, all are counted."""
+    """Faulty lines of one file, of which the first three are shown and all are counted."""
 
     def __init__(self, source: str, expected: str) -> None:
         self._source = source
@@ -21,22 +21,22 @@ class LineFaults:
         self._total = 0
 
     def add(self, lines: Sequence[int] | NDArray[np.integer], describe: Callable[[int], str]) -> None:
-        """Count faulty lines, given in ascending order; `describe(k)` says what is wrong with the k-th of them."""
+        """Add faulty lines in ascending order; `describe(k)` returns the problem of the k-th."""
         self._total += len(lines)
         self._shown += [(int(line), describe(k)) for k, line in enumerate(lines[:_SHOWN])]
         self._shown = sorted(self._shown)[:_SHOWN]
 
     def check(self) -> None:
-        """Raise a UserError if there are any."""
+        """Raise a UserError if there are faulty lines."""
         if not self._total:
             return
-        # A folder has no lines: its faults have line 0.
+        # Line 0 stands for a folder, which has no lines.
         shown = [f"{self._source}:{line}: {what}" if line else f"{self._source}: {what}" for line, what in self._shown]
         more = f"\nand {self._total - _SHOWN} more, {self._total} in all" if self._total > _SHOWN else ""
         raise UserError("\n".join(shown) + more + f"\nexpected {self._expected}")
 
 
 def shortened(text: str) -> str:
-    """`text` in quotes, its middle left out where it is long."""
+    """Return `text` in quotes, with the middle of a long text left out."""
     half = _LONGEST // 2
     return f"'{text}'" if len(text) <= _LONGEST else f"'{text[:half]}…{text[-half:]}'"

@@ -1,10 +1,10 @@
-"""How many frames a list says a video has, against the folder that it is in: before a training finds out."""
+"""Spot checks of rawframes before a training: listed frame counts, and names of images."""
 
 import logging
 from dataclasses import replace
 
 from kinema.data.lists.index import Index
-from kinema.data.lists.presence import looked_at
+from kinema.data.lists.presence import rows_to_check
 from kinema.data.readers.frame_names import Numbered, image_series, numbering
 from kinema.data.readers.sources import Opener
 from kinema.errors import MediaError, UserError
@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 
 def check_counts(index: Index, opener: Opener) -> None:
-    """Compare the listed number of images with that in the folders of a few videos, and log what differs.
+    """Compare listed frame counts with the folders of a few videos, and log differences.
 
-    Folders that cannot be opened are passed over: reading them says what is wrong.
+    Folders that cannot be opened are skipped; reading them reports the error.
 
     Raises:
-        UserError: all of them hold fewer than listed.
+        UserError: all of them contain fewer frames than listed.
     """
-    listed = {row: index.num_frames(row) for row in looked_at(index) if index.num_frames(row)}
+    listed = {row: index.num_frames(row) for row in rows_to_check(index) if index.num_frames(row)}
     found = {row: count for row in listed if (count := _count(index.path(row), opener))}
     differing = [row for row in found if found[row] != listed[row]]
     if not differing:
@@ -30,25 +30,25 @@ def check_counts(index: Index, opener: Opener) -> None:
         f"{index.source}:{index.lines[row]}: {listed[row]} {what} listed, {found[row]} found in {index.path(row)}"
         for row in differing[:3]
     ]
-    message = "\n".join([*shown, f"{len(differing)} of {len(found)} folders looked at differ from the list"])
+    message = "\n".join([*shown, f"{len(differing)} of {len(found)} folders checked differ from the list"])
     if all(found[row] < listed[row] for row in found):
         hint = (
-            "is it the list of the frames? Of flow there is one pair less"
+            "a video has one pair of flow fewer than frames"
             if opener.source == "flow"
             else f"they are counted from --data.start {opener.first}"
         )
         raise UserError(f"{message}: {hint}")
-    log.warning("%s; `kinema prepare check` looks at all of them", message)
+    log.warning("%s; `kinema prepare check` checks all of them", message)
 
 
 def with_usual_names(opener: Opener, index: Index) -> Opener:
-    """The opener told how images are named, where a few folders of the dataset all name them alike.
+    """Return the opener with the naming scheme of images, if a few folders of the dataset share one.
 
-    Then no folder has to be listed for each sample.
+    Then folders are not listed for each sample.
     """
     if opener.source != "rawframes" or opener.template != "auto":
         return opener
-    found = {_numbering(index.path(row), opener) for row in looked_at(index)}
+    found = {_numbering(index.path(row), opener) for row in rows_to_check(index)}
     return replace(opener, usual=found.pop()) if len(found) == 1 else opener
 
 

@@ -1,4 +1,4 @@
-"""A look at a few listed videos before a training or a test: they are there, and of the kind that is to be read."""
+"""Spot checks of listed videos before a training or a test."""
 
 import os
 import re
@@ -13,32 +13,32 @@ from kinema.data.readers.sources import FLOW, KINDS, Source
 from kinema.errors import UserError
 from kinema.storage import is_url
 
-LOOKED_AT = 8
-"""Videos of a dataset that are looked at; `kinema prepare check` looks at all."""
+NUM_CHECKED = 8
+"""Number of videos of a dataset that are checked; `kinema prepare check` checks all."""
 
-_PARENTS = 3  # folders above the root in which missing files are looked for
+_PARENTS = 3  # folders above the root in which missing files are searched
 
 
-def looked_at(index: Index) -> list[int]:
-    """The rows of a few videos from the first to the last."""
-    return [int(row) for row in np.unique(np.linspace(0, len(index) - 1, LOOKED_AT).astype(int))]
+def rows_to_check(index: Index) -> list[int]:
+    """Return `NUM_CHECKED` evenly spaced rows."""
+    return [int(row) for row in np.unique(np.linspace(0, len(index) - 1, NUM_CHECKED).astype(int))]
 
 
 def check_presence(index: Index, source: Source) -> None:
-    """Check that listed videos are there, and that they are files or folders as `source` says.
+    """Check that some listed videos exist, as files or folders according to `source`.
 
-    Only local paths are looked at, and not those that were found in class folders.
+    URLs and videos in class folders are not checked.
 
     Raises:
-        UserError: all that are looked at are missing, or are of another kind; says which option to change.
+        UserError: all checked videos are missing or of another kind; the message names the option to change.
     """
-    rows = [row for row in looked_at(index) if index.lines[row] > 0 and not is_url(index.path(row))]
+    rows = [row for row in rows_to_check(index) if index.lines[row] > 0 and not is_url(index.path(row))]
     there = [path for path in map(index.path, rows) if not _is_missing(path)]
     if rows and not there:
         first = index.path(rows[0])
         raise UserError(
             f"{index.source}:{index.lines[rows[0]]}: no such file or folder: '{first}'; of {len(index)} listed videos "
-            f"{len(rows)} were looked for, and none is there: {_advice(first, index, source)}"
+            f"{len(rows)} were checked and none exists: {_advice(first, index, source)}"
         )
     wanted = [_source_of(path, source) for path in there]
     if wanted and source not in wanted:
@@ -49,7 +49,7 @@ def check_presence(index: Index, source: Source) -> None:
 
 
 def _is_missing(path: str) -> bool:
-    """Whether nothing is at `path`; not so where the disk does not answer."""
+    """Whether `path` does not exist; False if the disk does not answer."""
     try:
         os.stat(path)  # noqa: PTH116 - Path.exists hides why
     except (FileNotFoundError, NotADirectoryError):
@@ -60,7 +60,7 @@ def _is_missing(path: str) -> bool:
 
 
 def _source_of(path: str, source: Source) -> Source:
-    """What training calls such a video; `source` where that may be right."""
+    """Return the source that fits a path; `source` if it may fit."""
     flow = source in FLOW
     if Path(path).is_dir():
         return source if KINDS[source] == "rawframes" else "flow" if flow else "rawframes"
@@ -72,7 +72,7 @@ def _source_of(path: str, source: Source) -> Source:
 
 
 def _advice(path: str, index: Index, source: Source) -> str:
-    """Where the videos are, or what a list is that was read as another kind."""
+    """Return advice on missing videos: the folder that contains them, or the format of the list."""
     shorter = path
     while numbered := re.fullmatch(r"(.*\S)\s+\d+", shorter):
         shorter = numbered[1]
@@ -82,7 +82,7 @@ def _advice(path: str, index: Index, source: Source) -> str:
             return "lines of 'path label label …' need --task.labels multi"
     root = index.root.rstrip("/")
     if not path.startswith(f"{root}/") or is_url(root):
-        return "--data.root is for relative paths only, and these are absolute"
+        return "--data.root applies to relative paths, and these are absolute"
     relative = path.removeprefix(f"{root}/")
     above: Sequence[Path] = Path(root).absolute().parents
     for folder in (Path.cwd(), *above[:_PARENTS]):
@@ -91,5 +91,5 @@ def _advice(path: str, index: Index, source: Source) -> str:
     parts = relative.split("/")
     for k in range(1, len(parts)):
         if Path(root, *parts[k:]).exists():
-            return f"'{Path(root, *parts[k:])}' is there: take '{'/'.join(parts[:k])}/' out of the list's paths"
-    return "--data.root says where relative paths start (by default from the list's folder)"
+            return f"'{Path(root, *parts[k:])}' exists: remove '{'/'.join(parts[:k])}/' from the paths of the list"
+    return "pass --data.root FOLDER, the folder that relative paths start from (by default the folder of the list)"
