@@ -8,7 +8,7 @@ import torch
 
 from kinema.data.readers.frame_names import check_template, image_series, limited, names_by_template
 from kinema.data.readers.rawframes import decode_image, read_file
-from kinema.data.readers.reader import Image, Room, check_indices, gather, new_image
+from kinema.data.readers.reader import Image, check_indices, output_array, stack_frames
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
@@ -69,7 +69,7 @@ class FlowReader:
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Fields `indices` as `(T, H, W, 2) uint8`; see `FrameReader.frames`."""
         check_indices(indices, len(self))
-        return gather(indices, self._image, path=self.path, name=self._pairs[0].__getitem__)
+        return stack_frames(indices, self._decode, path=self.path, name=self._pairs[0].__getitem__)
 
     def files(self, index: int) -> tuple[bytes, bytes]:
         """The image files of field `index`, in x and y.
@@ -80,22 +80,21 @@ class FlowReader:
         x, y = (read_file(self.path, index, names, self._storage) for names in self._pairs)
         return x, y
 
-    def _image(self, index: int, room: Room) -> None:
+    def _decode(self, index: int, out: Image | None) -> Image:
         x_names, y_names = self._pairs
-        decode_pair(self.files(index), room, path=self.path, names=(x_names[index], y_names[index]))
+        return decode_pair(self.files(index), out, path=self.path, names=(x_names[index], y_names[index]))
 
 
-def decode_pair(files: tuple[bytes, bytes], room: Room, *, path: str, names: tuple[str, str]) -> Image:
-    """The field that two images hold, its motion in x and y, put into `room`: (H, W, 2).
+def decode_pair(files: tuple[bytes, bytes], out: Image | None = None, *, path: str, names: tuple[str, str]) -> Image:
+    """Decode a flow field from its two gray images, motion in x and in y: (H, W, 2), in `out` if that has this shape.
 
     Raises:
-        MediaError: one is damaged, or they differ in size; `path` is the video, `names` are their own in the message.
+        MediaError: one is damaged, or they differ in size; `path` and `names` name the video and the images.
     """
-    x, y = (decode_image(files[k], "GRAY", new_image, path=path, name=names[k]) for k in range(2))
+    x, y = (decode_image(files[k], "GRAY", path=path, name=names[k]) for k in range(2))
     if x.shape != y.shape:
         raise MediaError(path, f"{names[0]} and {names[1]} differ in size")
-    height, width, _ = x.shape
-    return np.concatenate([x, y], axis=-1, out=room(height, width, 2))
+    return np.concatenate([x, y], axis=-1, out=output_array(out, (*x.shape[:2], 2)))
 
 
 def _only_pair(folder: str, storage: Storage) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from kinema.data.readers.flow import decode_pair
 from kinema.data.readers.frame_names import why
 from kinema.data.readers.rawframes import decode_image
-from kinema.data.readers.reader import Room, check_indices, gather
+from kinema.data.readers.reader import Image, check_indices, stack_frames
 from kinema.data.sampling import Sampling
 from kinema.errors import MediaError, UserError
 from kinema.storage import Direct, Storage
@@ -158,10 +158,10 @@ class PackedReader:
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Frames `indices` as `(T, H, W, 3) uint8` RGB, or `(T, H, W, 2)` flow; see `FrameReader.frames`."""
         check_indices(indices, len(self))
-        places = [index // self.header.every for index in indices]
-        files = self._read(sorted(set(places)))
-        return gather(
-            places, lambda place, room: self._image(place, files[place], room), path=self.path, name=self._name
+        stored = [index // self.header.every for index in indices]
+        files = self._read(sorted(set(stored)))
+        return stack_frames(
+            stored, lambda number, out: self._decode(number, files[number], out), path=self.path, name=self._name
         )
 
     def file(self, index: int) -> bytes:
@@ -170,41 +170,42 @@ class PackedReader:
         Raises:
             MediaError: it cannot be read.
         """
-        place = index // self.header.every
-        return self._read([place])[place]
+        number = index // self.header.every
+        return self._read([number])[number]
 
-    def _read(self, places: Sequence[int]) -> dict[int, bytes]:
-        ranges = [self._range(place) for place in places]
+    def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        ranges = [self._range(number) for number in numbers]
         try:
-            return dict(zip(places, self._storage.read_ranges(self.path, ranges), strict=True))
+            return dict(zip(numbers, self._storage.read_ranges(self.path, ranges), strict=True))
         except OSError as error:
             raise MediaError(self.path, f"it cannot be read ({why(error)})") from None
         except MemoryError:
             raise MediaError(self.path, "its images are larger than the memory") from None
 
-    def _range(self, place: int) -> tuple[int, int]:
-        """Where the images of a stored frame begin and end."""
-        each = self.header.images_a_frame
-        return int(self._bounds[each * place]), int(self._bounds[each * (place + 1)])
+    def _range(self, number: int) -> tuple[int, int]:
+        """Byte range of the images of a stored frame."""
+        count = self.header.images_a_frame
+        return int(self._bounds[count * number]), int(self._bounds[count * (number + 1)])
 
-    def _image(self, place: int, data: bytes, room: Room) -> None:
-        start, end = self._range(place)
+    def _decode(self, number: int, data: bytes, out: Image | None) -> Image:
+        start, end = self._range(number)
+        name = self._name(number)
         if len(data) < end - start:
-            raise MediaError(self.path, f"it is cut off: {self._name(place)} is missing")
-        name = self._name(place)
+            raise MediaError(self.path, f"it is cut off: {name} is missing")
         if self.header.flow:
-            middle = int(self._bounds[2 * place + 1]) - start
+            middle = int(self._bounds[2 * number + 1]) - start
             files, names = (data[:middle], data[middle:]), (f"{name} in x", f"{name} in y")
-            image = decode_pair(files, room, path=self.path, names=names)
+            image = decode_pair(files, out, path=self.path, names=names)
         else:
-            image = decode_image(data, "RGB", room, path=self.path, name=name)
+            image = decode_image(data, "RGB", out, path=self.path, name=name)
         height, width, _ = image.shape
         if (height, width) != (self.header.height, self.header.width):
             expected = f"{self.header.width}x{self.header.height}"
             raise MediaError(self.path, f"{name} is {width}x{height}, the header says {expected}")
+        return image
 
-    def _name(self, place: int) -> str:
-        return f"frame {place * self.header.every}"
+    def _name(self, number: int) -> str:
+        return f"frame {number * self.header.every}"
 
 
 def _of_other_content(header: PackHeader) -> str:

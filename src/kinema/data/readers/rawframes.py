@@ -21,7 +21,7 @@ from kinema.data.readers.frame_names import (
     why,
     why_missing,
 )
-from kinema.data.readers.reader import Image, Room, check_indices, gather
+from kinema.data.readers.reader import Image, check_indices, output_array, stack_frames
 from kinema.data.readers.video.orientation import Orientation
 from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
@@ -84,10 +84,10 @@ class RawFramesReader:
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
         check_indices(indices, len(self))
-        return gather(indices, self._image, path=self.path, name=lambda index: self._names[index])
+        return stack_frames(indices, self._decode, path=self.path, name=lambda index: self._names[index])
 
-    def _image(self, index: int, room: Room) -> None:
-        decode_image(self.file(index), "RGB", room, path=self.path, name=self._names[index])
+    def _decode(self, index: int, out: Image | None) -> Image:
+        return decode_image(self.file(index), "RGB", out, path=self.path, name=self._names[index])
 
     def file(self, index: int) -> bytes:
         """The file of frame `index`.
@@ -119,14 +119,18 @@ def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -
         raise MediaError(folder, f"{name} cannot be read ({why(error)})") from None
 
 
-def decode_image(data: bytes, colours: Literal["RGB", "GRAY"], room: Room, *, path: str, name: str) -> Image:
-    """The image that a JPEG or PNG file holds, upright as its EXIF says, put into `room`: (H, W, 3), or (H, W, 1) gray.
+def decode_image(
+    data: bytes, colors: Literal["RGB", "GRAY"], out: Image | None = None, *, path: str, name: str
+) -> Image:
+    """Decode a JPEG or PNG file, upright by its EXIF orientation: (H, W, 3) uint8, or (H, W, 1) gray.
+
+    A JPEG is decoded into `out`, if that has the shape of the image.
 
     Raises:
-        MediaError: it is damaged; `path` is the video that it belongs to, `name` its own in the message.
+        MediaError: it is damaged; `path` and `name` name the video and the image.
     """
     try:
-        return _decode(data, colours, room)
+        return _decode(data, colors, out)
     except PIL.UnidentifiedImageError:
         raise MediaError(path, f"{name} is no image, or is damaged") from None
     except PIL.Image.DecompressionBombError:
@@ -149,28 +153,23 @@ _ORIENTATION_TAG = 0x0112
 _EXIF_WITHIN = 4096  # bytes of a file: it stands among the first segments
 
 
-def _decode(data: bytes, colours: Literal["RGB", "GRAY"], room: Room) -> Image:
-    if data.startswith(b"\xff\xd8"):
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        if height * width > PIL.Image.MAX_IMAGE_PIXELS:  # libjpeg would go on for seconds that no alarm can cut short
-            raise PIL.Image.DecompressionBombError
-        orientation = _exif_orientation(data)
-        if orientation is None:
-            image = room(height, width, 3 if colours == "RGB" else 1)
-            simplejpeg.decode_jpeg(data, colours, buffer=image)
-            return image
-        pixels = orientation.upright(simplejpeg.decode_jpeg(data, colours))
-    else:
+def _decode(data: bytes, colors: Literal["RGB", "GRAY"], out: Image | None) -> Image:
+    if not data.startswith(b"\xff\xd8"):
         with PIL.Image.open(io.BytesIO(data)) as other:
             upright = PIL.ImageOps.exif_transpose(other)
-            pixels = np.atleast_3d(np.array(upright.convert("RGB" if colours == "RGB" else "L")))
-    image = room(*pixels.shape)
-    image[:] = pixels
+            return np.atleast_3d(np.array(upright.convert("RGB" if colors == "RGB" else "L")))
+    height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    if height * width > PIL.Image.MAX_IMAGE_PIXELS:  # libjpeg would go on for seconds, and no alarm could stop it
+        raise PIL.Image.DecompressionBombError
+    if orientation := _exif_orientation(data):
+        return orientation.upright(simplejpeg.decode_jpeg(data, colors))
+    image = output_array(out, (height, width, 3 if colors == "RGB" else 1))
+    simplejpeg.decode_jpeg(data, colors, buffer=image)
     return image
 
 
 def _exif_orientation(jpeg: bytes) -> Orientation | None:
-    """How the image must be turned, if it must."""
+    """The orientation of a JPEG file; None: upright."""
     if jpeg.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
         return None
     with PIL.Image.open(io.BytesIO(jpeg)) as image:

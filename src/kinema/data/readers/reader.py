@@ -1,7 +1,6 @@
-"""What every source of frames offers, whether a video file or a folder of images."""
+"""The interface of frame readers, and what they share."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,22 +21,22 @@ class FrameReader(Protocol):
 
     @property
     def path(self) -> str:
-        """The name of the video in messages."""
+        """Path of the video, as messages name it."""
 
     @property
     def fps(self) -> float | None:
-        """Frames per second on average; None where nothing says it, as in a folder of images."""
+        """Average frames per second; None if unknown, as for a folder of images."""
 
     def __len__(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
-        """Frames `indices`, in that order, as `(T, H, W, 3) uint8` RGB or `(T, H, W, 2) uint8` flow, contiguous.
+        """Return frames `indices`, in that order: (T, H, W, 3) uint8 RGB or (T, H, W, 2) uint8 flow, contiguous.
 
         Args:
             indices: At least one index in `[0, len)`; any order, repeats allowed. Each frame is decoded once per call.
-            more: Whether the next call will ask for later frames, so that a decoder had better stay where it is. It
-                changes no frame.
+            more: Whether the next call will ask for later frames, so that the decoder should keep its position. The
+                frames are the same either way.
 
         Raises:
             IndexError: An index is outside `[0, len)`.
@@ -48,44 +47,44 @@ class FrameReader(Protocol):
 def check_indices(indices: Sequence[int], length: int) -> None:
     """Raise IndexError unless every index is in `[0, length)`: negative ones do not count from the end."""
     if min(indices) < 0 or max(indices) >= length:
-        raise IndexError(f"frame indices {min(indices)} to {max(indices)} asked of a video of {length} frames")
+        raise IndexError(
+            f"frame indices {min(indices)} to {max(indices)} are out of range of a video of {length} frames"
+        )
 
 
-Room = Callable[[int, int, int], Image]
-"""Gives memory for an image of a height, a width and a number of channels."""
+def output_array(out: Image | None, shape: tuple[int, ...]) -> Image:
+    """Return `out` if it has this shape, else a new array of it."""
+    return out if out is not None and out.shape == shape else np.empty(shape, np.uint8)
 
 
-def new_image(*shape: int) -> Image:
-    """`Room` of its own."""
-    return np.empty(shape, np.uint8)
-
-
-def gather(
-    indices: Sequence[int], read: Callable[[int, Room], None], *, path: str, name: Callable[[int], str]
+def stack_frames(
+    indices: Sequence[int], decode: Callable[[int, Image | None], Image], *, path: str, name: Callable[[int], str]
 ) -> torch.Tensor:
-    """Frames `indices` as `(T, H, W, C) uint8`, from a function that is called once for each, in ascending order.
+    """Decode frames `indices` into one tensor, (T, H, W, C) uint8: each distinct frame once, in ascending order.
 
-    It asks for room for the image, and puts it there.
+    Args:
+        indices: At least one index; any order, repeats allowed.
+        decode: `decode(index, out)` returns frame `index`. It may decode into `out`, if that has the frame's shape, and
+            return it, which saves a copy.
+        path: The video, in messages.
+        name: The name of a frame, in messages.
 
     Raises:
-        MediaError: One frame of the video `path` is of another size than the first; it is named by `name`.
+        MediaError: A frame is of another size than the first.
     """
     distinct = sorted(set(indices))
-    images = np.empty(0, np.uint8)
-
-    def room(place: int, *shape: int) -> Image:
-        nonlocal images
-        if place == 0:
-            images = np.empty((len(distinct), *shape), np.uint8)
-        elif images.shape[1:] != shape:
-            sizes = [(distinct[place], shape), (distinct[0], images.shape[1:])]
-            said = " and ".join(f"{name(index)} is {width}x{height}" for index, (height, width, _) in sizes)
-            raise MediaError(path, f"its frames differ in size: {said}")
-        return images[place]
-
-    for place, index in enumerate(distinct):
-        read(index, partial(room, place))
+    first = decode(distinct[0], None)
+    images = np.empty((len(distinct), *first.shape), np.uint8)
+    images[0] = first
+    for index, out in zip(distinct[1:], images[1:], strict=True):
+        image = decode(index, out)
+        if image.shape != first.shape:
+            sizes = " and ".join(
+                f"{name(number)} is {width}x{height}"
+                for number, (height, width, _) in ((index, image.shape), (distinct[0], first.shape))
+            )
+            raise MediaError(path, f"its frames differ in size: {sizes}")
+        if image is not out:
+            out[:] = image
     frames = torch.from_numpy(images)
-    if list(indices) == distinct:
-        return frames
-    return frames[np.searchsorted(distinct, indices)]
+    return frames if list(indices) == distinct else frames[np.searchsorted(distinct, indices)]

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from kinema.data.readers.reader import Room, check_indices, gather
+from kinema.data.readers.reader import Image, check_indices, stack_frames
 from kinema.data.readers.video.container import best_video, open_container
 from kinema.data.readers.video.mp4 import read_delays, table_from_boxes
 from kinema.data.readers.video.nal import H264
@@ -116,7 +116,7 @@ class PyAVReader:
         check_indices(indices, len(self))
         if self._quick:
             self._quick.plan(sorted(set(indices)), more=more)
-        return gather(indices, self._image, path=self.path, name="frame {}".format)
+        return stack_frames(indices, self._decode, path=self.path, name="frame {}".format)
 
     def close(self) -> None:
         """Close the file; done by itself when the reader goes out of scope."""
@@ -178,19 +178,18 @@ class PyAVReader:
                     return frame
         raise MediaError(self.path, "none of its frames can be decoded")
 
-    def _image(self, index: int, room: Room) -> None:
-        """Frame `index` into `room`."""
+    def _decode(self, index: int, _out: Image | None) -> Image:
+        """Frame `index` in RGB, upright."""
         try:
             if (frame := self._quickly(index)) is None:
                 frame = self._carefully(index)
             self._check_size(index, frame)
             if self._orientation is None:
                 self._orientation = Orientation.of(frame) or Orientation()
-            pixels = self._orientation.upright(to_rgb(frame))
+            return self._orientation.upright(to_rgb(frame))
         except FFmpegError as error:
             self._lose_place()
             raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
-        room(*pixels.shape)[:] = pixels
 
     def _check_size(self, index: int, frame: VideoFrame) -> None:
         """Raise MediaError unless the frame has the size of the first one."""
