@@ -1,12 +1,15 @@
 """Outputs and gradients of convolutions beside float64, in a process whose environment names an emulated CPU.
 
-    ONEDNN_MAX_CPU_ISA=AVX2 python -m tests.models.convolution_gradients
+    ONEDNN_MAX_CPU_ISA=AVX2 python -m tests.models.convolution_gradients [bf16] [SECONDS SEED]
 
+SECONDS: how long to draw further cases at random, printing each before it is computed, as a fault may end the process.
 The bound is that of any order of summation: a sum of n products is off by at most n · 2⁻²⁴ times the sum of their
 magnitudes in float32, and by a rounding of the result more in bfloat16 (Higham, Accuracy and Stability, section 3.1).
 """
 
+import random
 import sys
+import time
 from collections.abc import Iterator
 from itertools import product
 
@@ -38,6 +41,16 @@ def cases(threads: int) -> Iterator[tuple[Sizes, Sizes, Sizes, int, int, torch.d
             yield (kernel, kernel), (1, 1), (2, size), channels, 9, torch.bfloat16
         for kernel, stride, frames, size in product((3, 5, 7), (1, 2, 3), range(2, 8), (1, 3)):
             yield (kernel, size, size), (stride, 1, 1), (frames, 4, 4), 8, 8, torch.bfloat16
+
+
+def drawn_case(draw: random.Random) -> tuple[Sizes, Sizes, Sizes, int, int, torch.dtype]:
+    """Any kernel, stride and size of two or three dimensions of which the output has at least one element."""
+    dims = draw.choice((2, 3))
+    kernel = tuple(draw.choice((1, 1, 3, 5, 7)) for _ in range(dims))
+    stride = tuple(draw.choice((1, 1, 2, 2, 3, 4, 8)) for _ in range(dims))
+    size = tuple(draw.randint(1, 20) for _ in range(dims))
+    channels, outputs = (draw.choice((draw.randint(1, 17), draw.randint(18, 70))) for _ in range(2))
+    return kernel, stride, size, channels, outputs, torch.bfloat16 if "bf16" in sys.argv else torch.float32
 
 
 def check(kernel: Sizes, stride: Sizes, size: Sizes, channels: int, outputs: int, dtype: torch.dtype) -> None:
@@ -73,3 +86,12 @@ if __name__ == "__main__":
         torch.set_num_threads(threads)
         for case in cases(threads):
             check(*case)
+    if len(sys.argv) > 2:
+        seconds, seed = map(int, sys.argv[-2:])
+        draw, end, count = random.Random(seed), time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            torch.set_num_threads(draw.choice((1, 2, 4)))
+            case, count = drawn_case(draw), count + 1
+            print(case, torch.get_num_threads(), flush=True)
+            check(*case)
+        print(f"{count} drawn cases are within rounding")
