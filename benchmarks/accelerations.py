@@ -157,7 +157,7 @@ def inputs_of(config: Any, batch_size: int, size: int) -> Tensor:
     """Random pixels, or features for BMN."""
     if hasattr(config.model, "feature_channels"):
         return torch.randn(batch_size, config.model.feature_channels, config.model.parts)
-    frames = config.train_clip.sampling.frames
+    frames = config.data.train_clip.sampling.frames
     return torch.randint(256, (batch_size, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 1)
 
 
