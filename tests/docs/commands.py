@@ -44,6 +44,12 @@ def lines_of(page: str) -> Iterator[Line]:
                 yield Line(page, line[call.end() :].strip().removesuffix("&").strip())
 
 
+def python_files(page: str) -> dict[str, str]:
+    """Python blocks of a page that begin with the name of their file, `# my_file.py`."""
+    blocks = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return dict(blocks)
+
+
 def inline_of(page: str) -> Iterator[Line]:
     """Commands within sentences and tables of a page, those that are more than a name."""
     text = _FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from kinema.cli.prepare import DATASETS, SUBCOMMANDS
 from kinema.config import apply, leaves
 from kinema.recipes import RECIPES, config_of, recognizer_config_of
 from kinema.training.task import EvaluationOptions
-from tests.docs.commands import PAGES, ROOT, Line, inline_of, lines_of
+from tests.docs.commands import PAGES, ROOT, Line, inline_of, lines_of, python_files
 
 LINES = [line for page in PAGES for line in lines_of(page)]
 INLINE = [line for page in PAGES for line in inline_of(page)]
@@ -57,9 +57,10 @@ def parse_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             for name, replacement in (("parse", parse), ("split", split)):
                 if hasattr(loaded, name):
                     monkeypatch.setattr(loaded, name, replacement)
-    (tmp_path / "my_recipes.py").write_text(
-        "from kinema.recipes.tsn import tsn_r50_1x1x3_100e_kinetics400_rgb as mine\n"
-    )
+    for name, text in python_files("docs/extending.md").items():
+        (tmp_path / name).write_text(text)
+    with (tmp_path / "my_recipes.py").open("a") as file:
+        file.write("from kinema.recipes.tsn import tsn_r50_1x1x3_100e_kinetics400_rgb as mine\n")
     for run in ("runs/mine", "runs/a"):
         (tmp_path / run).mkdir(parents=True)
         (tmp_path / run / "config.yaml").write_text("recipe: my_recipes.py:mine\n")

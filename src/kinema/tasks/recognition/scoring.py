@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kinema.data.batch import Batch
+from kinema.errors import UserError
 from kinema.models import Recognizer
 from kinema.tasks.recognition.mixing import mixed
 from kinema.tasks.recognition.multi_label import binary_cross_entropy, multi_hot, right_answers
@@ -24,6 +25,8 @@ def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -
     multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
     if mixing:
         recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
+        if not hasattr(recognizer, "normalize"):
+            raise UserError("--task.mixup and --task.cutmix need a model with a method normalize(clips)")
         num_classes = recognizer.head.out_features
         clips, targets = mixed(
             recognizer.normalize(clips),

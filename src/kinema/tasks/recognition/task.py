@@ -100,7 +100,7 @@ class RecognitionTask:
         model = self.empty_model()
         if self.config.training.init:
             _load_init(model, self.config.model, self.classes, Path(self.config.training.init))
-        elif self.config.model.pretrained != "none":
+        elif getattr(self.config.model, "pretrained", "none") != "none":
             # Downloaded once; the others then find the file.
             self.process.first_does(lambda: load_pretrained(model, self.config.model))
             if not self.process.is_main:
