@@ -1,4 +1,4 @@
-"""Memcached in front of files: real servers, killed, hung and filled with rubbish; never a wrong byte."""
+"""Memcached as a cache of files: servers that are killed, hang or hold damaged values never give a wrong byte."""
 
 import logging
 import multiprocessing
@@ -151,7 +151,7 @@ def test_a_dead_servers_files_go_to_the_others(files: list[Path], caplog: pytest
         assert read_all(storage, files) == COUNT
         # The first read finds the connection closed, the second one that no other is to be had.
         assert 1 <= storage.fallbacks <= 2
-        assert caplog.text.count("is left alone for 60 s") == 1
+        assert caplog.text.count("is skipped for 60 s") == 1
         assert servers[2].address in caplog.text
         assert servers[0].items + servers[1].items >= COUNT - storage.fallbacks
         assert read_all(storage, files) == COUNT
@@ -170,9 +170,10 @@ def test_a_hung_server_is_waited_for_once(files: list[Path], caplog: pytest.LogC
         assert read_all(storage, files) == COUNT
         assert 1 <= storage.fallbacks <= 3  # it may be tried again before all are read
         servers[1].wake()
-        time.sleep(1.1)
-        read_all(storage, files)
-        assert "answers again" in caplog.text
+        deadline = time.monotonic() + 30
+        while "answers again" not in caplog.text:
+            assert time.monotonic() < deadline
+            read_all(storage, files)
 
 
 def test_without_any_server_all_files_are_read(files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
@@ -180,7 +181,7 @@ def test_without_any_server_all_files_are_read(files: list[Path], caplog: pytest
         storage = through(*servers)
     assert read_all(storage, files) == COUNT
     assert storage.fallbacks == COUNT
-    assert caplog.text.count("is left alone") == 2
+    assert caplog.text.count("is skipped") == 2
     assert [message.split()[0] for message in caplog.messages if "so far" in message] == ["1", "10", "100"]
 
 

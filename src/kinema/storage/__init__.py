@@ -1,4 +1,4 @@
-"""Bytes from anywhere, and files that are either wholly there or not at all."""
+"""Storage: files by local path or URL, caches, atomic replacement."""
 
 from kinema.storage.atomic import (
     remove_leftovers,

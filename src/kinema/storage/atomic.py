@@ -1,6 +1,6 @@
-"""Files and folders that appear under their name only when they are complete.
+"""Atomic replacement of files and folders.
 
-Until then they stand beside it, under hidden names that begin with `.kinema-`. Nothing else is ever removed.
+Incomplete ones have hidden names beside the final path that begin with `.kinema-`. Nothing else is ever removed.
 """
 
 import errno
@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX = ".kinema-"
-_LONGEST = 160  # bytes of a name that the temporary one repeats: file systems allow 255 in all
+_MAX_NAME_BYTES = 160  # of a name that the temporary name contains; file systems allow 255 in all
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, renamed onto it when the block ends well and removed when it fails.
+    """Yield a temporary path beside `path`, renamed to it if the block succeeds and removed if it fails.
 
-    The bytes are on the disk before the rename, so that after a crash `path` holds the old or the new file, whole. The
-    file gets the mode of any new file, as the umask says. Where `path` is a device or a pipe, such as /dev/stdout, the
-    bytes are copied into it.
+    Data are flushed to disk before the rename, so that after a crash `path` is either the old or the new file. The file
+    has the mode of a new file under the umask. If `path` is a device or a pipe, such as /dev/stdout, the bytes are
+    copied into it.
 
     Raises:
-        OSError: the disk is full, the folder is not writable, or `path` is a folder; it is then as it was.
+        OSError: the disk is full, the folder is not writable, or `path` is a folder; `path` is then unchanged.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -35,9 +35,9 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: encoders choose the format by it.
+    # With the suffix last, by which encoders choose the format.
     suffix = path.suffix if len(path.suffix) < 16 else ""
-    # Absolute, as FFmpeg takes what stands before a colon for a protocol.
+    # Absolute, as FFmpeg takes text before a colon for a protocol.
     temporary = path.absolute().with_name(f"{_temporary_file(path)}-{secrets.token_hex(4)}{suffix}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     mode = os.fstat(handle).st_mode & 0o777
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        temporary.chmod(mode)  # a library may have put a private file of its own in its place
+        temporary.chmod(mode)  # a library may have replaced it by a private file
         temporary.replace(path)
         _flush(path.parent)
     finally:
@@ -54,14 +54,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of the folder `path` when the block ends well.
+    """Yield an empty folder that replaces the folder `path` if the block succeeds.
 
-    A rename cannot replace a full folder in one step: for an instant the old one stands under a hidden name, where
-    `standing` sees it and from where `settled` brings it back after a crash. Files get the mode of any new file, as
-    the umask says.
+    A rename cannot replace a non-empty folder atomically: for an instant the old one has a hidden name, which
+    `standing` resolves and from which `settled` restores it after a crash. Files have the mode of new files under the
+    umask.
 
     Raises:
-        OSError: the disk is full or the folder is not writable; `path` is then as it was.
+        OSError: the disk is full or the folder is not writable; `path` is then unchanged.
     """
     settled(path)
     new, old = _new_folder(path), _old_folder(path)
@@ -85,7 +85,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def settled(path: Path) -> Path:
-    """`path`, after finishing what a crash inside `replacing_folder` may have left half done."""
+    """Complete or undo a `replacing_folder` that crashed; return `path`."""
     old = _old_folder(path)
     if os.path.lexists(old) and not path.exists():
         old.rename(path)
@@ -95,13 +95,13 @@ def settled(path: Path) -> Path:
 
 
 def standing(path: Path) -> Path:
-    """Where the folder `path` can be read at this moment, while or after it is replaced; nothing is changed."""
+    """Return the path from which the folder `path` can be read now, even during a replacement."""
     old = _old_folder(path)
     return old if old.exists() and not path.exists() else path
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what killed processes left behind while they wrote `paths`; nobody may be writing them now."""
+    """Remove temporary files of killed processes that wrote `paths`; no process may be writing them now."""
     paths = list(paths)
     files = {path.parent / _temporary_file(path) for path in paths}
     folders = {_new_folder(path) for path in paths}
@@ -112,19 +112,19 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
 
 
 def unfinished(path: Path) -> Path:
-    """Where results for the file `path` gather over several runs of a command, until all are there."""
+    """Return the path for partial results of the file `path`, which several runs of a command complete."""
     return _beside(path, "unfinished")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text`, in one step."""
+    """Replace the file `path` by `text` atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def _copying(path: Path) -> Iterator[Path]:
-    """A temporary file that is copied into the device or pipe `path` in the end."""
+    """Yield a temporary file that is copied into the device or pipe `path` afterwards."""
     with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
         temporary = Path(folder) / path.name
         temporary.touch()
@@ -152,9 +152,9 @@ def _beside(path: Path, kind: str) -> Path:
 
 
 def _short(path: Path) -> str:
-    """The name of `path`, or what stands for it where it is long."""
+    """Return the name of `path`, or the hash of a long name."""
     name = os.fsencode(path.name)
-    return path.name if len(name) <= _LONGEST else hashlib.sha256(name).hexdigest()
+    return path.name if len(name) <= _MAX_NAME_BYTES else hashlib.sha256(name).hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bytes of local files and of whatever fsspec knows by URL."""
+"""Bytes of local files, and of URLs by fsspec."""
 
 import os
 from collections.abc import Sequence
@@ -9,50 +9,50 @@ from kinema.errors import MediaError, UserError
 from kinema.storage.outages import check_outage
 
 Range = tuple[int, int]
-"""Bytes of a file, from the first to the one after the last."""
+"""A half-open range of bytes of a file."""
 
-_MORE = 1 << 26
-"""Bytes that are asked for at a time where it is not known how many there are."""
+_CHUNK = 1 << 26
+"""Bytes per read of a file of unknown size."""
 
 
 class Storage(Protocol):
-    """Bytes by path; a path is local, or a URL such as `s3://bucket/name`.
+    """Bytes by local path, or by URL such as `s3://bucket/name`.
 
-    All methods raise OSError when something cannot be read, FileNotFoundError among them when it is not there;
-    StorageOutage, which is no OSError, when that is no fault of the file (see `kinema.storage.outages`); and UserError
-    when fsspec lacks a library for the kind of URL.
+    All methods raise OSError if something cannot be read, including FileNotFoundError; StorageOutage, which is no
+    OSError, if the storage rather than the file is at fault (see `kinema.storage.outages`); and UserError if fsspec
+    lacks a library for the protocol of the URL.
     """
 
     def read(self, path: str) -> bytes:
-        """The whole file."""
+        """Return the contents of a file."""
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
-        """Bytes `start` to `end`, without the last; fewer where the file ends before."""
+        """Return bytes `start` to `end` (exclusive), fewer at the end of the file."""
 
     def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
-        """What `read_range` gives of each range, in one go."""
+        """Return several ranges of a file at once; see `read_range`."""
 
     def list(self, folder: str) -> Sequence[str]:
-        """Names of the files and folders in `folder`, in no order."""
+        """Return the names of files and folders in `folder`, in arbitrary order."""
 
     def size(self, path: str) -> int:
-        """Bytes in the file."""
+        """Return the size of a file in bytes."""
 
     def local(self, path: str) -> str | bytes:
-        """What a video decoder can open: the path itself where it is one of this machine, otherwise the bytes."""
+        """Return what a video decoder can open: a local path, or the contents of a URL."""
 
 
 class Direct:
-    """Every file read where it lies; see `Storage`."""
+    """Storage without a cache; see `Storage`."""
 
     def read(self, path: str) -> bytes:
-        """The whole file."""
+        """Return the contents of a file."""
         if is_url(path):
             return remotely(path, "cat_file")
         return _read(path)
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
-        """Bytes `start` to `end`, without the last."""
+        """Return bytes `start` to `end` (exclusive)."""
         if is_url(path):
             if not _serves_ranges(path):
                 return self.read(path)[start:end]
@@ -60,7 +60,7 @@ class Direct:
         return _pread(path, [(start, end)])[0]
 
     def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
-        """Parts of the file: a local one is opened once, of a URL all are asked for at the same time."""
+        """Return several ranges; a local file is opened once, ranges of a URL are requested concurrently."""
         if is_url(path):
             if not _serves_ranges(path):
                 return _cut(self.read(path), ranges)
@@ -69,7 +69,7 @@ class Direct:
         return _pread(path, ranges)
 
     def list(self, folder: str) -> Sequence[str]:
-        """Names of the files and folders in `folder`."""
+        """Return the names of files and folders in `folder`."""
         if is_url(folder):
             return [name.rstrip("/").rpartition("/")[2] for name in remotely(folder, "ls", detail=False)]
         try:
@@ -80,7 +80,7 @@ class Direct:
             raise
 
     def size(self, path: str) -> int:
-        """Bytes in the file."""
+        """Return the size of a file in bytes."""
         if not is_url(path):
             try:
                 return Path(path).stat().st_size
@@ -89,24 +89,24 @@ class Direct:
                 raise
         size = remotely(path, "size")
         if size is None:
-            raise OSError("its size is not known")
+            raise OSError("the server does not report its size")
         return int(size)
 
     def local(self, path: str) -> str | bytes:
-        """The path, or the bytes of a URL."""
+        """Return a local path itself, or the contents of a URL."""
         return self.read(path) if is_url(path) else path
 
 
 def is_url(path: str) -> bool:
-    """Whether fsspec is to read `path`."""
+    """Whether `path` is a URL, which fsspec reads."""
     return "://" in path
 
 
 def check_protocol(url: str) -> None:
-    """See that fsspec can read this kind of URL, before worker processes find out.
+    """Check that fsspec supports the protocol of a URL.
 
     Raises:
-        UserError: it cannot: which library is missing, or which kinds there are.
+        UserError: it does not; the message names the missing library or the known protocols.
     """
     import fsspec
 
@@ -121,11 +121,11 @@ def check_protocol(url: str) -> None:
 
 
 _EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3"}
-"""Kinds of URLs, and the extra of Kinema that brings their libraries."""
+"""Extra of Kinema with the libraries of a protocol."""
 
 
 def _serves_ranges(url: str) -> bool:
-    """Whether parts of a file can be asked for: some web servers then send the whole of it without a word."""
+    """Whether a server supports range requests; some web servers ignore them and send the whole file."""
     protocol, _, host = url.partition("://")
     host = host.partition("/")[0]
     if protocol not in ("http", "https"):
@@ -139,7 +139,7 @@ _WEB_SERVERS_WITH_RANGES: dict[str, bool] = {}
 
 
 def _read(path: str) -> bytes:
-    """A whole file, in as few calls as there can be: a frame of rawframes is one."""
+    """Read a file in as few system calls as possible: each frame of rawframes is a file."""
     try:
         return _read_open(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
@@ -153,9 +153,9 @@ def _read_open(file: int) -> bytes:
         data = os.read(file, size)
         if size and len(data) == size:
             return data
-        # A pipe, which does not know its size, or a file too large for one call.
+        # A pipe, whose size is unknown, or a file too large for one call.
         parts = [data]
-        while more := os.read(file, _MORE):
+        while more := os.read(file, _CHUNK):
             parts.append(more)
         return b"".join(parts)
     finally:
@@ -179,25 +179,25 @@ def _cut(data: bytes, ranges: Sequence[Range]) -> list[bytes]:
 
 
 def remotely(url: str, method: str, *, times: int = 0, **arguments: object) -> Any:
-    """Call a method of the file system that `url` belongs to, one per process, which fsspec keeps.
+    """Call a method of the fsspec file system of `url` with the path, or with a list that repeats it `times`.
 
-    It is given the path, or a list of it as many `times`.
+    fsspec caches one file system per process.
 
     Raises:
-        OSError: the file is at fault.
-        StorageOutage: the storage is.
-        UserError: fsspec lacks a library for the kind of URL.
+        OSError: the file cannot be read.
+        StorageOutage: the storage does not answer.
+        UserError: fsspec lacks a library for the protocol of the URL.
     """
-    # fsspec takes a noticeable part of a second to import: local files do without.
+    # Slow to import, and not needed for local files.
     import fsspec
 
     check_protocol(url)
     try:
         files, path = fsspec.core.url_to_fs(url)
         return getattr(files, method)([path] * times if times else path, **arguments)
-    # Each kind of storage has exceptions of its own library, from timeouts to refused credentials.
+    # Libraries of protocols raise exceptions of their own, from time-outs to refused credentials.
     except Exception as error:
-        if isinstance(error, MediaError):  # a time limit, which rang in here
+        if isinstance(error, MediaError):  # the time limit of a reader
             raise
         check_outage(url, error)
         if isinstance(error, OSError):

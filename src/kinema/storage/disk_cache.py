@@ -1,4 +1,4 @@
-"""A local folder that keeps what was read from URLs, up to a size."""
+"""Cache of URLs in a local folder of limited size."""
 
 import fcntl
 import logging
@@ -16,14 +16,14 @@ from kinema.storage.read_through import ReadThrough, sealed, unsealed
 
 log = logging.getLogger(__name__)
 
-_ROOM = 0.9  # Of the limit, what is left after making room: so that it is not made for every new file.
+_FILL_AFTER_EVICTION = 0.9  # fraction of the limit; leaves room for several new files
 
 
 class DiskCache(ReadThrough):
-    """Keeps what is read from URLs in `folder`, one file for each; local files are read where they lie.
+    """Least-recently-used cache of URLs in `folder`, one file for each; local files are not cached.
 
-    All processes of a machine that share the folder hold its limit together, under a lock that only writers take.
-    Reading moves a file to the end of the queue for removal. fsspec has caches of files too, but none with a limit.
+    Processes that share the folder keep its limit together, under a lock that only writers take. fsspec's file caches
+    have no size limit.
     """
 
     def __init__(self, behind: Storage, folder: Path, *, limit: int, namespace: str = "") -> None:
@@ -44,18 +44,18 @@ class DiskCache(ReadThrough):
             raise UserError(f"cache folder '{folder}' cannot be written: {error.strerror}") from None
 
     def keeps(self, path: str) -> bool:
-        """Only what comes from a URL."""
+        """Whether `path` is a URL."""
         return is_url(path)
 
     def through(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """What is kept under `key`; otherwise what `fetch` gives."""
+        """Return the value of `key`, or fetch and store it."""
         file = self._folder / key
         try:
             kept = unsealed(file.read_bytes())
         except OSError:
             kept = None
         if kept is not None:
-            with suppress(OSError):  # another process has just made room
+            with suppress(OSError):  # another process may have removed it
                 os.utime(file)
             return kept
         data = fetch()
@@ -63,18 +63,18 @@ class DiskCache(ReadThrough):
             self._keep(file, sealed(data))
         except OSError as error:
             if not self._faulty:
-                log.warning("nothing new is kept in %s: %s", self._folder, error.strerror)
+                log.warning("%s cannot be written, new files are not cached: %s", self._folder, error.strerror)
             self._faulty = True
         return data
 
     def _keep(self, file: Path, value: bytes) -> None:
-        if len(value) > self._limit * _ROOM:
+        if len(value) > self._limit * _FILL_AFTER_EVICTION:
             return
         with self._total() as total:
             size = _read_number(total)
             if size is None or size + len(value) > self._limit:
                 size = self._make_room(len(value))
-            # The sum is written first: a crash in between leaves it too high, which only makes room too early.
+            # The total is written first: after a crash in between it is too high, which only evicts too early.
             _write_number(total, size + len(value))
             handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)
             try:
@@ -86,9 +86,9 @@ class DiskCache(ReadThrough):
                 raise
 
     def _make_room(self, needed: int) -> int:
-        """Remove what was not read for longest; the size of what remains, which leaves room for `needed` bytes.
+        """Remove the least recently read files to make room for `needed` bytes; return the remaining size.
 
-        Only files that the cache wrote count, and go.
+        Only files that the cache wrote are counted and removed.
         """
         with os.scandir(self._folder) as entries:
             files = [(entry.stat(), entry.path) for entry in entries if _OWN.fullmatch(entry.name)]
@@ -96,7 +96,7 @@ class DiskCache(ReadThrough):
         if size + needed <= self._limit:
             return size
         for stat, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
-            if size + needed <= self._limit * _ROOM:
+            if size + needed <= self._limit * _FILL_AFTER_EVICTION:
                 break
             Path(path).unlink(missing_ok=True)
             size -= stat.st_size
@@ -104,7 +104,7 @@ class DiskCache(ReadThrough):
 
     @contextmanager
     def _total(self) -> Iterator[IO[bytes]]:
-        """The file that holds the size of all others, locked against other writers."""
+        """Open the file with the total size of all others, locked against other writers."""
         with (self._folder / _TOTAL).open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file

@@ -1,4 +1,4 @@
-"""What lies below a folder of this machine or of a URL."""
+"""Listing of local folders and URLs, and parts of paths."""
 
 import os
 import stat
@@ -12,17 +12,17 @@ from kinema.storage.direct import is_url, remotely
 from kinema.storage.outages import check_outage
 
 Level = tuple[str, list[str], list[str]]
-"""A folder, with the names of its folders and of its files."""
+"""A folder, the names of its subfolders, and the names of its files, as in `os.walk`."""
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path or URL is a folder. A web server's folder is a page that lists files, or ends in `/`.
+    """Whether a path or URL is a folder; on a web server, a page that lists files, or a URL that ends in `/`.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        OSError: it cannot be asked.
-        StorageOutage: its server does not answer.
-        UserError: fsspec lacks a library for the kind of URL.
+        FileNotFoundError: a URL does not exist.
+        OSError: a URL cannot be accessed.
+        StorageOutage: the server does not answer.
+        UserError: fsspec lacks a library for the protocol of the URL.
     """
     if not is_url(path):
         return Path(path).is_dir()
@@ -33,16 +33,14 @@ def is_folder(path: str) -> bool:
 
 
 def walk(folder: str) -> Iterator[Level]:
-    """Folders from `folder` down, as os.walk with links followed gives them: names may be taken out before it goes on.
+    """Walk a folder top-down, as `os.walk` with followed links; the caller may remove subfolders.
 
-    A link that leads back to a folder above it is left out.
-
-    Names are as a URL of them needs them: `display_name` makes them readable.
+    Links to a parent folder are skipped. Names on a web server are percent-encoded; see `display_name`.
 
     Raises:
         OSError: a folder cannot be listed.
         StorageOutage: the storage does not answer.
-        UserError: fsspec lacks a library for the kind of URL.
+        UserError: fsspec lacks a library for the protocol of the URL.
     """
     if not is_url(folder):
         yield from _local(folder)
@@ -54,54 +52,54 @@ def walk(folder: str) -> Iterator[Level]:
 
 def _local(folder: str) -> Iterator[Level]:
     above = dict[str, frozenset[tuple[int, int]]]()
-    for place, subfolders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        facts = os.stat(place)  # noqa: PTH116 - for each folder of a dataset
-        own, ancestors = (facts.st_dev, facts.st_ino), above.pop(place, frozenset())
+    for path, subfolders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        status = os.stat(path)  # noqa: PTH116 - for each folder of a dataset
+        own, ancestors = (status.st_dev, status.st_ino), above.pop(path, frozenset())
         if own in ancestors:
             subfolders.clear()
             continue
-        yield place, subfolders, files
-        above |= {os.path.join(place, name): ancestors | {own} for name in subfolders}  # noqa: PTH118
+        yield path, subfolders, files
+        above |= {os.path.join(path, name): ancestors | {own} for name in subfolders}  # noqa: PTH118
 
 
 def check_no_pipe(path: str) -> None:
-    """See that a local path is no pipe or device: frames are read in any order, and opening one may wait for ever.
+    """Check that a local path is no pipe or device: opening one may block, and frames are read in any order.
 
     Raises:
         MediaError: it is one.
     """
     try:
         mode = Path(path).stat().st_mode
-    except OSError:  # said by what opens it
+    except OSError:  # reported when it is opened
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise MediaError(path, "it is a pipe or a device, whose frames cannot be read in any order: give a file")
+        raise MediaError(path, "it is a pipe or a device, which does not support random access: pass a file")
 
 
 def join(folder: str, name: str) -> str:
-    """The path or URL of `name` in `folder`."""
+    """Join a folder, a path or URL, and a name."""
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)  # noqa: PTH118
 
 
 def parent(path: str) -> str:
-    """The folder that a path or URL lies in."""
+    """Return the folder of a path or URL."""
     if not is_url(path):
         return os.path.dirname(path.rstrip("/")) or ("/" if path.startswith("/") else ".")  # noqa: PTH120
     return without_query(path).rstrip("/").rpartition("/")[0]
 
 
 def display_name(path: str) -> str:
-    """The last part of a path or URL, readable: without what a web address has after `?`, `%20` as a blank."""
+    """Return the last component of a path or URL, for HTTP URLs decoded and without the query."""
     return readable(without_query(path).rstrip("/").rpartition("/")[2], of=path)
 
 
 def readable(name: str, *, of: str) -> str:
-    """A name as it stands in the path or URL `of`, readable: a web address writes a blank as `%20`."""
+    """Decode `%20` and the like in a name if the URL `of` is an HTTP URL."""
     return unquote(name) if _is_web(of) else name
 
 
 def suffix(path: str) -> str:
-    """The suffix of a path or URL in lower case, such as `.mp4`; empty where there is none."""
+    """Return the suffix of a path or URL in lower case, such as `.mp4`; empty if there is none."""
     return os.path.splitext(without_query(path))[1].lower()  # noqa: PTH122 - for each file of a dataset
 
 
@@ -110,7 +108,7 @@ def _is_web(url: str) -> bool:
 
 
 def without_query(url: str) -> str:
-    """A path or URL without what a web address has after `?` or `#`."""
+    """Remove the query and fragment of an HTTP URL."""
     return url.partition("?")[0].partition("#")[0] if _is_web(url) else url
 
 
@@ -120,7 +118,7 @@ def _raise(error: OSError) -> None:
 
 
 def _pages(folder: str, seen: set[str]) -> Iterator[Level]:
-    """A web server's folders: each page is asked for when it is reached."""
+    """Walk the folders of a web server, one page at a time."""
     seen.add(folder)
     entries = {entry["name"] for entry in remotely(folder + "/", "ls", detail=True)}
     below = sorted(name for name in entries if name.startswith(folder + "/") and "?" not in name and "#" not in name)
@@ -133,22 +131,22 @@ def _pages(folder: str, seen: set[str]) -> Iterator[Level]:
 
 
 def _tree(folder: str) -> Iterator[Level]:
-    """An object storage's folders, which are parts of names: listed all at once, a thousand files a request."""
+    """Walk the folders of an object storage, which are name prefixes: one listing, a thousand files per request."""
     found = remotely(folder, "find", detail=False)
     base = remotely(folder, "_strip_protocol").rstrip("/")
     files, folders = defaultdict[str, list[str]](list), defaultdict[str, dict[str, None]](dict)
     for path in found:
-        place, _, name = path.removeprefix(base).strip("/").rpartition("/")
+        prefix, _, name = path.removeprefix(base).strip("/").rpartition("/")
         if name:
-            files[place].append(name)
-        while place:
-            place, _, name = place.rpartition("/")
-            folders[place][name] = None
+            files[prefix].append(name)
+        while prefix:
+            prefix, _, name = prefix.rpartition("/")
+            folders[prefix][name] = None
 
-    def level(place: str) -> Iterator[Level]:
-        inner = list(folders[place])
-        yield f"{folder}/{place}" if place else folder, inner, files[place]
+    def level(prefix: str) -> Iterator[Level]:
+        inner = list(folders[prefix])
+        yield f"{folder}/{prefix}" if prefix else folder, inner, files[prefix]
         for name in inner:
-            yield from level(f"{place}/{name}" if place else name)
+            yield from level(f"{prefix}/{name}" if prefix else name)
 
     yield from level("")

@@ -1,4 +1,4 @@
-"""Memcached servers that keep what was read, for all machines that ask them."""
+"""Cache of files on Memcached servers, shared by machines."""
 
 import logging
 import math
@@ -18,25 +18,25 @@ from kinema.storage.read_through import ReadThrough, sealed, sealed_size, unseal
 log = logging.getLogger(__name__)
 
 CHUNK = 1_000_000
-"""Bytes in one value. Servers refuse values of more than 1 MiB with their keys, unless started with another -I."""
+"""Largest value in bytes. Servers refuse items over 1 MiB, key included, unless started with another -I."""
 
 LARGEST = 64 * CHUNK
-"""Bytes of the largest file that is kept: a server has 64 MiB unless told otherwise with -m."""
+"""Largest cached file in bytes: a server has 64 MiB unless started with another -m."""
 
 Server = tuple[str, int]
 
 
 class Memcached(ReadThrough):
-    """Keeps what is read from the storage `behind`, spread over servers by rendezvous hashing.
+    """Cache in front of another storage, distributed over servers by rendezvous hashing.
 
-    Each process and thread has its own connections. A server that fails or does not answer in time is left alone for a
-    while: its keys go to the others, or past them all to the storage behind. That costs time, never a file.
+    Each process and thread has its own connections. A server that fails or times out is skipped for a while: its keys
+    go to the other servers, or to the storage behind. Reads become slower but do not fail.
 
-    Values are bytes with their length and checksum; longer ones are cut into chunks, under keys of their own, so that
-    a video lies on several servers. The longest pass by.
+    Values have a length and a checksum. Long values are split into chunks with keys of their own, so that a video is
+    spread over servers; files over `LARGEST` are not cached.
 
     Attributes:
-        fallbacks: how many times this process read from the storage behind because no server answered.
+        fallbacks: number of reads by this process from the storage behind because no server answered.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Memcached(ReadThrough):
         self._start()
 
     def through(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """What is kept under `key`; otherwise what `fetch` gives."""
+        """Return the value of `key`, or fetch and store it."""
         connection = self._connection()
         try:
             kept = connection.get(key)
@@ -76,7 +76,7 @@ class Memcached(ReadThrough):
         return data
 
     def local(self, path: str) -> str | bytes:
-        """The file's bytes; the path of a local file that is too large to be kept."""
+        """Return the contents of a file; the path of a local file that is too large to be cached."""
         if not is_url(path) and self.behind.size(path) > LARGEST:
             return path
         return self.read(path)
@@ -86,7 +86,7 @@ class Memcached(ReadThrough):
         self.fallbacks = 0
 
     def _connection(self) -> "_Connection":
-        """This process' and thread's own: a forked process must not use its parent's sockets."""
+        """Return the connection of this process and thread: a forked process must not use the sockets of its parent."""
         if getattr(self._mine, "process", None) != os.getpid():
             self._mine.connection = _Connection(self._servers, self._timeout, self._retry)
             self._mine.process = os.getpid()
@@ -96,11 +96,11 @@ class Memcached(ReadThrough):
     def _count_fallback(self, error: Exception) -> None:
         self.fallbacks += 1
         if re.fullmatch("10*", str(self.fallbacks)):
-            log.warning("%d reads of this process went past memcached so far: %s", self.fallbacks, error)
+            log.warning("%d reads of this process bypassed memcached so far: %s", self.fallbacks, error)
 
 
 class _Connection:
-    """All servers as one client sees them."""
+    """Connections of one client to all servers."""
 
     def __init__(self, servers: tuple[Server, ...], timeout: float, retry: float) -> None:
         self._retry = retry
@@ -111,14 +111,14 @@ class _Connection:
             connect_timeout=timeout,
             timeout=timeout,
             no_delay=True,
-            retry_attempts=0,  # out of the ring at the first failure, so that no other read waits for it
+            retry_attempts=0,  # leaves the ring at the first failure, so that no other read waits for it
             dead_timeout=retry,
             default_noreply=False,
         )
         self._present = set(self._ring.nodes)
 
     def get(self, key: str) -> bytes | None:
-        """What is kept under `key`, if it is whole."""
+        """Return the value of `key`; None if it is missing or incomplete."""
         first = self._client.get(_chunk(key, 0))
         if len(self._present) < len(self._ring.nodes):
             self._note_returned_server(_chunk(key, 0))
@@ -131,22 +131,22 @@ class _Connection:
         return unsealed(b"".join([first, *(found.get(name, b"") for name in others)]))
 
     def set(self, key: str, data: bytes) -> None:
-        """Keep `data` under `key`."""
+        """Store `data` under `key`."""
         value = sealed(data)
         starts = range(0, len(value), CHUNK)
         self._client.set_many({_chunk(key, i): value[start : start + CHUNK] for i, start in enumerate(starts)})
 
     def note_lost_servers(self, error: Exception) -> None:
-        """Log which servers `error` has put out of the ring."""
+        """Log the servers that left the ring because of `error`."""
         for server in self._present.difference(self._ring.nodes):
             log.warning(
-                "memcached server %s is left alone for %g s, its files are read elsewhere: %s",
+                "memcached server %s is skipped for %g s, its files are read elsewhere: %s",
                 server, self._retry, error,
             )  # fmt: skip
         self._present.intersection_update(self._ring.nodes)
 
     def _note_returned_server(self, name: str) -> None:
-        """Log that the server of `name`, which has just answered, is back."""
+        """Log that the server of `name`, which has just answered, is available again."""
         server = self._ring.get_node(name)
         if server not in self._present:
             log.info("memcached server %s answers again", server)
@@ -158,9 +158,9 @@ def _chunk(key: str, number: int) -> str:
 
 
 def _score(text: str, _seed: int) -> int:
-    """What a server and a key have to do with each other: by far faster than pymemcache's own hash in Python."""
+    """Rendezvous weight of (server, key), joined in `text`; faster than pymemcache's hash in pure Python."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
-# ValueError: an answer that is not Memcached's, as from another kind of server.
+# ValueError: a response outside the protocol, as from another kind of server.
 _FAULTS = (OSError, MemcacheError, ValueError)

@@ -1,4 +1,4 @@
-"""Where files come from: the one place that puts the parts of the storage layer together."""
+"""Options of storage, and the storage they describe."""
 
 import re
 from dataclasses import dataclass
@@ -15,32 +15,32 @@ from kinema.storage.memcached import Memcached
 
 @dataclass(kw_only=True)
 class StorageOptions:
-    """What stands between a run and its files, which are local or at any URL that fsspec knows (s3://, http://, …).
+    """Access to files, which are local or at any URL that fsspec supports (s3://, http://, …), and their caches.
 
-    Caches take files as they were when first read: files that change must be told by another `namespace`.
+    Caches do not notice changed files: pass another `namespace` for these.
     """
 
     patience: Annotated[float, Ge(0)] = 600.0
     """Seconds to wait for a storage that fails as a whole: refused connections, time-outs, HTTP 429 and 5xx, I/O errors
     of a disk. No video counts as bad meanwhile. Then a training saves itself, and ends with exit code 75."""
     memcached: tuple[str, ...] = ()
-    """Memcached servers `host:port` that keep whatever is read, from disk or URL; empty: none."""
+    """Memcached servers `host:port` that cache files of disks and URLs; empty: none."""
     memcached_timeout: Annotated[float, Gt(0)] = 1.0
-    """Seconds without an answer after which a server is left alone."""
+    """Seconds without an answer after which a server is skipped."""
     memcached_retry: Annotated[float, Gt(0)] = 30.0
-    """Seconds after which a server that was left alone is tried again."""
+    """Seconds after which a skipped server is tried again."""
     cache: str = ""
-    """Local folder that keeps what is read from URLs; empty: none."""
+    """Local folder that caches files of URLs; empty: none."""
     cache_gib: Annotated[float, Gt(0)] = 20.0
-    """Largest size of that folder in GiB; what was not read for longest makes room."""
+    """Maximum size of that folder in GiB; the least recently read files are removed."""
     namespace: str = ""
-    """Part of every name in both caches: another one where files have changed under the same names."""
+    """Prefix of cache keys; change it when files have changed under the same names."""
 
 
 def open_storage(options: StorageOptions) -> Storage:
-    """The storage that `options` describe: Memcached before the local cache before the files themselves.
+    """Return the storage that `options` describe: Memcached, then the local cache, then the files themselves.
 
-    It may be sent to other processes, forked or spawned; each has connections of its own.
+    It may be sent to forked or spawned processes; each has its own connections.
 
     Raises:
         UserError: a server is not `host:port`, or the cache's folder cannot be written.
@@ -62,10 +62,10 @@ def open_storage(options: StorageOptions) -> Storage:
 
 
 def _server(text: str) -> tuple[str, int]:
-    """`host:port`, or `[address]:port` for IPv6."""
+    """Parse `host:port`, or `[address]:port` for IPv6."""
     parts = re.fullmatch(r"\[([0-9a-fA-F:]+)\]:(\d{1,5})|([^\s:\[\]]+):(\d{1,5})", text)
     address, port, host, port_of_host = parts.groups() if parts else (None,) * 4
     number = int(port or port_of_host or 0)
     if not 0 < number < 2**16:
-        raise UserError(f"memcached server '{text}' is not host:port, as 10.0.0.1:11211 is")
+        raise UserError(f"memcached server '{text}' is not host:port, such as 10.0.0.1:11211")
     return address or host or "", number

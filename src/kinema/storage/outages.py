@@ -1,4 +1,4 @@
-"""Which faults of reading are outages of the storage, and which are faults of the file: the one table of both."""
+"""Classification of read errors: outages of the storage, or faults of the file."""
 
 import errno
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ ERRNOS = frozenset(
     )
     if (number := getattr(errno, name, None)) is not None
 )  # fmt: skip
-"""Numbers of OSError that are outages."""
+"""OSError numbers that are outages."""
 
 STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 528), 529, 530})
-"""HTTP statuses that are outages; all others, as 401, 403, 404, 410 and 416, are answers about the file."""
+"""HTTP statuses that are outages; others, such as 401, 403, 404, 410 and 416, are faults of the file."""
 
 OUTAGES = frozenset(
     {
@@ -34,7 +34,7 @@ OUTAGES = frozenset(
         "botocore.exceptions.ConnectionError",
         "botocore.exceptions.HTTPClientError",
         "botocore.exceptions.IncompleteReadError",
-        "botocore.parsers.ResponseParserError",  # what a proxy says in the server's place
+        "botocore.parsers.ResponseParserError",  # the answer of a proxy
         "requests.exceptions.ConnectionError",
         "requests.exceptions.Timeout",
         "requests.exceptions.ChunkedEncodingError",
@@ -45,7 +45,7 @@ OUTAGES = frozenset(
         "paramiko.ssh_exception.SSHException",
     }
 )
-"""Exceptions, of any of these classes or of one derived from it, that are outages."""
+"""Exception classes, including derived ones, that are outages."""
 
 FAULTS = frozenset(
     {
@@ -59,33 +59,29 @@ FAULTS = frozenset(
         "requests.exceptions.SSLError",
     }
 )
-"""Exceptions that are none, whatever else they are derived from."""
+"""Exception classes that are no outages, whatever they are derived from."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an exception of reading says that the storage does not answer for now.
+    """Whether a read error means that the storage is temporarily unavailable.
 
-    Of a chain of causes the first one that the tables know decides: libraries report a refused connection as a file
-    that is not there. Of one exception its HTTP status comes first, then its class, then its number.
+    The innermost cause that is in the tables decides, as libraries report a refused connection as a missing file. The
+    HTTP status of an exception takes precedence over its class, and its class over its number.
     """
     verdicts = (verdict for one in reversed(list(_chain(error))) if (verdict := _verdict(one)) is not None)
     return next(verdicts, False)
 
 
 def check_outage(path: str, error: BaseException) -> None:
-    """See whether the fault of reading `path` is one of the file.
-
-    Raises:
-        StorageOutage: it is none.
-    """
+    """Raise StorageOutage if the error of reading `path` is an outage."""
     if is_outage(error):
-        # Of a local file Python's own text would repeat the path.
+        # For a local file, str(error) repeats the path.
         short = None if "://" in path else getattr(error, "strerror", None)
         raise StorageOutage(f"{path}: {short or str(error) or type(error).__name__}") from error
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """Whether one exception is an outage; None where the tables do not say."""
+    """Whether one exception is an outage; None if it is not in the tables."""
     if (status := _status(error)) is not None:
         return status in STATUSES
     names = {f"{one.__module__}.{one.__qualname__}" for one in type(error).__mro__}
@@ -97,7 +93,7 @@ def _verdict(error: BaseException) -> bool | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what caused it, and so on."""
+    """Iterate over an exception and its causes."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -106,7 +102,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an exception of aiohttp, botocore, gcsfs, azure or requests has."""
+    """Return the HTTP status of an exception of aiohttp, botocore, gcsfs, azure or requests."""
     for value in _statuses(error):
         if str(value).isdigit() and 100 <= int(str(value)) < 600:
             return int(str(value))
@@ -120,6 +116,6 @@ def _statuses(error: BaseException) -> Iterator[object]:
     if isinstance(response, dict):
         yield response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     yield getattr(response, "status_code", None)
-    # Of other libraries it may be anything: aiohttp's parser calls a body that breaks off 400.
+    # Only of gcsfs: aiohttp's parser has code 400 for a truncated body.
     if type(error).__module__.startswith("gcsfs."):
         yield getattr(error, "code", None)

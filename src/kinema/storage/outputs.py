@@ -1,4 +1,4 @@
-"""Whether results can be written, asked before they are worked out."""
+"""Checks that outputs can be written, before they are computed."""
 
 import tempfile
 from pathlib import Path
@@ -7,10 +7,10 @@ from kinema.errors import UserError
 
 
 def check_writable(*files: Path | None) -> None:
-    """See that files can be written, whose folders are made where they are missing; None is no file.
+    """Check that files can be written, and create missing folders; None is ignored.
 
     Raises:
-        UserError: one is a folder, lies below a file, or in a folder that cannot be written to.
+        UserError: a path is a folder, has a file as parent, or its folder is not writable.
     """
     for file in files:
         if file is None:
@@ -27,6 +27,6 @@ def check_writable(*files: Path | None) -> None:
 
 
 def cannot_write(error: OSError, folder: Path) -> UserError:
-    """What to raise where a file in `folder` could not be written."""
+    """Return the UserError for a file in `folder` that cannot be written."""
     named = error.filename2 or error.filename or folder
     return UserError(f"{named} cannot be written: {error.strerror or error}")

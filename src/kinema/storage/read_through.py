@@ -1,4 +1,4 @@
-"""What caches of any kind share: they stand before another storage and keep what was read from it."""
+"""Base class of read-through caches."""
 
 import os
 import struct
@@ -9,13 +9,13 @@ from hashlib import blake2b
 
 from kinema.storage.direct import Range, Storage, is_url
 
-_HEADER = struct.Struct("<QI")  # length and CRC-32 of what follows
+_HEADER = struct.Struct("<QI")  # length and CRC-32 of the data
 
 
 class ReadThrough(ABC):
-    """A storage that asks a cache first, and the storage `behind` when that does not know; see `Storage`.
+    """A storage that reads from a cache, and on a miss from the storage `behind`; see `Storage`.
 
-    What is kept is never asked for again at its source, not even whether it has changed.
+    Cached files are not checked for changes at their source.
     """
 
     def __init__(self, behind: Storage, *, namespace: str) -> None:
@@ -24,61 +24,61 @@ class ReadThrough(ABC):
 
     @abstractmethod
     def through(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """What is kept under `key`; otherwise what `fetch` gives, which is kept from then on."""
+        """Return the value of `key`, or fetch and store it."""
 
     def keeps(self, path: str) -> bool:  # noqa: ARG002
-        """Whether files of this kind are kept."""
+        """Whether `path` is cached."""
         return True
 
     def read(self, path: str) -> bytes:
-        """The whole file."""
+        """Return the contents of a file."""
         if not self.keeps(path):
             return self.behind.read(path)
         return self.through(self.key("file", path), lambda: self.behind.read(path))
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
-        """Bytes `start` to `end`, without the last; a range is kept by itself."""
+        """Return bytes `start` to `end` (exclusive); each range is cached by itself."""
         if not self.keeps(path):
             return self.behind.read_range(path, start, end)
         return self.through(self.key(f"{start}-{end}", path), lambda: self.behind.read_range(path, start, end))
 
     def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
-        """Parts of the file, each kept by itself."""
+        """Return several ranges, each cached by itself."""
         if not self.keeps(path):
             return self.behind.read_ranges(path, ranges)
         return [self.read_range(path, start, end) for start, end in ranges]
 
     def list(self, folder: str) -> Sequence[str]:
-        """Names of the files and folders in `folder`."""
+        """Return the names of files and folders in `folder`."""
         if not self.keeps(folder):
             return self.behind.list(folder)
         names = self.through(self.key("list", folder), lambda: os.fsencode("\0".join(self.behind.list(folder))))
         return os.fsdecode(names).split("\0") if names else []
 
     def size(self, path: str) -> int:
-        """Bytes in the file."""
+        """Return the size of a file in bytes."""
         if not self.keeps(path):
             return self.behind.size(path)
         return int(self.through(self.key("size", path), lambda: str(self.behind.size(path)).encode()))
 
     def local(self, path: str) -> str | bytes:
-        """The file's bytes: a name in a cache would be no promise that the file is still there when it is opened."""
+        """Return the contents of a file, as another process may remove the cached file before it is opened."""
         return self.read(path) if self.keeps(path) else self.behind.local(path)
 
     def key(self, what: str, path: str) -> str:
-        """32 hexadecimal digits for what is kept of a path; a local one means the same from any working directory."""
-        place = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100 - a Path takes ten times as long
-        text = f"{self._namespace}\0{what}\0{place}"
+        """Return a key of 32 hexadecimal digits; a local path has the same key in any working directory."""
+        absolute = path if is_url(path) else os.path.abspath(path)  # noqa: PTH100 - a Path takes ten times as long
+        text = f"{self._namespace}\0{what}\0{absolute}"
         return blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
 def sealed(data: bytes) -> bytes:
-    """`data` with its length and checksum before it."""
+    """Prepend length and checksum to `data`."""
     return _HEADER.pack(len(data), zlib.crc32(data)) + data
 
 
 def sealed_size(beginning: bytes) -> int:
-    """How long `sealed` bytes must be that begin so; 0 where they do not hold as much as that."""
+    """Return the length of `sealed` data, given their beginning; 0 if it is too short."""
     if len(beginning) < _HEADER.size:
         return 0
     length: int = _HEADER.unpack_from(beginning)[0]
@@ -86,7 +86,7 @@ def sealed_size(beginning: bytes) -> int:
 
 
 def unsealed(value: bytes) -> bytes | None:
-    """The data that was `sealed`; None when it is not whole."""
+    """Return the data of `sealed` bytes; None if they are damaged."""
     if len(value) < _HEADER.size:
         return None
     length, checksum = _HEADER.unpack_from(value)
