@@ -15,7 +15,7 @@ from kinema.errors import UserError
 from kinema.prepare.check import CheckOptions, prepare_check
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.lists import check_listable, write_file_list, write_frame_list
-from kinema.prepare.sources import LabelledUnits, labelled_units
+from kinema.prepare.sources import LabeledUnits, labeled_units
 from kinema.prepare.work.jobs import Unit
 from tests.data.drawn_videos import write_video
 
@@ -64,10 +64,10 @@ def labelled(index: Index) -> list[tuple[str, set[str]]]:
 
 def units_of(
     folder: Path, listed: Sequence[tuple[str, set[int]]], classes: tuple[str, ...], *, multi: bool, suffix: str = ""
-) -> LabelledUnits:
+) -> LabeledUnits:
     count = len(classes) or 4
     labels = [tuple(sorted({k % count for k in some})) for _, some in listed]
-    return LabelledUnits(
+    return LabeledUnits(
         units=[Unit(source=name, output=folder / "c l" / f"{name}{suffix}") for name, _ in listed],
         labels=labels if multi else [one[:1] or (0,) for one in labels],
         class_names=classes,
@@ -159,7 +159,7 @@ def test_splits_that_lack_classes_keep_their_numbers(tmp_path: Path) -> None:
     assert train.class_names == val.class_names == ("0", "90", "180", "270")
     assert (train.labels.tolist(), val.labels.tolist()) == ([0, 1, 2, 3], [1, 3])
     assert all(Path(index.path(row)).is_dir() for index in (train, val) for row in range(len(index)))
-    again = labelled_units(tmp_path / "out/val/frames.csv", tmp_path / "packed", kind="rawframes", suffix=".pack")
+    again = labeled_units(tmp_path / "out/val/frames.csv", tmp_path / "packed", kind="rawframes", suffix=".pack")
     assert [again.class_names[label] for (label,) in again.labels] == ["90", "270"]
 
 

@@ -18,7 +18,7 @@ from kinema.data.readers.sources import Opener
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
 from kinema.prepare.lists import check_listable, write_frame_list
-from kinema.prepare.sources import labelled_units
+from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import Direct, replacing_folder
 
@@ -73,7 +73,7 @@ def prepare_flow(
         UserError: As `prepare_frames`, or the library or weights of the method are missing.
     """
     check_bounds(options)
-    videos = labelled_units(source, output, root=root, labels=labels, kind=options.kind, option="--kind")
+    videos = labeled_units(source, output, root=root, labels=labels, kind=options.kind, option="--kind")
     check_listable(videos, output)
     flow_method(options.method, weights=options.weights, device=options.device)
     claim_folder(output, "flow.json", {name: value for name, value in asdict(options).items() if name != "device"})

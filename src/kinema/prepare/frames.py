@@ -18,7 +18,7 @@ from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video import open_video
 from kinema.prepare.lists import check_listable, write_frame_list
-from kinema.prepare.sources import labelled_units
+from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import replacing_folder
 
@@ -70,7 +70,7 @@ def prepare_frames(
     """
     check_bounds(options)
     open_rawframes(str(output), template=options.template, count=1)  # raises if the template is invalid
-    videos = labelled_units(source, output, root=root, labels=labels)
+    videos = labeled_units(source, output, root=root, labels=labels)
     check_listable(videos, output)
     claim_folder(output, "frames.json", asdict(options))
     summary = run_jobs(

@@ -11,7 +11,7 @@ from kinema.data.lists.class_names import class_file_text
 from kinema.data.lists.tables import BLANKS
 from kinema.data.readers.sources import Source
 from kinema.errors import UserError
-from kinema.prepare.sources import LabelledUnits
+from kinema.prepare.sources import LabeledUnits
 from kinema.storage import write_text
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ _BLANKS = BLANKS.decode()
 _UNLISTABLE = "\0\n\r\x1f"
 
 
-def check_listable(videos: LabelledUnits, output: Path) -> None:
+def check_listable(videos: LabeledUnits, output: Path) -> None:
     """Check that the paths of all outputs and the names of all classes can be written to a list.
 
     Raises:
@@ -43,7 +43,7 @@ def check_listable(videos: LabelledUnits, output: Path) -> None:
 _ALLOWED = "a name in a list must be UTF-8 without line breaks, control characters"
 
 
-def write_frame_list(videos: LabelledUnits, output: Path, source: Source, *, images_per_frame: int = 1) -> None:
+def write_frame_list(videos: LabeledUnits, output: Path, source: Source, *, images_per_frame: int = 1) -> None:
     """List the existing folders in `output/frames.csv`, and the class names in `output/classes.txt`.
 
     The columns are path, frames and class (label for classes without names; classes or labels for multiple labels).
@@ -64,13 +64,13 @@ def write_frame_list(videos: LabelledUnits, output: Path, source: Source, *, ima
     _write_list(videos, output, "frames.csv", ["path", "frames"], row, source)
 
 
-def write_file_list(videos: LabelledUnits, output: Path, name: str, source: Source) -> None:
+def write_file_list(videos: LabeledUnits, output: Path, name: str, source: Source) -> None:
     """List the existing files in `output/NAME` as `write_frame_list` does, without numbers of frames."""
     _write_list(videos, output, name, ["path"], lambda path, listed: [listed] if path.is_file() else None, source)
 
 
 def _write_list(
-    videos: LabelledUnits,
+    videos: LabeledUnits,
     output: Path,
     name: str,
     columns: Sequence[str],
@@ -93,7 +93,7 @@ def _write_list(
     log.info("to train on these: kinema train RECIPE %s", shlex.join(arguments))
 
 
-def _label(videos: LabelledUnits, label: int) -> str:
+def _label(videos: LabeledUnits, label: int) -> str:
     return videos.class_names[label] if videos.class_names else str(label)
 
 

@@ -24,7 +24,7 @@ from kinema.data.readers.video import open_video
 from kinema.errors import MediaError
 from kinema.prepare.frames import read_all, resized
 from kinema.prepare.lists import check_listable, write_file_list
-from kinema.prepare.sources import labelled_units
+from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import Direct, replacing
 
@@ -84,7 +84,7 @@ def prepare_pack(
     if options.kind != "video" and options.template != "auto":  # raises if the template is invalid
         Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
     kind = KINDS[options.kind]
-    videos = labelled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX, option="--kind")
+    videos = labeled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX, option="--kind")
     check_listable(videos, output)
     claim_folder(output, "pack.json", asdict(options))
     summary = run_jobs(

@@ -36,7 +36,7 @@ def video_units(source: Path, output: Path, *, suffix: str, kind: MediaKind = "v
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledUnits:
+class LabeledUnits:
     """Units with their labels."""
 
     units: list[Unit]
@@ -48,7 +48,7 @@ class LabelledUnits:
     """Whether a unit may have any number of labels."""
 
 
-def labelled_units(
+def labeled_units(
     source: Path,
     output: Path,
     *,
@@ -57,7 +57,7 @@ def labelled_units(
     kind: MediaKind = "video",
     suffix: str = "",
     option: str = "",
-) -> LabelledUnits:
+) -> LabeledUnits:
     """Return a unit for each video of a tree or list, with outputs as in `video_units`.
 
     Args:
@@ -77,9 +77,9 @@ def labelled_units(
         units = video_units(source, output, suffix=suffix, kind=kind, option=option)
         parts = [unit.output.relative_to(output.absolute()).parts for unit in units]
         if any(len(names) < 2 for names in parts):
-            return LabelledUnits(units=units, labels=[], class_names=())
+            return LabeledUnits(units=units, labels=[], class_names=())
         classes = tuple(sorted({name for name, *_ in parts}, key=natural_key))
-        return LabelledUnits(units=units, labels=[(classes.index(name),) for name, *_ in parts], class_names=classes)
+        return LabeledUnits(units=units, labels=[(classes.index(name),) for name, *_ in parts], class_names=classes)
     index = read_index(source, kind=kind, root=root, labels=labels)
     base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it resolves ..
     paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
@@ -91,7 +91,7 @@ def labelled_units(
     check_outputs(units)
     label_sets = [index.label_set(i) for i in range(len(index))]
     multi = index.label_offsets is not None
-    return LabelledUnits(units=units, labels=label_sets, class_names=index.class_names or (), multi=multi)
+    return LabeledUnits(units=units, labels=label_sets, class_names=index.class_names or (), multi=multi)
 
 
 def find_videos(folder: Path, kind: MediaKind, *, option: str = "") -> list[Path]:

@@ -69,9 +69,9 @@ def sample_list(
         lines = [str(path.absolute()) for path in sorted(output.rglob("*")) if path.suffix in VIDEO_SUFFIXES]
     if not lines:
         raise UserError(f"none of the videos of {source} can be read: see {output / 'failures.csv'}")
-    labelled = (f"{line} {row % num_classes}\n" for row, line in enumerate(islice(cycle(lines), rows)))
+    labeled = (f"{line} {row % num_classes}\n" for row, line in enumerate(islice(cycle(lines), rows)))
     listing = folder / f"{form}.txt"
-    write_text(listing, "".join(labelled))
+    write_text(listing, "".join(labeled))
     return listing
 
 

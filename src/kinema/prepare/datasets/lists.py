@@ -80,10 +80,10 @@ def build_lists(annotations: Annotations, options: ListOptions) -> Report:
     rows = {split: list(dict.fromkeys(listed)) for split, listed in annotations.splits.items()}
     videos, matches = match(rows, options.videos, options.source)
     for split, listed in rows.items():
-        labelled = any(row.labels for row in listed)
+        labeled = any(row.labels for row in listed)
         existing = [(row, video) for row, video in zip(listed, matches[split], strict=True) if video]
-        usable = [(row, video) for row, video in existing if row.labels or not labelled]
-        _write_list(options.output / f"{split}.csv", usable, annotations, labelled, options.source == "rawframes")
+        usable = [(row, video) for row, video in existing if row.labels or not labeled]
+        _write_list(options.output / f"{split}.csv", usable, annotations, labeled, options.source == "rawframes")
         write_missing(options.output, split, listed, matches[split])
     write_classes(options.output, annotations.classes)
     _warn_of_missing_classes(annotations.classes, rows, matches)
@@ -191,16 +191,16 @@ def _log_command(options: ListOptions, splits: Sequence[Split], *, multi_label: 
 
 
 def _write_list(
-    file: Path, rows: Sequence[tuple[Listed, Video]], annotations: Annotations, labelled: bool, counted: bool
+    file: Path, rows: Sequence[tuple[Listed, Video]], annotations: Annotations, labeled: bool, counted: bool
 ) -> None:
     label = "labels" if annotations.multi_label else "class"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path"] + [label] * labelled + ["num_frames"] * counted)
+    writer.writerow(["path"] + [label] * labeled + ["num_frames"] * counted)
     for row, video in rows:
         if annotations.multi_label:
             value = ";".join(map(str, row.labels))
         else:
             value = annotations.classes[row.labels[0]] if row.labels else ""
-        writer.writerow([video.path] + [value] * labelled + [video.num_frames] * counted)
+        writer.writerow([video.path] + [value] * labeled + [video.num_frames] * counted)
     write_text(file, text.getvalue())

@@ -28,7 +28,7 @@ from kinema.data.readers.timed_video import TimedVideo
 from kinema.data.sampling import Sampling
 from kinema.errors import UserError
 from kinema.models import Recognizer
-from kinema.prepare.sources import labelled_units
+from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
 from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
@@ -329,7 +329,7 @@ def _units(
     for each in videos:
         found += _remote(str(each), KINDS[source], root, labels) or [
             (unit.source, unit.output.name)
-            for unit in labelled_units(
+            for unit in labeled_units(
                 Path(each), output, root=root, labels=labels, kind=KINDS[source], option="--source"
             ).units
         ]
