@@ -19,8 +19,7 @@ import torch
 
 from kinema.console import print_table
 from kinema.models.bmn import BMNOptions, Formulation
-from kinema.tasks.localization.labels import bmn_labels
-from kinema.tasks.localization.losses import BMNLossOptions, bmn_loss
+from kinema.tasks.localization.bmn import BMNLossOptions, bmn_labels, bmn_loss
 
 CASES: tuple[tuple[Formulation, bool], ...] = (("dense", False), ("sparse", False), ("dense", True), ("sparse", True))
 """Formulation, and whether in bfloat16."""

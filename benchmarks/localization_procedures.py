@@ -20,21 +20,23 @@ from tests.localization import plain_loops
 
 from kinema.console import print_table
 from kinema.data.features.spans import whole_video
-from kinema.tasks.localization.generation.labelling import VideoClasses, label_results
-from kinema.tasks.localization.generation.pgm import (
+from kinema.tasks.localization.bmn import bmn_proposals
+from kinema.tasks.localization.bsn.pgm import (
     GenerationOptions,
     ProposalFeatureOptions,
+    bsn_proposals,
     describe,
     generate,
     match,
 )
-from kinema.tasks.localization.generation.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
-from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions, soft_nms
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth
+from kinema.tasks.localization.metrics.class_scores import VideoClasses, label_results
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, average_precision
 from kinema.tasks.localization.metrics.error_analysis import analyse_errors
 from kinema.tasks.localization.metrics.proposals import area_under, average_recall
+from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import tiou
+from kinema.tasks.localization.soft_nms import SoftNmsOptions, soft_nms
 
 PARTS = 100
 BSN_NMS = SoftNmsOptions(alpha=0.75, low_threshold=0.65, high_threshold=0.9)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from kinema.console import print_table
-from kinema.tasks.localization.generation.postprocess import Proposals, as_results
 from kinema.tasks.localization.metrics.annotations import GroundTruth, read_ground_truth, read_results
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
+from kinema.tasks.localization.metrics.results import Proposals, as_results
 
 COLUMNS = ("AR@10", "AR@100", "AUC")
 DRAWS = 5

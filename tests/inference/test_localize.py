@@ -13,7 +13,7 @@ from kinema.api import train
 from kinema.cli import main
 from kinema.data.readers.video import open_video
 from kinema.recipes import config_of
-from kinema.tasks.localization.generation.labelling import Detections
+from kinema.tasks.localization.metrics.results import Detections
 from kinema.tasks.localization.video.localize import LocalizeOptions, VideoLocalizer
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features
 from kinema.weights.model_files import find_model

@@ -7,17 +7,14 @@ import numpy as np
 import pytest
 
 from kinema.errors import UserError
-from kinema.tasks.localization.generation.labelling import (
-    Detections,
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth, read_results
+from kinema.tasks.localization.metrics.class_scores import (
     VideoClasses,
     label_proposals,
     label_results,
     read_video_classes,
-    results_layout,
-    write_results,
 )
-from kinema.tasks.localization.generation.postprocess import Proposals
-from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth, read_results
+from kinema.tasks.localization.metrics.results import Detections, Proposals, results_layout, write_results
 
 TWO = Proposals(segments=np.array([[0.0, 5.0], [2.0, 9.0]]), scores=np.array([0.9, 0.5]))
 

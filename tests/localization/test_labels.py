@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.tasks.localization.labels import bmn_labels, tem_labels
+from kinema.tasks.localization.bmn import bmn_labels
+from kinema.tasks.localization.bsn.tem import tem_labels
 from tests.localization.plain_loops import overlap
 
 Segment = tuple[float, float]

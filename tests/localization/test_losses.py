@@ -10,16 +10,10 @@ from torch import Tensor
 
 from kinema.models.bmn import BMNOutput
 from kinema.models.bsn import TEMOutput
-from kinema.tasks.localization.labels import BMNLabels, TEMLabels
-from kinema.tasks.localization.losses import (
-    BMNLossOptions,
-    PEMLossOptions,
-    TEMLossOptions,
-    bmn_loss,
-    pem_loss,
-    sampled_by_overlap,
-    tem_loss,
-)
+from kinema.tasks.localization.bmn import BMNLabels, BMNLossOptions, bmn_loss
+from kinema.tasks.localization.bsn.pem import PEMLossOptions, pem_loss
+from kinema.tasks.localization.bsn.tem import TEMLabels, TEMLossOptions, tem_loss
+from kinema.tasks.localization.losses import sampled_by_overlap
 
 seeds = st.integers(0, 2**31)
 

@@ -10,14 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kinema.tasks.localization.generation.pgm import (
-    GenerationOptions,
-    ProposalFeatureOptions,
-    describe,
-    generate,
-    match,
-    peaks,
-)
+from kinema.tasks.localization.bsn.pgm import GenerationOptions, ProposalFeatureOptions, describe, generate, match
+from kinema.tasks.localization.proposals import peaks
 from tests.localization import plain_loops
 
 Floats = NDArray[Any]

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.data.features.spans import FeatureSpan, whole_video
-from kinema.tasks.localization.generation.pgm import GenerationOptions, generate
-from kinema.tasks.localization.generation.postprocess import Proposals, bmn_proposals, bsn_proposals, in_seconds
-from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions
+from kinema.tasks.localization.bmn import bmn_proposals
+from kinema.tasks.localization.bsn.pgm import GenerationOptions, bsn_proposals, generate
+from kinema.tasks.localization.metrics.results import Proposals, in_seconds
+from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from tests.localization import plain_loops
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions, soft_nms
+from kinema.tasks.localization.soft_nms import SoftNmsOptions, soft_nms
 from tests.localization import plain_loops
 
 

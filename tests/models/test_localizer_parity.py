@@ -15,8 +15,8 @@ from kinema.models.bmn import BMN, BMNOptions, Formulation
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.models.foreign import foreign_misfits, foreign_names, foreign_state_dict, load_foreign_state_dict
 from kinema.models.localizer import Localizer, LocalizerOptions
-from kinema.tasks.localization.labels import bmn_labels, tem_labels
-from kinema.tasks.localization.losses import BMNLossOptions, TEMLossOptions, bmn_loss, tem_loss
+from kinema.tasks.localization.bmn import BMNLossOptions, bmn_labels, bmn_loss
+from kinema.tasks.localization.bsn.tem import TEMLossOptions, tem_labels, tem_loss
 from tests.models import parity
 
 OPTIONS = {"bmn_400x100": BMNOptions, "bsn_tem_400x100": TEMOptions, "bsn_pem_400x100": PEMOptions}

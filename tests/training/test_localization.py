@@ -17,11 +17,10 @@ from kinema.errors import UserError
 from kinema.recipes import config_of
 from kinema.runtime.device import RuntimeOptions
 from kinema.storage import Direct
-from kinema.tasks.localization.candidates import generate_candidates
-from kinema.tasks.localization.generation.labelling import write_results
-from kinema.tasks.localization.generation.pgm import CandidateOptions, GenerationOptions
-from kinema.tasks.localization.generation.postprocess import Proposals, in_seconds
+from kinema.tasks.localization.bsn.candidates import generate_candidates
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, GenerationOptions
 from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
+from kinema.tasks.localization.metrics.results import Proposals, in_seconds, write_results
 from kinema.tasks.localization.videos import read_truth, with_features
 from tests.localization.planted import write_planted
 

@@ -14,7 +14,7 @@ from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_p
 from kinema.errors import MediaError, UserError, renamed_options
 from kinema.report.fonts import check_font, say_missing
 from kinema.storage import display_name
-from kinema.tasks.localization.generation.labelling import Detections
+from kinema.tasks.localization.metrics.results import Detections
 from kinema.tasks.localization.video.localize import Localization, LocalizeOptions, VideoLocalizer
 from kinema.tasks.localization.video.results_file import Localizations
 from kinema.tasks.localization.video.timeline import draw_timeline

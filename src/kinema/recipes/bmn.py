@@ -1,8 +1,9 @@
 """Boundary-Matching Network (Lin et al. 2019): proposals out of a map of all starts and durations."""
 
 from kinema.models.bmn import BMNOptions
+from kinema.tasks.localization.bmn import BMNTask
 from kinema.tasks.localization.data import FeatureData
-from kinema.tasks.localization.options import BMNTask, LocalizationConfig
+from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 

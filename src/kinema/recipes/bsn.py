@@ -1,9 +1,12 @@
 """Boundary-Sensitive Network (Lin et al. 2018): possible starts and ends, candidates between them, their evaluation."""
 
 from kinema.models.bsn import PEMOptions, TEMOptions
-from kinema.tasks.localization.bsn import BSN, PEMStage, TEMStage
-from kinema.tasks.localization.data import FeatureData, ProposalData
-from kinema.tasks.localization.options import LocalizationConfig, PEMTask, TEMTask
+from kinema.tasks.localization.bsn.data import ProposalData
+from kinema.tasks.localization.bsn.pem import PEMTask
+from kinema.tasks.localization.bsn.pipeline import BSN, PEMStage, TEMStage
+from kinema.tasks.localization.bsn.tem import TEMTask
+from kinema.tasks.localization.data import FeatureData
+from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 

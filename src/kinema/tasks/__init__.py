@@ -5,8 +5,8 @@
 
 TASKS = {
     "recognition": "kinema.tasks.recognition.options:RecognitionOptions",
-    "bmn": "kinema.tasks.localization.options:BMNTask",
-    "tem": "kinema.tasks.localization.options:TEMTask",
-    "pem": "kinema.tasks.localization.options:PEMTask",
+    "bmn": "kinema.tasks.localization.bmn:BMNTask",
+    "tem": "kinema.tasks.localization.bsn.tem:TEMTask",
+    "pem": "kinema.tasks.localization.bsn.pem:PEMTask",
 }
 """Name in `model.json` → address of the task's options."""

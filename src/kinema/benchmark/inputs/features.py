@@ -6,9 +6,9 @@ import numpy as np
 
 from kinema import strict_json
 from kinema.data.features.spans import whole_video
-from kinema.tasks.localization.data import ProposalData
-from kinema.tasks.localization.generation.pgm import CandidateOptions, Candidates
-from kinema.tasks.localization.generation.proposal_files import Described, Origin, write_described, write_origin
+from kinema.tasks.localization.bsn.candidate_files import Described, Origin, write_described, write_origin
+from kinema.tasks.localization.bsn.data import ProposalData
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates
 from kinema.training.config import AnyConfig
 
 _TRUTH = "ground_truth.json"

@@ -10,8 +10,8 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.candidates import generate_candidates
-from kinema.tasks.localization.generation.pgm import CandidateOptions
+from kinema.tasks.localization.bsn.candidates import generate_candidates
+from kinema.tasks.localization.bsn.pgm import CandidateOptions
 from kinema.training.distributed import InterruptedRun
 
 log = logging.getLogger(__name__)

@@ -1,32 +1,59 @@
-"""Features of whole videos made into batches, with what the networks are to say of them."""
+"""Features of whole videos as data of localizers, from options to batches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinema.data.batch import BadFile, SampleKey, copied, shared
 from kinema.data.features.rescaling import Rescaling
 from kinema.data.features.source import FeatureSource
-from kinema.data.patience import Patience
+from kinema.data.loader import EvalBatches, load
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
-from kinema.tasks.localization.generation.proposal_files import Described, read_described
-from kinema.tasks.localization.labels import BMNLabels, TEMLabels
 from kinema.tasks.localization.metrics.annotations import GroundTruth
-from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.videos import Videos, read_truth
+from kinema.tasks.localization.videos import Videos, read_truth, say_what_is_too_short, with_features
 
-Labels = BMNLabels | TEMLabels
 S = TypeVar("S")
 
 _REPLACEMENTS = 10  # bad videos in a row before a sample is given up
+
+
+class Split(NamedTuple):
+    """Videos of one use. path: the ground truth that has them."""
+
+    use: Literal["training", "validation", "test"]
+    path: str
+    truth: GroundTruth
+
+
+MakeLabels = Callable[[Videos, Sequence[int], int], Any]
+"""Labels of the videos of a batch: of rows of these videos, at a number of points in time."""
+
+
+class OpenSplit(Protocol):
+    """Videos of one use, and what the networks read of them."""
+
+    @property
+    def videos(self) -> Videos:
+        """The videos, in the order of the ground truth."""
+
+    def train_batches(
+        self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
+    ) -> "DataLoader[LocalizationBatch]":
+        """Training batches in the given order; a random video takes a bad one's place."""
+
+    def eval_batches(
+        self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
+    ) -> "DataLoader[LocalizationBatch]":
+        """Every video once, without labels; process `rank` of `world` has its share."""
 
 
 @dataclass(kw_only=True)
@@ -53,6 +80,33 @@ class LoadingOptions:
     max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     """A run stops when more than this fraction of its videos cannot be read (rounded up to whole videos)."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a storage that does not answer."""
+        raise NotImplementedError
+
+    @property
+    def reads(self) -> str:
+        """What is read, for the log."""
+        raise NotImplementedError
+
+    def input_shape(self, channels: int) -> tuple[int, ...]:
+        """Return the shape of one input of the network, which has `channels` channels."""
+        raise NotImplementedError
+
+    def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> Sequence[OpenSplit]:
+        """Open what the networks read of the videos of `splits`.
+
+        Args:
+            splits: videos by their use.
+            channels: of the network's input.
+            grid_offset: start of a part of a video, where segments start and end, as a fraction of it.
+
+        Raises:
+            UserError: the data cannot be used.
+        """
+        raise NotImplementedError
+
 
 @dataclass(kw_only=True)
 class FeatureData(LoadingOptions):
@@ -73,28 +127,28 @@ class FeatureData(LoadingOptions):
         """Seconds to wait for a storage that does not answer."""
         return self.storage.patience
 
+    @property
+    def reads(self) -> str:
+        """What is read, for the log."""
+        return f"features of {' and '.join(self.features)}, brought to {self.parts} points"
+
     def input_shape(self, channels: int) -> tuple[int, ...]:
         """Return the shape of a video's features, (C, T)."""
         return channels, self.parts
 
+    def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> "list[FeatureSplit]":
+        """See `LoadingOptions`."""
+        source = open_source(self, channels=channels)
+        return [self._open(split, source, grid_offset) for split in splits]
 
-@dataclass(kw_only=True)
-class ProposalData(LoadingOptions):
-    """Candidates that proposal generation has left behind, and the ground truth."""
-
-    proposals: str = ""
-    """Folder that `kinema prepare candidates` has written."""
-    train_candidates: Annotated[int, Ge(1)] = 500
-    """Candidates of a video to train on, the most probable ones."""
-
-    @property
-    def patience(self) -> float:
-        """Seconds to wait for a storage: candidates are local files."""
-        return 0.0
-
-    def input_shape(self, channels: int) -> tuple[int, ...]:
-        """Return the shape of a candidate's features, (C,)."""
-        return (channels,)
+    def _open(self, split: Split, source: FeatureSource, grid_offset: float) -> "FeatureSplit":
+        if split.use == "training":
+            _check_features(source, split.truth)
+        videos = with_features(split.path, split.truth, source)
+        if split.use == "training" and not any(map(len, videos.instances)):
+            raise UserError(f"{split.path}: no training video has an instance that its features cover")
+        say_what_is_too_short(videos, self.parts, offset=grid_offset, what=f"{split.use} videos")
+        return FeatureSplit(videos=videos, source=source, data=self)
 
 
 class Fetched(NamedTuple, Generic[S]):
@@ -109,12 +163,13 @@ class Fetched(NamedTuple, Generic[S]):
 class LocalizationBatch:
     """Videos side by side.
 
-    inputs: (B, C, T) float32 features; of candidates (n, C), all videos' one after the other. labels: of the videos,
-    or (n,) the overlap of each candidate. indices: (B,) int64, rows of the videos. B may be 0.
+    inputs: (B, C, T) float32 features; of candidates (n, C), all videos' one after the other. labels: tensors, alone
+    or in tuples or dictionaries; of candidates (n,) the overlap of each. indices: (B,) int64, rows of the videos. B may
+    be 0.
     """
 
     inputs: Tensor
-    labels: Labels | Tensor
+    labels: Any
     indices: Tensor
     bad: tuple[BadFile, ...] = ()
 
@@ -136,10 +191,7 @@ class LocalizationBatch:
         return batch
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "LocalizationBatch":
-        labels = (
-            change(self.labels) if isinstance(self.labels, Tensor) else type(self.labels)(*map(change, self.labels))
-        )
-        return LocalizationBatch(change(self.inputs), labels, self.indices, self.bad)
+        return LocalizationBatch(change(self.inputs), tree_map(change, self.labels), self.indices, self.bad)
 
 
 class FeatureDataset(Dataset[Fetched[Tensor]]):
@@ -155,28 +207,10 @@ class FeatureDataset(Dataset[Fetched[Tensor]]):
         def read(row: int) -> Tensor:
             return self._source.read(self._videos.name(row))
 
-        return _fetch(key, read, seed=self._seed, others=len(self) if self._replace else 0)
+        return fetch(key, read, seed=self._seed, others=len(self) if self._replace else 0)
 
 
-class ProposalDataset(Dataset[Fetched[Described]]):
-    """The most probable candidates of the video that a key names. In training another takes a bad one's place."""
-
-    def __init__(self, videos: Videos, options: ProposalData, *, seed: int = 0, replace: bool = False) -> None:
-        self._videos, self._options, self._seed, self._replace = videos, options, seed, replace
-        self._patience = Patience(StorageOptions().patience)
-
-    def __len__(self) -> int:
-        return len(self._videos)
-
-    def __getitem__(self, key: SampleKey) -> Fetched[Described]:
-        def read(row: int) -> Described:
-            described = self._patience.through(partial(read_described, self._options.proposals, self._videos.name(row)))
-            return described.first(self._options.train_candidates) if self._replace else described
-
-        return _fetch(key, read, seed=self._seed, others=len(self) if self._replace else 0)
-
-
-def _fetch(key: SampleKey, read: Callable[[int], S], *, seed: int, others: int) -> Fetched[S]:
+def fetch(key: SampleKey, read: Callable[[int], S], *, seed: int, others: int) -> Fetched[S]:
     """Read a row; if it is bad, a random one of `others` instead, which depends on nothing but the seed and the key."""
     rng = np.random.default_rng([seed, key.epoch, key.index])
     row, bad = key.index, list[BadFile]()
@@ -192,30 +226,47 @@ def _fetch(key: SampleKey, read: Callable[[int], S], *, seed: int, others: int) 
 
 
 class CollateFeatures:
-    """Features of videos → a batch; `label` makes the labels of their instances."""
+    """Features of videos → a batch with the labels that `label` makes of rows of the videos."""
 
-    def __init__(self, videos: Videos, label: Callable[[Sequence[Floats]], Labels]) -> None:
-        self._videos, self._label = videos, label
+    def __init__(self, label: Callable[[Sequence[int]], Any]) -> None:
+        self._label = label
 
     def __call__(self, fetched: Sequence[Fetched[Tensor]]) -> LocalizationBatch:
         """Stack features of equal shape."""
         read = [(each.row, each.sample) for each in fetched if each.sample is not None]
         inputs = torch.stack([sample for _, sample in read]) if read else torch.empty((0, 1, 1))
-        labels = self._label([self._videos.instances[row] for row, _ in read])
+        labels = self._label([row for row, _ in read])
         indices = torch.tensor([row for row, _ in read], dtype=torch.int64)
         return LocalizationBatch(inputs, labels, indices, tuple(file for each in fetched for file in each.bad)).shared()
 
 
-def collate_candidates(fetched: Sequence[Fetched[Described]]) -> LocalizationBatch:
-    """Candidates of videos → a batch."""
-    read = [(each.row, each.sample) for each in fetched if each.sample is not None]
-    features = [sample.features for _, sample in read]
-    return LocalizationBatch(
-        torch.from_numpy(np.concatenate(features)) if features else torch.empty((0, 1)),
-        torch.from_numpy(np.concatenate([sample.overlaps for _, sample in read])) if features else torch.empty(0),
-        torch.tensor([row for row, _ in read], dtype=torch.int64),
-        tuple(file for each in fetched for file in each.bad),
-    ).shared()
+@dataclass(frozen=True, kw_only=True)
+class FeatureSplit:
+    """Videos of one use, and their features; see `OpenSplit`."""
+
+    videos: Videos
+    source: FeatureSource
+    data: FeatureData
+
+    def train_batches(
+        self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
+    ) -> DataLoader[LocalizationBatch]:
+        """Training batches in the given order; a random video takes a bad one's place."""
+        dataset = FeatureDataset(self.videos, self.source, seed=seed, replace=True)
+        label = partial(_labels, labels, self.videos, self.data.parts)
+        return load(dataset, order, collate=CollateFeatures(label), workers=workers, pin=pin)
+
+    def eval_batches(
+        self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
+    ) -> DataLoader[LocalizationBatch]:
+        """Every video once, without labels; process `rank` of `world` has its share."""
+        order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=rank, world=world)
+        dataset = FeatureDataset(self.videos, self.source)
+        return load(dataset, order, collate=CollateFeatures(lambda _: ()), workers=workers, pin=pin)
+
+
+def _labels(labels: MakeLabels, videos: Videos, parts: int, rows: Sequence[int]) -> Any:
+    return labels(videos, rows, parts)
 
 
 def train_truth(options: LoadingOptions) -> GroundTruth:
@@ -258,3 +309,19 @@ def open_source(options: FeatureData, *, channels: int) -> FeatureSource:
         mode=options.rescaling,
         patience=options.storage.patience,
     )
+
+
+def _check_features(source: FeatureSource, truth: GroundTruth) -> None:
+    """Read the features of the first few videos, so that data of no use are reported before training."""
+    names = truth.videos[:3]
+    faults = list[MediaError]()
+    for name in names:
+        try:
+            source.read(name)
+        except MediaError as fault:
+            faults.append(fault)
+    if len(faults) == len(names):
+        raise UserError(
+            f"the features of the first {len(names)} videos cannot be used: {faults[0]} "
+            f"(--model.feature-channels is {source.channels})"
+        )

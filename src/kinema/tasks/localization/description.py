@@ -4,7 +4,9 @@ from pathlib import Path
 
 from kinema.errors import UserError
 from kinema.models import Localizer
+from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.options import LocalizerDescription, LocalizerOptions
+from kinema.tasks.localization.proposer import Proposer
 from kinema.tasks.models import load_model, read_description
 from kinema.weights.model_files import find_model
 
@@ -33,3 +35,18 @@ def load_localizer(model: Path) -> tuple[Localizer, LocalizerDescription]:
     description = read_localizer(folder)
     module, _ = load_model(folder)
     return module, description  # type: ignore[return-value]
+
+
+def load_proposer(model: Path, runtime: RuntimeOptions) -> Proposer:
+    """Load a localizer to propose segments of raw videos.
+
+    Args:
+        model: a run folder, also of a pipeline, a checkpoint folder or a `model.safetensors`.
+        runtime: device and precision.
+
+    Raises:
+        UserError: there is no localizer, or one of its networks is missing, or files are damaged.
+    """
+    folder = find_model(model)
+    description = read_localizer(folder)
+    return description.task.load_proposer(folder, description, runtime)

@@ -1,10 +1,7 @@
 """What localizers propose for the videos of a ground truth, and how good that is."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -13,35 +10,11 @@ from torch.utils.data import DataLoader
 from kinema.console import progress
 from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile
-from kinema.data.features.source import FeatureSource
-from kinema.data.features.spans import FeatureSpan
-from kinema.data.loader import EvalBatches, load
-from kinema.models.bmn import BMNOutput
-from kinema.models.bsn import TEMOutput
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import outage_shared
-from kinema.tasks.localization.data import (
-    CollateFeatures,
-    FeatureDataset,
-    LoadingOptions,
-    LocalizationBatch,
-    ProposalData,
-    ProposalDataset,
-    collate_candidates,
-)
-from kinema.tasks.localization.generation.pgm import generate
-from kinema.tasks.localization.generation.postprocess import (
-    Proposals,
-    as_results,
-    bmn_proposals,
-    bsn_proposals,
-    in_seconds,
-)
-from kinema.tasks.localization.generation.proposal_files import read_described
-from kinema.tasks.localization.labels import TEMLabels
-from kinema.tasks.localization.metrics.evaluation import proposal_metrics
-from kinema.tasks.localization.options import BMNTask, LocalizationTask, TEMTask
-from kinema.tasks.localization.videos import Videos
+from kinema.tasks.localization.data import LocalizationBatch, OpenSplit
+from kinema.tasks.localization.metrics.results import Proposals
+from kinema.tasks.localization.options import LocalizerOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,42 +30,17 @@ class ProposalEvaluation:
     bad: list[BadFile]
 
 
-def feature_batches(
-    videos: Videos,
-    source: FeatureSource,
-    options: LoadingOptions,
-    *,
-    workers: int,
-    rank: int = 0,
-    world: int = 1,
-    pin: bool = False,
-) -> DataLoader[LocalizationBatch]:
-    """The features of every video once, without labels, dealt out to `world` processes."""
-    order = EvalBatches(len(videos), options.val_batch_size, rank=rank, world=world)
-    collate = CollateFeatures(videos, lambda instances: TEMLabels(*torch.zeros(3, len(instances), 1)))
-    return load(FeatureDataset(videos, source), order, collate=collate, workers=workers, pin=pin)
-
-
-def candidate_batches(
-    videos: Videos, options: ProposalData, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-) -> DataLoader[LocalizationBatch]:
-    """The candidates of every video once, dealt out to `world` processes."""
-    order = EvalBatches(len(videos), options.val_batch_size, rank=rank, world=world)
-    return load(ProposalDataset(videos, options), order, collate=collate_candidates, workers=workers, pin=pin)
-
-
 def evaluate_localizer(
     model: nn.Module,
     batches: DataLoader[LocalizationBatch],
     *,
-    videos: Videos,
-    task: LocalizationTask,
-    data: LoadingOptions,
+    split: OpenSplit,
+    task: LocalizerOptions,
     runtime: RuntimeOptions,
     device: torch.device,
     show: bool = True,
 ) -> ProposalEvaluation:
-    """Let a BMN, TEM or PEM propose segments in every video of `batches`. Leaves `model` in eval mode.
+    """Propose segments in every video of `batches` of `split`, and measure them. Leaves `model` in eval mode.
 
     All instances of the ground truth are measured, also those that lie outside what the features cover.
     """
@@ -105,40 +53,13 @@ def evaluate_localizer(
             if len(batch):
                 rows = batch.indices.tolist()
                 output = model(batch.to(device).inputs)
-                for row, (proposals, span) in zip(rows, _proposals(output, rows, videos, task, data), strict=True):
-                    found[row] = in_seconds(proposals, span)
+                found.update(zip(rows, task.proposals(output, rows, split), strict=True))
             meter.advance()
     found, bad = _of_all(found), all_gather_bad_files(bad)
-    metrics = proposal_metrics(videos.truth, as_results(found))
+    metrics = task.metrics(split.videos.truth, found)
     return ProposalEvaluation(
         metrics={**metrics, "videos": len(found), "bad_files": len(bad)}, proposals=found, bad=bad
     )
-
-
-def _proposals(
-    output: Any, rows: list[int], videos: Videos, task: LocalizationTask, data: LoadingOptions
-) -> Iterator[tuple[Proposals, FeatureSpan]]:
-    """Of each video of a batch, in fractions of the seconds that are given with them."""
-    if isinstance(task, BMNTask):
-        for row, confidence, start, end in zip(rows, *_arrays(output), strict=True):
-            yield bmn_proposals(confidence, start, end, task.nms), videos.spans[row]
-    elif isinstance(task, TEMTask):
-        _, starts, ends = _arrays(output)
-        for row, start, end in zip(rows, starts, ends, strict=True):
-            candidates = generate(start, end, task.generation)
-            yield bsn_proposals(candidates, np.ones(len(candidates.starts)), task.nms), videos.spans[row]
-    else:
-        assert isinstance(data, ProposalData)
-        confidence, first = output.float().cpu().numpy(), 0
-        for row in rows:  # of the page cache: the loader has just read them
-            described = read_described(data.proposals, videos.name(row))
-            last = first + len(described.candidates.starts)
-            yield bsn_proposals(described.candidates, confidence[first:last], task.nms), described.span
-            first = last
-
-
-def _arrays(output: BMNOutput | TEMOutput) -> tuple[Any, ...]:
-    return tuple(tensor.float().cpu().numpy() for tensor in output)
 
 
 def _of_all(found: dict[int, Proposals]) -> dict[int, Proposals]:

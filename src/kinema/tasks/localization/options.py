@@ -1,28 +1,84 @@
-"""Options of localization: losses of BMN, TEM and PEM, and how their outputs become proposals."""
+"""Base class of the options of localizers: all that differs between one localizer and another."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from annotated_types import Gt
+from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.models import LocalizerOptions as LocalizerNetwork
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import FeatureData, ProposalData, val_file
-from kinema.tasks.localization.generation.pgm import CandidateOptions, GenerationOptions
-from kinema.tasks.localization.generation.soft_nms import SoftNmsOptions
-from kinema.tasks.localization.losses import BMNLossOptions, PEMLossOptions, TEMLossOptions
+from kinema.tasks.localization.data import val_file
+from kinema.tasks.localization.metrics.annotations import GroundTruth
+from kinema.tasks.localization.metrics.evaluation import proposal_metrics
+from kinema.tasks.localization.metrics.results import Proposals, as_results, in_seconds
+from kinema.tasks.localization.metrics.segments import Floats
+from kinema.tasks.localization.proposer import FeatureProposer, Proposer
+from kinema.tasks.localization.videos import Videos
 from kinema.training.config import T, TrainConfig
-from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
+from kinema.training.task import EvaluationOptions, EvaluationOutputs, Loss, Predictor, Task
 from kinema.weights.model_files import Description
 
 
 class LocalizerOptions:
-    """Methods of the tasks' options; see `kinema.training.task.TaskOptions`."""
+    """Options of a localizer, and what it does by them; see `kinema.training.task.TaskOptions`.
+
+    A localizer is a dataclass that inherits from this one, in a file of its own: `compute_loss`, and, as features of
+    whole videos are its input, `labels` and `decode`. One with another input overrides `proposals` and `load_proposer`.
+    """
 
     FORMERLY: ClassVar[dict[str, str]] = {"training.multigrid": ""}
+    name: ClassVar[str]
+    data_type: ClassVar[type]
+    grid_offset: ClassVar[float]
+    """Start of a part of the video, where segments start and end, as a fraction of it."""
+
+    def check(self, config: "LocalizationConfig[Any]") -> None:
+        """Check options against those of the network and the data.
+
+        Raises:
+            UserError: they contradict each other.
+        """
+
+    def compute_loss(self, output: Any, labels: Any) -> Loss:
+        """Return the loss of the network's output for a batch, and its parts."""
+        raise NotImplementedError
+
+    def labels(self, videos: Videos, rows: Sequence[int], parts: int) -> tuple[Tensor, ...]:
+        """Return the labels of the videos of a batch, at `parts` points in time."""
+        raise NotImplementedError
+
+    def decode(self, output: Any) -> Iterable[Proposals]:
+        """Return the proposals of each video of a batch, as fractions of what its features cover."""
+        raise NotImplementedError
+
+    def proposals(self, output: Any, rows: Sequence[int], split: Any) -> Iterator[Proposals]:
+        """Yield the proposals, in seconds, of each video of a batch: of `rows` of an `OpenSplit` of the task's data."""
+        for row, proposals in zip(rows, self.decode(output), strict=True):
+            yield in_seconds(proposals, split.videos.spans[row])
+
+    def metrics(self, truth: GroundTruth, proposals: Mapping[int, Proposals]) -> dict[str, float]:
+        """Measure proposals, in seconds, of the videos of a ground truth, by their rows in it."""
+        return proposal_metrics(truth, as_results(proposals))
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """Return the metric by which a model is better than another: larger is better."""
+        return metrics["AUC"]
+
+    def summary(self, metrics: Mapping[str, float]) -> str:
+        """Return the metrics that people look for, in a few words."""
+        return f"AR@100 {metrics['AR@100']:.4f}, AUC {metrics['AUC']:.4f}"
+
+    def load_proposer(self, model: Path, description: "LocalizerDescription", runtime: RuntimeOptions) -> Proposer:
+        """Load the model in the folder `model` to propose segments of raw videos from their features.
+
+        Raises:
+            UserError: its files are damaged, or the model of another stage that it needs is missing.
+        """
+        return FeatureProposer(model, description, runtime)
 
     def open(self, config: "LocalizationConfig[Any]", process: Process) -> Task:
         """Open the videos of a training; see `open_localization`."""
@@ -63,49 +119,10 @@ class LocalizerOptions:
         )
 
 
-@dataclass(kw_only=True)
-class BMNTask(LocalizerOptions):
-    """Loss of a BMN, and suppression of its proposals."""
+def arrays(output: Iterable[Tensor]) -> tuple[Floats, ...]:
+    """Return the outputs of a network as float32 on the CPU."""
+    return tuple(tensor.float().cpu().numpy() for tensor in output)
 
-    name: ClassVar[str] = "bmn"
-    data_type: ClassVar[type] = FeatureData
-    grid_offset: ClassVar[float] = 0.0
-    """Start of a part of the video, where segments start and end, as a fraction of it."""
-
-    loss: BMNLossOptions = field(default_factory=BMNLossOptions)
-    nms: SoftNmsOptions = field(default_factory=SoftNmsOptions)
-
-
-@dataclass(kw_only=True)
-class TEMTask(LocalizerOptions):
-    """Loss of a TEM. Its validation takes every pair of a possible start and end as a proposal."""
-
-    name: ClassVar[str] = "tem"
-    data_type: ClassVar[type] = FeatureData
-    grid_offset: ClassVar[float] = 0.5
-
-    boundary_ratio: Annotated[float, Gt(0)] = 0.1
-    """Length of an instance's start and end in the labels, over the instance's own."""
-    loss: TEMLossOptions = field(default_factory=TEMLossOptions)
-    generation: GenerationOptions = field(default_factory=GenerationOptions)
-    nms: SoftNmsOptions = field(default_factory=lambda: SoftNmsOptions(alpha=0.75, low_threshold=0.65))
-
-
-@dataclass(kw_only=True)
-class PEMTask(LocalizerOptions):
-    """Loss of a PEM, and suppression of the proposals that it evaluates."""
-
-    name: ClassVar[str] = "pem"
-    data_type: ClassVar[type] = ProposalData
-    grid_offset: ClassVar[float] = 0.5
-
-    candidates: CandidateOptions = field(default_factory=CandidateOptions)
-    """How the candidates were made that it is trained on, and are of a video that it is asked about."""
-    loss: PEMLossOptions = field(default_factory=PEMLossOptions)
-    nms: SoftNmsOptions = field(default_factory=lambda: SoftNmsOptions(alpha=0.75, low_threshold=0.65))
-
-
-LocalizationTask = BMNTask | TEMTask | PEMTask
 
 LocalizationConfig = TrainConfig[T, Any, Any]
-LocalizerDescription = Description[LocalizationTask, LocalizerNetwork, FeatureData | ProposalData]
+LocalizerDescription = Description[LocalizerOptions, LocalizerNetwork, Any]

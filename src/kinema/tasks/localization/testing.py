@@ -11,16 +11,11 @@ from kinema.runtime.device import place
 from kinema.runtime.processes import joined, outage_shared
 from kinema.storage import write_text
 from kinema.storage.outputs import cannot_write, check_writable
-from kinema.tasks.localization.data import FeatureData, ProposalData, open_source
-from kinema.tasks.localization.evaluation import (
-    ProposalEvaluation,
-    candidate_batches,
-    evaluate_localizer,
-    feature_batches,
-)
-from kinema.tasks.localization.generation.labelling import write_results
+from kinema.tasks.localization.data import LoadingOptions, Split
+from kinema.tasks.localization.evaluation import ProposalEvaluation, evaluate_localizer
+from kinema.tasks.localization.metrics.results import write_results
 from kinema.tasks.localization.options import LocalizerDescription
-from kinema.tasks.localization.videos import Videos, read_truth, say_what_is_too_short, with_features
+from kinema.tasks.localization.videos import Videos, read_truth
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import fill
 from kinema.weights.own_paths import write_tested_on
@@ -57,30 +52,24 @@ def run_localizer_test(
         fill(module, model)
         with outage_shared():
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
-            workers, rank, world = num_workers(data.workers, process.local_world), process.rank, process.world
-            if isinstance(data, FeatureData):
-                source = open_source(data, channels=description.model.feature_channels)
-                videos = with_features(data.ground_truth, truth, source)
-                say_what_is_too_short(videos, data.parts, offset=options.task.grid_offset, what="test videos")
-                batches = feature_batches(videos, source, data, workers=workers, rank=rank, world=world)
-            else:
-                videos = Videos(truth=truth)
-                batches = candidate_batches(videos, data, workers=workers, rank=rank, world=world)
+            splits = [Split("test", data.ground_truth, truth)]
+            (split,) = data.open(splits, description.model.feature_channels, options.task.grid_offset)
+            workers = num_workers(data.workers, process.local_world)
+            batches = split.eval_batches(workers=workers, rank=process.rank, world=process.world)
         found = evaluate_localizer(
             place(module, process.device, options.runtime),
             batches,
-            videos=videos,
+            split=split,
             task=options.task,
-            data=data,
             runtime=options.runtime,
             device=process.device,
             show=process.is_main,
         )
-        process.first_does(lambda: _write(found, videos, data, folder))
+        process.first_does(lambda: _write(found, split.videos, data, folder))
     return found.metrics
 
 
-def _write(found: ProposalEvaluation, videos: Videos, data: FeatureData | ProposalData, folder: Path) -> None:
+def _write(found: ProposalEvaluation, videos: Videos, data: LoadingOptions, folder: Path) -> None:
     """Leave the results behind, unless too many videos are bad."""
     listing = folder / "bad_files.csv"
     listing.unlink(missing_ok=True)

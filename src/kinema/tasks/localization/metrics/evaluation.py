@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from kinema.errors import UserError
-from kinema.tasks.localization.generation.labelling import label_results, read_video_classes
 from kinema.tasks.localization.metrics.annotations import (
     GroundTruth,
     Results,
@@ -14,6 +13,7 @@ from kinema.tasks.localization.metrics.annotations import (
     read_results,
     subsets_of,
 )
+from kinema.tasks.localization.metrics.class_scores import label_results, read_video_classes
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
 from kinema.tasks.localization.metrics.error_analysis import ErrorAnalysis, analyse_errors
 from kinema.tasks.localization.metrics.proposals import area_under, average_recall

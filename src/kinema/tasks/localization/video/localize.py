@@ -19,10 +19,11 @@ from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.generation.labelling import Detections, label_proposals
-from kinema.tasks.localization.generation.postprocess import Proposals, in_seconds
+from kinema.tasks.localization.description import load_proposer
+from kinema.tasks.localization.metrics.class_scores import label_proposals
+from kinema.tasks.localization.metrics.results import Detections, Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.video.proposer import Proposer
+from kinema.tasks.localization.proposer import Proposer
 from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, Singles
 from kinema.tasks.recognition.predictor import open_frames
@@ -90,11 +91,11 @@ class VideoLocalizer:
             UserError: one is missing, or they do not fit each other.
         """
         self._options = options
-        self._proposer = Proposer(model, RuntimeOptions(device=options.device, precision=options.precision))
+        self._proposer = load_proposer(model, RuntimeOptions(device=options.device, precision=options.precision))
         made_by, extraction = _extraction(self._proposer, options)
         self._features, described = FeatureExtractor(made_by, extraction), read_recognizer(made_by)
         self._classifier: FeatureExtractor | None = None
-        models = [model, made_by, *([options.classifier] if options.classifier else [])]
+        models = [*self._proposer.folders, made_by, *([options.classifier] if options.classifier else [])]
         self.origin = _origin(models, extraction, options)
         if options.classifier is not None and find_model(options.classifier) != made_by:
             described = read_recognizer(find_model(options.classifier))
@@ -181,8 +182,7 @@ class VideoLocalizer:
 
 
 def _origin(models: Sequence[Path], extraction: FeatureOptions, options: LocalizeOptions) -> str:
-    folders = [models[0] / "tem", *models] if (models[0] / "tem").is_dir() else models
-    files = [path.read_bytes() for model in folders for path in sorted(find_model(model).glob("model.*"))]
+    files = [path.read_bytes() for model in models for path in sorted(find_model(model).glob("model.*"))]
     chosen = replace(options, device="auto", features=None, classifier=None)
     settings = (__version__, replace(extraction, device="auto"), chosen)
     return blake2b(b"".join(files) + repr(settings).encode(), digest_size=8).hexdigest()

@@ -13,7 +13,7 @@ from kinema.data.lists.inputs import location
 from kinema.errors import UserError
 from kinema.storage import write_text
 from kinema.storage.outputs import check_writable
-from kinema.tasks.localization.generation.labelling import results_layout
+from kinema.tasks.localization.metrics.results import results_layout
 from kinema.tasks.localization.video.localize import Localization
 
 log = logging.getLogger(__name__)

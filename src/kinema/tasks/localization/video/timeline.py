@@ -13,7 +13,7 @@ from kinema.data.readers.reader import FrameReader
 from kinema.errors import UserError
 from kinema.report.fonts import drawn_with
 from kinema.storage import replacing
-from kinema.tasks.localization.generation.labelling import Detections
+from kinema.tasks.localization.metrics.results import Detections
 from kinema.tasks.localization.video.localize import Localization
 
 # By Okabe and Ito, whom people with any kind of colour vision can follow.

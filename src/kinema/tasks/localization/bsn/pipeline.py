@@ -14,9 +14,12 @@ from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import joined
 from kinema.storage import write_text
-from kinema.tasks.localization.candidates import generate_candidates
-from kinema.tasks.localization.data import FeatureData, ProposalData
-from kinema.tasks.localization.options import LocalizationConfig, PEMTask, TEMTask
+from kinema.tasks.localization.bsn.candidates import generate_candidates
+from kinema.tasks.localization.bsn.data import ProposalData
+from kinema.tasks.localization.bsn.pem import PEMTask
+from kinema.tasks.localization.bsn.tem import TEMTask
+from kinema.tasks.localization.data import FeatureData
+from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training.config import AnyConfig, TrainConfig, TrainingOptions
 from kinema.training.distributed import StopRequest, stop_together
 from kinema.training.loop import train_network

@@ -13,14 +13,10 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.features.spans import FeatureSpan
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
-from kinema.models.bsn import TEM
+from kinema.models import Localizer
 from kinema.runtime.device import RuntimeOptions, autocast, place
 from kinema.runtime.processes import Process, joined, outage_shared
-from kinema.tasks.localization.data import FeatureData, open_source, train_truth, val_file, val_truth
-from kinema.tasks.localization.description import load_localizer
-from kinema.tasks.localization.evaluation import feature_batches
-from kinema.tasks.localization.generation.pgm import CandidateOptions, describe, generate, match
-from kinema.tasks.localization.generation.proposal_files import (
+from kinema.tasks.localization.bsn.candidate_files import (
     Described,
     Origin,
     file_of,
@@ -28,6 +24,10 @@ from kinema.tasks.localization.generation.proposal_files import (
     write_described,
     write_origin,
 )
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, match
+from kinema.tasks.localization.bsn.tem import TEMTask
+from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source, train_truth, val_file, val_truth
+from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
 from kinema.training.distributed import StopRequest, stop_together
@@ -65,17 +65,17 @@ def generate_candidates(
         truths += [(val_file(data), val_truth(data))] if data.val_subset else []
         videos, bad = 0, 0
         for path, truth in truths:
-            of_subset = with_features(path, truth, source)
-            failed = _generate(tem, of_subset, data, options, runtime, output, process, stop)
+            split = FeatureSplit(videos=with_features(path, truth, source), source=source, data=data)
+            failed = _generate(tem, split, options, runtime, output, process, stop)
             stop_together(stop)
-            videos, bad = videos + len(of_subset) - failed, bad + failed
+            videos, bad = videos + len(split.videos) - failed, bad + failed
         return {"videos": videos, "bad_files": bad}
 
 
-def _open_tem(model: Path, options: CandidateOptions) -> tuple[TEM, FeatureData, Origin]:
+def _open_tem(model: Path, options: CandidateOptions) -> tuple[Localizer, FeatureData, Origin]:
     """Return the TEM, its data, and the origin of its candidates."""
     tem, described = load_localizer(model)
-    if not isinstance(tem, TEM) or not isinstance(described.data, FeatureData):
+    if not isinstance(described.task, TEMTask):
         raise UserError(f"{model} is a {type(tem).__name__}; pass a TEM, the run of a bsn_tem recipe")
     return tem, described.data, Origin(tem=digest(find_model(model)), options=options)
 
@@ -88,16 +88,16 @@ def _claim(output: Path, origin: Origin) -> None:
 
 
 def _generate(
-    tem: TEM,
-    videos: Videos,
-    data: FeatureData,
+    tem: Localizer,
+    split: FeatureSplit,
     options: CandidateOptions,
     runtime: RuntimeOptions,
     folder: Path,
     process: Process,
     stop: StopRequest,
 ) -> int:
-    """Write the candidates of one subset's videos, until asked to stop; returns how many videos are bad."""
+    """Write the candidates of a split's videos, until asked to stop; returns how many videos are bad."""
+    videos, data = split.videos, split.data
     todo = _without(videos, [row for row in range(len(videos)) if file_of(folder, videos.name(row)).exists()])
     bad_files = BadFiles(
         num_videos=len(videos),
@@ -106,9 +106,8 @@ def _generate(
     )
     if not len(todo):
         return 0
-    source = open_source(data, channels=tem.input.channels)
     workers = num_workers(data.workers, process.local_world)
-    batches = feature_batches(todo, source, data, workers=workers, rank=process.rank, world=process.world)
+    batches = replace(split, videos=todo).eval_batches(workers=workers, rank=process.rank, world=process.world)
     make = partial(_described, options=options)
     with (
         outage_shared(),

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
-from numpy.typing import NDArray
 
 from kinema.compiled import compiled
+from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.metrics.segments import Floats, tiou
-
-Scores = NDArray[np.float32] | Floats
-Bools = NDArray[np.bool_]
+from kinema.tasks.localization.proposals import Scores, peaks, suppress
+from kinema.tasks.localization.soft_nms import SoftNmsOptions
 
 
 @dataclass(kw_only=True)
@@ -68,17 +67,6 @@ class Candidates:
         return self.starts * self.ends
 
 
-def peaks(probability: Scores, *, threshold: float) -> Bools:
-    """Which places of (T,) probabilities are above both neighbours, or above `threshold` times the largest: (T,).
-
-    The first and the last place, which have one neighbour, are not among them.
-    """
-    inner = probability[1:-1]
-    found = np.zeros(len(probability), np.bool_)
-    found[1:-1] = (inner > probability[2:]) & (inner > probability[:-2]) | (inner > threshold * probability.max())
-    return found
-
-
 def generate(start: Scores, end: Scores, options: GenerationOptions) -> Candidates:
     """Pair every possible start with every possible end after it.
 
@@ -100,6 +88,14 @@ def generate(start: Scores, end: Scores, options: GenerationOptions) -> Candidat
         starts=start[first].astype(np.float64),
         ends=end[last].astype(np.float64),
     )
+
+
+def bsn_proposals(candidates: Candidates, confidence: Scores, options: SoftNmsOptions) -> Proposals:
+    """Proposals of BSN: its candidates, scored by both boundaries and by the confidence (n,) that PEM has in them.
+
+    Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.4. Segments are fractions of the video.
+    """
+    return suppress(candidates.segments, confidence * candidates.scores, options)
 
 
 def match(segments: Floats, instances: Floats) -> tuple[Floats, Floats]:

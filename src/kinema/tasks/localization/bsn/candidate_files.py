@@ -12,7 +12,7 @@ from kinema import strict_json
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import MediaError, UserError
 from kinema.storage import check_outage, replacing, write_text
-from kinema.tasks.localization.generation.pgm import CandidateOptions, Candidates
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates
 
 Singles = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""From proposals to detections: what happens in a video gives its proposals their labels."""
+"""Class scores of whole videos, which turn proposals into detections."""
 
 import json
 import logging
@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from kinema import strict_json
 from kinema.data.lists.video_names import same_video
 from kinema.errors import UserError, did_you_mean
-from kinema.storage import write_text
-from kinema.tasks.localization.generation.postprocess import Proposals
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Ints, Results, say_unknown_labels
+from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Results, say_unknown_labels
 from kinema.tasks.localization.metrics.layout import instances_of, label_of, number_of
+from kinema.tasks.localization.metrics.results import Detections, Proposals
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +23,6 @@ _EXPECTED = (
     'JSON {"class": [name, …], "results": {video: [score, …]}} or {"results": {video: [{"label", "score"}, …]}}, '
     "or the npz that `kinema test --dump` writes"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Detections:
-    """The detections of one video, best first.
-
-    segments: (n, 2) in seconds. scores: (n,). labels: (n,) index into the classes.
-    """
-
-    segments: Floats
-    scores: Floats
-    labels: Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,35 +149,6 @@ def read_video_classes(path: Path) -> VideoClasses:
         if np.isnan(scores).any() or (scores == np.inf).any():
             raise UserError(f"{path}: a score of video {video} is not a finite number")
     return found
-
-
-def write_results(path: Path, found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> None:
-    """Write proposals or detections by the name of their video in ActivityNet's layout of results, in one step.
-
-    Raises:
-        OSError: `path` cannot be written.
-    """
-    write_text(path, strict_json.dumps(results_layout(found, classes)) + "\n")
-
-
-def results_layout(found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> dict[str, Any]:
-    """ActivityNet's layout: `{"version", "results": {video: [{"segment", "score", "label"}]}, "external_data"}`.
-
-    Args:
-        found: proposals or detections in seconds, by the name of their video; proposals have no label.
-        classes: the names that the labels of detections are indices of.
-    """
-    results = {video: _instances(each, classes) for video, each in found.items()}
-    return {"version": "VERSION 1.3", "results": results, "external_data": {}}
-
-
-def _instances(found: Proposals | Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
-    pairs = zip(found.segments.tolist(), found.scores.tolist(), strict=True)
-    instances: list[dict[str, Any]] = [{"segment": segment, "score": score} for segment, score in pairs]
-    if isinstance(found, Detections):
-        for instance, label in zip(instances, found.labels.tolist(), strict=True):
-            instance["label"] = classes[label]
-    return instances
 
 
 def _of_json(path: Path) -> VideoClasses:

@@ -1,0 +1,137 @@
+"""PEM, the proposal evaluation module of BSN (Lin et al., ECCV 2018), as a task: loss and proposals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Interval
+from torch import Tensor
+
+from kinema.errors import UserError
+from kinema.runtime.device import RuntimeOptions, autocast, place
+from kinema.tasks.localization.bsn.candidate_files import read_origin
+from kinema.tasks.localization.bsn.data import CandidateSplit, ProposalData
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, bsn_proposals, describe, generate
+from kinema.tasks.localization.description import read_localizer
+from kinema.tasks.localization.losses import sampled_by_overlap
+from kinema.tasks.localization.metrics.results import Proposals, in_seconds
+from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions, arrays
+from kinema.tasks.localization.proposer import FeatureNetwork
+from kinema.tasks.localization.soft_nms import SoftNmsOptions
+from kinema.tasks.models import load_model
+from kinema.training.task import Loss
+from kinema.weights.model_files import find_model
+
+
+@dataclass(kw_only=True)
+class PEMLossOptions:
+    """Which proposals PEM learns from."""
+
+    high_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.6
+    """Proposals of more tIoU are all taken."""
+    low_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.2
+    """Of proposals of more tIoU than this some are drawn, and some of the others."""
+    middle_ratio: Annotated[float, Ge(0)] = 1.0
+    """Proposals drawn between the two, for each above."""
+    low_ratio: Annotated[float, Ge(0)] = 2.0
+    """Proposals drawn below, for each above."""
+
+
+@dataclass(kw_only=True)
+class PEMTask(LocalizerOptions):
+    """Loss of a PEM, and suppression of the proposals that it evaluates."""
+
+    name: ClassVar[str] = "pem"
+    data_type: ClassVar[type] = ProposalData
+    grid_offset: ClassVar[float] = 0.5
+
+    candidates: CandidateOptions = field(default_factory=CandidateOptions)
+    """How the candidates were made that it is trained on, and are of a video that it is asked about."""
+    loss: PEMLossOptions = field(default_factory=PEMLossOptions)
+    nms: SoftNmsOptions = field(default_factory=lambda: SoftNmsOptions(alpha=0.75, low_threshold=0.65))
+
+    def check(self, config: LocalizationConfig[Any]) -> None:
+        """See `LocalizerOptions`."""
+        if not (folder := config.data.proposals):
+            raise UserError("no candidates: pass --data.proposals, the folder that `kinema prepare candidates` wrote")
+        origin = read_origin(Path(folder))
+        if origin is None:
+            raise UserError(f"'{folder}' holds no candidates: `kinema prepare candidates` writes them")
+        if origin.options != self.candidates:
+            raise UserError(
+                f"the candidates of '{folder}' were made with other options ({origin.options}) than --task.candidates "
+                "says"
+            )
+
+    def compute_loss(self, output: Tensor, labels: Tensor) -> Loss:
+        """See `LocalizerOptions`."""
+        return Loss(pem_loss(output, labels, self.loss), {})
+
+    def proposals(self, output: Tensor, rows: Sequence[int], split: CandidateSplit) -> Iterator[Proposals]:
+        """See `LocalizerOptions`."""
+        confidence, first = output.float().cpu().numpy(), 0
+        for row in rows:  # from the page cache: the loader has just read them
+            described = split.read(row)
+            last = first + len(described.candidates.starts)
+            yield in_seconds(bsn_proposals(described.candidates, confidence[first:last], self.nms), described.span)
+            first = last
+
+    def load_proposer(self, model: Path, _description: LocalizerDescription, runtime: RuntimeOptions) -> "BSNProposer":
+        """See `LocalizerOptions`."""
+        run = model.parent.parent if model.parent.name == "checkpoints" else model
+        if not (run.parent / "tem").is_dir():
+            raise UserError(
+                f"{model} is BSN's last stage alone, which reads no features: name the folder that holds its run and "
+                "that of its TEM (tem/ and pem/, as a bsn recipe leaves them)"
+            )
+        return BSNProposer(find_model(run.parent / "tem"), model, self, runtime)
+
+
+def pem_loss(predicted: Tensor, overlap: Tensor, options: PEMLossOptions) -> Tensor:
+    """Mean smooth L1 loss of the proposals that are taken (Lin et al., 2018, arXiv:1806.02964, section 3.4).
+
+    Args:
+        predicted: (n,) tIoU that PEM expects of each proposal of a batch.
+        overlap: (n,) largest tIoU with an instance.
+        options: which proposals are taken.
+    """
+    ratios = (options.middle_ratio, options.low_ratio)
+    taken = sampled_by_overlap(overlap, high=options.high_overlap, low=options.low_overlap, ratios=ratios)
+    losses = F.smooth_l1_loss(predicted, overlap, reduction="none")
+    return (losses * taken).sum() / taken.sum().clamp(min=1)
+
+
+class BSNProposer:
+    """TEM and PEM together; see `Proposer`.
+
+    Attributes:
+        folders: folders of TEM's and PEM's files.
+        data: features that TEM was trained on.
+        channels: features that TEM takes at each point in time.
+    """
+
+    def __init__(self, tem: Path, pem: Path, task: PEMTask, runtime: RuntimeOptions) -> None:
+        """Load the models in the folders `tem` and `pem`; `task` is PEM's.
+
+        Raises:
+            UserError: their files are damaged, or `tem` is no localizer.
+        """
+        self._tem = FeatureNetwork(tem, read_localizer(tem), runtime)
+        self._pem = place(load_model(pem)[0], self._tem.device, runtime)
+        self._task = task
+        self.folders, self.data, self.channels = (tem, pem), self._tem.data, self._tem.channels
+
+    @torch.inference_mode()
+    def propose(self, features: Tensor) -> Proposals:
+        """Return segments as fractions of the video, best first."""
+        action, start, end = (each[0] for each in arrays(self._tem.output(features)))
+        options = self._task.candidates
+        candidates = generate(start, end, options.generation)
+        described = describe(action, candidates.segments, options.description).astype(np.float32)
+        with autocast(self._tem.device, self._tem.runtime):
+            confidence = self._pem(torch.from_numpy(described).to(self._tem.device)).float().cpu().numpy()
+        return bsn_proposals(candidates, confidence, self._task.nms)

@@ -1,1 +1,0 @@
-"""Proposals from the outputs of networks, and their labels."""

@@ -1,0 +1,80 @@
+"""Proposals and detections of single videos, and their files in ActivityNet's format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema import strict_json
+from kinema.data.features.spans import FeatureSpan
+from kinema.storage import write_text
+from kinema.tasks.localization.metrics.annotations import Floats, Ints, Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """The proposals of one video, best first. segments: (n, 2) start and end; scores: (n,)."""
+
+    segments: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The detections of one video, best first.
+
+    segments: (n, 2) in seconds. scores: (n,). labels: (n,) index into the classes.
+    """
+
+    segments: Floats
+    scores: Floats
+    labels: Ints
+
+
+def as_results(proposals: Mapping[int, Proposals]) -> Results:
+    """The proposals of many videos, by their row in the ground truth, as they are measured."""
+    empty = Proposals(segments=np.zeros((0, 2)), scores=np.zeros(0))
+    each = [empty, *proposals.values()]
+    rows = np.repeat(np.array([-1, *proposals], np.int64), [len(one.scores) for one in each])
+    return Results(
+        video=rows,
+        label=np.full(len(rows), -1),
+        segments=np.concatenate([one.segments for one in each]),
+        scores=np.concatenate([one.scores for one in each]),
+    )
+
+
+def in_seconds(proposals: Proposals, span: FeatureSpan) -> Proposals:
+    """Proposals in fractions of the seconds that features cover as proposals in seconds, within the video."""
+    return Proposals(segments=span.seconds(proposals.segments), scores=proposals.scores)
+
+
+def write_results(path: Path, found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> None:
+    """Write proposals or detections by the name of their video in ActivityNet's layout of results, in one step.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    write_text(path, strict_json.dumps(results_layout(found, classes)) + "\n")
+
+
+def results_layout(found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> dict[str, Any]:
+    """ActivityNet's layout: `{"version", "results": {video: [{"segment", "score", "label"}]}, "external_data"}`.
+
+    Args:
+        found: proposals or detections in seconds, by the name of their video; proposals have no label.
+        classes: the names that the labels of detections are indices of.
+    """
+    results = {video: _instances(each, classes) for video, each in found.items()}
+    return {"version": "VERSION 1.3", "results": results, "external_data": {}}
+
+
+def _instances(found: Proposals | Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
+    pairs = zip(found.segments.tolist(), found.scores.tolist(), strict=True)
+    instances: list[dict[str, Any]] = [{"segment": segment, "score": score} for segment, score in pairs]
+    if isinstance(found, Detections):
+        for instance, label in zip(instances, found.labels.tolist(), strict=True):
+            instance["label"] = classes[label]
+    return instances
