@@ -1,8 +1,9 @@
-"""How fast the video readers are on one file, for the index patterns of training and testing.
+"""Speed of the video readers on one file, for the index patterns of training and testing.
 
     python benchmarks/readers.py VIDEO
 
-Each time includes opening the file, as for every sample of a training run. CPU time on one core, median of some runs.
+`pyav` is `auto` without the fast path for H.264 MP4. Times include opening the file, as for every sample of a training
+run: CPU time on one core, median over runs.
 """
 
 import argparse
@@ -14,19 +15,21 @@ import torch
 
 from kinema.data.readers.video import Reader, open_video, reader_in_use
 
+READERS: tuple[Reader, ...] = ("auto", "pyav", "torchcodec")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video")
-    parser.add_argument("--runs", type=int, default=15, help="runs of which the median is taken")
+    parser.add_argument("--runs", type=int, default=15, help="runs per pattern")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    measure(options.video, "torchcodec", options.runs)
-    measure(options.video, "pyav", options.runs)
+    for reader in READERS:
+        measure(options.video, reader, options.runs)
 
 
 def measure(path: str, reader: Reader, runs: int) -> None:
-    print(reader_in_use(reader))
+    print(f"{reader}: {reader_in_use(reader)}")
     video = open_video(path, reader=reader)
     _, height, width, _ = video.frames([0]).shape
     print(f"  {type(video).__name__}: {len(video)} frames of {width}x{height}")
@@ -38,7 +41,7 @@ def measure(path: str, reader: Reader, runs: int) -> None:
 
 
 def patterns(length: int) -> dict[str, Sequence[int]]:
-    """The indices that TSN, TSM and a dense clip take from a video of `length` frames."""
+    """Return the indices that TSN, TSM and a dense clip sample from a video of `length` frames."""
     dense = range(length // 3, min(length // 3 + 64, length), 2)
     return {
         "3 segments (TSN)": [length * (2 * segment + 1) // 6 for segment in range(3)],

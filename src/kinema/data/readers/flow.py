@@ -1,4 +1,4 @@
-"""Optical flow of a video that lies in a folder as pairs of gray images: motion in x, and in y."""
+"""Optical flow of a video as pairs of gray images in a folder: motion in x and in y."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,20 +19,20 @@ _X = re.compile(r"(?<![A-Za-z])x(?=_?#)")  # in a series such as flow_x_#.jpg or
 def open_flow(
     folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE
 ) -> "FlowReader":
-    """Open a folder of pairs of gray images, `kinema prepare flow` or others have written, as one video of flow.
+    """Open a folder of pairs of gray images, as `kinema prepare flow` writes them, as one video of flow.
 
     Args:
-        folder: The folder; frames of the video may lie there too.
-        template: The names of the images, such as `flow_{axis}_{:05}.jpg`, where axis is x or y. auto: the only two
-            series of images that differ in x and y alone, `flow_x_9.jpg` before `flow_x_10.jpg`.
-        count: How many pairs there are. With a template the folder is then not listed at all. None: as many as the
-            folder holds; with a template, up to the highest number.
-        first: The number of the first pair, in its names.
-        storage: What the folder is read from.
+        folder: The folder; it may also hold the frames of the video.
+        template: Names of the images, such as `flow_{axis}_{:05}.jpg`, where axis is x or y. auto: the only two series
+            of images whose names differ in x and y alone, `flow_x_9.jpg` before `flow_x_10.jpg`.
+        count: Number of pairs. With a template the folder is then not listed. None: all pairs in the folder; with a
+            template, up to the highest number.
+        first: Number in the names of the first pair.
+        storage: Storage to read from.
 
     Raises:
         MediaError: the folder is missing, holds no such pairs, or fewer than `count`.
-        UserError: `template` has no place for the axis or a number.
+        UserError: `template` has no field for the axis or a number.
     """
     names: Iterable[Sequence[str]]
     if template == "auto":
@@ -51,9 +51,9 @@ def open_flow(
 
 
 class FlowReader:
-    """Pairs of gray images of `folder`, motion in x and y, as frames of two channels; see `FrameReader`.
+    """Pairs of gray images of `folder`, motion in x and y, as frames of two channels; a `FrameReader`.
 
-    Pixels are as the images hold them: 128 is no motion.
+    Pixels are those of the images: 128 is no motion.
     """
 
     fps: float | None = None
@@ -72,7 +72,7 @@ class FlowReader:
         return stack_frames(indices, self._decode, path=self.path, name=self._pairs[0].__getitem__)
 
     def files(self, index: int) -> tuple[bytes, bytes]:
-        """The image files of field `index`, in x and y.
+        """Return the content of the image files of field `index`, in x and y.
 
         Raises:
             MediaError: one cannot be read.

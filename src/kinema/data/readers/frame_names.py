@@ -1,4 +1,4 @@
-"""Which images of a folder are the frames of a video, and what they are called."""
+"""File names of the frames of a video in a folder."""
 
 import re
 from collections import defaultdict
@@ -16,14 +16,14 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True)
 class Numbered(Sequence[str]):
-    """The names that a template gives to a video's images, made as they are asked for."""
+    """File names of the images of a video by a template, formatted lazily."""
 
     template: str
     """Such as `img_{:05}.jpg`, or `flow_{axis}_{:05}.jpg`."""
     first: int
-    """The number of the first image."""
+    """Number of the first image."""
     images: int
-    """How many there are."""
+    """Number of images."""
     axis: str = ""
     """Of optical flow: x or y."""
 
@@ -43,17 +43,17 @@ class Numbered(Sequence[str]):
 
 
 def numbering(names: Sequence[str]) -> Numbered | None:
-    """The template that gives just these names, in this order; None: there is none."""
+    """Return the template of exactly these names, in this order; None if there is none."""
     parts = re.fullmatch(r"([^{}]*?)(\d+)([^\d{}]*)", names[0])
     if parts is None:
         return None
     head, digits, tail = parts.groups()
-    found = Numbered(f"{head}{{:0{len(digits)}}}{tail}", int(digits), len(names))
-    return found if all(name == own for name, own in zip(names, found, strict=True)) else None
+    numbered = Numbered(f"{head}{{:0{len(digits)}}}{tail}", int(digits), len(names))
+    return numbered if all(name == own for name, own in zip(names, numbered, strict=True)) else None
 
 
 def names_in(folder: str, storage: Storage) -> Sequence[str]:
-    """What is in `folder`.
+    """Return the names in `folder`.
 
     Raises:
         MediaError: it cannot be listed.
@@ -65,7 +65,7 @@ def names_in(folder: str, storage: Storage) -> Sequence[str]:
 
 
 def image_series(folder: str, storage: Storage) -> dict[str, list[str]]:
-    """The images of `folder` by their series, such as `img_#.jpg`, `img_9.jpg` before `img_10.jpg`.
+    """Return the images of `folder` by series, such as `img_#.jpg`, with `img_9.jpg` before `img_10.jpg`.
 
     Raises:
         MediaError: the folder cannot be listed.
@@ -79,14 +79,14 @@ def image_series(folder: str, storage: Storage) -> dict[str, list[str]]:
 
 
 def limited(names: list[str], count: int | None, *, folder: str, first: int, what: str = "frames") -> list[str]:
-    """The first `count` of `names`; None: all.
+    """Return the first `count` of `names`; None: all.
 
     Raises:
-        MediaError: there are fewer; says which one is the first that is missing.
+        MediaError: There are fewer; the message names the first one that is missing.
     """
     if count is None or len(names) >= count:
         return names[:count]
-    # It belongs into the first gap of the numbering, which starts at `first` or before.
+    # The first gap in the numbering, which starts at `first` or before.
     head, digits, tail = re.findall(r"^(.*?)(\d*)(\D*)$", names[0])[0]
     present = {_last_number(name) for name in names}
     start = min(first, *present) if present else first
@@ -98,7 +98,7 @@ def limited(names: list[str], count: int | None, *, folder: str, first: int, wha
 def names_by_template(
     template: str, *, folder: str, first: int, count: int | None, storage: Storage, axis: str = ""
 ) -> Numbered:
-    """The names that `template` gives to the frames; `count` None: up to the highest number in the folder.
+    """Return the names of the frames by `template`; `count` None: up to the highest number in the folder.
 
     Raises:
         MediaError: the folder cannot be listed, or holds no such file.
@@ -114,7 +114,7 @@ def names_by_template(
 
 
 def numbers_by_template(template: str, folder: str, storage: Storage, *, axis: str = "") -> list[int]:
-    """The numbers of the files in `folder` that `template` names, in ascending order.
+    """Return the numbers of the files in `folder` that match `template`, ascending.
 
     Raises:
         MediaError: the folder cannot be listed.
@@ -128,7 +128,7 @@ def numbers_by_template(template: str, folder: str, storage: Storage, *, axis: s
 
 
 def why_missing(name: str, listed: Sequence[str], folder: str, storage: Storage) -> str:
-    """What to say of a file that is one of those `listed` and not in `folder`: what is there instead."""
+    """Return the message for a file that is `listed` and not in `folder`: what the folder holds instead."""
     message = f"{name} is missing"
     try:
         series = image_series(folder, storage)
@@ -145,10 +145,10 @@ def why_missing(name: str, listed: Sequence[str], folder: str, storage: Storage)
 
 
 def check_template(template: str, example: str, **fields: str) -> None:
-    """See that `template` has a place for a number, and for each of `fields`.
+    """Check that `template` has a field for a number, and each of `fields`.
 
     Raises:
-        UserError: it has not.
+        UserError: A field is missing.
     """
     try:
         plain = template.format(1, **fields)
@@ -163,7 +163,7 @@ def check_template(template: str, example: str, **fields: str) -> None:
 
 
 def why(error: OSError) -> str:
-    """An error of the file system or of a storage in words."""
+    """Return the message of an error of the file system or of a storage."""
     return error.strerror or ("No such file" if isinstance(error, FileNotFoundError) else str(error))
 
 

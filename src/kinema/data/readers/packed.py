@@ -41,7 +41,7 @@ _FIRST_READ = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class PackHeader:
-    """What a packed file says of its video; sizes in pixels."""
+    """Header of a packed file; sizes in pixels."""
 
     height: int
     width: int
@@ -49,24 +49,24 @@ class PackHeader:
     every: int
     fps: Fraction | None
     flow: bool = False
-    """Frames are fields of optical flow."""
+    """Whether frames are fields of optical flow."""
 
     @property
     def images_a_frame(self) -> int:
-        """How many images make a frame."""
+        """Number of images of a frame."""
         return 2 if self.flow else 1
 
     @property
     def images(self) -> int:
-        """How many images there are of all frames."""
+        """Number of images in the file."""
         return -(-self.frames // self.every) * self.images_a_frame
 
 
 def write_packed(path: Path, header: PackHeader, images: Iterable[bytes]) -> None:
-    """Write a packed file to `path`, straight to its place: a caller wraps it in `kinema.storage.replacing`.
+    """Write a packed file to `path`, not atomically: callers wrap this in `kinema.storage.replacing`.
 
     Raises:
-        ValueError: there are not as many images as the header says.
+        ValueError: The number of images differs from that of the header.
     """
     sizes = list[int]()
     with path.open("wb") as file:
@@ -86,7 +86,7 @@ def open_packed(path: str, *, storage: Storage = _HERE, flow: bool | None = None
 
     Args:
         path: The file.
-        storage: What it is read from.
+        storage: Storage to read from.
         flow: Whether it must hold optical flow, or must not; None: either.
 
     Raises:
@@ -111,10 +111,10 @@ def open_packed(path: str, *, storage: Storage = _HERE, flow: bool | None = None
 
 
 def check_packed(samplings: Sequence[Sampling], example: str, *, flow: bool = False, storage: Storage = _HERE) -> None:
-    """See that a packed file holds what clips are made of, RGB or flow; one that cannot be read is passed over.
+    """Check that a packed file holds the frames of clips, RGB or flow; a file that cannot be read is ignored.
 
     Raises:
-        UserError: it is of the other content, or sparse: frames of a clip lie closer than those there, or between.
+        UserError: It holds the other content, or is sparse and lacks frames of the clips.
     """
     try:
         header = open_packed(example, storage=storage).header
@@ -135,10 +135,9 @@ def check_packed(samplings: Sequence[Sampling], example: str, *, flow: bool = Fa
 
 
 class PackedReader:
-    """The frames of one packed file; see `FrameReader` for what it promises.
+    """The frames of one packed file; a `FrameReader`.
 
-    All images that a call needs are read at once. Of a sparse file, frame `i` is the image of the stored frame at or
-    before it.
+    All images of a call are read in one request. In a sparse file, frame `i` is the stored frame at or before it.
     """
 
     def __init__(self, path: str, header: PackHeader, bounds: NDArray[np.int64], storage: Storage) -> None:
@@ -152,7 +151,7 @@ class PackedReader:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second on average."""
+        """Average frames per second; None if unknown."""
         return float(self.header.fps) if self.header.fps else None
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
@@ -165,7 +164,7 @@ class PackedReader:
         )
 
     def file(self, index: int) -> bytes:
-        """The image file of frame `index`; of flow, the one in x and that in y one after the other.
+        """Return the image file of frame `index`; for flow, those in x and in y, concatenated.
 
         Raises:
             MediaError: it cannot be read.
@@ -209,8 +208,8 @@ class PackedReader:
 
 
 def _of_other_content(header: PackHeader) -> str:
-    found, source = ("optical flow", "packed_flow") if header.flow else ("RGB frames", "packed")
-    return f"it holds {found}, which --data.source {source} reads, for a model of such clips"
+    content, source = ("optical flow", "packed_flow") if header.flow else ("RGB frames", "packed")
+    return f"it holds {content}, which --data.source {source} reads, for a model of such clips"
 
 
 def _pack_header(header: PackHeader, table: bytes) -> bytes:
@@ -222,7 +221,7 @@ def _pack_header(header: PackHeader, table: bytes) -> bytes:
 
 
 def _parse_header(path: str, data: bytes) -> tuple[PackHeader, int, int]:
-    """The header, where the images begin, and the checksum of the table."""
+    """Return the header, the offset of the first image and the checksum of the table."""
     if not data.startswith(_MAGIC):
         raise MediaError(path, "it is no packed file (`kinema prepare pack` writes those)")
     if len(data) < _HEADER.size:

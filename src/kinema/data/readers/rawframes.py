@@ -1,4 +1,4 @@
-"""Frames of a video that lie in a folder as images: rawframes."""
+"""Rawframes: the frames of a video as images in a folder."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -37,18 +37,18 @@ def open_rawframes(
 
     Args:
         folder: The folder.
-        template: The names of the frames, such as `img_{:05}.jpg`. auto: all images of the folder, `img_9.jpg` before
+        template: Names of the frames, such as `img_{:05}.jpg`. auto: all images of the folder, `img_9.jpg` before
             `img_10.jpg`.
-        count: How many frames there are. With a template the folder is then not listed at all. None: as many as the
-            folder holds; with a template, up to the highest number.
-        first: The number of the first frame, in its name.
-        storage: What the folder is read from.
-        usual: For auto and a `count`, how the images of other folders are named. This one is then listed only if one
-            of that name is missing.
+        count: Number of frames. With a template the folder is then not listed. None: all frames in the folder; with a
+            template, up to the highest number.
+        first: Number in the name of the first frame.
+        storage: Storage to read from.
+        usual: With auto and a `count`, the names of images in other folders. This folder is then listed only if one of
+            them is missing.
 
     Raises:
         MediaError: the folder is missing, holds no such images, or fewer than `count`.
-        UserError: `template` has no place for a number.
+        UserError: `template` has no field for a number.
     """
     if template != "auto":
         check_template(template, "img_{:05}.jpg")
@@ -61,10 +61,10 @@ def open_rawframes(
 
 
 class RawFramesReader:
-    """The images `names` of `folder`, in that order; see `FrameReader` for what it promises.
+    """The images `names` of `folder`, in that order; a `FrameReader`.
 
-    Gray images become RGB. Images are upright, turned as their EXIF says. A file is opened only when its frame is asked
-    for. Where it is missing, `otherwise` may know better names.
+    Gray images become RGB. Images are upright by their EXIF orientation. A file is opened when its frame is requested.
+    If it is missing, `otherwise` returns the names to use instead.
     """
 
     fps: float | None = None
@@ -90,7 +90,7 @@ class RawFramesReader:
         return decode_image(self.file(index), "RGB", out, path=self.path, name=self._names[index])
 
     def file(self, index: int) -> bytes:
-        """The file of frame `index`.
+        """Return the content of the file of frame `index`.
 
         Raises:
             MediaError: it cannot be read.
@@ -105,7 +105,7 @@ class RawFramesReader:
 
 
 def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
-    """The file of image `names[index]` of `folder`.
+    """Return the content of the file `names[index]` in `folder`.
 
     Raises:
         MediaError: it cannot be read.
@@ -148,7 +148,7 @@ _ORIENTATIONS = {
     7: Orientation(transpose=True, flip_horizontal=True, flip_vertical=True),
     8: Orientation(transpose=True, flip_vertical=True),
 }
-"""By EXIF's numbers; 1 is upright."""
+"""By EXIF value; 1 is upright."""
 _ORIENTATION_TAG = 0x0112
 _EXIF_WITHIN = 4096  # bytes of a file: it stands among the first segments
 
@@ -177,7 +177,7 @@ def _exif_orientation(jpeg: bytes) -> Orientation | None:
 
 
 def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> list[str]:
-    """The images of `folder` in the order of their numbers, all of them or `count`."""
+    """Return the names of the images in `folder` in numerical order, all or the first `count`."""
     series = image_series(folder, storage)
     if len(series) > 1:  # such as img_#.jpg, flow_x_#.jpg and flow_y_#.jpg
         shown = ", ".join(list(series)[:3])

@@ -1,4 +1,4 @@
-"""A video of any kind opened for its frames, from any storage."""
+"""Opening of videos of any source, from any storage."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,7 @@ Source = Literal["video", "rawframes", "packed", "flow", "packed_flow"]
 optical flow, or a packed file of such pairs."""
 
 FLOW: tuple[Source, ...] = ("flow", "packed_flow")
-"""Whose frames have two channels."""
+"""Sources of optical flow, whose frames have two channels."""
 
 KINDS: dict[Source, MediaKind] = {
     "video": "video",
@@ -28,26 +28,26 @@ KINDS: dict[Source, MediaKind] = {
     "flow": "rawframes",
     "packed_flow": "packed",
 }
-"""How the videos are listed."""
+"""Kind of list entry of each source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opener:
-    """Opens videos that are all of one kind."""
+    """Opens videos of one source."""
 
     source: Source
     storage: Storage
     template: str = "auto"
     """Names of images in a folder; see `open_rawframes` and `open_flow`."""
     first: int = 1
-    """Number of the first image, for a template."""
+    """Number of the first image, with a template."""
     usual: Numbered | None = None
-    """How most folders' images are named, if that is known; see `open_rawframes`."""
+    """Names of the images in most folders, if known; see `open_rawframes`."""
     reader: Reader = "auto"
-    """What decodes video files; see `open_video`."""
+    """Decoder of video files; see `open_video`."""
 
     def open(self, path: str, count: int | None = None) -> FrameReader:
-        """Open the video at `path`, a local path or a URL; `count` is how many images are listed for it.
+        """Open the video at `path`, a local path or a URL; `count` is the number of images listed for it.
 
         Raises:
             MediaError: it cannot be read.
@@ -78,7 +78,7 @@ class Opener:
         return timed(open_video(file, path=path, reader=self.reader), file)
 
     def _file(self, path: str) -> str | bytes:
-        """What a decoder opens: a path of this machine, or the bytes that lie at a URL."""
+        """Return what a decoder opens: a local path, or the bytes at a URL."""
         try:
             return self.storage.local(path)
         except OSError as error:
@@ -88,6 +88,6 @@ class Opener:
         """The number that images named by `template` are counted from: 0 where `folder` has an image 0, else 1."""
         try:
             numbers = numbers_by_template(self.template, folder, self.storage, axis="x" * (self.source == "flow"))
-        except MediaError:  # said again when the folder is read
+        except MediaError:  # raised again when the folder is read
             return 1
         return 0 if 0 in numbers else 1

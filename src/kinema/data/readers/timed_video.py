@@ -1,4 +1,4 @@
-"""A video of any frame rate seen at a constant one, so that frame numbers are times."""
+"""Constant-frame-rate view of a video: frame indices correspond to times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from kinema.errors import MediaError
 Floats = NDArray[np.float64]
 
 _ROUNDING = 1e-3
-"""Seconds: containers round the time at which they start."""
+"""Seconds: containers round their start time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A limit to the time that one video may take."""
+"""Time limit for reading one video."""
 
 import signal
 import threading
@@ -19,17 +19,17 @@ _Result = TypeVar("_Result")
 
 
 def within(seconds: float, path: str, read: Callable[[], _Result]) -> _Result:
-    """What `read` returns, unless it takes longer than `seconds` (0: any time) to read the video `path`.
+    """Return `read()`, or raise if reading the video `path` takes longer than `seconds`; 0: no limit.
 
-    A timer sends SIGALRM, and its handler raises in whatever Python code runs then. That is between two packets or
-    frames of PyAV and between two images; system calls that wait for a file, a pipe or a server end too. It works alike
-    in a loader's workers and without any, and costs some microseconds. A call into a library that computes is not cut
-    short: torchcodec decodes all frames of a clip in one call, and the limit holds after it. A thread for each video
-    could not be ended either, and a process for each would cost its start and a copy of the clip.
+    A timer sends SIGALRM, and its handler raises in the Python code that then runs: between two packets or frames of
+    PyAV or two images; system calls that wait for a file, a pipe or a server are interrupted too. It works in loader
+    workers and without any, and costs microseconds. A library call that computes is not interrupted: torchcodec decodes
+    all frames of a clip in one call, and the limit applies after it. A thread for each video could not be ended either,
+    and a process for each would cost its start and a copy of the clip.
 
-    Signals belong to the main thread: in another one, and on Windows, there is no limit. A timer that was set before
-    goes on afterwards. This is a function and no context manager, as the alarm may ring while `with` is being left,
-    before its `__exit__` could switch it off.
+    Signals are delivered to the main thread: in other threads, and on Windows, there is no limit. An earlier timer
+    continues afterwards. This is no context manager, since the alarm may arrive while `with` is left, before `__exit__`
+    could disable it.
 
     Raises:
         TimeLimit: `read` took too long. It is no OSError or RuntimeError, which readers take for faults of a file.

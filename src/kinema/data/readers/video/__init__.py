@@ -1,4 +1,4 @@
-"""Video files: their frames in order of presentation, upright, in RGB, and when each is shown."""
+"""Video files: frames in presentation order, upright, in RGB, and their presentation times."""
 
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video.opening import Reader, frame_times, open_video, reader_in_use

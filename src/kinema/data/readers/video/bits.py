@@ -1,20 +1,17 @@
-"""Bits of a video's headers."""
+"""Bit reader, NAL units and SEI messages."""
 
 from collections.abc import Iterator
 
 
 class Bits:
-    """Reads numbers from the front of some bytes.
-
-    Every method raises IndexError past their end.
-    """
+    """Bit reader; every method raises IndexError past the end of the data."""
 
     def __init__(self, data: bytes) -> None:
         self._bits = bin(int.from_bytes(b"\1" + data))[3:]
         self._position = 0
 
     def u(self, bits: int) -> int:
-        """An unsigned number of so many bits."""
+        """Read an unsigned number of this many bits."""
         start = self._position
         self._position += bits
         if self._position > len(self._bits):
@@ -22,7 +19,7 @@ class Bits:
         return int(self._bits[start : self._position], 2) if bits else 0
 
     def ue(self) -> int:
-        """An unsigned Exp-Golomb number (ITU-T H.264, 9.1)."""
+        """Read an unsigned Exp-Golomb number (ITU-T H.264, 9.1)."""
         one = self._bits.find("1", self._position)
         if one < 0:
             raise IndexError("the header ends early")
@@ -31,17 +28,17 @@ class Bits:
         return self.u(zeros + 1) - 1
 
     def se(self) -> int:
-        """A signed Exp-Golomb number (ITU-T H.264, 9.1.1)."""
+        """Read a signed Exp-Golomb number (ITU-T H.264, 9.1.1)."""
         number = self.ue()
         return (number + 1) // 2 if number % 2 else -number // 2
 
 
 def nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
-    """Where the NAL units of a packet begin and end.
+    """Iterate over the NAL units of a packet: start and end of each.
 
     Args:
         data: The packet.
-        length_size: Bytes of the length before each unit, as in MP4 and Matroska; 0: start codes are before them.
+        length_size: Bytes of the length field before each unit, as in MP4 and Matroska; 0: start codes.
     """
     if length_size:
         start, size = length_size, len(data)
@@ -58,22 +55,22 @@ def nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
 
 
 def first_unit_bytes(data: bytes, start: int, end: int, most: int = 1 << 16) -> bytes:
-    """The unit without the bytes that keep start codes from appearing in it (ITU-T H.264, 7.4.1); `most` are read."""
+    """Return the first `most` bytes of a unit without emulation prevention bytes (ITU-T H.264, 7.4.1)."""
     return data[start : min(end, start + most)].replace(b"\0\0\3", b"\0\0")
 
 
 def sei_types(unit: bytes) -> Iterator[int]:
-    """The types of the messages in a SEI unit, whose header is left out (ITU-T H.264, 7.3.2.3.1)."""
-    place = 0
-    while place + 2 < len(unit):
+    """Iterate over the payload types of a SEI unit without its header (ITU-T H.264, 7.3.2.3.1)."""
+    offset = 0
+    while offset + 2 < len(unit):
         numbers = [0, 0]
         for part in range(2):
-            while place < len(unit) - 1 and unit[place] == 255:
+            while offset < len(unit) - 1 and unit[offset] == 255:
                 numbers[part] += 255
-                place += 1
-            numbers[part] += unit[place]
-            place += 1
-            if place >= len(unit):
+                offset += 1
+            numbers[part] += unit[offset]
+            offset += 1
+            if offset >= len(unit):
                 return
         yield numbers[0]
-        place += numbers[1]
+        offset += numbers[1]

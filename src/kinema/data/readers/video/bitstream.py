@@ -1,15 +1,15 @@
-"""What the packets of a video stream hold, by the headers of its codec: frames to show, and starts for decoding."""
+"""Frames and keyframes in the packets of a video stream, from the headers of its codec."""
 
 from av.video.codeccontext import VideoCodecContext
 
 from kinema.data.readers.video.bits import Bits
 from kinema.data.readers.video.nal import H264, HEVC
 
-Sight = tuple[int | None, bool | None]
-"""Of a packet: how many frames it adds to those that are shown, None where that is not known; whether decoding may
-start with it, None: as the container says."""
+PacketFrames = tuple[int | None, bool | None]
+"""Number of frames that a packet adds to the output, None if unknown; whether decoding may start with it, None: by the
+container's keyframe flag."""
 
-# Codecs whose every packet, once decoding has begun with a keyframe, gives one frame.
+# Codecs whose decoder outputs one frame for each packet, from a keyframe on.
 _PLAIN = frozenset({
     "ffv1", "h261", "h263", "h263p", "flv", "flv1", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1",
     "wmv2", "wmv3", "vc1", "theora", "vp3", "vp5", "vp6", "vp6f", "rv10", "rv20", "rv30", "rv40", "svq1", "svq3",
@@ -19,31 +19,31 @@ _PLAIN = frozenset({
 
 
 class Opaque:
-    """Packets that are taken for what the container says of them."""
+    """A bitstream that is not parsed: one frame for each packet, keyframes as flagged by the container."""
 
     exact_keyframes = False
-    """Whether keyframes are told by the bitstream itself, or need no telling."""
+    """Whether keyframes are known from the bitstream."""
     leading = True
-    """Whether frames shown before the first one in the file might not be decodable."""
+    """Whether frames with a PTS before that of the first packet might not be decodable."""
     turned = False
-    """Whether the bitstream says how pictures are to be turned."""
+    """Whether the bitstream carries an orientation."""
 
     def __init__(self) -> None:
         self.parameters = set[bytes]()
-        """What holds for many frames: sizes, colours. More than one: it changes within the stream."""
+        """Parameter sets or headers with sizes and colors. More than one: they change within the stream."""
 
-    def inspect(self, data: bytes) -> Sight:
-        """Take the next packet."""
+    def inspect(self, data: bytes) -> PacketFrames:
+        """Parse the next packet."""
         return int(bool(data)), None
 
 
 class IntraOnly(Opaque):
-    """Frames of their own, such as those of MJPEG, ProRes and DV."""
+    """Intra-only codecs, such as MJPEG, ProRes and DV."""
 
     exact_keyframes = True
     leading = False
 
-    def inspect(self, data: bytes) -> Sight:
+    def inspect(self, data: bytes) -> PacketFrames:
         """See `Opaque`."""
         self.turned |= b"Exif\0" in data[:256]
         return 1, True
@@ -54,8 +54,8 @@ class MPEG12(Opaque):
 
     exact_keyframes = True
 
-    def inspect(self, data: bytes) -> Sight:
-        """A frame, or its two fields."""
+    def inspect(self, data: bytes) -> PacketFrames:
+        """See `Opaque`; a packet holds a frame or its two fields."""
         first = data.find(b"\0\0\1\0")
         if first < 0 or first + 5 >= len(data):
             return None, False
@@ -71,12 +71,12 @@ class MPEG12(Opaque):
         return (1 if whole else None), key
 
     def _structure(self, data: bytes, picture: int) -> int:
-        """1 and 2: fields; 3: a frame."""
-        place = data.find(b"\0\0\1\xb5", picture, picture + 64)
-        while place >= 0 and place + 6 < len(data):
-            if data[place + 4] >> 4 == 8:
-                return data[place + 6] & 3
-            place = data.find(b"\0\0\1\xb5", place + 4, picture + 64)
+        """picture_structure: 1 and 2 are fields, 3 is a frame."""
+        extension = data.find(b"\0\0\1\xb5", picture, picture + 64)
+        while extension >= 0 and extension + 6 < len(data):
+            if data[extension + 4] >> 4 == 8:
+                return data[extension + 6] & 3
+            extension = data.find(b"\0\0\1\xb5", extension + 4, picture + 64)
         return 3  # MPEG-1
 
 
@@ -84,7 +84,7 @@ _VOP = b"\0\0\1\xb6"
 
 
 class MPEG4(Opaque):
-    """MPEG-4 part 2 (ISO/IEC 14496-2), whose VOPs may be not coded: then the last picture goes on being shown."""
+    """MPEG-4 part 2 (ISO/IEC 14496-2); a VOP that is not coded outputs no frame."""
 
     exact_keyframes = True
 
@@ -96,8 +96,8 @@ class MPEG4(Opaque):
         self._headers = set[bytes]()  # those that were parsed
         self._layer(extradata)
 
-    def inspect(self, data: bytes) -> Sight:
-        """Count the coded VOPs: DivX's packed bitstream has two in one packet, and none in another."""
+    def inspect(self, data: bytes) -> PacketFrames:
+        """See `Opaque`; DivX's packed bitstream has two coded VOPs in one packet, and none in another."""
         if (
             len(data) > self._coded_byte
             and (data.rfind(_VOP) == 0 if self._packed else data[:4] == _VOP)
@@ -119,21 +119,21 @@ class MPEG4(Opaque):
         return coded, key and bool(coded)
 
     def _coded(self, header: bytes) -> int | None:
-        """The flag vop_coded of a VOP (6.2.5): after its type, a 1 for each second, 01, its time and another 1."""
+        """The flag vop_coded (6.2.5): after the type, modulo_time_base, a marker bit, the time and a marker bit."""
         size, bits = 8 * len(header), int.from_bytes(header)
-        place = 2
-        while place < size and bits >> (size - 1 - place) & 1:
-            place += 1
-        place += 2 + (self._time_bits or 0) + 1
-        return bits >> (size - 1 - place) & 1 if place < size else None
+        position = 2
+        while position < size and bits >> (size - 1 - position) & 1:
+            position += 1
+        position += 2 + (self._time_bits or 0) + 1
+        return bits >> (size - 1 - position) & 1 if position < size else None
 
     def _layer(self, headers: bytes) -> None:
-        """Take the header of the video object layer, if it is one of these.
+        """Parse the header of the video object layer, if it is one of these.
 
         FFmpeg decodes the second VOP of a packet only where user data such as `DivX503b1393p` announces it.
         """
         self._packed |= b"DivX" in headers
-        start = next((place for code in range(32, 48) if (place := headers.find(bytes((0, 0, 1, code)))) >= 0), -1)
+        start = next((at for code in range(32, 48) if (at := headers.find(bytes((0, 0, 1, code)))) >= 0), -1)
         if start < 0:
             return
         rest = headers.find(b"\0\0\1", start + 4)
@@ -149,12 +149,12 @@ class MPEG4(Opaque):
 
 
 class VP8(Opaque):
-    """VP8 (RFC 6386), which has frames that are only referred to."""
+    """VP8 (RFC 6386), which has hidden reference frames."""
 
     exact_keyframes = True
     leading = False
 
-    def inspect(self, data: bytes) -> Sight:
+    def inspect(self, data: bytes) -> PacketFrames:
         """Read the frame tag."""
         key = not data[0] & 1
         if key:
@@ -163,12 +163,12 @@ class VP8(Opaque):
 
 
 class VP9(Opaque):
-    """VP9, which has frames that are only referred to, mostly in one packet with the next one that is shown."""
+    """VP9, which has hidden reference frames, mostly in a superframe with the next shown one."""
 
     exact_keyframes = True
     leading = False
 
-    def inspect(self, data: bytes) -> Sight:
+    def inspect(self, data: bytes) -> PacketFrames:
         """Read the headers of all frames of a superframe (VP9 bitstream specification, 6.2 and annex B)."""
         shown, key = 0, False
         for number, frame in enumerate(self._frames(data)):
@@ -190,8 +190,8 @@ class VP9(Opaque):
             return [data[:2]]
         frames, start = list[bytes](), 0
         for number in range(count):
-            place = index + 1 + number * width
-            size = int.from_bytes(data[place : place + width], "little")
+            at = index + 1 + number * width
+            size = int.from_bytes(data[at : at + width], "little")
             frames += [data[start : start + 2]] if size else []
             start += size
         return frames
@@ -201,7 +201,7 @@ Bitstream = Opaque | H264 | HEVC
 
 
 def bitstream_of(decoder: VideoCodecContext) -> Bitstream | None:
-    """What tells of the packets for this decoder; None: only decoding tells how many frames they give."""
+    """Return the parser for the packets of this decoder; None: only decoding tells how many frames they hold."""
     extradata = decoder.extradata or b""
     match decoder.name:
         case "h264":
@@ -222,7 +222,7 @@ def bitstream_of(decoder: VideoCodecContext) -> Bitstream | None:
 
 
 def _time_bits(bits: Bits) -> int:
-    """Bits of a VOP's time, from the header of its layer after the start code."""
+    """Return the number of bits of vop_time_increment, from the header of the video object layer."""
     bits.u(1 + 8)
     verid = 1
     if bits.u(1):

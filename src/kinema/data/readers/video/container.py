@@ -1,4 +1,4 @@
-"""Opening video files by FFmpeg, and refusing what is no video."""
+"""Opening of video files; files that are no video are refused."""
 
 import io
 from typing import Any
@@ -11,9 +11,8 @@ from av.video.stream import VideoStream
 
 from kinema.errors import MediaError
 
-# FFmpeg's demuxers of video files and streams. Not among them are those that show text as pictures (tty, bin, xbin),
-# open further files (concat, hls, dash, image2), read single images, subtitles and sound, or need to be told what they
-# read (rawvideo).
+# FFmpeg's demuxers of video files and streams. Excluded are those that render text (tty, bin, xbin), open further files
+# (concat, hls, dash, image2), read single images, subtitles or sound, or need the format as an option (rawvideo).
 DEMUXERS = (
     "mov,matroska,avi,flv,live_flv,kux,asf,asf_o,mpeg,mpegts,mpegtsraw,mpegvideo,m4v,h261,h263,h264,hevc,vvc,evc,av1,"
     "obu,ivf,avs,avs2,avs3,cavsvideo,dirac,dnxhd,dv,vc1,vc1test,mjpeg,mpjpeg,smjpeg,mjpeg_2000,ogg,nut,nuv,nsv,mxf,"
@@ -53,10 +52,10 @@ def open_container(source: str | bytes, *, path: str, **options: Any) -> InputCo
 
 
 def best_video(container: InputContainer, *, path: str, threads: int = 1) -> VideoStream:
-    """The video stream of a container that players show, to be decoded by so many threads; 0: one per core.
+    """Return FFmpeg's best video stream of a container, to be decoded with `threads` threads; 0: one per core.
 
     Raises:
-        MediaError: there is none that can be decoded.
+        MediaError: No video stream can be decoded.
     """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or not stream.codec_context:

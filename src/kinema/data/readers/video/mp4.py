@@ -1,8 +1,8 @@
-"""When the frames of an MP4 file are shown, read from its own tables (ISO/IEC 14496-12), without reading its packets.
+"""PTS of the frames of an H.264 MP4 from its sample tables (ISO/IEC 14496-12), without reading its packets.
 
-FFmpeg gives the times of decoding, the keyframes, and where each frame lies; the one thing that it keeps to itself is
-how much later than decoded a frame is shown, which `ctts` holds. Files that are in any way out of the ordinary, such as
-fragmented ones or those whose edit list hides or reorders frames, are left to a pass over their packets.
+FFmpeg's index holds DTS, keyframe flags, positions and sizes; what it does not expose are the composition offsets of
+`ctts`, PTS − DTS. Unusual files, such as fragmented ones or those whose edit list hides or reorders frames, are left to
+a pass over their packets (`table.scan`).
 """
 
 import os
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from kinema.data.readers.video.nal import H264
 from kinema.data.readers.video.table import FrameTable, packets, rate
 
-Part = Callable[[int, int], bytes]
-"""Bytes of a file, from a place on, so many or fewer where it ends."""
+ReadAt = Callable[[int, int], bytes]
+"""`read(offset, length)`: bytes of a file, fewer at its end."""
 
 _LARGEST = 1 << 24  # bytes of tables that are read
 _BOXES = 64  # in a file
@@ -28,15 +28,15 @@ _BOXES = 64  # in a file
 
 @dataclass(frozen=True, kw_only=True)
 class Delays:
-    """Of each frame, in the order of decoding, how much later than decoded it is shown, in units of its track."""
+    """Composition offsets, PTS − DTS, of the frames in decoding order, in units of the track's time scale."""
 
     delays: NDArray[np.int64]
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
 
 
 def read_delays(source: str | bytes) -> Delays | None:
-    """The delays of the only video track of an MP4 file, a local path or its bytes; None where it is no plain one.
+    """Read the composition offsets of the only video track of an MP4, a local path or its bytes; None if unusual.
 
     Raises:
         OSError: the file cannot be read.
@@ -44,7 +44,7 @@ def read_delays(source: str | bytes) -> Delays | None:
     if isinstance(source, bytes):
         return _read(lambda start, length: source[start : start + length], len(source))
     facts = os.stat(source)  # noqa: PTH116 - for each sample: a Path takes longer than the rest
-    if not stat.S_ISREG(facts.st_mode):  # what is read of a pipe is gone
+    if not stat.S_ISREG(facts.st_mode):  # a pipe can be read only once
         return None
     file = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -56,11 +56,10 @@ def read_delays(source: str | bytes) -> Delays | None:
 def table_from_boxes(
     container: InputContainer, stream: VideoStream, known: Delays, bitstream: H264
 ) -> FrameTable | None:
-    """What a pass over the packets would give, put together from FFmpeg's index of the file and `known`.
+    """Build the table that a pass over the packets would give, from FFmpeg's index of the file and `known`.
 
-    None where the two do not fit together, or the file does not hold all that its index says, or its beginning shows
-    that packets are no whole frames, or that decoding cannot start with the first one. The container must stand at its
-    beginning; it is a packet farther afterwards.
+    None if the two contradict each other, the file is cut off, the first packet is not one whole frame, or decoding
+    cannot start there. Reads the first packet: the container must be at its start.
     """
     entries = stream.index_entries
     if not len(entries) == stream.frames == len(known.delays) > 0 or stream.time_base is None:
@@ -68,14 +67,14 @@ def table_from_boxes(
     if not bitstream.frames_only:
         return None
     table = np.array([(e.timestamp, e.pos, e.size, e.is_keyframe, e.is_discard) for e in entries], np.int64)
-    decoded, places, sizes, keys, discarded = table.T
-    if discarded.any() or sizes.min() <= 0 or places.min() < 0 or (places + sizes).max() > known.size:
+    dts, positions, sizes, keys, discarded = table.T
+    if discarded.any() or sizes.min() <= 0 or positions.min() < 0 or (positions + sizes).max() > known.size:
         return None
-    shown = decoded + known.delays
-    order = shown.argsort(kind="stable")
-    times = shown[order]
+    pts = dts + known.delays
+    order = pts.argsort(kind="stable")
+    times = pts[order]
     first = next(packets(container, stream))
-    if first is None or (first.dts, first.pts, first.pos, first.size) != (decoded[0], shown[0], places[0], sizes[0]):
+    if first is None or (first.dts, first.pts, first.pos, first.size) != (dts[0], pts[0], positions[0], sizes[0]):
         return None
     if (times[1:] == times[:-1]).any() or order[0] or not keys[0]:
         return None
@@ -93,20 +92,20 @@ def table_from_boxes(
     )
 
 
-def _read(part: Part, size: int) -> Delays | None:
+def _read(read: ReadAt, size: int) -> Delays | None:
     try:
-        tables = _tables(part, size)
+        tables = _tables(read, size)
         delays = None if tables is None else _delays(tables)
     except (struct.error, ValueError):
         return None
     return None if delays is None else Delays(delays=delays, size=size)
 
 
-def _tables(part: Part, size: int) -> bytes | None:
-    """The body of a file's only `moov`; None where it begins without `ftyp`, or is fragmented."""
-    place, tables = 0, None
+def _tables(read: ReadAt, size: int) -> bytes | None:
+    """Return the body of the only `moov` box; None if `ftyp` does not come first, or the file is fragmented."""
+    offset, tables = 0, None
     for number in range(_BOXES):
-        head = part(place, 16)
+        head = read(offset, 16)
         if len(head) < 8:
             break
         length, kind = struct.unpack_from(">I4s", head)
@@ -114,17 +113,17 @@ def _tables(part: Part, size: int) -> bytes | None:
         if length == 1:
             length, body = struct.unpack_from(">Q", head, 8)[0], 16
         elif length == 0:
-            length = size - place
+            length = size - offset
         if length < body or (number == 0) != (kind == b"ftyp") or kind in (b"moof", b"sidx"):
             return None
         if kind == b"moov":
             if tables is not None or length > _LARGEST:
                 return None
-            tables = part(place + body, length - body)
+            tables = read(offset + body, length - body)
             if len(tables) < length - body:
                 return None
-        place += length
-        if place >= size:
+        offset += length
+        if offset >= size:
             break
     return tables
 
@@ -155,7 +154,7 @@ def _delays(moov: bytes) -> NDArray[np.int64] | None:
 
 
 def _shown_whole(track: bytes) -> bool:
-    """Whether the track has no edits, or a single one at ordinary speed, perhaps after a pause."""
+    """Whether the edit list is absent, or a single edit at normal rate, perhaps after an empty edit."""
     lists = [
         edits for kind, body in _boxes(track) if kind == b"edts" for kind, edits in _boxes(body) if kind == b"elst"
     ]
@@ -172,26 +171,26 @@ def _shown_whole(track: bytes) -> bool:
 
 
 def _only(body: bytes, *kinds: bytes) -> bytes:
-    """The box of `kinds`, each in the one before.
+    """Return the body of the box at the path `kinds`.
 
     Raises:
-        ValueError: there are none or several.
+        ValueError: There is none, or several.
     """
     for kind in kinds:
-        (body,) = [inner for found, inner in _boxes(body) if found == kind]
+        (body,) = [inner for name, inner in _boxes(body) if name == kind]
     return body
 
 
 def _boxes(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes in the body of another one.
+    """Iterate over the boxes within the body of another one: type and body.
 
     Raises:
-        ValueError: one has no sensible length.
+        ValueError: A length is invalid.
     """
-    place = 0
-    while place + 8 <= len(body):
-        length, kind = struct.unpack_from(">I4s", body, place)
-        if not 8 <= length <= len(body) - place:
+    offset = 0
+    while offset + 8 <= len(body):
+        length, kind = struct.unpack_from(">I4s", body, offset)
+        if not 8 <= length <= len(body) - offset:
             raise ValueError(f"{kind!r} of {length} bytes")
-        yield kind, body[place + 8 : place + length]
-        place += length
+        yield kind, body[offset + 8 : offset + length]
+        offset += length

@@ -1,4 +1,4 @@
-"""What the packets of H.264 (ITU-T H.264) and HEVC (ITU-T H.265) hold; see `bitstream.Opaque` for the names."""
+"""Frames and keyframes in packets of H.264 (ITU-T H.264) and HEVC (ITU-T H.265); see `bitstream.Opaque`."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,15 +11,15 @@ _RECOVERY_POINT = 6
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What a slice header needs of its sequence parameter set."""
+    """Fields of a sequence parameter set (SPS) that parsing a slice header needs."""
 
     frame_num_bits: int
-    colour_planes: bool
+    separate_planes: bool
     frames_only: bool
 
 
 class H264:
-    """Frames and fields; the second field of a frame may be in a packet of its own."""
+    """H.264: frames and fields; the second field of a frame may be in a packet of its own."""
 
     exact_keyframes = True
     leading = False
@@ -37,14 +37,14 @@ class H264:
 
     @property
     def frames_only(self) -> bool:
-        """Whether there are no fields, as far as is known."""
+        """Whether the SPS, if there is one yet, excludes fields."""
         return self._sequence is not None and self._sequence.frames_only
 
     def inspect(self, data: bytes) -> tuple[int | None, bool]:
-        """Nothing is known of what begins without an IDR picture."""
+        """See `Opaque.inspect`; the number of frames is unknown until an IDR picture."""
         size = self._length_size
         if size and self._begun and self.frames_only and len(data) > size and data[size] & 31 == 1:
-            return 1, False  # begins with a slice of an ordinary picture, as most packets do
+            return 1, False  # starts with a non-IDR slice, as most packets do
         key = recovery = False
         pictures = list[tuple[int, int, int]]()  # frame_num, whether a field, its parity
         for start, end in nal_units(data, self._length_size):
@@ -74,11 +74,11 @@ class H264:
                     break
         if not self._begun:
             return None, False
-        # A damaged packet counts: that it cannot be decoded is said of its frame.
+        # A damaged packet counts as a frame: reading that frame raises.
         return (1 if self.frames_only else self._shown(pictures)), key
 
     def differs(self, data: bytes) -> bool:
-        """Whether the head of a packet says something new of sizes, colours or orientation."""
+        """Whether a packet brings a new SPS or an orientation."""
         known = len(self.parameters)
         self.inspect(data)
         return len(self.parameters) > known or self.turned
@@ -102,7 +102,7 @@ class H264:
         header.ue()
         if self._sequence is None:
             raise IndexError("no parameter set yet")
-        header.u(2 * self._sequence.colour_planes)
+        header.u(2 * self._sequence.separate_planes)
         number = header.u(self._sequence.frame_num_bits)
         field = 0 if self._sequence.frames_only else header.u(1)
         return number, field, header.u(1) if field else 0
@@ -115,19 +115,19 @@ class H264:
         self._sequence = _sequence_of(unit)
 
     def _stored(self, extradata: bytes) -> list[tuple[int, int]]:
-        """Units in avcC (ISO/IEC 14496-15, 5.3.3.1), or with start codes."""
+        """NAL units of avcC (ISO/IEC 14496-15, 5.3.3.1), or after start codes: start and end."""
         if not self._length_size:
             return list(nal_units(extradata, 0))
-        units, place = list[tuple[int, int]](), 6
+        units, offset = list[tuple[int, int]](), 6
         for _ in range(extradata[5] & 31):
-            end = place + 2 + int.from_bytes(extradata[place : place + 2])
-            units += [(place + 2, end)] if place + 2 < min(end, len(extradata)) else []
-            place = end
+            end = offset + 2 + int.from_bytes(extradata[offset : offset + 2])
+            units += [(offset + 2, end)] if offset + 2 < min(end, len(extradata)) else []
+            offset = end
         return units
 
 
 class HEVC:
-    """Pictures, of which those that lead a random access point may be left out."""
+    """HEVC: RASL pictures may be skipped at a random access point."""
 
     exact_keyframes = True
     leading = False
@@ -145,8 +145,8 @@ class HEVC:
                 self.parameters.add(extradata[start:end].rstrip(b"\0"))
 
     def inspect(self, data: bytes) -> tuple[int | None, bool]:
-        """RASL pictures of an access point with which a sequence begins are not shown (ITU-T H.265, 8.1.3)."""
-        # A damaged packet counts: that it cannot be decoded is said of its frame.
+        """See `Opaque.inspect`; RASL pictures of the first access point of a sequence are not output (H.265, 8.1.3)."""
+        # A damaged packet counts as a frame: reading that frame raises.
         shown, key = 1 if self._begun else None, False
         for start, end in nal_units(data, self._length_size):
             if end - start < 3:
@@ -175,22 +175,22 @@ class HEVC:
         return 0 if kind in (8, 9) and self._skips_leading else 1
 
     def _stored(self, extradata: bytes) -> list[tuple[int, int]]:
-        """Units in hvcC (ISO/IEC 14496-15, 8.3.3.1), or with start codes."""
+        """NAL units of hvcC (ISO/IEC 14496-15, 8.3.3.1), or after start codes: start and end."""
         if not self._length_size:
             return list(nal_units(extradata, 0))
-        units, place = list[tuple[int, int]](), 23
+        units, offset = list[tuple[int, int]](), 23
         for _ in range(extradata[22] if len(extradata) > 22 else 0):
-            count, place = int.from_bytes(extradata[place + 1 : place + 3]), place + 3
+            count, offset = int.from_bytes(extradata[offset + 1 : offset + 3]), offset + 3
             for _ in range(count):
-                end = place + 2 + int.from_bytes(extradata[place : place + 2])
-                units += [(place + 2, end)] if place + 2 < min(end, len(extradata)) else []
-                place = end
+                end = offset + 2 + int.from_bytes(extradata[offset : offset + 2])
+                units += [(offset + 2, end)] if offset + 2 < min(end, len(extradata)) else []
+                offset = end
         return units
 
 
 @lru_cache(maxsize=256)
 def _sequence_of(unit: bytes) -> _Sequence | None:
-    """What a sequence parameter set says; None: it is faulty. Those of a dataset's files are mostly the same."""
+    """Parse an SPS; None if damaged. Cached, as the files of a dataset mostly share theirs."""
     try:
         return _read_sequence(Bits(unit[1:].replace(b"\0\0\3", b"\0\0")))
     except IndexError:
@@ -227,7 +227,7 @@ def _read_sequence(bits: Bits) -> _Sequence:
     bits.u(1)
     bits.ue()
     bits.ue()
-    return _Sequence(frame_num_bits=frame_num_bits, colour_planes=planes, frames_only=bool(bits.u(1)))
+    return _Sequence(frame_num_bits=frame_num_bits, separate_planes=planes, frames_only=bool(bits.u(1)))
 
 
 def _skip_scaling_list(bits: Bits, size: int) -> None:

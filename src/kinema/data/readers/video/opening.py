@@ -1,4 +1,4 @@
-"""Frames of video files, by PyAV, or by torchcodec where that is asked for."""
+"""Opening of video files with PyAV, or with torchcodec on request."""
 
 import functools
 import re
@@ -20,20 +20,21 @@ Reader = Literal["auto", "torchcodec", "pyav"]
 def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", threads: int = 1) -> FrameReader:
     """Open one video for random access to its frames.
 
-    Frame `i` is the same picture whichever library decodes it: PyAV finds it in any case (`PyAVReader`), torchcodec is
-    checked (`TorchCodecReader`) and left out where a file has no presentation times to trust. Both turn frames upright,
-    and to RGB by the colour space and range that the file names. Their pixels were equal to the last bit on every file
-    tried (H.264, HEVC, AV1, VP9 and MPEG-4; 8 and 10 bits; 4:2:0, 4:2:2 and 4:4:4; odd sizes) with torchcodec on
-    FFmpeg 5.1 and PyAV on 8.1. Other pairs of versions may round otherwise: tests allow 8 grey levels, 0.5 on average.
+    Frame `i` is the same with either library: `PyAVReader` is frame-exact for all files, torchcodec is verified
+    (`TorchCodecReader`) and not used for files without reliable PTS. Frames are upright, and converted to RGB by the
+    color space and range of the file. Pixels were bit-equal on every file tried (H.264, HEVC, AV1, VP9 and MPEG-4; 8
+    and 10 bits; 4:2:0, 4:2:2 and 4:4:4; odd sizes) with torchcodec on FFmpeg 5.1 and PyAV on 8.1. Other versions may
+    round differently: tests allow 8 gray levels, 0.5 on average.
 
     Args:
         source: A local path, or the bytes of a file.
         path: The name of the video in messages; by default `source` itself.
-        reader: auto is PyAV: on a CPU it was the quicker one in nearly every measurement (`benchmarks/readers.py`), as
-            it leaves out frames that no other refers to; it loads quicker, and needs no FFmpeg on the system. pyav is
-            the same without the tables of MP4 files and the decoder that goes with them (`mp4`, `quick`): slower, to
-            compare with. torchcodec decodes what is ordinary; PyAV decodes the rest.
-        threads: Threads to decode with. 1 is best where many videos are read at a time; 0: as many as there are cores.
+        reader: auto is PyAV: on a CPU it was the faster one in nearly every measurement (`benchmarks/readers.py`), as
+            it skips non-reference frames; it loads faster, and needs no FFmpeg on the system. pyav is the same without
+            the fast path for H.264 MP4 (`mp4`, `quick`), which saves 12 to 25 % of a sample of 256p videos with a
+            keyframe every 16 frames, and up to 10 % of others (AMD EPYC with AVX-512). torchcodec decodes ordinary
+            files, PyAV the others.
+        threads: Decoding threads. 1 is best where many videos are read at a time; 0: one per core.
 
     Raises:
         MediaError: the file is missing, holds no video or cannot be decoded.
@@ -41,7 +42,7 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
     """
     path = path or (source if isinstance(source, str) else "video in memory")
     exact = PyAVReader(source, path=path, threads=threads, by_tables=reader == "auto")
-    # torchcodec seeks as the container says, and turns frames as it says, but does not mirror them.
+    # torchcodec relies on the container's keyframe flags and rotation, and does not mirror frames.
     if not _by_torchcodec(reader) or not exact.table.plain or exact.table.turned or exact.orientation.mirrors:
         return exact
     from kinema.data.readers.video.torchcodec_reader import TorchCodecReader
@@ -53,11 +54,11 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
 
 
 def frame_times(source: str | bytes, *, path: str = "") -> NDArray[np.float64]:
-    """Return when each frame of a video is shown, in seconds of the clock that players display: (frames,), ascending.
+    """Return the presentation times of the frames of a video in seconds, as players display them: (frames,), ascending.
 
-    Element `i` belongs to frame `i` of `open_video`. The clock starts with the file's earliest stream: it is 0 at the
-    first frame unless sound precedes the picture. Times are the file's time stamps, and hold for variable frame rates
-    too; frames of files without usable ones (raw streams, AVI with B-frames) are evenly spaced.
+    Element `i` belongs to frame `i` of `open_video`. Time 0 is the start of the file's earliest stream, which is the
+    first frame unless sound precedes it. Times are the PTS, also for variable frame rates; without usable PTS (raw
+    streams, AVI with B-frames), frames are evenly spaced.
 
     Args:
         source: A local path, or the bytes of a file.
@@ -72,7 +73,7 @@ def frame_times(source: str | bytes, *, path: str = "") -> NDArray[np.float64]:
 
 
 def reader_in_use(reader: Reader = "auto") -> str:
-    """Which library `open_video` decodes with, for a run's log.
+    """Return the name and version of the library that `open_video` decodes with, for logs.
 
     Raises:
         UserError: `reader` is torchcodec, which does not load here.

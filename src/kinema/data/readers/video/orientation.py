@@ -1,4 +1,4 @@
-"""How a decoded picture must be turned and mirrored before it is shown."""
+"""Orientation of decoded frames: display matrix, EXIF."""
 
 import struct
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from kinema.data.readers.reader import Image as Pixels
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to show a picture: transpose it, then flip it left to right, then upside down."""
+    """One of the eight EXIF orientations: transpose, then flip left to right, then flip upside down."""
 
     transpose: bool = False
     flip_horizontal: bool = False
@@ -42,7 +42,7 @@ class Orientation:
 
     @classmethod
     def from_jpeg(cls, data: bytes) -> "Orientation | None":
-        """The orientation that a JPEG file carries in its EXIF data; None: it has none."""
+        """Read the EXIF orientation of a JPEG file; None if it has none."""
         try:
             with Image.open(BytesIO(data)) as image:
                 value = image.getexif().get(ExifTags.Base.Orientation)
@@ -52,7 +52,7 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation | None":
-        """The orientation that a decoded frame carries, from its container or its own bitstream; None: it has none.
+        """Read the display matrix of a decoded frame, set by the container or the bitstream; None if it has none.
 
         Not for every frame of a video: PyAV's side data and frame refer to each other, so that the frame stays in
         memory until the cycle collector runs.
@@ -69,23 +69,23 @@ class Orientation:
 
     @property
     def mirrors(self) -> bool:
-        """Whether no turn alone makes the picture upright."""
+        """Whether a rotation alone does not make the frame upright."""
         return self.transpose ^ self.flip_horizontal ^ self.flip_vertical
 
     @property
     def filters(self) -> list[tuple[str, str]]:
-        """FFmpeg's filters that turn a frame upright, each with its arguments, in the order of application."""
+        """FFmpeg filters that make a frame upright, each with its arguments, in order."""
         # `transpose=cclock_flip` exchanges rows and columns, without any flip.
         filters = [("transpose", "cclock_flip")] if self.transpose else []
         filters += [("hflip", "")] if self.flip_horizontal else []
         return filters + ([("vflip", "")] if self.flip_vertical else [])
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the upright picture."""
+        """Return width and height of the upright frame."""
         return (height, width) if self.transpose else (width, height)
 
     def upright(self, image: Pixels) -> Pixels:
-        """A view of a picture (H, W, C) as it is shown: (H, W, C) or (W, H, C)."""
+        """Return a view of a frame (H, W, C) that is upright: (H, W, C) or (W, H, C)."""
         if self.transpose:
             image = image.swapaxes(0, 1)
         return image[:: -1 if self.flip_vertical else 1, :: -1 if self.flip_horizontal else 1]

@@ -1,4 +1,4 @@
-"""Frames of a video by PyAV, whose wheel brings its own FFmpeg."""
+"""Frames of a video file, decoded by PyAV, whose wheel includes FFmpeg."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,32 +28,32 @@ from kinema.data.readers.video.table import FrameTable, Sequences, decode_table,
 from kinema.errors import MediaError
 
 _TRIES = 8
-"""Keyframes that are tried before a file is decoded from its start."""
+"""Keyframes to try before decoding from the start of the file."""
 
 
 class PyAVReader:
-    """Frame-exact random access to one video file; see `FrameReader` for what it promises.
+    """Frame-exact random access to one video file; a `FrameReader`.
 
-    Its frames are those that decoding the file from its start to its end gives. `table` holds how many these are and
-    when they are shown, from the cheapest source that tells it: the tables of an MP4 file of H.264, one pass over the
-    packets without decoding, or, of what is out of the ordinary, decoding everything once.
+    The frames are those that decoding the file from start to end returns. `table` holds their number and PTS, from the
+    cheapest source: the sample tables of an H.264 MP4, one pass over the packets without decoding, or, for unusual
+    files, decoding all of them once.
 
-    Frame `i` is the one with the `i`-th time, found by decoding from the keyframe at or before it; a keyframe that is
-    none by the decoder's judgement is not used again. A file without times to trust (AVI with B-frames above all), or
-    whose parameters change on the way, is decoded from its start instead.
+    Frame `i` is the one with the `i`-th PTS, decoded from the keyframe at or before it; a frame that the container
+    flags as a keyframe and the decoder does not is no longer used to seek. Files without reliable PTS (AVI with
+    B-frames above all), or whose parameters change within the stream, are decoded from the start instead.
 
-    Of a damaged file, a frame that is missing is stood in for by the next one, at the end by the last one.
+    In a damaged file, the next frame replaces a missing one, at the end the last one.
 
-    MP4 files of H.264 are read by a `QuickDecoder`, unless it finds something to be amiss.
+    H.264 MP4 files are decoded by a `QuickDecoder`, until a frame contradicts the tables.
 
     Args:
         source: A local path or the file's bytes.
         path: The name of the video in messages.
         threads: Threads to decode with; 0: one per core.
-        by_tables: Whether MP4 tables may be used, and the `QuickDecoder`; they change no frame.
+        by_tables: Whether to use the fast path for H.264 MP4; the frames are the same either way.
 
     Raises:
-        MediaError: the file is missing, holds no video or cannot be decoded, or its frames differ in size.
+        MediaError: The file is missing, holds no video or cannot be decoded, or its frames differ in size.
     """
 
     def __init__(self, source: str | bytes, *, path: str, threads: int = 1, by_tables: bool = True) -> None:
@@ -72,22 +72,19 @@ class PyAVReader:
         except (FFmpegError, OSError) as error:
             raise MediaError(path, error.strerror or str(error)) from None
         self._size = self._stream.codec_context.width, self._stream.codec_context.height
-        self._lose_place()
+        self._reset()
 
     def __len__(self) -> int:
         return self.table.count
 
     @property
     def fps(self) -> float | None:
-        """Frames per second on average."""
+        """Average frames per second; None if unknown."""
         return self.table.fps
 
     @cached_property
     def orientation(self) -> Orientation:
-        """How frames must be turned and mirrored, which is done for all that `frames` returns.
-
-        It is the first frame's, by the container or else by the bitstream.
-        """
+        """Orientation of the first frame, by the container or else the bitstream; `frames` applies it to all."""
         if self._stream.codec_context.name == "mjpeg" and self.table.turned:
             with ExitStack() as file:
                 container, stream = self._opened(file)
@@ -96,13 +93,13 @@ class PyAVReader:
         return Orientation.of(self._first) or Orientation()
 
     def _known_orientation(self) -> Orientation | None:
-        """The orientation of all frames; None: that of any frame, as the container says."""
+        """The orientation of all frames; None: read it from any frame, it comes from the container."""
         if self.table.turned:
             return self.orientation
         return Orientation() if self._container.format.name == "avi" else None  # AVI stores none
 
     def seconds(self) -> NDArray[np.float64]:
-        """When each frame is shown, (frames,); see `frame_times`."""
+        """Presentation times in seconds, (frames,); see `frame_times`."""
         if self.table.stamps:
             with ExitStack() as file:
                 start = (self._opened(file)[0].start_time or 0) / av.time_base
@@ -119,17 +116,17 @@ class PyAVReader:
         return stack_frames(indices, self._decode, path=self.path, name="frame {}".format)
 
     def close(self) -> None:
-        """Close the file; done by itself when the reader goes out of scope."""
+        """Close the file; also done when the reader goes out of scope."""
         self._quick = None
         self._to_decode = iter(())
         self._file.close()
 
     def __del__(self) -> None:
-        # A container and its streams refer to each other: left open, it would wait for the cycle collector.
+        # A container and its streams refer to each other: left open, they would wait for the cycle collector.
         self.close()
 
     def _open_quickly(self) -> FrameTable | None:
-        """Open an MP4 file of H.264 by its tables; None where they do not do."""
+        """Open an H.264 MP4 by its sample tables; None if they do not suffice."""
         try:
             delays = read_delays(self._source)
             if delays is None:
@@ -137,7 +134,7 @@ class PyAVReader:
             self._open(**QUICK)
             bitstream = H264(self._stream.codec_context.extradata or b"")
             table = table_from_boxes(self._container, self._stream, delays, bitstream)
-        except (FFmpegError, MediaError, OSError):  # said by what opens it carefully
+        except (FFmpegError, MediaError, OSError):  # raised again by `_open_and_scan`
             return None
         if table:
             self._quick = QuickDecoder(self._container, self._stream, table, bitstream)
@@ -149,7 +146,7 @@ class PyAVReader:
         table = scan(self._container, self._stream, path=self.path)
         if table is None:
             table = decode_table(self._source, path=self.path, threads=self._threads)
-            self._open()  # what was read before may stay in force
+            self._open()  # the decoder may keep earlier parameters
         return table
 
     def _open(self, **options: Any) -> None:
@@ -157,19 +154,19 @@ class PyAVReader:
         self._container, self._stream = self._opened(self._file, **options)
 
     def _opened(self, file: ExitStack, **options: Any) -> tuple[InputContainer, VideoStream]:
-        """The video opened, until `file` closes it; `options` are those of `av.open`."""
+        """Open the video until `file` closes it; `options` are those of `av.open`."""
         container = file.enter_context(open_container(self._source, path=self.path, **options))
         stream = best_video(container, path=self.path, threads=self._threads)
         return container, stream
 
-    def _lose_place(self) -> None:
-        """Reset the position: the next frame is reached by a seek."""
+    def _reset(self) -> None:
+        """Reset the position: the next frame needs a seek."""
         self._frame: VideoFrame | None = None
-        self._last = -1  # the index that self._frame answers
+        self._last = -1  # index of self._frame
 
     @cached_property
     def _first(self) -> VideoFrame:
-        """The first frame that is shown."""
+        """The first frame."""
         with ExitStack() as file:
             container, stream = self._opened(file)
             sequences = Sequences(stream)
@@ -188,7 +185,7 @@ class PyAVReader:
                 self._orientation = Orientation.of(frame) or Orientation()
             return self._orientation.upright(to_rgb(frame))
         except FFmpegError as error:
-            self._lose_place()
+            self._reset()
             raise MediaError(self.path, f"frame {index} cannot be decoded ({error.strerror})") from None
 
     def _check_size(self, index: int, frame: VideoFrame) -> None:
@@ -202,7 +199,7 @@ class PyAVReader:
             raise MediaError(self.path, f"its frames differ in size: {sizes}")
 
     def _quickly(self, index: int) -> VideoFrame | None:
-        """Frame `index` from the quick decoder, which is given up when it has not exactly that."""
+        """Frame `index` from the quick decoder, which is dropped once it fails."""
         if self._quick is None:
             return None
         try:
@@ -210,16 +207,16 @@ class PyAVReader:
         except FFmpegError:
             frame = None
         if frame is None:
-            # The packets say more of a damaged file than the tables: a keyframe may no longer be one.
+            # For a damaged file the packets are more reliable than the tables: a keyframe may no longer be one.
             table = self._open_and_scan()
             if table.times == self.table.times:
                 self.table = table
                 self._orientation = self._known_orientation()
-            self._lose_place()
+            self._reset()
         return frame
 
     def _carefully(self, index: int) -> VideoFrame:
-        """Frame `index`: decoded from where the decoder stands, unless a keyframe after that is nearer."""
+        """Frame `index`, decoded from the current position, unless a later keyframe is nearer."""
         if self._frame is None or index < self._last or self.table.nearest_keyframe(index) > self._last + 1:
             self._seek(index)
         while self._last < index:
@@ -229,11 +226,10 @@ class PyAVReader:
         return self._frame
 
     def _seek(self, index: int) -> None:
-        """Put the decoder at or before frame `index`: at the nearest keyframe, if all is well.
+        """Seek to frame `index` or before: to the nearest keyframe, if possible.
 
-        But the container's seek may land elsewhere, H.264 has keyframes that only start to refresh the picture, and
-        containers call keyframes what is none. Then the keyframe does not come out as one, and an earlier one or the
-        start of the file must do.
+        A seek may land elsewhere, H.264 has recovery points that only start a gradual refresh, and containers flag
+        frames as keyframes that are none. Then an earlier keyframe is tried, at last the start of the file.
         """
         for keyframe in self.table.keyframes_to(index)[: -_TRIES - 1 : -1]:
             if self._starts_at(keyframe):
@@ -243,7 +239,7 @@ class PyAVReader:
         self._start(0)
 
     def _starts_at(self, keyframe: int) -> bool:
-        """Whether decoding from this keyframe gives it, and the decoder takes it for one; it stands there then."""
+        """Seek to this keyframe; return whether the decoder outputs it, flagged as a keyframe."""
         time = self.table.times[keyframe]
         try:
             self._container.seek(time, stream=self._stream)
@@ -256,17 +252,17 @@ class PyAVReader:
         return frame is not None and frame.pts == time and is_start(frame, self._stream.codec_context.name)
 
     def _start(self, index: int) -> None:
-        """Begin with the packets that come next in the file, of which frame `index` is the first."""
-        self._lose_place()
+        """Decode from the next packet of the file on, whose frame is `index`."""
+        self._reset()
         self._last = index - 1
         self._to_decode = packets(self._container, self._stream)
         self._decoded: deque[VideoFrame] = deque()
         self._sequences = Sequences(self._stream) if self.table.decoded else None
 
     def _advance(self, index: int) -> bool:
-        """Decode one frame more on the way to frame `index`.
+        """Decode the next frame on the way to frame `index`.
 
-        False when there is none: then the last one is the answer for all indices that remain.
+        False at the end of the file: the last frame then stands for all remaining indices.
         """
         while not self._decoded:
             try:
@@ -278,18 +274,18 @@ class PyAVReader:
                 self._decoded.extend(self._sequences.decode(packet))
                 continue
             if packet is not None and not packet.size:
-                continue  # it would tell the decoder that the stream is over, as None does in the end
+                continue  # it would signal the end of the stream to the decoder
             decoder = self._stream.codec_context
-            decoder.skip_frame = "NONREF" if packet and self._needless(packet.pts, index) else "DEFAULT"
+            decoder.skip_frame = "NONREF" if packet and self._can_skip(packet.pts, index) else "DEFAULT"
             self._decoded.extend(decoder.decode(packet))
         self._frame = self._decoded.popleft()
         self._last = self.table.index(self._frame, after=self._last)
         return True
 
-    def _needless(self, time: int | None, index: int) -> bool:
-        """Whether frame `index` and later ones can do without the frame of this time, unless others refer to it.
+    def _can_skip(self, time: int | None, index: int) -> bool:
+        """Whether the frame of this PTS may be skipped on the way to frame `index` if it is a non-reference frame.
 
-        Said of H.264 only: HEVC has layers, in which a frame without references of its own layer may have others.
+        H.264 only: a non-reference frame of a temporal sub-layer of HEVC may still be referenced by higher ones.
         """
         if time is None or not self.table.plain or self._stream.codec_context.name != "h264":
             return False

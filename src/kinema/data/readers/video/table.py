@@ -1,4 +1,4 @@
-"""Which frames a video shows and when, from its packets or from decoding it once."""
+"""Frame tables: number, PTS and keyframes of the frames of a video, from its packets or from decoding it once."""
 
 import os
 from bisect import bisect_left, bisect_right
@@ -18,33 +18,33 @@ from kinema.data.readers.video.bitstream import Bitstream, Opaque, bitstream_of
 from kinema.data.readers.video.container import best_video, open_container
 from kinema.errors import MediaError
 
-# Containers that name the time of every packet and can be sought by it. After a seek in MPEG-PS and MPEG-TS, packets
-# have other times than before.
-_PLACEHOLDER = 19  # bytes, at most; as FFmpeg has it
+_PLACEHOLDER = 19  # bytes, at most: MAX_NVOP_SIZE of FFmpeg
+# Containers that store the time of every packet and can seek by it. In MPEG-PS and MPEG-TS, packets have other times
+# after a seek.
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "ivf", "dv", "mxf", "nut")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTable:
-    """The frames that decoding a stream from its start to its end gives."""
+    """The frames that decoding a stream from start to end returns."""
 
     count: int
     fps: float | None = None
-    """Frames per second on average, where that is known."""
+    """Average frames per second, if known."""
     times: list[int] = field(default_factory=list)
-    """The presentation times by which frames are told apart, in units of `time_base` seconds, ascending; empty: frames
-    are told by counting them from the start."""
+    """PTS that identify the frames, in units of `time_base` seconds, ascending; empty: frames are counted from the
+    start."""
     stamps: list[int] = field(default_factory=list)
-    """The presentation times, also where they are not fit for telling frames apart; empty: not known."""
+    """PTS, also where a seek cannot rely on them; empty: unknown."""
     keyframes: list[int] = field(default_factory=list)
-    """Indices of frames from which decoding may start; empty: it starts at the beginning."""
+    """Indices of frames from which decoding may start; empty: only from the start of the file."""
     time_base: Fraction = Fraction(1)
     decoded: bool = False
-    """Whether all frames were decoded to make this table: what cannot be decoded is not in it."""
+    """Whether the table comes from decoding all frames: those that cannot be decoded are not in it."""
     plain: bool = False
-    """Whether every packet gives one frame, and the container marks exactly the true keyframes."""
+    """Whether every packet holds one frame, and the container flags exactly the keyframes of the bitstream."""
     turned: bool = False
-    """Whether the bitstream may hold the orientation of its frames."""
+    """Whether the bitstream may carry an orientation (SEI display orientation, EXIF)."""
 
     def keyframes_to(self, index: int) -> list[int]:
         """The keyframes at or before frame `index`."""
@@ -52,11 +52,11 @@ class FrameTable:
 
     def nearest_keyframe(self, index: int) -> int:
         """The last keyframe at or before frame `index`; -1: there is none."""
-        place = bisect_right(self.keyframes, index)
-        return self.keyframes[place - 1] if place else -1
+        count = bisect_right(self.keyframes, index)
+        return self.keyframes[count - 1] if count else -1
 
     def index(self, frame: VideoFrame, *, after: int) -> int:
-        """Which frame this is, when it came out of the decoder after the one with index `after`."""
+        """Return the index of a frame that the decoder output after frame `after`."""
         index = after + 1
         if self.times and frame.pts is not None:
             index = bisect_left(self.times, frame.pts)
@@ -64,22 +64,22 @@ class FrameTable:
 
 
 def packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream] | None]":
-    """The packets from where `container` stands, and None."""
-    # Delegated to, demux is closed when this generator goes out of scope. Dropped halfway without that, it would never
-    # free its packet: 150 bytes for each video read.
+    """Iterate over the packets from the current position of `container`, then None."""
+    # `yield from` closes demux when this generator goes out of scope. Abandoned halfway, demux would never free its
+    # packet: 150 bytes for each video read.
     yield from container.demux(stream)
     yield None
 
 
 def scan(container: InputContainer, stream: VideoStream, *, path: str) -> FrameTable | None:
-    """Make the table of a stream in one pass over its packets, from where `container` stands, without decoding.
+    """Build the table of a stream in one pass over its packets, without decoding; the container must be at its start.
 
-    None where only decoding tells which frames there are: of codecs whose packets are not understood here, and of
-    streams that do not begin with a keyframe, are damaged, or change their parameters.
+    None if only decoding tells the frames: for codecs that `bitstream` does not parse, and for streams that do not
+    start with a keyframe, are damaged, or change their parameters.
 
     Raises:
-        MediaError: the stream is encrypted.
-        FFmpegError: the file cannot be read.
+        MediaError: The stream is encrypted.
+        FFmpegError: The file cannot be read.
     """
     if (bitstream := bitstream_of(stream.codec_context)) is None or stream.time_base is None:
         return None
@@ -123,7 +123,7 @@ def _scanned(
     times: list[int | None], keys: list[bool], bitstream: Bitstream, container: str, stream: VideoStream, *,
     plain: bool, packed: bool,
 ) -> FrameTable | None:  # fmt: skip
-    """The table, after the last packet."""
+    """Build the table from the frames of all packets."""
     decoder = stream.codec_context
     known = [pts for pts in times if pts is not None]
     distinct = len(set(known)) == len(times)
@@ -131,7 +131,7 @@ def _scanned(
         return None
     if container in _SEEKABLE and known and not distinct and not packed:
         return None
-    # AVI stores the order of decoding only.
+    # AVI stores decoding order only.
     shuffled = decoder.has_b_frames and (container == "avi" or (decoder.name == "mpeg4" and not distinct))
     if not times or (len(bitstream.parameters) > 1 and not (shuffled and decoder.name == "mpeg4")):
         return None
@@ -141,7 +141,7 @@ def _scanned(
         sorted(bisect_left(stamps, pts) for pts, key in zip(known, keys, strict=True) if key) if seekable else []
     )
     if len(keyframes) == len(times) > 1 and not bitstream.exact_keyframes:
-        keyframes = keyframes[:1]  # of a codec whose frames refer to others, not all can be
+        keyframes = keyframes[:1]  # an inter-frame codec: the container flags every frame
     return FrameTable(
         count=len(times),
         fps=rate(stamps, stream),
@@ -155,9 +155,9 @@ def _scanned(
 
 
 def rate(stamps: Sequence[int], stream: VideoStream) -> float | None:
-    """Frames per second, from presentation times; without them, what the file says.
+    """Return the average frames per second by the PTS; without them, the rate that the file declares.
 
-    The time from the first frame to the last is what counts: how long the last one is shown, files often do not say.
+    It is (frames − 1) / (last PTS − first PTS), since files often do not store how long the last frame is shown.
     """
     ratio = stream.average_rate or stream.guessed_rate
     nominal = float(ratio) if ratio else None
@@ -165,28 +165,28 @@ def rate(stamps: Sequence[int], stream: VideoStream) -> float | None:
         return nominal
     unit = float(stream.time_base)
     seconds = (stamps[-1] - stamps[0]) * unit
-    # Times are rounded to their unit, milliseconds in Matroska.
+    # PTS are rounded to the time base, milliseconds in Matroska.
     if nominal and abs((len(stamps) - 1) / nominal - seconds) <= 1.001 * unit:
         return nominal
     return (len(stamps) - 1) / seconds
 
 
 def decode_table(source: str | bytes, *, path: str, threads: int) -> FrameTable:
-    """Make the table of a video by decoding all of it; what cannot be decoded is left out, as FFmpeg does.
+    """Build the table of a video by decoding all of it; frames that cannot be decoded are left out, as by FFmpeg.
 
-    Those of files are remembered as long as the process lives and the file is not changed.
+    Tables of files are cached for the life of the process, until the file changes.
 
     Raises:
-        MediaError: no frame can be decoded, or frames differ in size.
+        MediaError: No frame can be decoded, or frames differ in size.
     """
     if isinstance(source, bytes):
         return _decode_table(source, path, threads)
     facts = os.stat(source)  # noqa: PTH116 - as in mp4.py
-    return _remembered(source, path, threads, facts.st_size, facts.st_mtime_ns)
+    return _cached_table(source, path, threads, facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(source: str, path: str, threads: int, _size: int, _changed: int) -> FrameTable:
+def _cached_table(source: str, path: str, threads: int, _size: int, _changed: int) -> FrameTable:
     return _decode_table(source, path, threads)
 
 
@@ -214,7 +214,7 @@ def _table_of(
     stamps = [pts for pts, _ in frames if pts is not None]
     if len(stamps) < len(frames) or any(one >= next_ for one, next_ in pairwise(stamps)):
         stamps = []
-    # What a decoder has read stays in force after a seek.
+    # The decoder keeps earlier parameters after a seek.
     seekable = container in _SEEKABLE and stamps and not sequences.changed
     return FrameTable(
         count=len(frames),
@@ -229,27 +229,27 @@ def _table_of(
 
 
 class Sequences:
-    """Decodes the packets of a stream from its start; what is faulty gives no frame.
+    """Decode the packets of a stream from its start; packets that cannot be decoded return no frame.
 
-    Where sizes, colours or the like change, the decoder gives away what it holds first: later parameters would be taken
-    for those of frames before them.
+    Where parameters such as size or colors change, the decoder is drained first: frames that it still holds would be
+    output with the new parameters.
     """
 
     def __init__(self, stream: VideoStream) -> None:
         self._decoder = stream.codec_context
         self._bitstream = bitstream_of(self._decoder) or Opaque()
         self.changed = False
-        """Whether parameters have changed."""
+        """Whether the parameters have changed."""
 
     @property
     def turned(self) -> bool:
-        """Whether the bitstream may hold the orientation of frames."""
+        """See `FrameTable.turned`."""
         return self._bitstream.turned
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
-        """The frames that come out with a packet, or with None in the end."""
+        """Return the frames output for a packet, or for None at the end of the stream."""
         if packet is None or not packet.size:
-            # An empty packet would tell the decoder that the stream is over.
+            # An empty packet would signal the end of the stream to the decoder.
             return self._decode(None) if packet is None else []
         frames = list[VideoFrame]()
         if self._changes(packet):
@@ -271,9 +271,9 @@ class Sequences:
 
 
 def is_start(frame: VideoFrame, codec: str) -> bool:
-    """Whether the decoder says that it can begin with this frame.
+    """Whether decoding can start at this frame, by the decoder's flags.
 
-    H.264's recovery points are such frames too, whatever their type: before them nothing comes out.
+    H.264's recovery points count, whatever their picture type: the decoder outputs nothing before them.
     """
     return frame.key_frame and (frame.pict_type == PictureType.I or codec == "h264")
 
@@ -285,11 +285,11 @@ def _why_nothing(source: str | bytes, container: InputContainer) -> str:
 
 
 def _scrambled(source: str | bytes) -> bool:
-    """Whether a transport stream says of most of its packets that they are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
+    """Whether most packets of a transport stream are marked as scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
     if isinstance(source, bytes):
         data = source[: 188 * 5000]
     else:
         with open(source, "rb") as file:  # noqa: PTH123 - as in mp4.py
             data = file.read(188 * 5000)
-    controls = [data[place + 3] >> 6 for place in range(0, len(data) - 4, 188) if data[place] == 0x47]
+    controls = [data[start + 3] >> 6 for start in range(0, len(data) - 4, 188) if data[start] == 0x47]
     return 2 * sum(control > 0 for control in controls) > len(controls)

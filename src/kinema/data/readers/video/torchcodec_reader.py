@@ -10,12 +10,12 @@ from kinema.data.readers.video.pyav_reader import PyAVReader
 
 
 class TorchCodecReader:
-    """Frame-exact random access to one video file; see `FrameReader` for what it promises.
+    """Frame-exact random access to one video file; a `FrameReader`.
 
-    torchcodec gives the first frame at or after a time, without a word when that is not the one meant: where a file is
-    damaged, or a seek went to one of those keyframes of H.264 that only start to refresh the picture. So it is asked
-    for the keyframes that it has to seek to as well, and the times of all frames that it gives are compared with those
-    that are meant. From the first that differs or cannot be decoded, `exact` reads the file instead.
+    torchcodec silently returns the first frame at or after a time if the requested one is missing: in a damaged file,
+    or after a seek to a recovery point of H.264. So the keyframes that it has to seek to are requested too, and the PTS
+    of all returned frames are compared with the expected ones. From the first mismatch or failure on, `exact` reads the
+    file instead.
 
     Args:
         source: A path or the file's bytes.
