@@ -63,6 +63,7 @@ def lines_named(message: str, path: Path) -> list[int]:
         ("table.txt", "label\tpath\n0\ta b.mp4\n1\tc.mp4\n"),
         ("list.txt", "a b.mp4, 0\nc.mp4, 1\n"),
         ("list.txt", "a b.mp4;0\nc.mp4;1\n"),
+        ("list.csv", '"a b.mp4", 0\nc.mp4,"1"\n'),
     ],
 )
 def test_formats(tmp_path: Path, name: str, text: str) -> None:
@@ -266,6 +267,7 @@ FOLDS = "path,label,fold\na,0,1\n"
         ("l.txt", "", {}, "'{}' is empty"),
         ("l.txt", "\n \r\n\t", {}, "'{}' is empty"),
         ("t.csv", "path,label\n\n", {}, "'{}' has no rows below its header"),
+        ("t.csv", '""\n', {"delimiter": ","}, "'{}' has no rows"),
         ("l.txt", "a.mp4 1\nb.mp4\n", {}, "{}:2: no label: 'b.mp4'\nexpected 'path label'"),
         ("l.txt", "a.mp4 1\nmy clip.mp4\n", {}, "{}:2: the label is not a whole number: 'my clip.mp4'"),
         ("l.txt", "a 3 1\nb 1\n", RAWFRAMES, "{}:2: no number of frames, or no label: 'b 1'\nexpected 'folder"),

@@ -94,7 +94,7 @@ def open_table(path: str | Path, delimiter: str | None) -> Table:
             "between columns, in every row, such as 'path,label'"
         )
     table = Table(source=path, text=text, delimiter=delimiter, quoted=delimiter != " " and b'"' in text)
-    _, fields = next(table.rows())
+    _, fields = next(table.rows(), (0, []))
     names = tuple(field.decode().strip().lower() for field in fields)
     return replace(table, header=names) if delimiter != " " and _COLUMNS & set(names) else table
 
