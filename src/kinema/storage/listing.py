@@ -132,10 +132,10 @@ def _pages(folder: str, seen: set[str]) -> Iterator[Level]:
 
 def _tree(folder: str) -> Iterator[Level]:
     """Walk the folders of an object storage, which are name prefixes: one listing, a thousand files per request."""
-    found = remotely(folder, "find", detail=False)
+    paths = remotely(folder, "find", detail=False)
     base = remotely(folder, "_strip_protocol").rstrip("/")
     files, folders = defaultdict[str, list[str]](list), defaultdict[str, dict[str, None]](dict)
-    for path in found:
+    for path in paths:
         prefix, _, name = path.removeprefix(base).strip("/").rpartition("/")
         if name:
             files[prefix].append(name)

@@ -127,8 +127,8 @@ class _Connection:
         others = [_chunk(key, number) for number in range(1, math.ceil(sealed_size(first) / CHUNK))]
         if not others:
             return unsealed(first)
-        found = self._client.get_many(others)
-        return unsealed(b"".join([first, *(found.get(name, b"") for name in others)]))
+        rest = self._client.get_many(others)
+        return unsealed(b"".join([first, *(rest.get(name, b"") for name in others)]))
 
     def set(self, key: str, data: bytes) -> None:
         """Store `data` under `key`."""

@@ -54,23 +54,23 @@ def read_class_folders(
         videos, others = _videos(folder, kind)
     except OSError as error:
         raise UserError(f"folder '{error.filename or folder}' cannot be read: {error.strerror or error}") from None
-    found = sorted(videos, key=natural_key)
-    if not found:
+    present = sorted(videos, key=natural_key)
+    if not present:
         loose = _advice(folder, kind, others.get("", set()), option, of_class=False)
         raise UserError(f"'{folder}' holds no class folders{loose}; expected {_LAYOUT[kind]}")
-    class_names = tuple(found if classes is None else classes)
-    if unknown := [name for name in found if name not in class_names]:
+    class_names = tuple(present if classes is None else classes)
+    if unknown := [name for name in present if name not in class_names]:
         raise UserError(
             f"'{join(folder, unknown[0])}': '{unknown[0]}' is not one of the {len(class_names)} known classes"
             + did_you_mean(unknown[0], class_names)
             + (f"; {advice}" if advice else "")
         )
-    if empty := [name for name in found if not videos[name]]:
+    if empty := [name for name in present if not videos[name]]:
         raise UserError(_without_videos(folder, empty, kind, others[empty[0]], option))
     labels = {name: i for i, name in enumerate(class_names)}
     return index_paths(
-        [path for name in found for path in sorted(videos[name], key=natural_key)],
-        [labels[name] for name in found for _ in videos[name]],
+        [path for name in present for path in sorted(videos[name], key=natural_key)],
+        [labels[name] for name in present for _ in videos[name]],
         source=folder,
         root=folder,
         class_names=class_names,

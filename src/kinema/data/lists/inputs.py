@@ -40,10 +40,10 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
         str(path): patience.through(partial(_videos_at_url, str(path))) if is_url(str(path)) else _videos_at(str(path))
         for path in paths
     }
-    distinct = {path if is_url(path) else location(path): path for found in videos.values() for path in found}
+    distinct = {path if is_url(path) else location(path): path for expanded in videos.values() for path in expanded}
     if not distinct:
         return []
-    tops = [parent(path) if found == [path] else path for path, found in videos.items()]
+    tops = [parent(path) if expanded == [path] else path for path, expanded in videos.items()]
     root = os.path.commonpath([location(top) for top in tops])
     names = [PurePath(os.path.relpath(location(path), root)).as_posix() for path in distinct.values()]
     return [Input(path=path, name=name) for path, name in zip(distinct.values(), _unique(names), strict=True)]

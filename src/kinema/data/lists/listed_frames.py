@@ -21,17 +21,17 @@ def check_counts(index: Index, opener: Opener) -> None:
         UserError: all of them contain fewer frames than listed.
     """
     listed = {row: index.num_frames(row) for row in rows_to_check(index) if index.num_frames(row)}
-    found = {row: count for row in listed if (count := _count(index.path(row), opener))}
-    differing = [row for row in found if found[row] != listed[row]]
+    actual = {row: count for row in listed if (count := _count(index.path(row), opener))}
+    differing = [row for row in actual if actual[row] != listed[row]]
     if not differing:
         return
     what = "pairs of flow" if opener.source == "flow" else "frames"
     shown = [
-        f"{index.source}:{index.lines[row]}: {listed[row]} {what} listed, {found[row]} found in {index.path(row)}"
+        f"{index.source}:{index.lines[row]}: {listed[row]} {what} listed, {actual[row]} found in {index.path(row)}"
         for row in differing[:3]
     ]
-    message = "\n".join([*shown, f"{len(differing)} of {len(found)} folders checked differ from the list"])
-    if all(found[row] < listed[row] for row in found):
+    message = "\n".join([*shown, f"{len(differing)} of {len(actual)} folders checked differ from the list"])
+    if all(actual[row] < listed[row] for row in actual):
         hint = (
             "a video has one pair of flow fewer than frames"
             if opener.source == "flow"
@@ -48,8 +48,8 @@ def with_usual_names(opener: Opener, index: Index) -> Opener:
     """
     if opener.source != "rawframes" or opener.template != "auto":
         return opener
-    found = {_numbering(index.path(row), opener) for row in rows_to_check(index)}
-    return replace(opener, usual=found.pop()) if len(found) == 1 else opener
+    schemes = {_numbering(index.path(row), opener) for row in rows_to_check(index)}
+    return replace(opener, usual=schemes.pop()) if len(schemes) == 1 else opener
 
 
 def _numbering(folder: str, opener: Opener) -> Numbered | None:
@@ -57,8 +57,8 @@ def _numbering(folder: str, opener: Opener) -> Numbered | None:
         series = image_series(folder, opener.storage)
     except MediaError:
         return None
-    found = numbering(next(iter(series.values()))) if len(series) == 1 else None
-    return found and replace(found, images=0)
+    scheme = numbering(next(iter(series.values()))) if len(series) == 1 else None
+    return scheme and replace(scheme, images=0)
 
 
 def _count(folder: str, opener: Opener) -> int:
