@@ -15,7 +15,14 @@ CLASSES = 5
 LARGE_INIT = 0.1
 """A head whose logits lie well above rounding errors."""
 
-SMALL = {"depth": 18, "width": 8, "num_classes": CLASSES, "init_std": LARGE_INIT, "zero_init_residual": False}
+SMALL = {
+    "depth": 18,
+    "width": 8,
+    "num_classes": CLASSES,
+    "init_std": LARGE_INIT,
+    "zero_init_residual": False,
+    "depth_factor": 1.0,
+}
 SMALL_LOCALIZER = {"parts": 8, "samples": 4, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 8, "feature_channels": 16}
 
 

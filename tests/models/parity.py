@@ -28,7 +28,7 @@ def keys(shared: Path, model: str) -> Keys:
     found = _json(shared / "parity" / "keys" / f"{model}.json")
     return Keys(
         shapes=found["state_dict"],
-        parameters=found["parameters"],
+        parameters=found.get("parameters", []),
         parameter_count=found["params"],
         input_shape=found["input_shape"],
     )
@@ -85,11 +85,13 @@ def state_dict(shapes: dict[str, list[int]], scales: Mapping[str, float] | None 
     return weights
 
 
-def clips(input_shape: list[int]) -> Tensor:
-    """The reference's clips, `(B, S, 3, H, W)` of segments or `(B, 1, 3, T, H, W)`, as `(B, 3, T, H, W)`."""
+def clips(input_shape: list[int], source: str = "mmaction2") -> Tensor:
+    """The reference's clips as `(B, 3, T, H, W)`, which MMAction2 has as `(B, S, 3, H, W)` or `(B, 1, 3, T, H, W)`."""
     *leading, height, width = input_shape
     noise = np.random.RandomState(0).standard_normal((*leading, height // 8, width // 8))
     clips = torch.from_numpy(noise.repeat(8, -2).repeat(8, -1).astype(np.float32))
+    if source != "mmaction2":
+        return clips
     return clips.squeeze(1) if clips.dim() == 6 else clips.transpose(1, 2)
 
 

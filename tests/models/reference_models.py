@@ -33,6 +33,8 @@ RECIPES = {
     "slowonly_r50_4x16x1": "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
     "slowfast_r50_4x16x1": "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
     "r2plus1d_r34_8x8x1": "r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb",
+    "x3d_s": "x3d_s_13x6_kinetics400",
+    "x3d_s_pysf": "x3d_s_13x6_kinetics400",
 }
 """The recipes that train them."""
 

@@ -39,6 +39,7 @@ MODELS: dict[str, str] = {
     "slowonly": "kinema.models.slowonly:SlowOnlyOptions",
     "slowfast": "kinema.models.slowfast:SlowFastOptions",
     "r2plus1d": "kinema.models.r2plus1d:R2Plus1DOptions",
+    "x3d": "kinema.models.x3d:X3DOptions",
     "bmn": "kinema.models.bmn:BMNOptions",
     "tem": "kinema.models.bsn:TEMOptions",
     "pem": "kinema.models.bsn:PEMOptions",

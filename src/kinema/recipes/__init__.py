@@ -111,6 +111,11 @@ _RECOGNITION = {
         "r3d_18_video_16x2x1_225e_kinetics400_rgb",
         "mc3_18_video_16x2x1_225e_kinetics400_rgb",
     ),
+    "x3d": (
+        "x3d_s_13x6_kinetics400",
+        "x3d_m_16x5_kinetics400",
+        "x3d_s_13x6_small",
+    ),
     "sample": (
         "tsm_r18_video_1x1x8_sample_rgb",
         "tsn_r18_video_1x1x8_sample_rgb",
