@@ -1,7 +1,7 @@
 """The verbs of Python: what `kinema.train` and `kinema.load` do."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kinema import training
 from kinema.recipes import config_of
@@ -10,6 +10,9 @@ from kinema.tasks import models
 from kinema.training import RecipeConfig
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor
 from kinema.weights.model_files import find_model
+
+if TYPE_CHECKING:
+    from kinema.tasks.localization.video.localize import LocalizeOptions, VideoLocalizer
 
 
 def train(
@@ -35,6 +38,32 @@ def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predic
         UserError: there is no model, its files are damaged, or the device is not there.
     """
     return models.load(model, device=device, types=types_of_recipe(recipe))
+
+
+def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocalizer":
+    """Load a localizer for raw videos, with the recognizer that extracts its features.
+
+    Args:
+        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        options: where features and labels come from, and what is answered.
+
+    Raises:
+        UserError: a model is missing, or they do not fit each other.
+    """
+    from kinema.runtime.device import RuntimeOptions
+    from kinema.tasks.localization.description import load_proposer
+    from kinema.tasks.localization.video.localize import VideoLocalizer, features_folder
+    from kinema.tasks.recognition.encoder import RecognizerEncoder
+
+    proposer = load_proposer(Path(model), RuntimeOptions(device=options.device, precision=options.precision))
+    encoder = RecognizerEncoder(
+        features_folder(proposer, options),
+        options.classifier,
+        device=options.device,
+        precision=options.precision,
+        fps=options.fps,
+    )
+    return VideoLocalizer(proposer, encoder, options)
 
 
 def evaluation_options(model: str | Path, *, recipe: str = "") -> EvaluationOptions[Any, Any]:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.api import train
+from kinema.api import load_localizer, train
 from kinema.cli import main
 from kinema.data.readers.video import open_video
 from kinema.recipes import config_of
 from kinema.tasks.localization.metrics.results import Detections
-from kinema.tasks.localization.video.localize import LocalizeOptions, VideoLocalizer
+from kinema.tasks.localization.video.localize import LocalizeOptions
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features
 from kinema.weights.model_files import find_model
 from tests.data.drawn_videos import number_of, write_video
@@ -121,9 +121,9 @@ def test_one_command_from_a_video_to_segments(
 def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_videos: Path, tiny_run: Path) -> None:
     video = str(long_videos / "videos" / "long_0.mp4")
     options = LocalizeOptions(top_classes=3, most=30)
-    found = VideoLocalizer(localizer, options).localize(video)
+    found = load_localizer(localizer, options).localize(video)
     assert isinstance(found.found, Detections)
-    plain = VideoLocalizer(localizer, LocalizeOptions(labels="none", most=1000)).localize(video).found
+    plain = load_localizer(localizer, LocalizeOptions(labels="none", most=1000)).localize(video).found
     extracted = FeatureExtractor(tiny_run, FeatureOptions(stride=2, layer="scores")).extract(video)
     rows = extracted.values.astype(float)
     assert extracted.span is not None
@@ -140,7 +140,7 @@ def test_frames_of_a_variable_rate_are_those_of_their_time(localizer: Path, tmp_
     """What the timeline shows: of 40 frames in 20 s and 40 in one more, half the video is not half the frames."""
     times = [*range(0, 40 * 15, 15), *range(600, 640)]  # of 1/30 s
     write_video(tmp_path / "variable.mp4", times=times, time_base=Fraction(1, 30))
-    video = VideoLocalizer(localizer, LocalizeOptions()).open(tmp_path / "variable.mp4")
+    video = load_localizer(localizer, LocalizeOptions()).open(tmp_path / "variable.mp4")
     assert len(video) == 80
     half = number_of(video.frames([40])[0])
     assert abs(times[half] / 30 - 640 / 30 / 2) < 0.5
@@ -148,17 +148,17 @@ def test_frames_of_a_variable_rate_are_those_of_their_time(localizer: Path, tmp_
 
 def test_long_videos_are_warned_of(localizer: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_video(tmp_path / "long.mp4", times=range(60), time_base=Fraction(3))
-    found = VideoLocalizer(localizer, LocalizeOptions()).localize(tmp_path / "long.mp4")
+    found = load_localizer(localizer, LocalizeOptions()).localize(tmp_path / "long.mp4")
     assert found.seconds == pytest.approx(180)
     assert "it lasts 180 s, so that the shortest segment of a localizer of 20 points is 9.0 s long" in caplog.text
 
 
 def test_background_is_no_answer(localizer: Path, long_videos: Path) -> None:
     video = str(long_videos / "videos" / "long_1.mp4")
-    found = VideoLocalizer(localizer, LocalizeOptions(top_classes=3, most=50)).localize(video)
+    found = load_localizer(localizer, LocalizeOptions(top_classes=3, most=50)).localize(video)
     assert isinstance(found.found, Detections)
     name = found.classes[found.found.labels[0]]
-    other = VideoLocalizer(localizer, LocalizeOptions(top_classes=3, most=50, background=name)).localize(video).found
+    other = load_localizer(localizer, LocalizeOptions(top_classes=3, most=50, background=name)).localize(video).found
     assert isinstance(other, Detections)
     assert name in {found.classes[label] for label in found.found.labels}
     assert name not in {found.classes[label] for label in other.labels}
@@ -173,7 +173,10 @@ def test_faults(
     for arguments, said in (
         ([str(localizer)], "no videos named"),
         ([str(tiny_run), video], "is no localizer; pass a BMN, TEM or PEM"),
-        ([str(localizer), video, "--features", str(tmp_path)], "would say how the localizer's features are made"),
+        (
+            [str(localizer), video, "--features", str(tmp_path)],
+            "records how the localizer's features are extracted",
+        ),
         ([str(localizer), str(tmp_path / "none.mp4")], "no such video"),
         ([str(localizer), str(broken)], "broken.mp4"),
         ([str(localizer), video, "--most", "0"], "at least 1"),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from kinema.api import load_localizer
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import print_json, print_table, printable, progress
 from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths, short_names
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     inputs = find_inputs(options.videos)
     names, plots = short_names(inputs), _plots(inputs, options.plot)
     own = {field.name: getattr(options, field.name) for field in fields(LocalizeOptions)}
-    localizer = VideoLocalizer(options.model, LocalizeOptions(**own))
+    localizer = load_localizer(options.model, LocalizeOptions(**own))
     if options.plot is not None:
         say_missing([*localizer.classes, *(Path(video.path).name for video in inputs)], options.font)
     found = Localizations(

@@ -1,34 +1,26 @@
 """What happens when in a raw video: its features, segments proposed from them, and a label for each."""
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Protocol
 
 import annotated_types as at
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from numpy.typing import NDArray
 
 from kinema.data.features.rescaling import rescale
 from kinema.data.features.spans import FeatureSpan
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import FLOW
 from kinema.errors import MediaError, UserError, did_you_mean
-from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.description import load_proposer
 from kinema.tasks.localization.metrics.class_scores import label_proposals
 from kinema.tasks.localization.metrics.results import Detections, Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.proposer import Proposer
-from kinema.tasks.recognition.description import read_recognizer
-from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, Singles
-from kinema.tasks.recognition.predictor import open_frames
 from kinema.version import __version__
-from kinema.weights.model_files import digest, find_model
 
 log = logging.getLogger(__name__)
 
@@ -76,34 +68,72 @@ class Localization:
     classes: tuple[str, ...]
 
 
+class ExtractedFeatures(Protocol):
+    """Features of a raw video."""
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(T, C) features."""
+
+    @property
+    def span(self) -> FeatureSpan | None:
+        """The seconds that they cover; None: the frame rate is unknown."""
+
+
+class VideoEncoder(Protocol):
+    """Extracts features of raw videos as a localizer was trained on, and scores classes along them."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes."""
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """Folders of the models' files."""
+
+    @property
+    def settings(self) -> object:
+        """All else that features and scores depend on; its `repr` differs where it does."""
+
+    def extract(self, video: str | Path) -> ExtractedFeatures:
+        """Extract the features of a video.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+
+    def class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
+        """Return probabilities (T, classes) all along a video with these features (T, C).
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+
+    def open(self, video: str | Path) -> FrameReader:
+        """Open the frames of a video, at a constant frame rate.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
+
+
 class VideoLocalizer:
-    """A localizer, the recognizer that makes its features, and the one that names what it finds.
+    """A localizer of raw videos.
 
     Attributes:
         classes: names of the labels; none where segments stay without.
         origin: a digest of the models and options, which differs where answers may differ.
     """
 
-    def __init__(self, model: Path, options: LocalizeOptions) -> None:
-        """Load the models.
+    def __init__(self, proposer: Proposer, encoder: VideoEncoder, options: LocalizeOptions) -> None:
+        """Combine a localizer with what extracts its features.
 
         Raises:
-            UserError: one is missing, or they do not fit each other.
+            UserError: `options.background` is none of the encoder's classes.
         """
-        self._options = options
-        self._proposer = load_proposer(model, RuntimeOptions(device=options.device, precision=options.precision))
-        made_by, extraction = _extraction(self._proposer, options)
-        self._features, described = FeatureExtractor(made_by, extraction), read_recognizer(made_by)
-        self._classifier: FeatureExtractor | None = None
-        models = [*self._proposer.folders, made_by, *([options.classifier] if options.classifier else [])]
-        self.origin = _origin(models, extraction, options)
-        if options.classifier is not None and find_model(options.classifier) != made_by:
-            described = read_recognizer(find_model(options.classifier))
-            self._classifier = FeatureExtractor(options.classifier, replace(extraction, layer="scores", window=0))
-        elif extraction.layer != "features":
-            self._classifier = FeatureExtractor(made_by, replace(extraction, layer="scores"))
-        self.classes = described.classes if options.labels != "none" else ()
-        self._data = described.data
+        self._proposer, self._encoder, self._options = proposer, encoder, options
+        self.origin = _origin(proposer, encoder, options)
+        self.classes = tuple(encoder.classes) if options.labels != "none" else ()
         if options.background and options.background not in self.classes:
             raise UserError(
                 f"--background {options.background} is no class of the classifier"
@@ -117,7 +147,7 @@ class VideoLocalizer:
             MediaError: the video cannot be read, or nothing says how long it is.
             UserError: the features are not as the localizer takes them.
         """
-        features = self._features.extract(str(video))
+        features = self._encoder.extract(video)
         if (span := features.span) is None:
             raise MediaError(str(video), "a folder of images does not say its frames per second: give --fps")
         proposer, data = self._proposer, self._proposer.data
@@ -141,24 +171,19 @@ class VideoLocalizer:
         return Localization(seconds=span.last, found=_best(found, self._options), classes=self.classes)
 
     def open(self, video: str | Path) -> FrameReader:
-        """The frames of a video file, at a constant frame rate, or of a folder of images.
+        """Open the frames of a video file, at a constant frame rate, or of a folder of images.
 
         Raises:
             MediaError: it cannot be opened.
         """
-        if self._data.source in FLOW:
-            return open_frames(video, self._data)
-        return self._features.open(str(video)).reader
+        return self._encoder.open(video)
 
-    def _class_scores(self, video: str | Path, features: Singles) -> Floats:
-        """Probabilities (T, classes) of clips all along the video; from their features, where these are the model's."""
-        if self._classifier is not None:
-            found = self._classifier.extract(str(video)).values.astype(np.float64)
-        else:
-            found = self._features.scores_of(features).astype(np.float64)
+    def _class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
+        """Return probabilities (T, classes) all along a video, 0 for the background."""
+        scores = self._encoder.class_scores(video, features)
         if self._options.background:
-            found[:, self.classes.index(self._options.background)] = 0
-        return found
+            scores[:, self.classes.index(self._options.background)] = 0
+        return scores
 
     def _labelled(self, proposals: Proposals, scores: Floats, span: FeatureSpan) -> Detections:
         """Give segments their labels by class scores (T, classes) of clips all along a span of the video."""
@@ -181,10 +206,26 @@ class VideoLocalizer:
         )
 
 
-def _origin(models: Sequence[Path], extraction: FeatureOptions, options: LocalizeOptions) -> str:
-    files = [path.read_bytes() for model in models for path in sorted(find_model(model).glob("model.*"))]
+def features_folder(proposer: Proposer, options: LocalizeOptions) -> Path:
+    """Return the folder of features by whose record those of raw videos are extracted.
+
+    Raises:
+        UserError: the localizer was trained on several kinds of features side by side.
+    """
+    folders = [str(options.features)] if options.features else list(proposer.data.features)
+    if len(folders) != 1:
+        raise UserError(
+            f"the localizer was trained on features of {len(folders)} kinds side by side ({', '.join(folders)}); "
+            "of a raw video only one kind can be extracted"
+        )
+    return Path(folders[0])
+
+
+def _origin(proposer: Proposer, encoder: VideoEncoder, options: LocalizeOptions) -> str:
+    folders = (*proposer.folders, *encoder.folders)
+    files = [path.read_bytes() for folder in folders for path in sorted(folder.glob("model.*"))]
     chosen = replace(options, device="auto", features=None, classifier=None)
-    settings = (__version__, replace(extraction, device="auto"), chosen)
+    settings = (__version__, encoder.settings, chosen)
     return blake2b(b"".join(files) + repr(settings).encode(), digest_size=8).hexdigest()
 
 
@@ -193,30 +234,3 @@ def _best(found: Proposals | Detections, options: LocalizeOptions) -> Proposals 
     if isinstance(found, Detections):
         return Detections(segments=found.segments[kept], scores=found.scores[kept], labels=found.labels[kept])
     return Proposals(segments=found.segments[kept], scores=found.scores[kept])
-
-
-def _extraction(proposer: Proposer, options: LocalizeOptions) -> tuple[Path, FeatureOptions]:
-    """The recognizer that makes features as the localizer takes them, and how."""
-    places = [str(options.features)] if options.features else list(proposer.data.features)
-    if len(places) != 1:
-        raise UserError(
-            f"the localizer was trained on features of {len(places)} kinds side by side ({', '.join(places)}); "
-            "of a raw video one kind can be made"
-        )
-    folder = Path(places[0])
-    record = (folder.parent if folder.suffix else folder) / "features.json"
-    try:
-        settings: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        names = {field.name for field in fields(FeatureOptions)} & set(settings)
-        made = TypeAdapter(FeatureOptions).validate_python({name: settings[name] for name in names})
-        model, weights = find_model(Path(settings["model"])), str(settings["weights"])
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no {record}, which would say how the localizer's features are made: --features names a folder "
-            "that `kinema prepare features` wrote with the same recognizer"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{record} is damaged, or not of `kinema prepare features`: {error}") from None
-    if digest(model) != weights:
-        raise UserError(f"{model} has other weights than those that made the features of {folder}")
-    return model, replace(made, device=options.device, precision=options.precision, fps=options.fps or made.fps)

@@ -1,0 +1,108 @@
+"""Features and class scores all along a raw video, as a localizer was trained on."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.sources import FLOW
+from kinema.errors import UserError
+from kinema.tasks.recognition.description import read_recognizer
+from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, Singles, VideoFeatures
+from kinema.tasks.recognition.predictor import open_frames
+from kinema.weights.model_files import digest, find_model
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class RecognizerEncoder:
+    """The recognizer that a folder's features were extracted with, and the one whose class scores are asked for.
+
+    Attributes:
+        classes: names of the classes.
+        folders: folders of the models' files.
+        settings: all else that features and scores depend on.
+    """
+
+    def __init__(
+        self, features: Path, classifier: Path | None, *, device: Device, precision: Precision, fps: float
+    ) -> None:
+        """Load the models.
+
+        Args:
+            features: a folder that `kinema prepare features` wrote, or its packed file.
+            classifier: a recognizer; None: the one of the features.
+            device: of both models.
+            precision: of both models.
+            fps: frames per second of folders of images; 0: as of the features.
+
+        Raises:
+            UserError: a model is missing, or is another than the features were extracted with.
+        """
+        extractor, made = _extraction(features)
+        options = replace(made, device=device, precision=precision, fps=fps or made.fps)
+        self._features, described = FeatureExtractor(extractor, options), read_recognizer(extractor)
+        self._classifier: FeatureExtractor | None = None
+        self.folders = (extractor, *([find_model(classifier)] if classifier else []))
+        self.settings = replace(options, device="auto")
+        if classifier is not None and find_model(classifier) != extractor:
+            described = read_recognizer(find_model(classifier))
+            self._classifier = FeatureExtractor(classifier, replace(options, layer="scores", window=0))
+        elif options.layer != "features":
+            self._classifier = FeatureExtractor(extractor, replace(options, layer="scores"))
+        self.classes = described.classes
+        self._data = described.data
+
+    def extract(self, video: str | Path) -> VideoFeatures:
+        """Extract the features of a video file, or of a folder of images.
+
+        Raises:
+            MediaError: the video cannot be read.
+        """
+        return self._features.extract(str(video))
+
+    def class_scores(self, video: str | Path, features: Singles) -> NDArray[np.float64]:
+        """Return probabilities (T, classes) of clips all along a video, from its features (T, C) if these suffice.
+
+        Raises:
+            MediaError: the video cannot be read.
+        """
+        if self._classifier is not None:
+            return self._classifier.extract(str(video)).values.astype(np.float64)
+        return self._features.scores_of(features).astype(np.float64)
+
+    def open(self, video: str | Path) -> FrameReader:
+        """Open the frames of a video file, at a constant frame rate, or of a folder of images.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
+        if self._data.source in FLOW:
+            return open_frames(video, self._data)
+        return self._features.open(str(video)).reader
+
+
+def _extraction(features: Path) -> tuple[Path, FeatureOptions]:
+    """Return the recognizer that extracted features, and its options."""
+    record = (features.parent if features.suffix else features) / "features.json"
+    try:
+        settings: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        names = {field.name for field in fields(FeatureOptions)} & set(settings)
+        options = TypeAdapter(FeatureOptions).validate_python({name: settings[name] for name in names})
+        model, weights = find_model(Path(settings["model"])), str(settings["weights"])
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no {record}, which records how the localizer's features are extracted: pass --features, a "
+            "folder that `kinema prepare features` wrote with the same recognizer"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{record} is damaged, or not of `kinema prepare features`: {error}") from None
+    if digest(model) != weights:
+        raise UserError(f"{model} has other weights than those that extracted the features of {features}")
+    return model, options
