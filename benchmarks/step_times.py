@@ -18,7 +18,7 @@ from kinema.data.batch import Batch
 from kinema.runtime.device import RuntimeOptions, autocast, place
 from kinema.tasks.recognition import training_loss
 from kinema.training import TrainConfig
-from kinema.training.optim import make_optimizer
+from kinema.training.optimization.optimizer import make_optimizer
 
 RECIPES = (
     "tsn_r50_1x1x3_100e_kinetics400_rgb",

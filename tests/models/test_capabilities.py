@@ -17,8 +17,8 @@ from kinema.models import MODELS
 from kinema.models.capabilities import HasBlocks, HasFeatures, HasHead, HasLayerGroups, require
 from kinema.runtime.device import RuntimeOptions, compile_blocks
 from kinema.training import SGD
-from kinema.training.optim import parameter_groups
-from kinema.training.sharding import shard
+from kinema.training.optimization.optimizer import parameter_groups
+from kinema.training.parallel.sharding import shard
 from tests.models.families import (
     CLASSES,
     LARGE_INIT,

@@ -12,7 +12,7 @@ from kinema.api import train
 from kinema.data.lists.index import LabelMode
 from kinema.errors import UserError
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition
-from kinema.training.distributed import Process
+from kinema.training.parallel.distributed import Process
 from tests.conftest import tiny_config
 
 Lists = dict[str, str]

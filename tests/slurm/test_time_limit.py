@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.training.record import read_rows
+from kinema.training.saving.record import read_rows
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_cluster import RECIPE, assert_same, cluster, options, said, submit, undisturbed
 

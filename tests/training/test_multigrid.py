@@ -13,7 +13,7 @@ from kinema.errors import UserError
 from kinema.recipes import config_of
 from kinema.tasks.recognition.multigrid import Multigrid, plan
 from kinema.training import CosineSchedule, StepSchedule
-from kinema.training.schedule import StretchSchedule, lr_factor
+from kinema.training.optimization.schedule import StretchSchedule, lr_factor
 from tests.conftest import TINY
 
 CLIP = TrainClip(sampling=Sampling(clip_len=32, frame_interval=2), crop=TrainCrop(box=RandomResizedCrop(), size=224))

@@ -9,7 +9,7 @@ from kinema.models import build
 from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECOGNIZERS, config_of
 from kinema.training import SGD, AdamW
-from kinema.training.optim import make_optimizer, parameter_groups, set_lr
+from kinema.training.optimization.optimizer import make_optimizer, parameter_groups, set_lr
 
 MODEL = TSMOptions(depth=18, width=8, num_classes=5)
 

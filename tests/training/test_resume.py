@@ -13,7 +13,7 @@ import pytest
 
 from kinema.api import train
 from kinema.errors import UserError
-from kinema.training.distributed import StopRequest
+from kinema.training.parallel.distributed import StopRequest
 from tests.conftest import tiny_arguments, tiny_config
 
 RECIPE = "tsm_r18_video_1x1x8_sample_rgb"

@@ -11,7 +11,7 @@ from kinema.api import train
 from kinema.cli import main
 from kinema.config import read
 from kinema.errors import UserError
-from kinema.training.schedule import CosineSchedule, StepSchedule, lr_factor
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, lr_factor
 from tests.conftest import tiny_config
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from kinema.training import CosineSchedule, StepSchedule
-from kinema.training.schedule import lr_factor
+from kinema.training.optimization.schedule import lr_factor
 
 
 def optimizer() -> torch.optim.SGD:

@@ -12,7 +12,7 @@ from torch import nn
 from kinema.cli import main
 from kinema.config import read
 from kinema.runtime.device import RuntimeOptions
-from kinema.training.distributed import joined
+from kinema.training.parallel.distributed import joined
 from kinema.training.task import Loss
 from kinema.training.tuning import choose, decide, decided_before, undecided
 from tests.conftest import tiny_arguments

@@ -24,7 +24,7 @@ from kinema.console import progress
 from kinema.errors import UserError
 from kinema.recipes import config_of, recognizer_config_of
 from kinema.training.config import AnyConfig, TrainConfig
-from kinema.training.distributed import Process, joined
+from kinema.training.parallel.distributed import Process, joined
 from kinema.training.run import Run, set_up
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kinema.report.plots import draw_curves
 from kinema.training.observers import Observers
-from kinema.training.record import read_rows
+from kinema.training.saving.record import read_rows
 
 
 class TensorBoard:

@@ -13,9 +13,9 @@ from kinema.errors import UserError
 from kinema.slurm.options import SlurmOptions
 from kinema.slurm.programs import slurm
 from kinema.training.config import AnyConfig, RecipeConfig, TrainConfig
-from kinema.training.distributed import Process
 from kinema.training.entry import with_init
-from kinema.training.setup import prepare_work_dir
+from kinema.training.parallel.distributed import Process
+from kinema.training.saving.work_dir import prepare_work_dir
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

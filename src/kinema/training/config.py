@@ -11,8 +11,8 @@ from kinema.config import NOT_AN_OPTION
 from kinema.models import ModelOptions
 from kinema.runtime.device import RuntimeOptions
 from kinema.training.observers import Observers
-from kinema.training.optim import SGD, Adam, AdamW
-from kinema.training.schedule import CosineSchedule, StepSchedule
+from kinema.training.optimization.optimizer import SGD, Adam, AdamW
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
 from kinema.weights.model_files import Description
 
 

@@ -24,7 +24,7 @@ def train(
         work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}` and `bad_files.csv`; of a pipeline
             a folder for each stage. `runs/RECIPE` when empty.
         resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none. `config`
-            may differ from the run's own in `kinema.training.setup.CHANGEABLE` only.
+            may differ from the run's own in `kinema.training.saving.work_dir.CHANGEABLE` only.
         init: sets the config's `training.init`, a trained model whose weights to start from.
         observers: receive the rows of `metrics.jsonl` as they are written.
 

@@ -20,7 +20,10 @@ from kinema.errors import StorageOutage, UserError
 from kinema.runtime.device import autocast
 from kinema.training.batch_norm import renew_batch_norm
 from kinema.training.config import AnyConfig
-from kinema.training.distributed import (
+from kinema.training.observers import Observers
+from kinema.training.optimization.optimizer import set_lr
+from kinema.training.optimization.schedule import lr_factor
+from kinema.training.parallel.distributed import (
     InterruptedRun,
     StopRequest,
     agree,
@@ -29,12 +32,9 @@ from kinema.training.distributed import (
     outage_shared,
     share_buffers,
 )
-from kinema.training.observers import Observers
-from kinema.training.optim import set_lr
-from kinema.training.record import read_rows
 from kinema.training.run import Run, set_up
-from kinema.training.schedule import lr_factor
-from kinema.training.setup import create_work_dir, prepare_work_dir
+from kinema.training.saving.record import read_rows
+from kinema.training.saving.work_dir import create_work_dir, prepare_work_dir
 from kinema.training.task import Loss
 from kinema.training.window import Window
 

@@ -3,7 +3,7 @@
 from kinema.data.loader import TrainBatches
 from kinema.data.timetable import Timetable
 from kinema.training.config import AnyConfig
-from kinema.training.distributed import Process
+from kinema.training.parallel.distributed import Process
 
 
 def train_order(

@@ -21,15 +21,15 @@ from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions, compile_blocks, place
 from kinema.runtime.memory import return_memory
 from kinema.training import tuning
-from kinema.training.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
 from kinema.training.config import AnyConfig
-from kinema.training.distributed import Process
 from kinema.training.observers import Observer, Observers
-from kinema.training.optim import make_optimizer
-from kinema.training.record import Record
+from kinema.training.optimization.optimizer import make_optimizer
+from kinema.training.parallel.distributed import Process
+from kinema.training.parallel.sharding import fill, is_sharded, shard, whole
 from kinema.training.rehearsal import Rehearsal
-from kinema.training.setup import write_config
-from kinema.training.sharding import fill, is_sharded, shard, whole
+from kinema.training.saving.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
+from kinema.training.saving.record import Record
+from kinema.training.saving.work_dir import write_config
 from kinema.training.task import Task
 from kinema.weights.model_files import check_same_model
 

@@ -15,7 +15,7 @@ from kinema.prediction import Prediction
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
 from kinema.training.config import AnyConfig
-from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.weights.model_files import AnyDescription
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from kinema.config import read
 from kinema.runtime.device import RuntimeOptions, autocast, compile_blocks, place
-from kinema.training.distributed import Process
+from kinema.training.parallel.distributed import Process
 from kinema.training.task import Task
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import time
 import torch
 
 from kinema.errors import UserError
-from kinema.training.distributed import mean_over_processes
+from kinema.training.parallel.distributed import mean_over_processes
 from kinema.training.task import Loss
 
 

@@ -20,8 +20,8 @@ from kinema.benchmark.measure.hardware import synchronize
 from kinema.benchmark.peers.protocol import Contender, Request, answer
 from kinema.benchmark.train import TrainMeasure, training
 from kinema.runtime.device import autocast
-from kinema.training.distributed import StopRequest
 from kinema.training.loop import advance
+from kinema.training.parallel.distributed import StopRequest
 from kinema.training.run import Run
 from kinema.training.window import Window
 

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.measure.hardware import Memory, peak_memory, synchronize
 from kinema.runtime.device import autocast
-from kinema.training.distributed import StopRequest
 from kinema.training.loop import advance
+from kinema.training.parallel.distributed import StopRequest
 from kinema.training.run import Run
 from kinema.training.window import Window
 

@@ -12,7 +12,7 @@ from kinema.cli.arguments import parse
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.bsn.candidates import generate_candidates
 from kinema.tasks.localization.bsn.pgm import CandidateOptions
-from kinema.training.distributed import InterruptedRun
+from kinema.training.parallel.distributed import InterruptedRun
 
 log = logging.getLogger(__name__)
 

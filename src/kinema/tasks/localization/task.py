@@ -19,8 +19,8 @@ from kinema.tasks.localization.data import LocalizationBatch, OpenSplit, Split, 
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.evaluation import evaluate_localizer
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
 from kinema.training.order import train_order
-from kinema.training.schedule import CosineSchedule, StepSchedule
 from kinema.training.task import Loss, Validation
 from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
 

@@ -9,7 +9,7 @@ from annotated_types import Ge
 from kinema.data.timetable import BatchShape, Phase
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
-from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 
 LONG_CYCLE = ((0.25, 0.5**0.5), (0.5, 0.5**0.5), (0.5, 1.0), (1.0, 1.0))
 """Frames and side of the base shapes of a long cycle, as fractions of the full ones (table 1 of the paper)."""

@@ -35,8 +35,8 @@ from kinema.tasks.recognition import (
 from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
 from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.order import train_order
-from kinema.training.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.task import Loss, Validation
 from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
 

@@ -30,7 +30,7 @@ from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_sourc
 from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
-from kinema.training.distributed import StopRequest, stop_together
+from kinema.training.parallel.distributed import StopRequest, stop_together
 from kinema.weights.model_files import digest, find_model
 
 log = logging.getLogger(__name__)

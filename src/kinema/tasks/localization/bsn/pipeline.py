@@ -21,12 +21,12 @@ from kinema.tasks.localization.bsn.tem import TEMTask
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training.config import AnyConfig, TrainConfig, TrainingOptions
-from kinema.training.distributed import StopRequest, stop_together
 from kinema.training.loop import train_network
 from kinema.training.observers import Observers
-from kinema.training.optim import SGD, Adam, AdamW
-from kinema.training.schedule import CosineSchedule, StepSchedule
-from kinema.training.setup import check_resumed, resumable_config
+from kinema.training.optimization.optimizer import SGD, Adam, AdamW
+from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
+from kinema.training.parallel.distributed import StopRequest, stop_together
+from kinema.training.saving.work_dir import check_resumed, resumable_config
 
 log = logging.getLogger(__name__)
 

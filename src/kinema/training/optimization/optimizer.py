@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import nn
 
 from kinema.models.capabilities import HasHead, HasLayerGroups, require
-from kinema.training.sharding import is_sharded
+from kinema.training.parallel.sharding import is_sharded
 
 log = logging.getLogger(__name__)
 

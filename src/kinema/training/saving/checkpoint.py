@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from kinema import strict_json
 from kinema.errors import UserError
 from kinema.storage import replacing_folder
-from kinema.training.sharding import part, whole
+from kinema.training.parallel.sharding import part, whole
 from kinema.weights.model_files import AnyDescription, check_same_weights, read_weights, save_model
 
 _TENSORS, _VALUES = "training.safetensors", "training.json"

@@ -1,0 +1,1 @@
+"""The optimizer and the schedule of the learning rate."""

@@ -1,0 +1,1 @@
+"""Training in several processes: what they exchange, stop requests, sharded weights."""
