@@ -226,8 +226,8 @@ def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str
     theirs = read_recognizer(folder)
     wanted = model.state_dict()
     if theirs.classes != classes:
-        head = {name: tensor for name, tensor in wanted.items() if name.startswith("fc.")}
-        weights |= head
+        of_head = {id(parameter) for parameter in model.head.parameters()}
+        weights |= {name: wanted[name] for name, parameter in model.named_parameters() if id(parameter) in of_head}
         log.info("new head: %s tells %d other classes apart than these %d", init, len(theirs.classes), len(classes))
     check_same_weights(wanted, weights, origin=str(init))
     warn_of_other_options(str(init), theirs.model, options)
