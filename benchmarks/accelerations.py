@@ -30,7 +30,7 @@ from kinema.models import build
 from kinema.runtime import device as runtime
 
 SWITCHES = {
-    "norm": "kinema.models.normalisation.accelerated",
+    "norm": "kinema.models.normalization.accelerated",
     "recomputation": "kinema.models.recomputation.accelerated",
     "single_frames": "kinema.models.convolution.accelerated",
     "memory": "kinema.runtime.device.keep_memory",

@@ -8,7 +8,7 @@ PROGRAM = """
 import torch
 from torch import nn
 from kinema.tasks.localization.soft_nms import soft_nms
-from kinema.models.normalisation import norm_relu
+from kinema.models.normalization import norm_relu
 layer, x = nn.BatchNorm2d(8), torch.randn(2, 8, 5, 5).contiguous(memory_format=torch.channels_last)
 out = norm_relu(layer, x)
 out.sum().backward()

@@ -12,7 +12,7 @@ from torch.utils.weak import TensorWeakRef
 
 from kinema.models import RecognizerOptions, recomputation
 from kinema.models.i3d import I3DOptions
-from kinema.models.normalisation import norm_relu
+from kinema.models.normalization import norm_relu
 from kinema.models.recomputation import can_be_recomputed, recomputed
 from kinema.models.resnet import ResNet
 from kinema.models.resnet3d import ResNet3d

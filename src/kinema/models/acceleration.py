@@ -6,7 +6,7 @@ _enabled = True
 def accelerate(enabled: bool) -> None:
     """Take the hand-written ways in this process (True, the default), or torch's own operators alone (False).
 
-    They are the fused batch norm (`normalisation`), activations that are computed again (`recomputation`), and 3D
+    They are the fused batch norm (`normalization`), activations that are computed again (`recomputation`), and 3D
     convolutions of single frames as 2D ones (`convolution`). Results are the same but for rounding.
     """
     global _enabled

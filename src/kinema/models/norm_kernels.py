@@ -22,7 +22,7 @@ from torch import Tensor
 from kinema.compiled import compiled
 
 PLAIN, RELU, ADD_RELU = 0, 1, 2
-"""What follows the normalisation: nothing, ReLU, or the addition of a shortcut and ReLU."""
+"""What follows the normalization: nothing, ReLU, or the addition of a shortcut and ReLU."""
 
 _SCRATCH = 6
 """float64 values of scratch memory that a thread needs for each column."""
@@ -149,7 +149,7 @@ def _moments(channel, mean, squares, rows, channels, eps, found):  # type: ignor
 
 @_compiled
 def _write(x, shortcut, y, begin, end, mode, mean, scale, shift):  # type: ignore[no-untyped-def]
-    """Normalise rows, the last ones first: those were looked at last."""
+    """Normalize rows, the last ones first: those were looked at last."""
     columns = x.shape[1]
     zero = np.float32(0)
     for i in range(end - 1, begin - 1, -1):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Depth
 from kinema.models.convolution import convolution
 from kinema.models.foreign import Configured, Foreign, Rules, Source, ToolConfig
-from kinema.models.normalisation import norm_relu
+from kinema.models.normalization import norm_relu
 from kinema.models.recognizer import Recognizer
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions
 from kinema.models.resnet_names import MMACTION2, TORCHVISION_VIDEO, by_rules, mmaction2_backbone

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Backbone, Depth
 from kinema.models.convolution import Conv2d
 from kinema.models.foreign import ForeignOptions, Source, of_tool
-from kinema.models.normalisation import Projection, norm_relu
+from kinema.models.normalization import Projection, norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions
 from kinema.models.recomputation import recomputed
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Backbone, Depth
 from kinema.models.convolution import Size, convolution
 from kinema.models.foreign import ForeignOptions, Source, of_tool
-from kinema.models.normalisation import Projection, norm_relu
+from kinema.models.normalization import Projection, norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions, WindowScores
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet_names import PYSLOWFAST_WINDOW, is_of_pictures

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Backbone
 from kinema.models.convolution import convolution
 from kinema.models.foreign import Configured, Foreign, Rules, Source, ToolConfig
-from kinema.models.normalisation import norm_relu
+from kinema.models.normalization import norm_relu
 from kinema.models.recognizer import Recognizer
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet3d import ResNet3d, ResNet3dOptions

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import Backbone
 from kinema.models.convolution import convolution
 from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, of_tool
-from kinema.models.normalisation import Projection, norm, norm_relu
+from kinema.models.normalization import Projection, norm, norm_relu
 from kinema.models.recognizer import Recognizer, RecognizerOptions, WindowScores
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet_names import PYSLOWFAST, by_rules

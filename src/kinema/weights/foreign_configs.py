@@ -23,7 +23,7 @@ class Trained:
     taken: Mapping[str, object] = field(default_factory=dict)
     """Options that replace the recipe's."""
     reverses_channels: bool = False
-    """Whether the network sees the normalised pixels as blue, green, red."""
+    """Whether the network sees the normalized pixels as blue, green, red."""
     clip: tuple[int, int] | None = None
     """Frames, and the distance of neighbouring ones."""
     segments: int | None = None

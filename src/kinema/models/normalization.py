@@ -95,7 +95,7 @@ def _fused(layer: Any, x: Tensor, shortcut: Tensor | None, mode: int) -> Tensor:
 
 
 def _once_more(x: Tensor, weight: Tensor, bias: Tensor, moments: Tensor) -> Tensor:
-    """The ReLU of x normalised by `moments` that are known."""
+    """The ReLU of x normalized by `moments` that are known."""
     out = torch.empty_like(x)
     _kernels().launch("forward", [x, out, None, moments, weight, bias], mode=_kernels().RELU, training=False)
     return out

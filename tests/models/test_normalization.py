@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kinema.models.normalisation import Projection, norm, norm_relu
+from kinema.models.normalization import Projection, norm, norm_relu
 
 SHAPES = [(2, 64, 28, 28), (2, 8, 16, 20, 20), (2, 45, 4, 14, 14), (2, 230, 3, 7, 7), (3, 7, 5, 5)]
 """Many places and few, channels that fill vectors and that do not, an odd number of rows."""
