@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from kinema.training.optim import parameter_groups
 from torch import nn
 
 from kinema import load
@@ -15,6 +14,7 @@ from kinema.models import Recognizer, name_of, options_class
 from kinema.models.foreign import foreign_state_dict, load_foreign_state_dict
 from kinema.runtime.device import RuntimeOptions, compile_blocks
 from kinema.training import SGD
+from kinema.training.optimization.optimizer import parameter_groups
 from tests.conftest import tiny_arguments
 
 FILE = Path(__file__).with_name("own_family.py")
