@@ -8,6 +8,7 @@ CPUs without AVX-512 add bfloat16 numbers up in bfloat16, too. As rounding error
 are off by some √n · 2⁻⁸ (Higham & Mary, 2019, A new approach to probabilistic rounding error analysis).
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,14 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kinema.models import MODELS
 from kinema.models.bmn import BMNOptions
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.models.localizer import LocalizerOptions
-from tests.models.families import RECOGNIZERS, small_model
+from tests.models.families import RECOGNIZERS, features, small_localizer, small_model
 
 SUMS_IN_BFLOAT16 = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-SIZES = [(1, 1), (32, 8), (9, 64), (48, 33)]
-"""Height and width of frames; five halvings leave 1 to 2 of them."""
+SIZES = [(8, 1, 1), (8, 32, 8), (8, 9, 64), (8, 48, 33), (12, 33, 24), (16, 32, 48)]
+"""Frames, height and width of clips; five halvings leave 1 to 2 of height and width, three or four 1 to 4 frames."""
 
 
 @dataclass
@@ -72,10 +74,10 @@ def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("name", RECOGNIZERS)
-def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int]) -> None:
+def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int, int]) -> None:
     model = small_model(name, depth=depth, init_std=None).train()
     layers = watch(model)
-    clips = torch.randint(256, (2, 8, *size, 3), dtype=torch.uint8).movedim(-1, 1)
+    clips = torch.randint(256, (2, *size, 3), dtype=torch.uint8).movedim(-1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(clips)
     F.cross_entropy(logits.float(), torch.tensor([0, 3])).backward()
@@ -156,3 +158,38 @@ def test_every_sum_of_a_localizer_is_within_rounding(options: LocalizerOptions, 
         losses = [each.float().square().mean() for each in ([out] if isinstance(out, Tensor) else out)]
         torch.stack(losses).sum().backward()
     assert len(mode.checked) == sums
+
+
+def gradients(model: nn.Module, inputs: Tensor, *, bfloat16: bool) -> dict[str, Tensor]:
+    """Gradients of a loss by every parameter, in float64."""
+    model = deepcopy(model)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        out = model(inputs)
+    out = torch.cat([each.flatten() for each in out])
+    (out.float() if bfloat16 else out).square().mean().backward()
+    return {name: weight.grad.double() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # said by torch.backends.mkldnn.flags
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_as_near_to_float64_as_without_onednn(name: str) -> None:
+    """Of a whole network with fixed statistics of batch norm, since those of few pixels amplify rounding at will.
+
+    What torch's own operators are off, of a weight or of all together, is what rounding does to this network.
+    """
+    recognizer = name in RECOGNIZERS
+    model = (small_model(name, width=16) if recognizer else small_localizer(name)).eval()
+    inputs = torch.randn(2, 8, 64, 64, 3).movedim(-1, 1) if recognizer else features(model)  # type: ignore[arg-type]
+    exact = gradients(deepcopy(model).double(), inputs.double(), bfloat16=False)
+    found = gradients(model, inputs, bfloat16=True)
+    with torch.backends.mkldnn.flags(enabled=False):
+        plain = gradients(model, inputs, bfloat16=True)
+
+    def errors(values: dict[str, Tensor]) -> Tensor:
+        return torch.stack([(values[key] - exact[key]).norm() for key in exact])
+
+    sizes = torch.stack([value.norm() for value in exact.values()])
+    typical = errors(plain).norm() / sizes.norm() * sizes
+    assert found.keys() == exact.keys()
+    worst = errors(found) / (errors(plain) + typical)
+    assert worst.max() < 4, list(exact)[worst.argmax()]
