@@ -204,7 +204,7 @@ def test_class_names(tmp_path: Path) -> None:
     assert names(400, "mine") == tuple(map(str, range(400)))
     assert names(3, "tsn_r50_1x1x3_100e_kinetics400_rgb") == ("0", "1", "2")
     assert names(3, "mine", "run\njump\nsit\n") == ("run", "jump", "sit")
-    with pytest.raises(UserError, match=r"classes\.txt names 2 classes, but the weights tell 3 apart"):
+    with pytest.raises(UserError, match=r"classes\.txt names 2 classes, but the weights have 3"):
         names(3, "mine", "run\njump\n")
 
 

@@ -1,18 +1,18 @@
-"""Whether hand-written ways of computing are taken, or torch's own."""
+"""Switch between hand-written kernels and torch's own operators."""
 
 _enabled = True
 
 
 def accelerate(enabled: bool) -> None:
-    """Take the hand-written ways in this process (True, the default), or torch's own operators alone (False).
+    """Enable the accelerations in this process (True, the default), or use torch's own operators only (False).
 
-    They are the fused batch norm (`normalization`), activations that are computed again (`recomputation`), and 3D
-    convolutions of single frames as 2D ones (`convolution`). Results are the same but for rounding.
+    They are the fused batch norm (`normalization`), recomputed activations (`recomputation`), and 3D convolutions of
+    single frames as 2D ones (`convolution`). Results are the same up to rounding.
     """
     global _enabled
     _enabled = enabled
 
 
 def accelerated() -> bool:
-    """Return whether hand-written ways are taken."""
+    """Return whether accelerations are enabled."""
     return _enabled

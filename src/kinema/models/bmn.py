@@ -26,19 +26,19 @@ class BMNOptions(ForeignOptions):
     feature_channels: Annotated[int, Ge(4)] = 400
     """Channels of the features, a multiple of 4."""
     parts: Annotated[int, Ge(1)] = 100
-    """Equal parts of a video, of each of which there is one feature."""
+    """Length T of the features: equal parts of a video with one feature each."""
     samples: Annotated[int, Ge(1)] = 32
     """Samples of each segment."""
     points: Annotated[int, Ge(1)] = 3
     """Interpolated points whose mean is a sample."""
     boundary_ratio: Annotated[float, Ge(0)] = 0.5
-    """What is sampled before a segment's start and after its end, over its length."""
+    """Context that is sampled before a segment's start and after its end, as a fraction of its length."""
     hidden_1d: Annotated[int, Ge(4)] = 256
     """Channels of the convolutions along time, a multiple of 4."""
     hidden_2d: Annotated[int, Ge(1)] = 128
     """Channels of the convolutions over the map of starts and durations."""
     hidden_3d: Annotated[int, Ge(1)] = 512
-    """Channels that the samples of a segment become together."""
+    """Channels after the convolution over all samples of a segment."""
     formulation: Formulation = "sparse"
     """sparse computes the segments that exist; dense the whole map, as the paper's code does, for comparison."""
 
@@ -145,16 +145,16 @@ _Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class _SparseMatching(nn.Module):
-    """The map by its segments.
+    """Boundary-matching map of the existing segments only.
 
     Sampling and the convolution over samples are linear in the features: the weights are applied to the T parts
-    first, then the results are gathered. 3×3 convolutions see a segment that does not exist as what the layers before
-    make of samples that are zero, as in the dense map.
+    first, then the results are gathered. In the 3×3 convolutions, a segment that does not exist has the output of the
+    layers before for samples of zero, as in the dense map.
     """
 
     inside: Tensor
-    place: Tensor
-    found: Tensor
+    cell: Tensor
+    exists: Tensor
 
     def __init__(self, entries: _Entries, parts: int, samples: int) -> None:
         super().__init__()
@@ -164,11 +164,11 @@ class _SparseMatching(nn.Module):
         self.bands = banded.matrix
         self.images, self.height, self.width = banded.source.shape
         duration, start = segments_of(parts)
-        place, found = np.zeros((parts, parts), np.int64), np.zeros((parts, parts), np.float32)
-        place[duration, start], found[duration, start] = banded.place, 1
+        cell, exists = np.zeros((parts, parts), np.int64), np.zeros((parts, parts), np.float32)
+        cell[duration, start], exists[duration, start] = banded.cell, 1
         self.register_buffer("inside", torch.from_numpy(banded.inside), persistent=False)
-        self.register_buffer("place", torch.from_numpy(place.reshape(-1)), persistent=False)
-        self.register_buffer("found", torch.from_numpy(found), persistent=False)
+        self.register_buffer("cell", torch.from_numpy(cell.reshape(-1)), persistent=False)
+        self.register_buffer("exists", torch.from_numpy(exists), persistent=False)
 
     def forward(
         self,
@@ -192,15 +192,15 @@ class _SparseMatching(nn.Module):
         inner = F.conv2d(inner, second.weight, second.bias).relu_()
         logits = F.conv2d(inner, confidence.weight, confidence.bias)
         cells = logits.unflatten(0, (-1, self.images)).transpose(1, 2).flatten(2)
-        found = cells[:, :, self.place].unflatten(2, (self.parts, self.parts))
-        return found.float().sigmoid() * self.found
+        confidences = cells[:, :, self.cell].unflatten(2, (self.parts, self.parts))
+        return confidences.float().sigmoid() * self.exists
 
 
 class _DenseMatching(nn.Module):
-    """The map as the paper's code computes it: all samples of all cells by one dense matrix, then a 3D convolution."""
+    """Boundary-matching map as in the paper's code: one dense matrix samples all cells, then a 3D convolution."""
 
     matrix: Tensor
-    found: Tensor
+    exists: Tensor
 
     def __init__(self, entries: _Entries, parts: int, samples: int) -> None:
         super().__init__()
@@ -210,10 +210,10 @@ class _DenseMatching(nn.Module):
         matrix = np.zeros((parts, samples, parts, parts), np.float32)
         part, sample = np.divmod(column, samples)
         matrix[part, sample, duration[segment], start[segment]] = weight
-        found = np.zeros((parts, parts), np.float32)
-        found[duration, start] = 1
+        exists = np.zeros((parts, parts), np.float32)
+        exists[duration, start] = 1
         self.register_buffer("matrix", torch.from_numpy(matrix.reshape(parts, -1)), persistent=False)
-        self.register_buffer("found", torch.from_numpy(found), persistent=False)
+        self.register_buffer("exists", torch.from_numpy(exists), persistent=False)
 
     def forward(
         self,
@@ -224,8 +224,8 @@ class _DenseMatching(nn.Module):
         confidence: nn.Conv2d,
     ) -> Tensor:
         """`(N, C, T)` → probabilities `(N, 2, T, T)`."""
-        sampled = torch.matmul(features, self.matrix).unflatten(2, (-1, *self.found.shape))
+        sampled = torch.matmul(features, self.matrix).unflatten(2, (-1, *self.exists.shape))
         maps = reduce(samples(sampled).relu().squeeze(2)).relu()
         for convolution in context:
             maps = convolution(maps).relu()
-        return confidence(maps).float().sigmoid() * self.found
+        return confidence(maps).float().sigmoid() * self.exists

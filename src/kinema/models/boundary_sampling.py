@@ -121,7 +121,7 @@ def _weighted_sums(features: Tensor, videos: int, indices: Tensor, offsets: Tens
 
 
 class BandedMap:
-    """A boundary-matching map without the half that does not exist, cut so that 3×3 convolutions need no other half.
+    """Layout of a boundary-matching map without its empty half, cut into bands for 3×3 convolutions.
 
     Rows are durations, columns starts. Each band has `height` durations and is as wide as its shortest has segments;
     a wide and a narrow band stand side by side in an image, so that all images have one size. `MARGIN` cells around a
@@ -129,7 +129,7 @@ class BandedMap:
 
     `source`: (images, height + 2·MARGIN, width) of each cell its segment's number, `nowhere` for one that does not
     exist, -1 outside the map. `inside`: 1 for cells of the map, without the outermost cells of the images, float32.
-    `place`: (segments,) where in the images without margins a segment's result is.
+    `cell`: (segments,) index of a segment's result in the flattened images without margins.
     """
 
     MARGIN = 2
@@ -145,7 +145,7 @@ class BandedMap:
         tops = [(pair * height, (2 * pairs - 1 - pair) * height) for pair in range(pairs)]
         width = max(sum(max(parts - top, 0) + around for top in pair) for pair in tops)
         self.source = np.full((pairs, height + around, width), -1)
-        self.place = np.empty(len(start), np.int64)
+        self.cell = np.empty(len(start), np.int64)
         results = np.arange(pairs * height * (width - around)).reshape(pairs, height, width - around)
         padded = np.pad(number, ((self.MARGIN, height + self.MARGIN),) * 2, constant_values=-1)
         for image, pair in enumerate(tops):
@@ -157,7 +157,7 @@ class BandedMap:
                 band = padded[top : top + height + around, : columns + around]
                 self.source[image, :, left : left + columns + around] = band
                 own = (duration >= top) & (duration < top + height)
-                self.place[own] = results[image, duration[own] - top, left + start[own]]
+                self.cell[own] = results[image, duration[own] - top, left + start[own]]
                 left += columns + around
         self.inside = (self.source >= 0)[:, 1:-1, 1:-1].astype(np.float32)
 

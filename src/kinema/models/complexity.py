@@ -1,4 +1,4 @@
-"""How large a model is, and how much it computes."""
+"""Number of parameters and multiply-adds of a model."""
 
 import torch
 from torch import nn
@@ -6,10 +6,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def complexity(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Number of parameters, and of multiply-adds (MACs) in one forward pass over a float input of `shape`.
+    """Return the number of parameters, and of multiply-adds (MACs) in a forward pass over a float input of `shape`.
 
-    Only convolutions and matrix products count, as in papers. Nothing is computed: the model moves to torch's meta
-    device, where tensors have shapes but no values, and is of no other use afterwards.
+    Only convolutions and matrix products are counted, as in papers. `model` is moved to the meta device, which discards
+    its weights.
     """
     model = model.to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():

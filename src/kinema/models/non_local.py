@@ -1,4 +1,4 @@
-"""Non-local blocks (Wang et al., 2018, arXiv:1711.07971): every place of a clip looks at every other one."""
+"""Non-local blocks (Wang et al., 2018, arXiv:1711.07971): attention between all positions of a clip."""
 
 from typing import Literal
 
@@ -13,14 +13,14 @@ NonLocalForm = Literal["mmaction2", "pyslowfast"]
 
 
 class NonLocal(nn.Module):
-    """Adds to each place's features a weighted sum over all places, at half the channels and half the height and width.
+    """Adds to each position's features a weighted sum over all positions, at half the channels, height and width.
 
-    The weights of the P places (t, h, w) are a softmax over dot products of the features (gaussian) or of projections
-    of them (embedded_gaussian), or the projections' dot products divided by P (dot_product). The block starts as the
-    identity: its batch norm has zero scale.
+    The weights of the P positions (t, h, w) are a softmax over dot products of the features (gaussian) or of
+    projections of them (embedded_gaussian), or the projections' dot products divided by P (dot_product). The block is
+    initialized as the identity: its batch norm has zero scale.
 
-    Two forms are in use. In mmaction2's the projections `phi` and `g` are pooled; in pyslowfast's they see pooled
-    features, dot products under a softmax are divided by the square root of the channels, and `out` has a bias.
+    Two forms are in use. In mmaction2's, the projections `phi` and `g` are pooled. In pyslowfast's, their input is
+    pooled, dot products under a softmax are divided by the square root of the channels, and `out` has a bias.
     """
 
     def __init__(self, channels: int, kind: NonLocalKind, form: NonLocalForm) -> None:
@@ -43,9 +43,9 @@ class NonLocal(nn.Module):
         """`(N, C, T, H, W)` → the same shape; H, W ≥ 2."""
         query = x if self.theta is None else self.theta(x)
         key, value = self._pooled(x, self.phi), self._pooled(x, self.g)
-        query, key, value = (places.flatten(2).transpose(1, 2) for places in (query, key, value))
+        query, key, value = (each.flatten(2).transpose(1, 2) for each in (query, key, value))
         if self.kind == "dot_product":
-            # (query keyᵀ) value, in the order that needs no matrix of places × places.
+            # (query keyᵀ) value, in the order that needs no matrix of positions × positions.
             sums = query @ (key.transpose(1, 2) @ value) / key.shape[1]
         else:
             sums = F.scaled_dot_product_attention(query, key, value, scale=self.scale)

@@ -1,4 +1,4 @@
-"""Batch norm with what follows it in a residual network: the addition of a shortcut, ReLU."""
+"""Batch norm fused with the addition of a shortcut and ReLU."""
 
 from functools import partial
 from types import ModuleType
@@ -15,18 +15,18 @@ from kinema.models.recomputation import can_be_recomputed
 
 
 class Projection(nn.Sequential):
-    """A shortcut that changes the shape: a convolution and batch norm, under the names that `nn.Sequential` gives."""
+    """Projection shortcut: a convolution and batch norm, with the keys of `nn.Sequential`."""
 
     def __init__(self, convolution: nn.Module, layer: nn.Module) -> None:
         super().__init__(convolution, layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the two one after the other."""
+        """Return the batch norm of the convolution."""
         return norm(self[1], self[0](x))
 
 
 def norm(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer(x)` of a batch norm, as `norm_relu` computes it."""
+    """Return `layer(x)` of a batch norm, fused as in `norm_relu`."""
     if _fits(layer, x):
         return _fused(layer, x, None, _kernels().PLAIN)
     out: Tensor = layer(x)
@@ -34,10 +34,10 @@ def norm(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def norm_relu(layer: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-    """ReLU of the output of `layer`, a batch norm, to which `shortcut`, of the shape of `x`, is added if there is one.
+    """Return `relu(layer(x) + shortcut)` of a batch norm; `shortcut`, of the shape of `x`, is optional.
 
-    Where gradients are wanted on the CPU and memory is channels-last, it goes over memory half as often as torch's
-    operators do, or less; results are the same but for rounding. Elsewhere it is those operators.
+    On the CPU with gradients and channels-last memory, a fused kernel passes over memory at most half as often as
+    torch's operators; results are the same up to rounding. Elsewhere torch's operators are used.
     """
     if _fits(layer, x) and (shortcut is None or (shortcut.dtype == x.dtype and shortcut.shape == x.shape)):
         return _fused(layer, x, shortcut, _kernels().RELU if shortcut is None else _kernels().ADD_RELU)
@@ -48,7 +48,7 @@ def norm_relu(layer: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Te
 
 
 def _fits(layer: nn.Module, x: Tensor) -> bool:
-    """Whether the kernels can take this; not if others listen to the layer, or trace it."""
+    """Return whether the kernels apply; not if the layer has hooks or is traced."""
     return (
         accelerated()
         and not torch.compiler.is_compiling()
@@ -69,7 +69,7 @@ def _fits(layer: nn.Module, x: Tensor) -> bool:
 
 
 def _kernels() -> ModuleType:
-    """Imported when they are needed: numba takes its time."""
+    """Import the kernels when they are needed, as numba is slow to import."""
     from kinema.models import norm_kernels
 
     return norm_kernels
@@ -88,14 +88,14 @@ def _fused(layer: Any, x: Tensor, shortcut: Tensor | None, mode: int) -> Tensor:
         momentum = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
         layer.running_mean.lerp_(moments[0], momentum)
         layer.running_var.lerp_(moments[2], momentum)
-    # In bfloat16 it would cost up to a tenth of a step for less memory; in float32 it costs nothing that shows.
+    # In bfloat16 recomputation costs up to a tenth of a step; in float32 nothing measurable.
     if mode == _kernels().RELU and x.dtype == torch.float32:
         can_be_recomputed(out, partial(_once_more, x.detach(), layer.weight, layer.bias, moments))
     return out
 
 
 def _once_more(x: Tensor, weight: Tensor, bias: Tensor, moments: Tensor) -> Tensor:
-    """The ReLU of x normalized by `moments` that are known."""
+    """Return the ReLU of x normalized by known `moments`."""
     out = torch.empty_like(x)
     _kernels().launch("forward", [x, out, None, moments, weight, bias], mode=_kernels().RELU, training=False)
     return out

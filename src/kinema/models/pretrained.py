@@ -47,10 +47,10 @@ def load_imagenet(backbone: Backbone) -> None:
 def fill_from_2d(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
     """Fill `backbone` with the weights of torchvision's 2D ResNet of the same depth and width, all but its classifier.
 
-    Each kernel is repeated over time and divided by the repeats, so that a clip of one picture has the picture's
-    features away from the clip's ends (Carreira & Zisserman, 2017, section 2.4). A stem that sees flow gets
-    the mean of the kernels for red, green and blue in each of its channels (Wang et al., 2016, section 3.3). What a 2D
-    network has not, non-local blocks, stays as it is.
+    Each kernel is repeated over time and divided by the repeats, so that a clip of one repeated image has the image's
+    features away from the clip's ends (Carreira & Zisserman, 2017, section 2.4). A stem for flow gets the mean of the
+    kernels for red, green and blue in each of its channels (Wang et al., 2016, section 3.3). Layers that a 2D network
+    lacks (non-local blocks) are unchanged.
     """
     own = backbone.state_dict()
     weights = {key: _inflated(value, own[key]) for key, value in state_dict.items() if not key.startswith("fc.")}
@@ -58,9 +58,9 @@ def fill_from_2d(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
 
 
 def inflated_state_dict(model: Recognizer, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of torchvision's 2D ResNets as `load_foreign_state_dict` takes it for `model`, source torchvision.
+    """Return a state dict of torchvision's 2D ResNets for `load_foreign_state_dict(model, …, source="torchvision")`.
 
-    Kernels are inflated as `fill_from_2d` says; the classifier is kept. What has no place in `model` stays as it is.
+    Kernels are inflated as `fill_from_2d` says; the classifier is kept. Other weights are returned unchanged.
     """
     own, names = model.state_dict(), foreign_names(model, "torchvision")
     places = {key.removeprefix("backbone."): key for key in own}
@@ -75,7 +75,7 @@ def inflated_state_dict(model: Recognizer, state_dict: Mapping[str, Tensor]) -> 
 
 
 def _alike_in_space(weight: Tensor, like: Tensor) -> bool:
-    """Whether a 2D kernel is as high, wide and deep as `like`, but perhaps for its input, which may be colours."""
+    """Return whether a 2D kernel has the height, width and channels of `like`, or RGB input channels instead."""
     sizes = [(tensor.shape[0], *tensor.shape[-2:]) for tensor in (weight, like) if tensor.dim() >= 4]
     return weight.dim() == 4 and sizes[1:] == sizes[:1] and weight.shape[1] in (3, like.shape[1])
 

@@ -1,4 +1,4 @@
-"""Activations that the backward pass computes again from what is kept anyway, instead of keeping them, too."""
+"""Recomputation of activations in the backward pass from tensors that are saved anyway."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class _Output:
-    """A tensor of the forward pass that `compute` gives again."""
+    """A tensor of the forward pass that `compute` recomputes."""
 
     tensor: TensorWeakRef
     version: int
@@ -28,7 +28,7 @@ class _Output:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What is kept of a tensor, which may be a view of all of an output's values."""
+    """Saved instead of a tensor, which may be a view of all of an output's values."""
 
     compute: Callable[[], Tensor]
     shape: torch.Size
@@ -36,13 +36,13 @@ class _Recipe:
 
 
 _outputs: ContextVar[dict[int, _Output] | None] = ContextVar("_outputs", default=None)
-"""Of the forward pass that is under way, by address."""
+"""Outputs of the current forward pass by address."""
 
 
 def recomputed(forward: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Decorate the forward method of a network: of what is given to `can_be_recomputed` within, nothing is kept.
+    """Decorate the forward method of a network: tensors passed to `can_be_recomputed` within it are not saved.
 
-    Results and gradients are the same to the bit. Not where torch traces or compiles the network.
+    Results and gradients are bit-identical. Has no effect where torch traces or compiles the network.
     """
 
     @wraps(forward)
@@ -61,7 +61,7 @@ def recomputed(forward: Callable[_Arguments, _Result]) -> Callable[_Arguments, _
 
 
 def can_be_recomputed(out: Tensor, compute: Callable[[], Tensor]) -> None:
-    """Say that `compute` gives the values of `out` once more, in its memory layout."""
+    """Declare that `compute` returns the values of `out` again, in its memory layout."""
     outputs = _outputs.get()
     if outputs is not None:
         outputs[out.data_ptr()] = _Output(TensorWeakRef(out), out._version, compute)
@@ -69,7 +69,7 @@ def can_be_recomputed(out: Tensor, compute: Callable[[], Tensor]) -> None:
 
 @contextmanager
 def kept_by_others() -> Iterator[None]:
-    """Within a `recomputed` network: a part whose activations are kept, or not, in another way."""
+    """Exclude a part of a `recomputed` network, whose activations are saved in another way."""
     token = _outputs.set(None)
     try:
         yield
@@ -81,7 +81,7 @@ def _pack(kept: Tensor) -> Tensor | _Recipe:
     outputs = _outputs.get()
     if type(kept) is not Tensor or not outputs or (found := outputs.get(kept.data_ptr())) is None:
         return kept
-    # Of a tensor that is no more, the address may be another one's by now.
+    # The address of a freed tensor may be in use by another one.
     original = found.tensor()
     unchanged = original is not None and original._version == found.version
     if not unchanged or (original.dtype, original.numel()) != (kept.dtype, kept.numel()):

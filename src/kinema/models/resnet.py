@@ -1,6 +1,6 @@
 """2D residual networks (He et al., 2016, arXiv:1512.03385) as extractors of frame features.
 
-State-dict names are torchvision's, so ImageNet weights and other tools' fit without a map.
+State-dict keys are torchvision's.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOpti
 from kinema.models.recomputation import recomputed
 
 Shift = Callable[[Tensor, int], Tensor]
-"""Moves features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
+"""Function that shifts features between the frames of a clip: `(N·T, C, H, W)` and T → the same shape."""
 
 
 @dataclass(kw_only=True)

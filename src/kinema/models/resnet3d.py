@@ -1,7 +1,7 @@
-"""3D residual networks: a ResNet some of whose convolutions reach over time (Carreira & Zisserman, 2017,
+"""3D residual networks: ResNets with temporal convolutions (Carreira & Zisserman, 2017,
 arXiv:1705.07750; Wang et al., 2018, arXiv:1711.07971).
 
-State-dict names are those of torchvision's 2D ResNet, so its weights can be inflated without a map.
+State-dict keys are those of torchvision's 2D ResNet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,9 +54,9 @@ class ResNet3d(Backbone):
     `conv1_stride_t` over time, its pooling 1×3×3 with `pool1_stride_t`, or absent (None: H/16, W/16). `with_pool2`
     halves T after the first stage by max pooling; `temporal_strides` are of the stages' first blocks.
 
-    `inflate` says which blocks reach over three frames: all; the first stage's and every second of the others
-    (alternate); those of the last two stages (late); those of the first (early). `inflate_style` says with which
-    convolution a bottleneck does so, the first (3×1×1) or the middle one (3×3×3); a basic block does with both.
+    `inflate` selects the blocks with temporal convolutions over three frames: all; the first stage's and every second
+    of the others (alternate); those of the last two stages (late); those of the first (early). `inflate_style` selects
+    a bottleneck's temporal convolution, the first (3×1×1) or the middle one (3×3×3); in a basic block it is both.
     `lateral_channels` are the channels concatenated to each stage's input.
     """
 
@@ -92,8 +92,8 @@ class ResNet3d(Backbone):
             stage, stride = nn.Sequential(), (temporal_strides[i], min(i + 1, 2), min(i + 1, 2))
             in_channels += lateral_channels[i]
             for j in range(length):
-                reach = _reaches_over_time(inflate, i, j)
-                unit = block(in_channels, 2**i * width, stride if j == 0 else (1, 1, 1), reach, inflate_style)
+                temporal = _is_temporal(inflate, i, j)
+                unit = block(in_channels, 2**i * width, stride if j == 0 else (1, 1, 1), temporal, inflate_style)
                 if options.zero_init_residual:
                     nn.init.zeros_(unit.last_norm.weight)
                 stage.append(unit)
@@ -124,7 +124,7 @@ class ResNet3d(Backbone):
         return [self.conv1, self.bn1]
 
 
-def _reaches_over_time(inflate: Inflate, stage: int, block: int) -> bool:
+def _is_temporal(inflate: Inflate, stage: int, block: int) -> bool:
     match inflate:
         case "all":
             return True
@@ -137,7 +137,7 @@ def _reaches_over_time(inflate: Inflate, stage: int, block: int) -> bool:
 
 
 class BasicBlock3d(nn.Module):
-    """Two convolutions, 3×3×3 if it reaches over time and 1×3×3 if not, beside a shortcut.
+    """Two convolutions, 3×3×3 if `temporal` and 1×3×3 if not, beside a shortcut.
 
     A `non_local` block, if set, comes last.
     """
@@ -149,11 +149,11 @@ class BasicBlock3d(nn.Module):
         in_channels: int,
         width: int,
         stride: Size,
-        reach: bool,
+        temporal: bool,
         style: InflateStyle,  # noqa: ARG002
     ) -> None:
         super().__init__()
-        kernel = (3 if reach else 1, 3, 3)
+        kernel = (3 if temporal else 1, 3, 3)
         self.conv1: nn.Module = convolution(in_channels, width, kernel, stride)
         self.bn1 = nn.BatchNorm3d(width)
         self.conv2: nn.Module = convolution(width, width, kernel)
@@ -174,16 +174,16 @@ class BasicBlock3d(nn.Module):
 
 
 class Bottleneck3d(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions, one of them over three frames if the block reaches over time, beside a shortcut.
+    """1×1, 3×3 and 1×1 convolutions, one of them over three frames if `temporal`, beside a shortcut.
 
     A `non_local` block, if set, comes last.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: Size, reach: bool, style: InflateStyle) -> None:
+    def __init__(self, in_channels: int, width: int, stride: Size, temporal: bool, style: InflateStyle) -> None:
         super().__init__()
-        first, middle = (3 if reach and style == name else 1 for name in ("3x1x1", "3x3x3"))
+        first, middle = (3 if temporal and style == name else 1 for name in ("3x1x1", "3x3x3"))
         self.conv1: nn.Module = convolution(in_channels, width, (first, 1, 1))
         self.bn1 = nn.BatchNorm3d(width)
         self.conv2: nn.Module = convolution(width, width, (middle, 3, 3), stride)

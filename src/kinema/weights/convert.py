@@ -1,4 +1,4 @@
-"""Other tools' checkpoints made into Kinema's models, and Kinema's models into checkpoints for MMAction2."""
+"""Conversion of other tools' checkpoints to Kinema's models, and of Kinema's models to MMAction2's checkpoints."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -57,16 +57,16 @@ def convert(
     classes: Path | None = None,
     allow_missing: Sequence[str] = (),
 ) -> AnyDescription:
-    """Make a model folder, as training leaves it, out of another tool's checkpoint.
+    """Convert another tool's checkpoint to a model folder, as training writes it.
 
     Args:
-        checkpoint: a file that holds a state dict, wrapped and prefixed as the tools do.
-        folder: where the model goes; a model that an earlier call has put there is replaced.
+        checkpoint: file with a state dict, wrapped and prefixed as the tools do.
+        folder: output folder; a model from an earlier call in it is replaced.
         candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
             fits is taken.
-        source: the tool whose names the weights have.
-        classes: file with one class name a line. Without it, Kinetics-400's and ImageNet's names as torchvision has
-            them where the model tells these apart, else numbers.
+        source: tool that the weights' names are of.
+        classes: file with one class name per line. Default: Kinetics-400's and ImageNet's names from torchvision where
+            recipe and number of classes match, else numbers.
         allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing, in the checkpoint or in the
             model; what the checkpoint lacks keeps random weights.
 
@@ -137,7 +137,7 @@ def convert_localizer(
     *,
     allow_missing: Sequence[str] = (),
 ) -> bool:
-    """Make a model folder out of MMAction2's checkpoint of a BMN, TEM or PEM.
+    """Convert MMAction2's checkpoint of a BMN, TEM or PEM to a model folder.
 
     Args:
         checkpoint, folder, allow_missing: see `convert`.
@@ -180,7 +180,7 @@ def _with_channels(options: LocalizerOptions, weights: Mapping[str, Tensor]) -> 
 
 
 def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: AnyDescription) -> None:
-    """See that weights are finite, and those of the recipe's network.
+    """Check that weights are finite, and of the recipe's network.
 
     Raises:
         UserError: they are not.
@@ -242,7 +242,7 @@ def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
             torch.save(content, stream)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
-    except RuntimeError as error:  # torch's way to say that writing failed
+    except RuntimeError as error:  # torch raises it where writing fails
         raise UserError(f"{file} cannot be written: {error}") from error
 
 
@@ -250,7 +250,7 @@ def _class_names(file: Path | None, count: int, recipe: str, *, of_pictures: boo
     if file is not None:
         names = read_class_names(file)
         if len(names) != count:
-            raise UserError(f"{file} names {len(names)} classes, but the weights tell {count} apart")
+            raise UserError(f"{file} names {len(names)} classes, but the weights have {count}")
         return names
     if count == 400 and "kinetics400" in recipe:
         log.info("class names: Kinetics-400's in alphabetical order, as torchvision has them")
@@ -263,7 +263,7 @@ def _class_names(file: Path | None, count: int, recipe: str, *, of_pictures: boo
 
 
 def _check_free(folder: Path) -> None:
-    """See that nothing but an earlier model is replaced."""
+    """Check that nothing but an earlier model is replaced."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --output names a folder for the model")
     others = [path.name for path in folder.iterdir()] if folder.is_dir() else []

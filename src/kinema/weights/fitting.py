@@ -1,4 +1,4 @@
-"""Which recipe's model another tool's weights belong to, told by their names and shapes."""
+"""Search for the recipe whose network another tool's weights fit, by their names and shapes."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ _ROWS = 20  # of each kind in a message's table
 def as_trained(
     options: RecognizerOptions, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
 ) -> RecognizerOptions:
-    """Return a recipe's model options with what the weights, their tool and its configuration say otherwise."""
+    """Return a recipe's model options, changed to those of the weights, their tool and its configuration."""
     if isinstance(options, ForeignOptions):
         options = options.of_source(state_dict, source)
     taken: Mapping[str, Any] = trained.taken if trained is not None else {}
@@ -39,7 +39,7 @@ def as_trained(
 
 
 def disagreements(options: ModelOptions, source: Source, trained: Trained) -> list[str]:
-    """Say in what a recipe's network differs from the one that a checkpoint's tool or configuration tells of."""
+    """List differences between a recipe's network and the one of a checkpoint's tool or configuration."""
     faults = options.of_source({}, source).unsupported(source) if isinstance(options, ForeignOptions) else []
     if trained.network and trained.network != name_of(options):
         return [*faults, f"the checkpoint is of a {trained.network}, the recipe of a {name_of(options)}"]
@@ -50,7 +50,7 @@ def disagreements(options: ModelOptions, source: Source, trained: Trained) -> li
 
 
 def with_clips(description: AnyDescription, trained: Trained) -> AnyDescription:
-    """Return the description with clips, and what a label means, as a checkpoint's configuration has them."""
+    """Return the description with the clips and kind of labels of a checkpoint's configuration."""
 
     def clipped(views: Views) -> Views:
         sampling = views.sampling
@@ -75,9 +75,9 @@ def with_clips(description: AnyDescription, trained: Trained) -> AnyDescription:
 def weights_for(
     model: Recognizer, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
 ) -> Mapping[str, Tensor]:
-    """Return the state dict as `model` can take it.
+    """Return the state dict converted for `model`.
 
-    That of a 2D ResNet is inflated for a 3D one. A first convolution that saw blue, green, red sees red, green, blue.
+    Weights of a 2D ResNet are inflated for a 3D one; the input channels of a BGR stem are flipped to RGB.
     """
     if trained is not None and trained.reverses_channels:
         stems = [key for key in state_dict if _STEM.match(key)]
@@ -86,10 +86,10 @@ def weights_for(
 
 
 def check_source(state_dict: Mapping[str, Tensor], source: Source, *, path: str) -> None:
-    """See that weights are not called as another tool calls them.
+    """Check that weights do not have another tool's names.
 
     Raises:
-        UserError: none has a name of `source`'s kind, some have one of another tool's.
+        UserError: no name is of `source`, and some are of another tool.
     """
     tools = tools_of(state_dict)
     if not tools or source in tools:
@@ -100,7 +100,7 @@ def check_source(state_dict: Mapping[str, Tensor], source: Source, *, path: str)
 
 
 def with_backbone_prefix(state_dict: Mapping[str, Tensor], source: Source) -> dict[str, Tensor]:
-    """Return the weights, those of MMAction2's backbone alone under the names that they have in a recognizer."""
+    """Return the weights; a state dict of MMAction2's backbone alone gets the names of a recognizer's backbone."""
     if source == "mmaction2" and all(_BARE_BACKBONE.match(key) for key in state_dict):
         return {f"backbone.{key}": value for key, value in state_dict.items()}
     return dict(state_dict)
@@ -114,10 +114,10 @@ def find_recipe(
     path: str,
     trained: Trained | None = None,
 ) -> str:
-    """The one recipe whose model the weights fit; among several, the one with as many classes, and with their clips.
+    """Return the recipe whose model the weights fit; among several, the one with the same number of classes and clips.
 
     Raises:
-        UserError: they fit none, which are then the nearest; or several, which differ in how they see videos.
+        UserError: they fit no recipe (the nearest are listed) or several, which differ in their clips or strides.
     """
     trained = trained or Trained()
     shapes = {key: value.to("meta") for key, value in state_dict.items()}
@@ -136,7 +136,7 @@ def find_recipe(
         width = max(map(len, fitting))
         lines = [f"  {name:{width}}  {_seen(candidates[name])}" for name in fitting]
         raise UserError(
-            f"{path} fits {len(fitting)} recipes, which differ in how they see a video, or in strides: "
+            f"{path} fits {len(fitting)} recipes, which differ in their clips or strides: "
             f"name one with --recipe{did_you_mean(Path(path).stem, fitting)}\n" + "\n".join(lines)
         )
     nearest = sorted(misfits, key=lambda name: _distance(misfits[name], shapes))[:3]
@@ -150,7 +150,7 @@ def find_recipe(
 def _preferences(
     shapes: Mapping[str, Tensor], candidates: Mapping[str, AnyDescription], source: Source, trained: Trained
 ) -> Iterator[Callable[[str], bool]]:
-    """What to prefer among recipes that fit, the most important first."""
+    """Criteria to choose among fitting recipes, the most important first."""
     yield (
         lambda name: (
             as_trained(candidates[name].model, shapes, source).num_classes == candidates[name].model.num_classes
@@ -194,7 +194,7 @@ def _seen(description: AnyDescription) -> str:
 
 
 def _distance(misfits: Sequence[Misfit], shapes: Mapping[str, Tensor]) -> float:
-    """Misfits for each weight that fits."""
+    """Number of misfits per fitting weight."""
     return len(misfits) / (1 + len(shapes) - sum(misfit.found is not None for misfit in misfits))
 
 
@@ -205,7 +205,7 @@ def _counts(misfits: Sequence[Misfit]) -> str:
 
 
 def misfit_table(misfits: Sequence[Misfit]) -> str:
-    """The keys that do not fit, a line each: what is wrong, the key, its shapes; of many the first of each kind."""
+    """Return a table of misfits, the first ones of each kind: kind, key, and shapes."""
     lines = []
     for kind in dict.fromkeys(misfit.kind for misfit in misfits):
         alike = [misfit for misfit in misfits if misfit.kind == kind]
