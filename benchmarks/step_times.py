@@ -16,7 +16,7 @@ import torch
 from kinema import build_model, config_of
 from kinema.data.batch import Batch
 from kinema.runtime.device import RuntimeOptions, autocast, place
-from kinema.tasks.recognition import training_loss
+from kinema.tasks.recognition.losses import training_loss
 from kinema.training import TrainConfig
 from kinema.training.optimization.optimizer import make_optimizer
 

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 
 from kinema.data.lists.index import LabelMode
 from kinema.data.loader import EvalBatches
-from kinema.tasks.recognition import recognition_metrics
+from kinema.tasks.recognition.metrics import recognition_metrics
 
 
 def measure(rank: int, world: int, meeting: str, results: str, videos: int, kind: LabelMode) -> None:

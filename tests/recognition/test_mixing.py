@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kinema.tasks.recognition.mixing import mixed
+from kinema.tasks.recognition.losses import mix_clips
 
 CLASSES = 5
 
@@ -20,7 +20,7 @@ def test_mixup_overlays_neighbours_and_their_labels() -> None:
     shares = []
     for seed in range(30):
         torch.manual_seed(seed)
-        together, targets = mixed(clips, labels, num_classes=CLASSES, mixup=0.8, cutmix=0)
+        together, targets = mix_clips(clips, labels, num_classes=CLASSES, mixup=0.8, cutmix=0)
         share = float(targets[0, labels[0]])
         shares.append(share)
         one_hot = torch.eye(CLASSES)[labels]
@@ -35,7 +35,7 @@ def test_cutmix_shows_the_neighbour_in_one_box_and_labels_by_its_area() -> None:
     clips, labels = batch()
     for seed in range(30):
         torch.manual_seed(seed)
-        together, targets = mixed(clips, labels, num_classes=CLASSES, mixup=0, cutmix=1.0)
+        together, targets = mix_clips(clips, labels, num_classes=CLASSES, mixup=0, cutmix=1.0)
         other = (together != clips).any(1).any(1)  # (N, H, W): where a clip is not its own
         rows, columns = other[0].any(1).nonzero().flatten(), other[0].any(0).nonzero().flatten()
         if len(rows):
@@ -53,7 +53,7 @@ def test_with_both_chance_decides_for_each_batch() -> None:
     ways = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        together, _ = mixed(clips, labels, num_classes=CLASSES, mixup=1.0, cutmix=1.0)
+        together, _ = mix_clips(clips, labels, num_classes=CLASSES, mixup=1.0, cutmix=1.0)
         own = (together == clips) | (together == clips.roll(1, 0))
         ways.add("cutmix" if own.all() else "mixup")
     assert ways == {"mixup", "cutmix"}

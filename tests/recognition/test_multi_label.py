@@ -16,7 +16,10 @@ from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
 from kinema.data.batch import Batch, Fetched, Sample, collate
 from kinema.errors import UserError
-from kinema.tasks.recognition import RecognitionOptions, multi_hot, recognition_metrics, training_loss, video_scores
+from kinema.tasks.recognition.losses import training_loss
+from kinema.tasks.recognition.metrics import recognition_metrics
+from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.scoring import multi_hot, video_scores
 from tests.conftest import tiny_config
 
 
@@ -25,7 +28,7 @@ class Means(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fc = nn.Linear(3, 3)
+        self.head = nn.Linear(3, 3)
 
     def normalize(self, clips: Tensor) -> Tensor:
         return clips.float()

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from kinema.data.batch import Batch, Fetched, Sample, collate
 from kinema.data.lists.index import LabelMode
-from kinema.tasks.recognition import RecognitionOptions, as_clips, recognition_metrics, training_loss, video_scores
+from kinema.tasks.recognition.losses import training_loss
+from kinema.tasks.recognition.metrics import recognition_metrics
+from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.scoring import as_clips, video_scores
 
 
 class Means(nn.Module):

@@ -17,7 +17,7 @@ from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import VIDEO_SUFFIXES
 from kinema.data.lists.index import Index, LabelMode, MediaKind
 from kinema.errors import UserError
-from kinema.tasks.recognition import recognition_metrics
+from kinema.tasks.recognition.metrics import recognition_metrics
 
 log = logging.getLogger(__name__)
 

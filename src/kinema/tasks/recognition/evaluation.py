@@ -19,7 +19,9 @@ from kinema.data.options import DataOptions
 from kinema.data.views import Views
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import outage_shared
-from kinema.tasks.recognition import RecognitionOptions, recognition_metrics, video_scores
+from kinema.tasks.recognition.metrics import recognition_metrics
+from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.scoring import video_scores
 
 _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 

@@ -33,9 +33,9 @@ from kinema.prepare.work.jobs import Summary, Unit, check_outputs, claim_folder,
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
 from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
 from kinema.storage import suffix as suffix_of
-from kinema.tasks.recognition import as_clips
 from kinema.tasks.recognition.description import load_recognizer, read_recognizer
 from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.tasks.recognition.scoring import as_clips
 from kinema.weights.model_files import digest, find_model
 
 Singles = NDArray[np.float32]

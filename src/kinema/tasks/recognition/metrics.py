@@ -14,7 +14,7 @@ from torchmetrics.classification import (
 )
 
 from kinema.data.lists.index import LabelMode
-from kinema.tasks.recognition.multi_label import multi_hot, right_answers
+from kinema.tasks.recognition.scoring import multi_hot, right_answers
 
 
 class RecognitionMetrics(Protocol):

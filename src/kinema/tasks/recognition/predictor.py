@@ -18,8 +18,8 @@ from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
-from kinema.tasks.recognition import video_scores
 from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.tasks.recognition.scoring import video_scores
 from kinema.weights.model_files import fill
 
 

@@ -1,64 +1,26 @@
-"""Loss of clips and scores of videos."""
-
-from typing import cast
+"""Scores of videos from the logits of their views, and targets of multi-label videos."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from kinema.data.batch import Batch
-from kinema.errors import UserError
-from kinema.models import Recognizer
-from kinema.tasks.recognition.mixing import mixed
-from kinema.tasks.recognition.multi_label import binary_cross_entropy, multi_hot, right_answers
 from kinema.tasks.recognition.options import RecognitionOptions
 
 
-def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -> tuple[Tensor, Tensor]:
-    """Mean loss over the clips of a batch, and how many of them have the right top-1 answer (both scalars).
-
-    The loss is cross-entropy or, for any number of labels, binary cross-entropy, a mean over the classes too. The
-    answer is right that names the class, or one of several; of a mixed clip the one that names its larger part.
-    """
-    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1], dim=0)
-    multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
-    if mixing:
-        recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
-        if not hasattr(recognizer, "normalize"):
-            raise UserError("--task.mixup and --task.cutmix need a model with a method normalize(clips)")
-        num_classes = recognizer.head.out_features
-        clips, targets = mixed(
-            recognizer.normalize(clips),
-            multi_hot(labels, num_classes) if multi else labels,
-            num_classes=num_classes,
-            mixup=options.mixup,
-            cutmix=options.cutmix,
-        )
-    logits = model(clips).float()
-    if multi:
-        targets = targets if mixing else multi_hot(labels, logits.shape[1])
-        loss = binary_cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
-        return loss, right_answers(logits, targets, threshold=0).sum()
-    loss = F.cross_entropy(logits, targets if mixing else labels, label_smoothing=options.label_smoothing)
-    return loss, (logits.argmax(1) == (targets.argmax(1) if mixing else labels)).sum()
-
-
 def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *, frames_at_once: int = 512) -> Tensor:
-    """Class probabilities of videos over all of their views.
+    """Return the class probabilities of videos over all of their views.
 
     Args:
         model: a recognizer in eval mode.
         clips: (B, V, T, C, H, W) uint8.
-        options: says what is averaged.
-        frames_at_once: frames in a forward pass, of one view at least, which bounds the memory of many views.
+        options: how the views are averaged.
+        frames_at_once: frames per forward pass, at least one view; limits the memory of many views.
 
     Returns:
-        (B, classes) float32; each row sums to 1, but where any number of classes may occur.
+        (B, classes) float32. Single-label rows sum to 1.
     """
     views = as_clips(clips)
-    together = max(1, frames_at_once // views.shape[2])
-    logits = torch.cat([model(part) for part in views.split(together)]).float()
+    batch_size = max(1, frames_at_once // views.shape[2])
+    logits = torch.cat([model(part) for part in views.split(batch_size)]).float()
     logits = logits.unflatten(0, clips.shape[:2])
     if options.average == "score":
         logits = logits.mean(1, keepdim=True)
@@ -67,5 +29,26 @@ def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *
 
 
 def as_clips(clips: Tensor) -> Tensor:
-    """(B, V, T, C, H, W) → (B · V, C, T, H, W), what models take, without a copy."""
+    """Reshape (B, V, T, C, H, W) to the (B · V, C, T, H, W) that models take, without a copy."""
     return clips.flatten(0, 1).transpose(1, 2)
+
+
+def multi_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Convert class indices (N, L) int64, rows padded with -1, to multi-hot vectors (N, num_classes) float32."""
+    padded = labels.where(labels >= 0, num_classes)  # an extra class, which is then dropped
+    return labels.new_zeros((len(labels), num_classes + 1), dtype=torch.float32).scatter_(1, padded, 1)[:, :-1]
+
+
+def right_answers(scores: Tensor, targets: Tensor, *, threshold: float) -> Tensor:
+    """Return whether the top-1 prediction of each row is one of its classes, (N,) bool.
+
+    With a single class, return whether `scores` and the target are on the same side of `threshold`.
+
+    Args:
+        scores: (N, classes) probabilities or logits.
+        targets: (N, classes) float32, 0 to 1.
+        threshold: score from which a single class counts as present.
+    """
+    if scores.shape[1] == 1:
+        return ((scores >= threshold) == (targets >= 0.5))[:, 0]
+    return targets.gather(1, scores.argmax(1, keepdim=True))[:, 0] >= 0.5

@@ -21,20 +21,20 @@ from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.models import Recognizer, RecognizerOptions, build, load_pretrained
 from kinema.runtime.processes import Process
-from kinema.tasks.recognition import (
-    as_clips,
+from kinema.tasks.recognition import multigrid
+from kinema.tasks.recognition.description import read_recognizer
+from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
+from kinema.tasks.recognition.losses import training_loss
+from kinema.tasks.recognition.metrics import main_metric
+from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription
+from kinema.tasks.recognition.scoring import as_clips
+from kinema.tasks.recognition.splits import (
     check_told_apart,
     label_advice,
-    main_metric,
-    multigrid,
-    training_loss,
     warn_of_labels,
     warn_of_overlap,
     with_flip_pairs,
 )
-from kinema.tasks.recognition.description import read_recognizer
-from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
-from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.order import train_order
 from kinema.training.task import Loss, Validation

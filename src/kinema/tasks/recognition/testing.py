@@ -17,10 +17,10 @@ from kinema.runtime.device import place
 from kinema.runtime.processes import joined, outage_shared
 from kinema.storage import replacing, write_text
 from kinema.storage.outputs import cannot_write, check_writable
-from kinema.tasks.recognition import RecognitionOptions, warn_of_unlabelled
 from kinema.tasks.recognition.ensemble import label_array
 from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, in_first
-from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
+from kinema.tasks.recognition.splits import warn_of_unlabelled
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import fill
 from kinema.weights.own_paths import write_tested_on

@@ -1,0 +1,69 @@
+"""Training loss of a recognizer, with mixup and CutMix."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from kinema.data.batch import Batch
+from kinema.errors import UserError
+from kinema.models import Recognizer
+from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.scoring import as_clips, multi_hot, right_answers
+
+
+def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -> tuple[Tensor, Tensor]:
+    """Return the mean loss of a batch's clips and the number of correct top-1 predictions (both scalars).
+
+    The loss is the cross-entropy or, of multi-label clips, the binary cross-entropy. A prediction is correct if it is
+    the clip's class, or one of several; of a mixed clip, the class with the larger share.
+    """
+    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1], dim=0)
+    multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
+    if mixing:
+        recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
+        if not hasattr(recognizer, "normalize"):
+            raise UserError("--task.mixup and --task.cutmix need a model with a method normalize(clips)")
+        num_classes = recognizer.head.out_features
+        clips, targets = mix_clips(
+            recognizer.normalize(clips),
+            multi_hot(labels, num_classes) if multi else labels,
+            num_classes=num_classes,
+            mixup=options.mixup,
+            cutmix=options.cutmix,
+        )
+    logits = model(clips).float()
+    if multi:
+        targets = targets if mixing else multi_hot(labels, logits.shape[1])
+        smoothed = targets * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]
+        loss = F.binary_cross_entropy_with_logits(logits, smoothed)
+        return loss, right_answers(logits, targets, threshold=0).sum()
+    loss = F.cross_entropy(logits, targets if mixing else labels, label_smoothing=options.label_smoothing)
+    return loss, (logits.argmax(1) == (targets.argmax(1) if mixing else labels)).sum()
+
+
+def mix_clips(clips: Tensor, labels: Tensor, *, num_classes: int, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
+    """Mix each clip with its neighbor in the batch: mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019).
+
+    Args:
+        clips: (N, C, T, H, W) normalized.
+        labels: (N,) int64; or (N, num_classes) float32, multi-hot.
+        num_classes: number of classes.
+        mixup: alpha of mixup, whose proportion is drawn from Beta(alpha, alpha) for the whole batch; 0: no mixup.
+        cutmix: alpha of CutMix, whose box is the same in all frames; 0: no CutMix. With both, one is drawn at random.
+
+    Returns:
+        The clips, and the labels mixed in the same proportion, (N, num_classes) float32.
+    """
+    transforms: list[v2.Transform] = []
+    if mixup:
+        transforms.append(v2.MixUp(alpha=mixup, num_classes=num_classes))
+    if cutmix:
+        transforms.append(v2.CutMix(alpha=cutmix, num_classes=num_classes))
+    mixed, targets = v2.RandomChoice(transforms)(tv_tensors.Video(clips), labels)
+    # torchvision returns contiguous clips: restore channels-last.
+    return mixed.as_subclass(Tensor).contiguous(memory_format=torch.channels_last_3d), targets
