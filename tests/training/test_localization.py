@@ -133,6 +133,34 @@ def test_faults_are_said_before_training(
         train(config_of("bmn_64x50_small_feature", BMN | planted | changes), work_dir=tmp_path / "run")
 
 
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "kinema"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["bmn_64x50_small_feature", "bsn_64x50_small_feature"])
+def test_two_processes_test_a_localizer_as_one_does(planted: dict[str, str], recipe: str, tmp_path: Path) -> None:
+    train(config_of(recipe, (BSN if recipe.startswith("bsn") else BMN) | planted), work_dir=tmp_path / "run")
+    done = torchrun("test", str(tmp_path / "run"), "--work-dir", str(tmp_path / "two"), "--json")
+    assert done.returncode == 0, done.stderr
+    one = run_test(tmp_path / "run", evaluation_options(tmp_path / "run"), folder=tmp_path / "one")
+    assert json.loads(done.stdout) == pytest.approx(one, abs=1e-4)
+    results = [json.loads((tmp_path / name / "results.json").read_text())["results"] for name in ("one", "two")]
+    assert results[0].keys() == results[1].keys()
+    for video, proposals in results[0].items():
+        scores, others = ([one["score"] for one in found] for found in (proposals, results[1][video]))
+        assert scores == pytest.approx(others, abs=1e-4)  # rounding depends on what else is in a batch
+
+
+@pytest.mark.slow
+def test_a_fault_of_all_processes_is_printed_once(planted: dict[str, str], tmp_path: Path) -> None:
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in (BMN | planted | {"data.parts": "40"}).items()]
+    done = torchrun("train", "bmn_64x50_small_feature", "--work-dir", str(tmp_path), *options)
+    assert done.returncode != 0
+    assert done.stderr.count("--model.parts 50 and --data.parts 40") == 1, done.stderr
+
+
 def test_a_video_without_features_is_a_bad_one(tmp_path: Path) -> None:
     places = write_planted(tmp_path / "data", videos=24)
     (tmp_path / "data" / "features" / "v_005.npy").unlink()

@@ -1,6 +1,7 @@
 """The processes of one run: started by torchrun, or just this one."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
-from kinema.errors import StorageOutage, UserError
+from kinema.errors import EXIT_TEMPORARY, StorageOutage, UserError
 from kinema.runtime.device import RuntimeOptions, pick_device
 
+_PRINTING = 1.0  # seconds that the others leave the first one to print an error: torchrun ends all when one ends
 _USUAL_WAIT = 1500.0  # seconds; torch gives up after 1800, with GPUs after 600 of waiting for a GPU of another process
 
 
@@ -135,12 +138,27 @@ def joined(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Process]:
         return
     # Objects and flags go over gloo also on GPUs, so that exchanging them does not wait for the device.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=wait + 300) if wait > _USUAL_WAIT else None)
+    timeout = timedelta(seconds=wait + 300) if wait > _USUAL_WAIT else None
+    store, rank, world = next(rendezvous("env://"))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     try:
         yield _among_others(device, found)
         dist.barrier()
+    except (UserError, StorageOutage) as error:
+        if not _is_first_to_raise(error, store.add):
+            time.sleep(_PRINTING)
+            raise SystemExit(EXIT_TEMPORARY if isinstance(error, StorageOutage) else 2) from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _is_first_to_raise(error: Exception, count: Callable[[str, int], int]) -> bool:
+    """Whether no other process has raised the same error, so that it is printed once; `count` adds in their store."""
+    try:
+        return count(f"kinema error: {error}", 1) == 1
+    except RuntimeError:  # the process that has the store is gone
+        return True
 
 
 def _among_others(device: torch.device, found: Launched) -> Process:

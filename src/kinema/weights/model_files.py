@@ -18,7 +18,7 @@ from kinema.addresses import address_of
 from kinema.errors import UserError
 from kinema.models import ModelOptions, name_of
 from kinema.models.foreign import Source
-from kinema.storage import standing
+from kinema.storage import standing, write_text
 from kinema.version import __version__
 from kinema.weights.foreign_files import read_foreign_weights, tools_of
 
@@ -29,6 +29,7 @@ M = TypeVar("M")
 D = TypeVar("D")
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
+_PIPELINE = "pipeline.json"
 _FORMAT = 2
 """Version of `model.json`; 1 has no such field."""
 
@@ -150,8 +151,7 @@ def find_model(model: Path) -> Path:
     """
     if model.suffix == ".safetensors":
         model = model.parent
-    if (model / "pem").is_dir():  # a run of BSN's three stages: the last one is what its proposals come from
-        model = model / "pem"
+    model = _last_stage(model)
     # Only looked at here: a run that is under way puts its folders in order itself.
     checkpoints = (standing(model / "checkpoints" / name) for name in ("best", "last"))
     for folder in (standing(model), *checkpoints):
@@ -168,6 +168,26 @@ def find_model(model: Path) -> Path:
     raise UserError(
         f"{model} {found}; a MODEL is a run's --work-dir, a folder of its checkpoints, or a model.safetensors"
     )
+
+
+def write_pipeline(folder: Path, *, model: str) -> None:
+    """Record in the folder of a pipeline's run which stage's subfolder holds its model.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    write_text(folder / _PIPELINE, strict_json.dumps({"model": model}) + "\n")
+
+
+def _last_stage(run: Path) -> Path:
+    """Return the run of the stage that is a pipeline's model; any other path as it is."""
+    try:
+        stage = str(json.loads((run / _PIPELINE).read_text(encoding="utf-8"))["model"])
+    except OSError:
+        stage = "pem"  # BSN by Kinema 0.1, or by one command for each stage
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run / _PIPELINE} is damaged: {error!r}") from error
+    return run / stage if (run / stage).is_dir() else run
 
 
 def _tool(checkpoint: Path) -> str:

@@ -54,8 +54,8 @@ def create_work_dir(work_dir: Path) -> None:
 
 def resumable_config(work_dir: Path) -> Path | None:
     """Return the `config.yaml` of the run in `work_dir`, or None where nothing has been saved to continue from."""
-    file, stages = work_dir / "config.yaml", (".", "tem", "pem")
-    saved = any((work_dir / stage / "checkpoints" / "last").exists() for stage in stages)
+    file = work_dir / "config.yaml"
+    saved = any(any(work_dir.glob(f"{stage}checkpoints/last")) for stage in ("", "*/"))  # of a pipeline's stages
     return file if saved and file.exists() else None
 
 

@@ -27,6 +27,7 @@ from kinema.training.optimization.optimizer import SGD, Adam, AdamW
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
 from kinema.training.parallel.distributed import StopRequest, stop_together
 from kinema.training.saving.work_dir import check_resumed, resumable_config
+from kinema.weights.model_files import write_pipeline
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class BSN:
         if file := resumable_config(work_dir):
             check_resumed(self, file)
         write_text(work_dir / "config.yaml", dump(self, recipe=self.recipe))
+        write_pipeline(work_dir, model="pem")
 
 
 def _refuse_earlier_stages(work_dir: Path, *, resume: bool) -> None:
