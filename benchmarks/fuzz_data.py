@@ -4,7 +4,7 @@
         [--form video rawframes packed packed_flow]
 
 Short cuts of the videos in FOLDER, folders of frames and packed files made of them, are damaged in one of many ways
-each. Every case is read by each reader, and by a VideoDataset and a DataLoader with a worker process. It must end as a
+each. Every case is read by each reader, and by a ViewDataset and a DataLoader with a worker process. It must end as a
 sample of the right shape or as exactly one bad file: anything else is a defect, listed with the case's number, which
 together with the seed makes the case again (--only NUMBER). Cases run in a child process, so that a crash, or a hang
 beyond --limit seconds, is known by its case; the child's memory is limited and its growth is reported.
@@ -33,7 +33,7 @@ from benchmarks.fuzz_cases import Case, make_case, make_sources, remove
 
 from kinema.data.bad_files import BadFiles
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
@@ -103,16 +103,16 @@ def read_by_loader(cases: Sequence[Case], reader: Reader, timeout: float, worker
     options = DataOptions(source=cases[0].form, reader=reader, decode_timeout=timeout)
     account = BadFiles(num_videos=len(cases), max_fraction=1)
     bad = 0
-    loader = load(VideoDataset(index, VIEWS, options), EvalBatches(len(cases), 1), workers=workers)
+    loader = load(ViewDataset(index, VIEWS, options), EvalBatches(len(cases), 1), workers=workers)
     for case, batch in zip(cases, loader, strict=True):
         account.add(batch.bad)
         bad += len(batch.bad)
         if len(batch) == 1 and not batch.bad:
-            right = tuple(batch.clips.shape[1:]) == (2, 4, channels(case), 32, 32)  # what VIEWS make of a video
-            right = right and batch.clips.dtype == torch.uint8
+            right = tuple(batch.inputs.shape[1:]) == (2, 4, channels(case), 32, 32)  # what VIEWS make of a video
+            right = right and batch.inputs.dtype == torch.uint8
             place = cases.index(case)
-            right = right and batch.indices.tolist() == batch.labels.tolist() == [place]
-            yield case.number, "sample" if right else f"defect: clips {tuple(batch.clips.shape)}"
+            right = right and batch.rows.tolist() == batch.targets.tolist() == [place]
+            yield case.number, "sample" if right else f"defect: clips {tuple(batch.inputs.shape)}"
         elif len(batch) == 0 and [file.path for file in batch.bad] == [case.path]:
             yield case.number, "bad" if len(account) == bad else "defect: counted wrongly"
         else:

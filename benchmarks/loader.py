@@ -8,7 +8,7 @@ import time
 from itertools import islice
 
 from kinema.config import parse_arguments
-from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
 from kinema.recipes import config_of
@@ -24,7 +24,7 @@ def main() -> None:
     index = open_train_index(config.data)
     timetable = Timetable(len(index), config.data.batch_size, [Phase(epochs=1_000_000)])
     order = TrainBatches(len(index), config.data.batch_size, timetable, seed=0)
-    dataset = VideoDataset(index, [config.data.train_clip], config.data)
+    dataset = ClipDataset(index, [config.data.train_clip], config.data)
     batches = iter(load(dataset, order, workers=arguments.workers))
     for _ in islice(batches, 2):
         pass

@@ -25,7 +25,7 @@ import psutil
 import torch
 
 from kinema.data.crops import RandomResizedCrop, TrainCrop
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ClipDataset
 from kinema.data.lists.index import Index, index_paths
 from kinema.data.loader import TrainBatches, load
 from kinema.data.options import DataOptions
@@ -78,7 +78,7 @@ def mib(process: psutil.Process, kind: Literal["rss", "uss", "pss"]) -> float:
 def curve(paths: list[str], options: DataOptions, samples: int, count: int) -> list[tuple[int, float, float]]:
     """(samples read, RSS, USS): means of the workers."""
     index = index_paths(paths, [0] * len(paths), source="", root="")
-    loader = load(VideoDataset(index, [CLIP], options), batches_of(index, samples), workers=count)
+    loader = load(ClipDataset(index, [CLIP], options), batches_of(index, samples), workers=count)
     points = []
     for number, _ in enumerate(islice(loader, samples // BATCH), start=1):
         if number * BATCH % EVERY == 0:
@@ -103,7 +103,7 @@ def many(paths: list[str], options: DataOptions, rows: int, count: int) -> tuple
     del names
     gc.collect()
     size = sum(one.nbytes for one in (index.path_bytes, index.offsets, index.labels, index.frame_counts, index.lines))
-    read = iter(load(VideoDataset(index, [CLIP], options), batches_of(index, BATCH), workers=count))
+    read = iter(load(ClipDataset(index, [CLIP], options), batches_of(index, BATCH), workers=count))
     for _ in islice(read, 20 * count):
         pass
     processes = workers()

@@ -26,10 +26,10 @@ import psutil
 import torch
 
 from kinema.benchmark.data import DataMeasure, measured_batches
-from kinema.data.batch import SampleKey
-from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import load
+from kinema.data.samples import SampleKey
 from kinema.prepare.encoding import EncodingOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
@@ -127,7 +127,7 @@ def in_one_process(case: Case, samples: int, peer: Peer) -> tuple[float, float, 
 def through_a_worker(case: Case, samples: int, peer: Peer) -> tuple[float, float]:
     """Milliseconds a sample, of the worker and the process it feeds: own, peer."""
     config = config_of(RECIPES[case.name], case.keys)
-    dataset = VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
+    dataset = ClipDataset(open_train_index(config.data), [config.data.train_clip], config.data)
     counted = -(-samples // BATCH // TURNS)
     times: list[tuple[float, float]] = []
     for turn in range(TURNS):

@@ -25,7 +25,7 @@ import torch
 from index_memory import write_list
 from torch import Tensor
 
-from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
@@ -63,7 +63,7 @@ def index(_videos: Path) -> dict[str, Curve]:
 def workers(videos: Path) -> dict[str, Curve]:
     config = config_of(LOADER_RECIPE, {"data.train": str(videos / "train"), "data.batch_size": "4"})
     rows = open_train_index(config.data)
-    dataset = VideoDataset(rows, [config.data.train_clip], config.data)
+    dataset = ClipDataset(rows, [config.data.train_clip], config.data)
     numbers, clips_per_second = [0, 1, 2, 4, 8], []
     for number in numbers:
         timetable = Timetable(len(rows), config.data.batch_size, [Phase(epochs=1_000_000)])

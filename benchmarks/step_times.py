@@ -61,7 +61,7 @@ def step_times(config: TrainConfig, precision: str, options: argparse.Namespace)
     optimizer = make_optimizer(model, config.optim, total_batch=options.batch_size)
     frames, size, count = config.data.train_clip.sampling.frames, config.data.train_clip.crop.size, options.batch_size
     clips = torch.randint(0, 256, (count, 1, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 3)
-    batch = Batch(clips=clips, labels=torch.arange(count), indices=torch.arange(count), bad=())
+    batch = Batch(inputs=clips, targets=torch.arange(count), rows=torch.arange(count))
     times = []
     for _ in range(options.skip + options.steps):
         started, cpu = time.perf_counter(), time.process_time()

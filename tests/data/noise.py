@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 import torch
+from torch import Tensor
 
 from kinema.data.batch import Batch
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
@@ -49,17 +50,17 @@ def batches(
     template: str = "auto",
     storage: StorageOptions | None = None,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[Batch[Tensor]]:
     """Read all videos in batches of two, from `root` if given."""
     options = DataOptions(source=source, template=template, storage=storage or StorageOptions())
     index = read_index(noise / f"{source}.txt", kind=source, root=root or str(noise))
-    yield from load(VideoDataset(index, VIEWS, options), EvalBatches(len(index), 2), workers=workers)
+    yield from load(ViewDataset(index, VIEWS, options), EvalBatches(len(index), 2), workers=workers)
 
 
-def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+def assert_same(found: list[Batch[Tensor]], expected: list[Batch[Tensor]]) -> None:
     """Check that the batches hold the same samples of all videos, bit for bit, and no bad file."""
     assert len(found) == len(expected) == VIDEOS // 2
     for one, other in zip(found, expected, strict=True):
         assert one.bad == ()
-        assert torch.equal(one.indices, other.indices)
-        assert torch.equal(one.clips, other.clips)
+        assert torch.equal(one.rows, other.rows)
+        assert torch.equal(one.inputs, other.inputs)

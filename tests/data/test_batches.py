@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from kinema.data.augment import Augment
-from kinema.data.batch import Batch, SampleKey
+from kinema.data.batch import Batch
 from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
-from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.dataset import ClipDataset, ViewDataset, open_train_index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
+from kinema.data.samples import SampleKey
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from tests.data.drawn_videos import write_video
@@ -41,46 +43,53 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> DataOptions:
     return DataOptions(train=str(folder / "list.txt"))
 
 
-def one_by_one(dataset: VideoDataset, keys: list[SampleKey]) -> Batch:
-    """What the batch is by its definition."""
-    fetched = [dataset[key] for key in keys]
-    samples = [one.sample for one in fetched if one.sample is not None]
+def open_dataset(views: list[TrainClip] | Views, options: DataOptions) -> ClipDataset | ViewDataset:
+    index = open_train_index(options)
+    return (
+        ViewDataset(index, views, options) if isinstance(views, Views) else ClipDataset(index, views, options, seed=3)
+    )
+
+
+def one_by_one(dataset: ClipDataset | ViewDataset, keys: list[SampleKey]) -> Batch[Tensor]:
+    """The batch by its definition."""
+    results = [dataset[key] for key in keys]
+    samples = [result.sample for result in results if result.sample is not None]
     return Batch(
-        torch.stack([sample.clips for sample in samples]),
-        torch.tensor([sample.label for sample in samples]),
-        torch.tensor([sample.index for sample in samples]),
-        tuple(file for one in fetched for file in one.bad),
+        torch.stack([sample.inputs for sample in samples]),
+        torch.tensor([sample.target for sample in samples]),
+        torch.tensor([result.row for result in results if result.sample is not None]),
+        tuple(file for result in results for file in result.bad),
     )
 
 
 @pytest.mark.parametrize("views", [*([clip] for clip in TRAINED), *TESTED], ids=repr)
 def test_a_batch_is_its_samples_side_by_side(videos: DataOptions, views: list[TrainClip] | Views) -> None:
     """Also where one cannot be read: in training another takes its place, in evaluation the batch is shorter."""
-    dataset = VideoDataset(open_train_index(videos), views, videos, seed=3)
+    dataset = open_dataset(views, videos)
     keys = [SampleKey(7, row) for row in (4, 2, 0, 1)]
     expected, batch = one_by_one(dataset, keys), dataset.__getitems__(keys)
     assert len(batch) == (3 if isinstance(views, Views) else 4)
-    assert batch.clips.movedim(3, -1).is_contiguous()
-    assert torch.equal(batch.clips, expected.clips)
-    assert batch.labels.tolist() == expected.labels.tolist()
-    assert batch.indices.tolist() == expected.indices.tolist()
+    assert batch.inputs.movedim(3, -1).is_contiguous()
+    assert torch.equal(batch.inputs, expected.inputs)
+    assert batch.targets.tolist() == expected.targets.tolist()
+    assert batch.rows.tolist() == expected.rows.tolist()
     assert [file.path for file in batch.bad] == [file.path for file in expected.bad] == [videos.train[:-8] + "2.mp4"]
     shape = views.shape if isinstance(views, Views) else views[0].shape
-    assert batch.clips.movedim(3, -1).shape[1:] == (*shape, 3)
+    assert batch.inputs.movedim(3, -1).shape[1:] == (*shape, 3)
 
 
 def test_workers_make_the_same_batches(videos: DataOptions) -> None:
-    dataset = VideoDataset(open_train_index(videos), [TRAINED[0]], videos)
+    dataset = open_dataset([TRAINED[0]], videos)
     batches = [list(load(dataset, EvalBatches(5, 2), workers=workers)) for workers in (0, 2)]
     assert [len(batch) for batch in batches[0]] == [2, 2, 1]
     for own, made in zip(*batches, strict=True):
-        assert torch.equal(own.clips, made.clips)
-        assert torch.equal(own.labels, made.labels)
-        assert made.clips.movedim(3, -1).is_contiguous()
+        assert torch.equal(own.inputs, made.inputs)
+        assert torch.equal(own.targets, made.targets)
+        assert made.inputs.movedim(3, -1).is_contiguous()
 
 
 def test_a_batch_of_bad_videos_alone_is_empty(videos: DataOptions) -> None:
-    dataset = VideoDataset(open_train_index(videos), TESTED[0], videos)
+    dataset = open_dataset(TESTED[0], videos)
     batch = dataset.__getitems__([SampleKey(0, 2)])
-    assert len(batch) == len(batch.clips) == 0
+    assert len(batch) == len(batch.inputs) == 0
     assert len(batch.bad) == 1

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.api import train
-from kinema.data.batch import SampleKey
-from kinema.data.dataset import VideoDataset, open_train_index, opener
+from kinema.data.dataset import ClipDataset, open_train_index, opener
 from kinema.data.options import DataOptions
 from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import PackHeader, write_packed
 from kinema.data.readers.sources import Opener
+from kinema.data.samples import SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.prepare.flow import FlowOptions, prepare_flow
 from kinema.prepare.pack import PackOptions, prepare_pack
@@ -200,10 +200,10 @@ def test_clips_have_five_fields_of_each_segment(dataset: Path, tmp_path: Path) -
         for source, listing in (("flow", dataset / "list.txt"), ("packed_flow", tmp_path / "packed.csv")):
             values = {**TINY, "data.train": str(listing), "data.source": source}
             config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", values)
-            batch = VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data).__getitems__(
+            batch = ClipDataset(open_train_index(config.data), [config.data.train_clip], config.data).__getitems__(
                 [SampleKey(0, row)]
             )
-            clips.append(batch.clips[0])
+            clips.append(batch.inputs[0])
         assert clips[0].shape == (1, 15, 2, 32, 32)
         assert torch.equal(*clips)
         # No motion: a mirror image has none either, but for the step between 127 and 128.
@@ -215,7 +215,7 @@ def test_packed_flow_and_packed_frames_are_not_mixed_up(dataset: Path, tmp_path:
     listing = str(tmp_path / "packed.csv")
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", {"data.train": listing, "data.source": "packed"})
     with pytest.raises(UserError, match=r"v0.pack': it holds optical flow, which --data.source packed_flow reads"):
-        VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
+        ClipDataset(open_train_index(config.data), [config.data.train_clip], config.data)
     with pytest.raises(MediaError, match=r"it holds optical flow"):
         opener(config.data, listing).open(str(tmp_path / "v1.pack"))
     header = PackHeader(height=8, width=8, frames=1, every=1, fps=None)
@@ -228,8 +228,8 @@ def test_packed_flow_and_packed_frames_are_not_mixed_up(dataset: Path, tmp_path:
 def test_flow_has_no_colours(dataset: Path, augmentation: str) -> None:
     values = {"data.train": str(dataset / "list.txt"), f"data.train_clip.augment.{augmentation}": "1"}
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", values)
-    with pytest.raises(UserError, match="optical flow has no colours"):
-        VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
+    with pytest.raises(UserError, match="optical flow has no colors"):
+        ClipDataset(open_train_index(config.data), [config.data.train_clip], config.data)
 
 
 def test_a_list_of_frames_is_not_one_of_flow(dataset: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.data.batch import Fetched, Sample, SampleKey, collate
-from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.dataset import ClipDataset, ViewDataset, open_train_index, stack_labels
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
+from kinema.data.samples import SampleKey
 from kinema.data.sampling import Sampling
 from kinema.data.views import ViewCrops, Views
 from kinema.errors import UserError
@@ -129,11 +129,10 @@ def test_labels_reach_the_batch(tmp_path: Path) -> None:
     path = write(tmp_path, "a.mp4 3 1\na.mp4 2\na.mp4 0 1 2\n", "list.txt")
     index = read_index(path, kind="video", labels="multi")
     views = Views(sampling=Sampling(clip_len=2), crops=ViewCrops(short_side=16, size=16))
-    batch = next(iter(load(VideoDataset(index, views, DataOptions()), EvalBatches(3, 3), workers=0)))
-    assert batch.labels.tolist() == [[3, 1, -1], [2, -1, -1], [0, 1, 2]]
+    batch = next(iter(load(ViewDataset(index, views, DataOptions()), EvalBatches(3, 3), workers=0)))
+    assert batch.targets.tolist() == [[3, 1, -1], [2, -1, -1], [0, 1, 2]]
     assert len(batch) == 3
-    assert collate([Fetched(Sample(batch.clips[0], (), 0))]).labels.shape == (1, 0)
-    assert len(collate([Fetched(None)])) == 0
+    assert stack_labels([()]).shape == (1, 0)
 
 
 def test_a_flip_turns_each_label(sample: Path) -> None:
@@ -141,7 +140,7 @@ def test_a_flip_turns_each_label(sample: Path) -> None:
     config.data.train_clip.crop.flip, config.data.train_clip.crop.flip_pairs = 1.0, ("0:1", "4:6")
     index = read_index(sample / "train", kind="video", labels="multi")
     index.labels[:3] = 1
-    fetched = VideoDataset(index, [config.data.train_clip], config.data)[SampleKey(0, 1)]
-    assert fetched.sample is not None
-    assert fetched.sample.label == (0,)
+    result = ClipDataset(index, [config.data.train_clip], config.data)[SampleKey(0, 1)]
+    assert result.sample is not None
+    assert result.sample.target == (0,)
     assert config.data.train_clip.crop.flipped_label((6, 2, 0)) == (4, 2, 1)

@@ -6,15 +6,16 @@ from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import Dataset
+from torch import Tensor
 
-from kinema.data.batch import SampleKey
-from kinema.data.dataset import VideoDataset, open_train_index
+from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.loader import EvalBatches, TrainBatches, load
+from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.data.timetable import BatchShape, Phase, Timetable
 from kinema.errors import UserError
 from tests.conftest import tiny_config
@@ -56,7 +57,7 @@ def test_an_epoch_deals_out_different_videos_to_all_processes(
             for key in batch
         ]
         assert {key.epoch for key in keys} == {epoch}
-        assert len({key.index for key in keys}) == len(keys) == steps * accumulate * batch_size * world
+        assert len({key.row for key in keys}) == len(keys) == steps * accumulate * batch_size * world
 
 
 PHASES = [
@@ -98,7 +99,7 @@ def test_steps_of_changing_size_take_every_video_once_while_they_last(
         steps = [part[epoch * len(expected) : (epoch + 1) * len(expected)] for part in parts]
         for part in steps:
             assert [(len(batch), batch[0].variant) for batch in part] == expected
-        rows = [key.index for part in steps for batch in part for key in batch]
+        rows = [key.row for part in steps for batch in part for key in batch]
         assert len(set(rows)) == len(rows)
         assert {key.epoch for part in steps for batch in part for key in batch} == {epoch}
     assert timetable.epochs == 3
@@ -108,33 +109,34 @@ def test_steps_of_changing_size_take_every_video_once_while_they_last(
 
 def test_epochs_and_seeds_differ() -> None:
     batches = take(train_batches(32, 32, seed=0), 2) + take(train_batches(32, 32, seed=1), 1)
-    orders = [[key.index for key in batch] for batch in batches]
+    orders = [[key.row for key in batch] for batch in batches]
     assert len({tuple(order) for order in orders}) == 3
 
 
 @given(st.integers(0, 50), st.integers(1, 7), st.integers(1, 5))
 def test_evaluation_takes_every_video_exactly_once(num_videos: int, batch_size: int, world: int) -> None:
     parts = [EvalBatches(num_videos, batch_size, rank=rank, world=world) for rank in range(world)]
-    assert sorted(key.index for part in parts for batch in part for key in batch) == list(range(num_videos))
+    assert sorted(key.row for part in parts for batch in part for key in batch) == list(range(num_videos))
     assert all(len(part) == len(list(part)) for part in parts)
 
 
-class Faulty(Dataset[int]):
-    """Its item `at` is a user's fault, of more than one line."""
+class Faulty(SampleDataset[int, Tensor]):
+    """Row `at` raises a UserError of more than one line."""
 
     def __init__(self, at: int) -> None:
+        super().__init__(12)
         self._at = at
 
-    def __getitem__(self, key: SampleKey) -> int:
-        if key.index == self._at:
+    def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:
+        if key.row == self._at:
             raise UserError("the cache is full: 3 GB\nkinema.errors: free some, or raise --data.storage.cache-gb")
-        return key.index
+        return Sample(torch.zeros(1), key.row)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("at", [0, 7])
 def test_a_fault_of_the_user_that_a_worker_meets_is_told_in_its_own_words(workers: int, at: int) -> None:
-    loader = load(Faulty(at), EvalBatches(12, 2), collate=list, workers=workers)
+    loader = load(Faulty(at), EvalBatches(12, 2), workers=workers)
     with pytest.raises(UserError) as raised:
         list(loader)
     assert str(raised.value) == "the cache is full: 3 GB\nkinema.errors: free some, or raise --data.storage.cache-gb"
@@ -143,9 +145,9 @@ def test_a_fault_of_the_user_that_a_worker_meets_is_told_in_its_own_words(worker
 def test_a_dataset_crosses_to_spawned_workers(sample: Path) -> None:
     """Loader workers are not forked everywhere: then the dataset is pickled, and must give the same there."""
     config = tiny_config(sample)
-    dataset = VideoDataset(open_train_index(config.data), [config.data.train_clip], config.data)
+    dataset = ClipDataset(open_train_index(config.data), [config.data.train_clip], config.data)
     copy = pickle.loads(ForkingPickler.dumps(dataset))
     one, other = (data[SampleKey(3, 5)].sample for data in (dataset, copy))
     assert one is not None
     assert other is not None
-    assert torch.equal(one.clips, other.clips)
+    assert torch.equal(one.inputs, other.inputs)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.data.batch import SampleKey
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.features.source import FeatureSource
 from kinema.data.lists.annotations import read_index
 from kinema.data.options import DataOptions
 from kinema.data.readers.sources import Source
+from kinema.data.samples import SampleKey
 from kinema.errors import StorageOutage
 from kinema.storage import Direct, StorageOptions
 from tests.data.noise import VIDEOS, VIEWS, assert_same, batches
@@ -171,7 +171,7 @@ def test_a_server_that_says_nothing_is_an_outage(noise: Path, monkeypatch: pytes
     monkeypatch.setattr("kinema.data.patience._PROBE", 0.3)
     options = DataOptions(source="video", decode_timeout=0.3, storage=StorageOptions(patience=0.1))
     with slow_server(says_length=False) as url:
-        dataset = VideoDataset(read_index(noise / "video.txt", kind="video", root=url), VIEWS, options)
+        dataset = ViewDataset(read_index(noise / "video.txt", kind="video", root=url), VIEWS, options)
         with pytest.raises(StorageOutage, match=r"longer than 0.3 s.*and the server does not say how long it is"):
             dataset[SampleKey(0, 0)]
 
@@ -179,7 +179,7 @@ def test_a_server_that_says_nothing_is_an_outage(noise: Path, monkeypatch: pytes
 def test_a_file_that_comes_too_slowly_is_a_bad_one(noise: Path) -> None:
     options = DataOptions(source="video", decode_timeout=0.3)
     with slow_server(says_length=True) as url:
-        dataset = VideoDataset(read_index(noise / "video.txt", kind="video", root=url), VIEWS, options)
+        dataset = ViewDataset(read_index(noise / "video.txt", kind="video", root=url), VIEWS, options)
         (bad,) = dataset[SampleKey(0, 0)].bad
     assert "longer than 0.3 s" in bad.reason
 

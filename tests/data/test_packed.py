@@ -17,12 +17,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.batch import SampleKey
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, check_packed, open_packed, write_packed
+from kinema.data.samples import SampleKey
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import MediaError, UserError
@@ -165,7 +165,7 @@ def test_clips_of_frames_that_a_sparse_file_lacks_are_refused(tmp_path: Path, sa
         check_packed([sampling], path)
     index = index_paths([path], [0], source="", root="")
     with pytest.raises(UserError, match="multiple of 8"):
-        VideoDataset(index, Views(sampling=sampling, crops=None), DataOptions(source="packed"))  # type: ignore[arg-type]
+        ViewDataset(index, Views(sampling=sampling, crops=None), DataOptions(source="packed"))  # type: ignore[arg-type]
 
 
 def test_a_first_file_that_does_not_answer_is_passed_over(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_first_file_that_does_not_answer_is_passed_over(tmp_path: Path) -> Non
     write(tmp_path / "b.pack")
     index = index_paths([str(tmp_path / "a.pack"), str(tmp_path / "b.pack")], [0, 0], source="", root="")
     views = Views(sampling=Sampling(clip_len=2), crops=ViewCrops(short_side=24, size=24))
-    dataset = VideoDataset(index, views, DataOptions(source="packed", decode_timeout=0.2))
+    dataset = ViewDataset(index, views, DataOptions(source="packed", decode_timeout=0.2))
     batch = dataset.__getitems__([SampleKey(0, 0), SampleKey(0, 1)])
-    assert batch.indices.tolist() == [1]
+    assert batch.rows.tolist() == [1]
     assert [bad.path for bad in batch.bad] == [str(tmp_path / "a.pack")]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from torch import Tensor
 
 from kinema.data.batch import Batch
 from kinema.data.crops import MultiScaleCrop, TrainCrop
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ClipDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import TrainBatches, load
 from kinema.data.options import DataOptions
@@ -46,29 +47,31 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def batches(root: str, storage: StorageOptions, *, workers: int = 0) -> Iterator[Batch]:
+def batches(root: str, storage: StorageOptions, *, workers: int = 0) -> Iterator[Batch[Tensor]]:
     index = index_paths([f"{root}/{video}.pack" for video in range(VIDEOS)], [0] * VIDEOS, source="", root="")
-    dataset = VideoDataset(index, [CLIP], DataOptions(source="packed", storage=storage), seed=3)
+    dataset = ClipDataset(index, [CLIP], DataOptions(source="packed", storage=storage), seed=3)
     chosen = TrainBatches(VIDEOS, BATCH, Timetable(VIDEOS, BATCH, [Phase(epochs=EPOCHS)]), seed=3)
     yield from load(dataset, chosen, workers=workers)
 
 
 @pytest.fixture(scope="module")
-def expected(packed: Path) -> list[Batch]:
+def expected(packed: Path) -> list[Batch[Tensor]]:
     return list(batches(str(packed), StorageOptions()))
 
 
-def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+def assert_same(found: list[Batch[Tensor]], expected: list[Batch[Tensor]]) -> None:
     """All samples of all epochs, bit by bit, and no bad file."""
     assert len(found) == len(expected) == EPOCHS * VIDEOS // BATCH
     for one, other in zip(found, expected, strict=True):
         assert one.bad == ()
-        assert torch.equal(one.indices, other.indices)
-        assert torch.equal(one.clips, other.clips)
+        assert torch.equal(one.rows, other.rows)
+        assert torch.equal(one.inputs, other.inputs)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_server_that_dies_in_an_epoch_costs_no_sample(packed: Path, expected: list[Batch], workers: int) -> None:
+def test_a_server_that_dies_in_an_epoch_costs_no_sample(
+    packed: Path, expected: list[Batch[Tensor]], workers: int
+) -> None:
     with memcached_servers(2) as servers:
         storage = StorageOptions(memcached=tuple(server.address for server in servers))
         assert_same(list(batches(str(packed), storage, workers=workers)), expected)
@@ -84,7 +87,7 @@ def test_a_server_that_dies_in_an_epoch_costs_no_sample(packed: Path, expected: 
         assert_same(found, expected)
 
 
-def test_what_the_servers_hold_is_not_read_again(packed: Path, expected: list[Batch], tmp_path: Path) -> None:
+def test_what_the_servers_hold_is_not_read_again(packed: Path, expected: list[Batch[Tensor]], tmp_path: Path) -> None:
     """Large images too: once all parts are in the servers, the files may be gone."""
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -100,7 +103,7 @@ def test_what_the_servers_hold_is_not_read_again(packed: Path, expected: list[Ba
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_from_a_web_server_through_memcached(packed: Path, expected: list[Batch], ranges: bool) -> None:
+def test_from_a_web_server_through_memcached(packed: Path, expected: list[Batch[Tensor]], ranges: bool) -> None:
     with memcached_servers(1) as servers, web_server(packed, ranges=ranges) as web:
         storage = StorageOptions(memcached=(servers[0].address,))
         for _ in range(2):

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.data.sampling import Draws, Sampling, sample_test, sample_train
+from kinema.data.samples import SampleGenerator
+from kinema.data.sampling import Sampling, sample_test, sample_train
 
 samplings = st.builds(
     Sampling,
@@ -71,18 +72,18 @@ names = st.tuples(st.integers(0, 2**80), st.integers(0, 1000), st.integers(0, 2*
 
 @given(names, names, st.integers(0, 5))
 def test_numbers_depend_on_the_name_alone(name: tuple[int, ...], other: tuple[int, ...], drawn: int) -> None:
-    draws = Draws()
-    expected = Draws().begin(*name).integers(2**63, size=8).tolist()
-    draws.begin(*other).integers(100, size=drawn)  # half a number may be left over
-    assert draws.begin(*name).integers(2**63, size=8).tolist() == expected
-    assert (Draws().begin(*other).integers(2**63, size=8).tolist() == expected) == (other == name)
+    generator = SampleGenerator()
+    expected = SampleGenerator()(name).integers(2**63, size=8).tolist()
+    generator(other).integers(100, size=drawn)  # half a number may be left over
+    assert generator(name).integers(2**63, size=8).tolist() == expected
+    assert (SampleGenerator()(other).integers(2**63, size=8).tolist() == expected) == (other == name)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_numbers_of_neighbouring_names_are_independent_and_even(part: int) -> None:
     """Means, variances and correlations within five standard deviations of what they would be."""
-    draws, count = Draws(), 20_000
-    numbers = np.array([draws.begin(*np.roll([k, 0, 0], part).tolist()).random(2) for k in range(count)])
+    generator, count = SampleGenerator(), 20_000
+    numbers = np.array([generator(np.roll([k, 0, 0], part).tolist()).random(2) for k in range(count)])
     deviation = 1 / np.sqrt(12 * count)
     assert np.abs(numbers.mean(0) - 0.5).max() < 5 * deviation
     assert np.abs(numbers.var(0) - 1 / 12).max() < 5 / np.sqrt(180 * count)

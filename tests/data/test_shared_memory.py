@@ -12,9 +12,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np, simplejpeg, torch
-from kinema.data.batch import SampleKey
+from kinema.data.samples import SampleKey
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.options import DataOptions
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
@@ -32,11 +32,11 @@ index = index_paths([f"v{video}" for video in range(8)], [0] * 8, source=str(fol
 views = Views(sampling=Sampling(clip_len=1, num_clips=8, joined=True), crops=ViewCrops(short_side=64, size=64))
 
 def batches(workers):
-    dataset = VideoDataset(index, views, DataOptions(source="rawframes"))
+    dataset = ViewDataset(index, views, DataOptions(source="rawframes"))
     return list(load(dataset, EvalBatches(8, 4), workers=workers))
 
 for one, other in zip(batches(2), batches(0), strict=True):  # of 393,216 bytes each
-    assert torch.equal(one.clips, other.clips) and torch.equal(one.indices, other.indices)
+    assert torch.equal(one.inputs, other.inputs) and torch.equal(one.rows, other.rows)
 print("the same")
 with open("/dev/shm/all", "wb", buffering=0) as file:
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from kinema.data.dataset import VideoDataset, opener
+from kinema.data.dataset import ViewDataset, opener
 from kinema.data.lists.annotations import read_index
 from kinema.data.options import DataOptions
 from kinema.data.readers.sources import Source
@@ -144,7 +144,7 @@ def test_what_is_not_there_is_a_bad_file(source: Source, web: WebServer, tmp_pat
 def test_urls_that_cannot_be_read_are_said_at_once(noise: Path) -> None:
     index = read_index(noise / "rawframes.txt", kind="rawframes", root="gopher://old/")
     with pytest.raises(UserError, match="'gopher://old/v0' cannot be read"):
-        VideoDataset(index, VIEWS, DataOptions(source="rawframes"))
+        ViewDataset(index, VIEWS, DataOptions(source="rawframes"))
 
 
 def test_local_files_are_opened_without_another_look(noise: Path, monkeypatch: pytest.MonkeyPatch) -> None:

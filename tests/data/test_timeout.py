@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kinema.data.crops import ViewCrops
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
@@ -48,7 +48,7 @@ def test_a_stalled_video_is_a_bad_file(reader: str, workers: int, tmp_path: Path
     views = Views(sampling=Sampling(clip_len=2), crops=ViewCrops(short_side=16, size=16))
     # The sound video must not take longer; a machine that does nothing else for seconds would fail here.
     options = DataOptions(reader=reader, decode_timeout=3)  # type: ignore[arg-type]
-    dataset = VideoDataset(index_paths(paths, source="", root=""), views, options)
+    dataset = ViewDataset(index_paths(paths, source="", root=""), views, options)
     stalled, sound = list(load(dataset, EvalBatches(2, 1), workers=workers))
     assert [(file.path, file.reason) for file in stalled.bad] == [
         (paths[0], "reading it took longer than 3 s (--data.decode-timeout)")

@@ -21,7 +21,7 @@ def measure(rank: int, world: int, meeting: str, results: str, videos: int, kind
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     metrics = recognition_metrics(kind, 7, torch.device("cpu"))
     for keys in EvalBatches(videos, 4, rank=rank, world=world):
-        rows = [key.index for key in keys]
+        rows = [key.row for key in keys]
         metrics.update(scores[rows], labels[rows])
     torch.save(metrics.compute(), f"{results}.{rank}")
     if world > 1:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import kinema
 from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
-from kinema.data.batch import Batch, Fetched, Sample, collate
+from kinema.data.batch import Batch
+from kinema.data.dataset import stack_labels
 from kinema.errors import UserError
 from kinema.tasks.recognition.losses import training_loss
 from kinema.tasks.recognition.metrics import recognition_metrics
@@ -37,15 +38,16 @@ class Means(nn.Module):
         return clips.float().mean((2, 3, 4)) / 20 - 6
 
 
-def random_batch(*labels: tuple[int, ...], views: int = 2) -> Batch:
-    clips = [torch.randint(0, 256, (views, 2, 4, 5, 3), dtype=torch.uint8).movedim(-1, 2) for _ in labels]
-    return collate([Fetched(Sample(clip, label, k)) for k, (clip, label) in enumerate(zip(clips, labels, strict=True))])
+def random_batch(*labels: tuple[int, ...], views: int = 2) -> Batch[Tensor]:
+    clips = torch.randint(0, 256, (len(labels), views, 2, 4, 5, 3), dtype=torch.uint8).movedim(-1, 3)
+    return Batch(clips, stack_labels(labels), torch.arange(len(labels)))
 
 
 @given(st.lists(st.sets(st.integers(0, 6)), min_size=1, max_size=6))
 def test_multi_hot(labels: list[set[int]]) -> None:
-    batch = collate([Fetched(Sample(torch.zeros(1, 1, 3, 1, 1), tuple(one), 0)) for one in labels])
-    assert multi_hot(batch.labels, 7).tolist() == [[float(c in one) for c in range(7)] for one in labels]
+    assert multi_hot(stack_labels(list(map(tuple, labels))), 7).tolist() == [
+        [float(c in one) for c in range(7)] for one in labels
+    ]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -54,7 +56,7 @@ def test_loss_is_the_binary_cross_entropy_over_all_views_and_classes(smoothing: 
     batch = random_batch(*labels)
     loss, right = training_loss(Means(), batch, RecognitionOptions(labels="multi", label_smoothing=smoothing))
     terms, correct = [], 0
-    for video, label in zip(batch.clips, labels, strict=True):
+    for video, label in zip(batch.inputs, labels, strict=True):
         for view in video:
             logits = [view[:, c].double().mean().item() / 20 - 6 for c in range(3)]
             for c, logit in enumerate(logits):
@@ -93,7 +95,7 @@ def test_mixed_clips_have_mixed_labels(way: str) -> None:
 
 @pytest.mark.parametrize("average", ["score", "prob", "max"])
 def test_scores_over_views(average: str) -> None:
-    clips = random_batch((0,), (1,), views=5).clips
+    clips = random_batch((0,), (1,), views=5).inputs
     scores = video_scores(Means(), clips, RecognitionOptions(labels="multi", average=average))  # type: ignore[arg-type]
     for video, score in zip(clips, scores, strict=True):
         for c in range(3):

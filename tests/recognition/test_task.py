@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kinema.data.batch import Batch, Fetched, Sample, collate
+from kinema.data.batch import Batch, batch_memory
 from kinema.data.lists.index import LabelMode
 from kinema.tasks.recognition.losses import training_loss
 from kinema.tasks.recognition.metrics import recognition_metrics
@@ -23,29 +23,17 @@ class Means(nn.Module):
         return clips.float().mean((2, 3, 4)) / 10
 
 
-def batch_of(*samples: Sample) -> Batch:
-    return collate([Fetched(sample) for sample in samples])
-
-
 def random_clips(views: int, frames: int = 2) -> Tensor:
     return torch.randint(0, 256, (views, frames, 4, 5, 3), dtype=torch.uint8).movedim(-1, 2)
 
 
-def test_collated_clips_keep_channels_last_memory_up_to_the_model() -> None:
-    samples = [Sample(random_clips(views=3), label=k, index=k) for k in range(2)]
-    batch = batch_of(*samples)
-    assert batch.clips.shape == (2, 3, 2, 3, 4, 5)
-    assert all(torch.equal(batch.clips[k], samples[k].clips) for k in range(2))
-    seen = as_clips(batch.clips)
+def test_a_batch_reaches_the_model_without_a_copy() -> None:
+    clips = batch_memory(2, (3, 2, 4, 5, 3))
+    assert clips.shape == (2, 3, 2, 3, 4, 5)
+    seen = as_clips(clips)
     assert seen.shape == (6, 3, 2, 4, 5)
-    assert seen.data_ptr() == batch.clips.data_ptr()
+    assert seen.data_ptr() == clips.data_ptr()
     assert seen.is_contiguous(memory_format=torch.channels_last_3d)
-
-
-def test_a_batch_without_a_readable_video_is_empty() -> None:
-    batch = collate([Fetched(None)])
-    assert len(batch) == 0
-    assert batch.clips.shape[0] == 0
 
 
 @pytest.mark.parametrize("average", ["score", "prob"])
@@ -69,10 +57,11 @@ def test_scores_average_logits_or_probabilities_over_views(average: str, frames_
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_is_the_smoothed_cross_entropy_over_all_views(smoothing: float) -> None:
-    batch = batch_of(Sample(random_clips(views=2), label=2, index=0), Sample(random_clips(views=2), label=0, index=1))
+    clips = torch.randint(0, 256, (2, 2, 2, 4, 5, 3), dtype=torch.uint8).movedim(-1, 3)
+    batch = Batch(clips, torch.tensor([2, 0]), torch.arange(2))
     loss, right = training_loss(Means(), batch, RecognitionOptions(label_smoothing=smoothing))
     terms, correct = [], 0
-    for video, label in zip(batch.clips, [2, 0], strict=True):
+    for video, label in zip(batch.inputs, [2, 0], strict=True):
         for view in video:
             logits = [view[:, c].double().mean().item() / 10 for c in range(3)]
             logs = [x - math.log(sum(map(math.exp, logits))) for x in logits]

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from kinema import strict_json
-from kinema.data.batch import BadFile, SampleKey
+from kinema.data.batch import Batch
 from kinema.data.loader import EvalBatches, load
 from kinema.data.readers.video import open_video
+from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.data.sampling import Sampling, sample_test, sample_train
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
@@ -85,45 +86,23 @@ class NumberData:
             return [(row["path"], float(row["value"])) for row in csv.DictReader(file)]
 
 
-@dataclass
-class NumberBatch:
-    """clips: (B, 3, T, H, W) uint8; values: (B,)."""
+class NumberDataset(SampleDataset[float, Tensor]):
+    """Clips of the listed videos, and their numbers; the clips are random if there is a seed."""
 
-    clips: Tensor
-    values: Tensor
-    bad: tuple[BadFile, ...] = ()
+    def __init__(self, rows: Sequence[tuple[str, float]], sampling: Sampling, *, seed: int | None = None) -> None:
+        super().__init__(len(rows), seed=seed or 0)
+        self.rows, self.sampling, self.random = rows, sampling, seed is not None
 
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def to(self, device: torch.device) -> "NumberBatch":
-        """Move to a device."""
-        return NumberBatch(self.clips.to(device), self.values.to(device), self.bad)
+    def read(self, key: SampleKey, rng: np.random.Generator, _out: Tensor | None, /) -> Sample[float]:
+        """Read a clip and its number."""
+        path, value = self.rows[key.row]
+        return Sample(clip_of(path, self.sampling, rng if self.random else None), value)
 
 
-class NumberDataset(Dataset[Any]):
-    """Clips of the listed videos: random ones in training."""
-
-    def __init__(self, rows: Sequence[tuple[str, float]], sampling: Sampling, *, seed: int | None) -> None:
-        self.rows, self.sampling, self.seed = rows, sampling, seed
-
-    def __getitems__(self, keys: Sequence[SampleKey]) -> NumberBatch:
-        """Return a batch; called by torch's DataLoader."""
-        clips = torch.stack([self._clip(key) for key in keys])
-        return NumberBatch(clips, torch.tensor([self.rows[key.index][1] for key in keys]))
-
-    def _clip(self, key: SampleKey) -> Tensor:
-        return clip_of(self.rows[key.index][0], self.sampling, None if self.seed is None else (self.seed, key))
-
-
-def clip_of(path: str, sampling: Sampling, random: tuple[int, SampleKey] | None = None) -> Tensor:
+def clip_of(path: str, sampling: Sampling, rng: np.random.Generator | None = None) -> Tensor:
     """Return a clip, (3, T, H, W) uint8."""
     video = open_video(path, path=path)
-    if random is None:
-        frames = sample_test(sampling, len(video))
-    else:
-        seed, key = random
-        frames = sample_train(sampling, len(video), np.random.default_rng((seed, key.epoch, key.index)))
+    frames = sample_test(sampling, len(video)) if rng is None else sample_train(sampling, len(video), rng)
     return video.frames(frames.ravel().tolist()).permute(3, 0, 1, 2)
 
 
@@ -226,13 +205,13 @@ class NumberTraining:
         """Return this process's validation batches."""
         return batches_of(self.val, self.config.data, rank=self.process.rank, world=self.process.world)
 
-    def inputs(self, batch: NumberBatch) -> Tensor:
+    def inputs(self, batch: Batch[Tensor]) -> Tensor:
         """Return the network's input."""
-        return batch.clips
+        return batch.inputs
 
-    def loss(self, network: nn.Module, batch: NumberBatch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch[Tensor]) -> Loss:
         """Return the mean squared error."""
-        return Loss(self.config.task.scale * F.mse_loss(network(batch.clips).float(), batch.values), {})
+        return Loss(self.config.task.scale * F.mse_loss(network(batch.inputs).float(), batch.targets), {})
 
     def validate(self, model: nn.Module, batches: DataLoader) -> Validation:
         """Measure the mean absolute error."""
@@ -249,14 +228,14 @@ class NumberTraining:
 
 def batches_of(rows: Sequence[tuple[str, float]], data: NumberData, *, rank: int = 0, world: int = 1) -> DataLoader:
     """Return every video once."""
-    dataset = NumberDataset(rows, data.sampling, seed=None)
+    dataset = NumberDataset(rows, data.sampling)
     return load(dataset, EvalBatches(len(rows), data.batch_size, rank=rank, world=world), workers=0)
 
 
 def mean_absolute_error(model: nn.Module, batches: DataLoader, device: torch.device) -> dict[str, float]:
     """Return the mean absolute error over the batches."""
     with torch.inference_mode():
-        errors = [(model(batch.clips.to(device)) - batch.values.to(device)).abs() for batch in batches]
+        errors = [(model(batch.inputs.to(device)) - batch.targets.to(device)).abs() for batch in batches]
     return {"mae": float(torch.cat(errors).mean()), "videos": sum(map(len, errors))}
 
 

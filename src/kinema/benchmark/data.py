@@ -21,15 +21,15 @@ from annotated_types import Ge
 from av.video.stream import VideoStream
 
 from kinema.console import progress
-from kinema.data.batch import SampleKey
 from kinema.data.crops import Box, cut
-from kinema.data.dataset import VideoDataset, open_train_index, opener
+from kinema.data.dataset import ClipDataset, open_train_index, opener
 from kinema.data.readers.packed import PackedReader
 from kinema.data.readers.rawframes import RawFramesReader
 from kinema.data.readers.reader import Image
 from kinema.data.readers.sources import FLOW, Opener
 from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.data.readers.video.quick import QUICK, QuickDecoder
+from kinema.data.samples import SampleKey
 from kinema.data.sampling import sample_train
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
@@ -134,7 +134,7 @@ def measured_batches(
     pick_device(config.runtime)  # as in training, whose loader workers inherit its memory allocator settings
     index = open_train_index(config.data)
     config.data.train_clip.crop.flip_pairs = ()  # labels are not used
-    dataset = VideoDataset(index, [config.data.train_clip], config.data)
+    dataset = ClipDataset(index, [config.data.train_clip], config.data)
     frames_opener, threads = opener(config.data, index.path(0)), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -162,7 +162,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def _collate(dataset: VideoDataset, keys: Sequence[SampleKey]) -> None:
+def _collate(dataset: ClipDataset, keys: Sequence[SampleKey]) -> None:
     batch = dataset.__getitems__(keys)
     if len(batch) < len(keys):
         raise UserError(f"{batch.bad[0].path} cannot be read: {batch.bad[0].reason}")

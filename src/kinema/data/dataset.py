@@ -1,126 +1,150 @@
-"""Rows of the index made into samples, the same ones wherever and whenever they are made."""
+"""Datasets of videos: random training clips, and views for validation and testing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from kinema.data.batch import BadFile, Batch, Fetched, Label, Sample, SampleKey, collate, room_for
+from kinema.data.batch import batch_memory
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
-from kinema.data.lists.index import Index, LabelMode
+from kinema.data.lists.index import Index, Label, LabelMode
 from kinema.data.lists.listed_frames import check_counts, with_usual_names
 from kinema.data.lists.presence import check_presence
 from kinema.data.options import DataOptions
-from kinema.data.patience import Patience, blame
+from kinema.data.patience import Patience, check_storage_of
 from kinema.data.readers.packed import check_packed
+from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW, KINDS, Opener
 from kinema.data.readers.timeout import within
-from kinema.data.sampling import Draws
+from kinema.data.samples import Sample, SampleDataset, SampleKey
+from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 from kinema.errors import MediaError, UserError
 from kinema.storage import check_protocol, is_url, open_storage
 
-_REPLACEMENTS = 10  # bad videos in a row before a sample is given up
+R = TypeVar("R")
 
 
-class VideoDataset(Dataset[Fetched]):
-    """Makes the sample of a `SampleKey`.
+class VideoFiles:
+    """Listed videos: opened from their storage, read within a time limit.
 
-    All randomness of a sample comes from (seed, epoch, index): neither the number of workers nor a resumed run
-    changes it. A video that cannot be read is reported; in training a random other one takes its place. A storage that
-    does not answer is waited for, which changes no sample. `views` are those of a test, or the kinds of clips to train
-    on, of which a key names one.
+    Raises:
+        UserError: The storage or the template is faulty, or clips need frames that sparse packed files lack.
+        StorageOutage: The storage does not answer for `options.storage.patience` seconds.
     """
 
-    def __init__(
-        self, index: Index, views: Sequence[TrainClip] | Views, options: DataOptions, *, seed: int = 0
-    ) -> None:
-        """See `opener` for what may be wrong with `options`.
-
-        Raises:
-            UserError: also when the colours of optical flow are to change, or clips need frames that sparse packed
-                files have not.
-            StorageOutage: the storage does not answer for `options.storage.patience` seconds.
-        """
-        flow = options.source in FLOW
-        if flow and not isinstance(views, Views) and any(clip.augment.needs_rgb for clip in views):
-            raise UserError(
-                "optical flow has no colours to change: data.train_clip.augment.rand_augment and "
-                f"data.train_clip.augment.color_jitter must be 0 with --data.source {options.source}"
-            )
-        self.index = index
-        self._patience = Patience(options.storage.patience)
-        self._opener = self._patience.through(lambda: with_usual_names(opener(options, index.path(0)), index))
+    def __init__(self, index: Index, options: DataOptions, samplings: Sequence[Sampling]) -> None:
+        flow, first = options.source in FLOW, index.path(0)
+        self.channels = 2 if flow else 3
+        self.patience = Patience(options.storage.patience)
+        self._index, self._timeout = index, options.decode_timeout
+        self._opener = self.patience.through(lambda: with_usual_names(opener(options, first), index))
         if KINDS[options.source] == "packed":
-            samplings = [clip.sampling for clip in ([views] if isinstance(views, Views) else views)]
-            first, storage = index.path(0), self._opener.storage
-            check = partial(check_packed, samplings, first, flow=flow, storage=storage)
-            # Which passes over a file that answers too late.
-            self._patience.through(partial(within, options.decode_timeout, first, check))
-        self._views = views
-        self._draws = Draws()
-        self._seed = seed
-        self._channels = 2 if flow else 3
-        self._timeout = options.decode_timeout
+            check = partial(check_packed, samplings, first, flow=flow, storage=self._opener.storage)
+            # A file that takes too long passes the check.
+            self.patience.through(partial(within, options.decode_timeout, first, check))
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self._index)
 
-    def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
-        """The samples of `keys`, each made in its place of the batch's memory. Called by torch's DataLoader."""
-        views = self._views if isinstance(self._views, Views) else self._views[keys[0].variant]
-        room, fetched, good = room_for(len(keys), (*views.shape, self._channels)), list[Fetched](), 0
-        for key in keys:
-            fetched.append(self._patience.through(partial(self._fetch, key, room[good])))
-            good += fetched[-1].sample is not None
-        return collate(fetched, room)
+    def label(self, row: int) -> Label:
+        """Return the label, or all labels, of a video."""
+        return self._index.label(row) if self._index.label_offsets is None else self._index.label_set(row)
 
-    def __getitem__(self, key: SampleKey) -> Fetched:
-        return self._patience.through(partial(self._fetch, key, None))
+    def read(self, row: int, read: Callable[[FrameReader], R]) -> R:
+        """Open a video, and return what `read` returns for it.
 
-    def _fetch(self, key: SampleKey, room: Tensor | None) -> Fetched:
-        rng = self._draws.begin(self._seed, key.epoch, key.index)
-        row, bad = key.index, list[BadFile]()
-        while len(bad) < _REPLACEMENTS:
-            try:
-                path = self.index.path(row)
-                clips, label = within(self._timeout, path, partial(self._read, path, row, key.variant, rng, room))
-            except MediaError as fault:
-                fault = blame(path, fault, limit=self._timeout)
-                bad.append(BadFile(fault.path, fault.reason))
-                if isinstance(self._views, Views):
-                    break
-                row = int(rng.integers(len(self.index)))
-            else:
-                return Fetched(Sample(clips, label, row), tuple(bad))
-        return Fetched(None, tuple(bad))
+        Raises:
+            MediaError: It cannot be read, or not in time.
+            StorageOutage: The storage does not answer.
+        """
+        path = self._index.path(row)
+        try:
+            return within(
+                self._timeout, path, lambda: read(self._opener.open(path, self._index.num_frames(row) or None))
+            )
+        except MediaError as fault:
+            check_storage_of(path, fault, limit=self._timeout)
+            raise
 
-    def _read(
-        self, path: str, row: int, number: int, rng: np.random.Generator, room: Tensor | None
-    ) -> tuple[Tensor, Label]:
-        video = self._opener.open(path, self.index.num_frames(row) or None)
-        label: Label = self.index.label(row) if self.index.label_offsets is None else self.index.label_set(row)
-        if isinstance(self._views, Views):
-            views = read_views(video, self._views)
-            return views if room is None else room.copy_(views), label
-        clip = self._views[number]
-        with _seeded(rng) if clip.augment.changes_pixels else nullcontext():
-            clips, flipped = read_train_clip(video, clip, rng, room)
-        return clips, clip.crop.flipped_label(label) if flipped else label
+
+class ClipDataset(SampleDataset[Label, Tensor]):
+    """Random training clips of videos; `SampleKey.variant` is an index of `clips`. Bad files are replaced."""
+
+    def __init__(self, index: Index, clips: Sequence[TrainClip], options: DataOptions, *, seed: int = 0) -> None:
+        """Open the storage; see `VideoFiles`.
+
+        Raises:
+            UserError: Also when colors of optical flow are to be augmented.
+        """
+        if options.source in FLOW and any(clip.augment.needs_rgb for clip in clips):
+            raise UserError(
+                "optical flow has no colors to change: data.train_clip.augment.rand_augment and "
+                f"data.train_clip.augment.color_jitter must be 0 with --data.source {options.source}"
+            )
+        self._clips, self._videos = clips, VideoFiles(index, options, [clip.sampling for clip in clips])
+        super().__init__(len(index), seed=seed, replace=True, patience=self._videos.patience)
+
+    def allocate(self, keys: Sequence[SampleKey]) -> Tensor:
+        """Return memory for the clips of a batch."""
+        return batch_memory(len(keys), (*self._clips[keys[0].variant].shape, self._videos.channels))
+
+    def read(self, key: SampleKey, rng: np.random.Generator, out: Tensor | None, /) -> Sample[Label]:
+        """Read random clips of a video, (V, T, C, H, W) uint8 in channels-last memory."""
+        clip, label = self._clips[key.variant], self._videos.label(key.row)
+
+        def read_clip(video: FrameReader) -> tuple[Tensor, bool]:
+            with _torch_seeded(rng) if clip.augment.changes_pixels else nullcontext():
+                return read_train_clip(video, clip, rng, out)
+
+        clips, flipped = self._videos.read(key.row, read_clip)
+        return Sample(clips, clip.crop.flipped_label(label) if flipped else label)
+
+    def stack_targets(self, targets: list[Label]) -> Tensor:
+        """Return the labels of a batch."""
+        return stack_labels(targets)
+
+
+class ViewDataset(SampleDataset[Label, Tensor]):
+    """The views of videos for validation and testing. Bad files are left out of their batch."""
+
+    def __init__(self, index: Index, views: Views, options: DataOptions) -> None:
+        """Open the storage; see `VideoFiles`."""
+        self._views, self._videos = views, VideoFiles(index, options, [views.sampling])
+        super().__init__(len(index), patience=self._videos.patience)
+
+    def allocate(self, keys: Sequence[SampleKey]) -> Tensor:
+        """Return memory for the views of a batch."""
+        return batch_memory(len(keys), (*self._views.shape, self._videos.channels))
+
+    def read(self, key: SampleKey, _rng: np.random.Generator, out: Tensor | None, /) -> Sample[Label]:
+        """Read all views of a video, (V, T, C, H, W) uint8 in channels-last memory."""
+        views = self._videos.read(key.row, lambda video: read_views(video, self._views))
+        return Sample(views if out is None else out.copy_(views), self._videos.label(key.row))
+
+    def stack_targets(self, targets: list[Label]) -> Tensor:
+        """Return the labels of a batch."""
+        return stack_labels(targets)
+
+
+def stack_labels(labels: Sequence[Label]) -> Tensor:
+    """Return (B,) int64 of one label each; or (B, L) int64 of at most L labels each, padded with -1."""
+    most = max((len(label) for label in labels if isinstance(label, tuple)), default=0)
+    rows = [[*label, *[-1] * (most - len(label))] if isinstance(label, tuple) else label for label in labels]
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 @contextmanager
-def _seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Let torchvision's random transforms, which draw from the global generator, depend on `rng`.
+def _torch_seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Seed torch's global generator, from which torchvision's transforms draw, by `rng`; restore it afterwards.
 
-    The generator is given back as it was. Not by torch.manual_seed: that also asks for CUDA's seed, and keeps a stack
-    trace of each call until CUDA is used.
+    Not by torch.manual_seed, which also seeds CUDA and, until CUDA is used, keeps a stack trace of each call.
     """
     generator = torch.default_generator
     before = generator.get_state()

@@ -6,18 +6,20 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from typing import Literal, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import SampleKey
+from kinema.data.batch import Batch
+from kinema.data.samples import SampleDataset, SampleKey
 from kinema.data.timetable import Timetable
 from kinema.errors import StorageOutage, UserError
 
-S = TypeVar("S")
+X = TypeVar("X")
+Y = TypeVar("Y")
 B = TypeVar("B")
 
 
@@ -68,42 +70,36 @@ class EvalBatches(Sampler[list[SampleKey]]):
 
 
 def load(
-    dataset: Dataset[S],
-    batches: Sampler[list[SampleKey]],
-    *,
-    collate: Callable[[Sequence[S]], B] | None = None,
-    workers: int,
-    pin: bool = False,
-) -> DataLoader[B]:
-    """Make `batches` of `dataset` in `workers` processes (0: in this one); `pin` for copies to a GPU.
+    dataset: SampleDataset[X, Y], batches: Sampler[list[SampleKey]], *, workers: int, pin: bool = False
+) -> DataLoader[Batch[Y]]:
+    """Return a loader of batches of `dataset`, read in `workers` processes (0: in this one).
 
-    `collate` makes a batch of samples; None: the dataset makes whole batches, by `__getitems__`.
-
-    A UserError or StorageOutage that `dataset` raises is raised by the loader, in the same words.
+    `pin` is for asynchronous copies to a GPU. A UserError or StorageOutage that `dataset` raises in a worker is raised
+    here with the same message.
     """
-    # torch types a loader by its samples; this one's batches are another type, made by `collate`.
+    # torch types a loader by its samples; this one's batches are of another type, returned by `__getitems__`.
     return _Loader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate or _as_it_is,
+        collate_fn=_identity,
         pin_memory=pin,
         prefetch_factor=2 if workers else None,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=_leave_signals_to_parent,
     )
 
 
-def _as_it_is(batch: B) -> B:
+def _identity(batch: B) -> B:
     return batch
 
 
 class _Loader(DataLoader[B]):
-    """Raises the UserError or StorageOutage of a worker as it was there: torch adds the worker's traceback to it."""
+    """Raises the UserError or StorageOutage of a worker without the traceback that torch adds to its message."""
 
     def __iter__(self) -> Iterator[B]:  # type: ignore[override]
-        # At once, not at the first batch: torch draws a seed from the global generator here, which a step seeds anew.
+        # Here, not at the first batch: torch draws a seed from the global generator, which each step reseeds.
         try:
-            return _in_own_words(super().__iter__())
+            return _original_errors(super().__iter__())
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -114,10 +110,10 @@ _NO_SHARED_MEMORY = (
     "the loader workers have no shared memory: /dev/shm is full, or too small. Give a container more (docker run "
     "--shm-size 8g, or --ipc host), or load in the training process itself with --data.workers 0"
 )
-"""Queues between processes have semaphores there; batches only where the system has nothing else."""
+"""Queues between processes keep semaphores there; batches only on systems without memfd."""
 
 
-def _in_own_words(batches: Iterator[B]) -> Iterator[B]:
+def _original_errors(batches: Iterator[B]) -> Iterator[B]:
     try:
         yield from batches
     except RuntimeError as error:
@@ -130,27 +126,28 @@ def _in_own_words(batches: Iterator[B]) -> Iterator[B]:
         raise kind(str(error).rpartition(before_message)[2].rstrip()) from None
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    """A scheduler, torchrun and Ctrl-C signal all processes at once; the training process still needs its batches then.
+def _leave_signals_to_parent(_worker: int) -> None:
+    """Ignore signals of schedulers, torchrun and Ctrl-C, which reach all processes: training still needs its batches.
 
-    A worker ends when its parent says so, or is gone. A parent that fails says so by SIGTERM, and waits for it.
+    A worker exits when its parent tells it to, or is gone. A parent that fails sends SIGTERM and waits for the worker.
     """
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # one that is ignored is not waited for
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an ignored signal cannot be waited for
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+        threading.Thread(target=_exit_on_sigterm, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
-def _end_with(parent: BaseProcess) -> None:
+def _exit_on_sigterm(parent: BaseProcess) -> None:
+    """Exit when the parent process sends SIGTERM."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent.pid:
         pass
     os._exit(0)
 
 
 def num_workers(workers: int | Literal["auto"], processes: int = 1) -> int:
-    """`auto` as a number: the cores that this machine gives each of `processes` training processes, at most 16."""
+    """Return the number of workers; auto: the share of the CPU cores of each of `processes`, at most 16."""
     if workers != "auto":
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -90,15 +90,15 @@ class Patience:
             log.warning("the storage answers again, after %.0f s", time.monotonic() - began)
 
 
-def blame(path: str, fault: MediaError, *, limit: float) -> MediaError:
-    """The fault of a video's reading, once it is sure that its storage is not to blame.
+def check_storage_of(path: str, fault: MediaError, *, limit: float) -> None:
+    """Check whether the storage caused the fault of a file.
 
-    Decoders read local files themselves, and report a disk that fails as a damaged file: what they could not decode is
-    read once more, to its end, which may take `limit` seconds (0: any time). A server that let the time run out is
-    asked for the length of the file.
+    Decoders read local files themselves, and report a failing disk as a damaged file: a file that could not be decoded
+    is read once more, to its end, within `limit` seconds (0: no limit). After a time-out a server is asked for the
+    length of the file.
 
     Raises:
-        StorageOutage: the storage is to blame.
+        StorageOutage: The storage does not answer.
     """
     if is_url(path):
         if isinstance(fault, TimeLimit):
@@ -111,7 +111,6 @@ def blame(path: str, fault: MediaError, *, limit: float) -> MediaError:
     elif not isinstance(fault, TimeLimit) and Path(path).is_file():
         with suppress(MediaError):
             within(limit, path, partial(_read_to_end, path))
-    return fault
 
 
 def _read_to_end(path: str) -> None:

@@ -1,15 +1,11 @@
 """Which frames of a video a clip is made of."""
 
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
-
-_INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
-"""Of PCG64, any odd number: which of its sequences is taken."""
 
 
 @dataclass(kw_only=True)
@@ -46,28 +42,6 @@ class Sampling:
     def frames(self) -> int:
         """T, the number of frames that the model sees together."""
         return self.clip_len * (self.num_clips if self.joined else 1)
-
-
-class Draws:
-    """Random numbers of a sample, which depend on whole numbers that name it and on nothing else.
-
-    A generator takes longer to make than a sample needs it: there is one, which begins anew for each sample.
-    """
-
-    def __init__(self) -> None:
-        self._bits = np.random.PCG64()
-        self._generator = np.random.Generator(self._bits)
-
-    def begin(self, *name: int) -> np.random.Generator:
-        """The generator for the sample of this name, until the next one begins."""
-        start = int.from_bytes(blake2b(str(name).encode(), digest_size=16).digest())
-        self._bits.state = {
-            "bit_generator": "PCG64",
-            "state": {"state": start, "inc": _INCREMENT},
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
-        return self._generator
 
 
 def sample_train(sampling: Sampling, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -12,6 +12,9 @@ from torch import Tensor
 MediaKind = Literal["video", "rawframes", "packed"]
 """How a video is stored: a video file, a folder of images (rawframes), or a packed file of images."""
 
+Label = int | tuple[int, ...]
+"""Class of a video, or its classes, of which there may be any number."""
+
 LabelMode = Literal["single", "multi"]
 """One label for each video, or any number of labels (multi-label)."""
 

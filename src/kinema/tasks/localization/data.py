@@ -3,27 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
-from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import BadFile, SampleKey, copied, shared
+from kinema.data.batch import Batch
 from kinema.data.features.rescaling import Rescaling
 from kinema.data.features.source import FeatureSource
 from kinema.data.loader import EvalBatches, load
+from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
 from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.videos import Videos, read_truth, say_what_is_too_short, with_features
-
-S = TypeVar("S")
-
-_REPLACEMENTS = 10  # bad videos in a row before a sample is given up
 
 
 class Split(NamedTuple):
@@ -47,12 +42,12 @@ class OpenSplit(Protocol):
 
     def train_batches(
         self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
-    ) -> "DataLoader[LocalizationBatch]":
+    ) -> "DataLoader[Batch[Any]]":
         """Training batches in the given order; a random video takes a bad one's place."""
 
     def eval_batches(
         self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-    ) -> "DataLoader[LocalizationBatch]":
+    ) -> "DataLoader[Batch[Any]]":
         """Every video once, without labels; process `rank` of `world` has its share."""
 
 
@@ -151,93 +146,28 @@ class FeatureData(LoadingOptions):
         return FeatureSplit(videos=videos, source=source, data=self)
 
 
-class Fetched(NamedTuple, Generic[S]):
-    """What came of a key: the row that was read, what was read there (None: nothing could be), and the bad files."""
+class FeatureDataset(SampleDataset[int, Any]):
+    """Features (C, T) of videos; the targets of a batch are `label` of its rows."""
 
-    row: int
-    sample: S | None
-    bad: tuple[BadFile, ...]
+    def __init__(
+        self,
+        videos: Videos,
+        source: FeatureSource,
+        label: Callable[[Sequence[int]], Any],
+        *,
+        seed: int = 0,
+        replace: bool = False,
+    ) -> None:
+        super().__init__(len(videos), seed=seed, replace=replace, generator=np.random.default_rng)
+        self._videos, self._source, self._label = videos, source, label
 
+    def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:
+        """Read the features of a video; the source itself waits for its storage."""
+        return Sample(self._source.read(self._videos.name(key.row)), key.row)
 
-@dataclass(slots=True)
-class LocalizationBatch:
-    """Videos side by side.
-
-    inputs: (B, C, T) float32 features; of candidates (n, C), all videos' one after the other. labels: tensors, alone
-    or in tuples or dictionaries; of candidates (n,) the overlap of each. indices: (B,) int64, rows of the videos. B may
-    be 0.
-    """
-
-    inputs: Tensor
-    labels: Any
-    indices: Tensor
-    bad: tuple[BadFile, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def pin_memory(self) -> "LocalizationBatch":
-        """Copy to page-locked memory, from which a device copies without waiting. Called by torch's DataLoader."""
-        return self._changed(Tensor.pin_memory)
-
-    def to(self, device: torch.device) -> "LocalizationBatch":
-        """Move what the network and the loss read to `device`."""
-        return self._changed(lambda tensor: copied(tensor, device))
-
-    def shared(self) -> "LocalizationBatch":
-        """The batch as a loader's worker can hand it over."""
-        batch = self._changed(shared)
-        batch.indices = shared(self.indices)
-        return batch
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> "LocalizationBatch":
-        return LocalizationBatch(change(self.inputs), tree_map(change, self.labels), self.indices, self.bad)
-
-
-class FeatureDataset(Dataset[Fetched[Tensor]]):
-    """Features (C, T) of the video that a key names. In training another video takes a bad one's place."""
-
-    def __init__(self, videos: Videos, source: FeatureSource, *, seed: int = 0, replace: bool = False) -> None:
-        self._videos, self._source, self._seed, self._replace = videos, source, seed, replace
-
-    def __len__(self) -> int:
-        return len(self._videos)
-
-    def __getitem__(self, key: SampleKey) -> Fetched[Tensor]:
-        def read(row: int) -> Tensor:
-            return self._source.read(self._videos.name(row))
-
-        return fetch(key, read, seed=self._seed, others=len(self) if self._replace else 0)
-
-
-def fetch(key: SampleKey, read: Callable[[int], S], *, seed: int, others: int) -> Fetched[S]:
-    """Read a row; if it is bad, a random one of `others` instead, which depends on nothing but the seed and the key."""
-    rng = np.random.default_rng([seed, key.epoch, key.index])
-    row, bad = key.index, list[BadFile]()
-    while len(bad) < _REPLACEMENTS:
-        try:
-            return Fetched(row, read(row), tuple(bad))
-        except MediaError as error:
-            bad.append(BadFile(error.path, error.reason))
-            if not others:
-                break
-            row = int(rng.integers(others))
-    return Fetched(row, None, tuple(bad))
-
-
-class CollateFeatures:
-    """Features of videos → a batch with the labels that `label` makes of rows of the videos."""
-
-    def __init__(self, label: Callable[[Sequence[int]], Any]) -> None:
-        self._label = label
-
-    def __call__(self, fetched: Sequence[Fetched[Tensor]]) -> LocalizationBatch:
-        """Stack features of equal shape."""
-        read = [(each.row, each.sample) for each in fetched if each.sample is not None]
-        inputs = torch.stack([sample for _, sample in read]) if read else torch.empty((0, 1, 1))
-        labels = self._label([row for row, _ in read])
-        indices = torch.tensor([row for row, _ in read], dtype=torch.int64)
-        return LocalizationBatch(inputs, labels, indices, tuple(file for each in fetched for file in each.bad)).shared()
+    def stack_targets(self, targets: list[int]) -> Any:
+        """Return the labels of a batch."""
+        return self._label(targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,23 +180,24 @@ class FeatureSplit:
 
     def train_batches(
         self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
-    ) -> DataLoader[LocalizationBatch]:
+    ) -> DataLoader[Batch[Any]]:
         """Training batches in the given order; a random video takes a bad one's place."""
-        dataset = FeatureDataset(self.videos, self.source, seed=seed, replace=True)
         label = partial(_labels, labels, self.videos, self.data.parts)
-        return load(dataset, order, collate=CollateFeatures(label), workers=workers, pin=pin)
+        dataset = FeatureDataset(self.videos, self.source, label, seed=seed, replace=True)
+        return load(dataset, order, workers=workers, pin=pin)
 
-    def eval_batches(
-        self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-    ) -> DataLoader[LocalizationBatch]:
+    def eval_batches(self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False) -> DataLoader[Batch[Any]]:
         """Every video once, without labels; process `rank` of `world` has its share."""
         order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=rank, world=world)
-        dataset = FeatureDataset(self.videos, self.source)
-        return load(dataset, order, collate=CollateFeatures(lambda _: ()), workers=workers, pin=pin)
+        return load(FeatureDataset(self.videos, self.source, _no_labels), order, workers=workers, pin=pin)
 
 
 def _labels(labels: MakeLabels, videos: Videos, parts: int, rows: Sequence[int]) -> Any:
     return labels(videos, rows, parts)
+
+
+def _no_labels(_rows: Sequence[int]) -> Any:
+    return ()
 
 
 def train_truth(options: LoadingOptions) -> GroundTruth:

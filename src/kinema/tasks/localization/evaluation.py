@@ -1,6 +1,7 @@
 """What localizers propose for the videos of a ground truth, and how good that is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -9,10 +10,10 @@ from torch.utils.data import DataLoader
 
 from kinema.console import progress
 from kinema.data.bad_files import all_gather_bad_files
-from kinema.data.batch import BadFile
+from kinema.data.batch import BadFile, Batch
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import outage_shared
-from kinema.tasks.localization.data import LocalizationBatch, OpenSplit
+from kinema.tasks.localization.data import OpenSplit
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.options import LocalizerOptions
 
@@ -32,7 +33,7 @@ class ProposalEvaluation:
 
 def evaluate_localizer(
     model: nn.Module,
-    batches: DataLoader[LocalizationBatch],
+    batches: DataLoader[Batch[Any]],
     *,
     split: OpenSplit,
     task: LocalizerOptions,
@@ -51,7 +52,7 @@ def evaluate_localizer(
         for batch in batches:
             bad.extend(batch.bad)
             if len(batch):
-                rows = batch.indices.tolist()
+                rows = batch.rows.tolist()
                 output = model(batch.to(device).inputs)
                 found.update(zip(rows, task.proposals(output, rows, split), strict=True))
             meter.advance()

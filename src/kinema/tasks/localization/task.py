@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from kinema.data.batch import Batch
 from kinema.data.loader import num_workers
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from kinema.models import build
 from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import LocalizationBatch, OpenSplit, Split, train_truth, val_file, val_truth
+from kinema.tasks.localization.data import OpenSplit, Split, train_truth, val_file, val_truth
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.evaluation import evaluate_localizer
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
@@ -87,18 +88,18 @@ class LocalizerTask:
             model.load_state_dict(weights)
         return model
 
-    def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[LocalizationBatch]:
+    def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch[Any]]:
         """This process's training batches from a step on."""
         config = self.config
         order = train_order(config, self.num_train, timetable, self.process, first_step=first_step)
         pin, seed = self.process.device.type == "cuda", config.training.seed
         return self.train.train_batches(order, config.task.labels, seed=seed, workers=self._workers, pin=pin)
 
-    def statistics_batches(self, timetable: Timetable) -> DataLoader[LocalizationBatch]:
+    def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch[Any]]:
         """The same from the start on."""
         return self.train_batches(timetable, first_step=0)
 
-    def val_batches(self) -> DataLoader[LocalizationBatch]:
+    def val_batches(self) -> DataLoader[Batch[Any]]:
         """This process's part of the validation videos."""
         assert self.val is not None
         process = self.process
@@ -110,15 +111,15 @@ class LocalizerTask:
     def _workers(self) -> int:
         return num_workers(self.config.data.workers, self.process.local_world)
 
-    def inputs(self, batch: LocalizationBatch) -> Tensor:
+    def inputs(self, batch: Batch[Any]) -> Tensor:
         """What the model takes of a batch."""
         return batch.inputs
 
-    def loss(self, network: nn.Module, batch: LocalizationBatch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch[Any]) -> Loss:
         """The loss of a batch, and its parts."""
-        return self.config.task.compute_loss(network(batch.inputs), batch.labels)
+        return self.config.task.compute_loss(network(batch.inputs), batch.targets)
 
-    def validate(self, model: nn.Module, batches: DataLoader[LocalizationBatch]) -> Validation:
+    def validate(self, model: nn.Module, batches: DataLoader[Batch[Any]]) -> Validation:
         """Measure the model's proposals on `val_batches`. Leaves it in eval mode."""
         assert self.val is not None
         found = evaluate_localizer(

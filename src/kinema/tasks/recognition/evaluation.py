@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from kinema.console import progress
 from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile, Batch
-from kinema.data.dataset import VideoDataset
+from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
@@ -63,7 +63,7 @@ def in_first(found: Evaluation) -> Evaluation:
 
 def evaluation_batches(
     index: Index, views: Views, options: DataOptions, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-) -> DataLoader[Batch]:
+) -> DataLoader[Batch[Tensor]]:
     """Every video of `index` once, dealt out to `world` processes, of which each has `workers` loader processes.
 
     A batch holds `val_batch_size` videos, or fewer where these would make more than 1024 frames: of videos with
@@ -71,12 +71,12 @@ def evaluation_batches(
     """
     videos = max(1, min(options.val_batch_size, _FRAMES_OF_A_BATCH // views.frames))
     batches = EvalBatches(len(index), videos, rank=rank, world=world)
-    return load(VideoDataset(index, views, options), batches, workers=workers, pin=pin)
+    return load(ViewDataset(index, views, options), batches, workers=workers, pin=pin)
 
 
 def evaluate(
     model: nn.Module,
-    batches: DataLoader[Batch],
+    batches: DataLoader[Batch[Tensor]],
     *,
     num_classes: int,
     task: RecognitionOptions,
@@ -96,9 +96,9 @@ def evaluate(
             if not len(batch):
                 continue
             here = batch.to(device)
-            answer = video_scores(model, here.clips, task)
-            metrics.update(answer, here.labels)
-            rows.append(batch.indices.numpy())
+            answer = video_scores(model, here.inputs, task)
+            metrics.update(answer, here.targets)
+            rows.append(batch.rows.numpy())
             scores.append(answer.cpu().numpy())
     bad = all_gather_bad_files(bad)
     found, confusion = metrics.compute()

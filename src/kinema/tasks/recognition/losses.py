@@ -16,13 +16,13 @@ from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import as_clips, multi_hot, right_answers
 
 
-def training_loss(model: nn.Module, batch: Batch, options: RecognitionOptions) -> tuple[Tensor, Tensor]:
+def training_loss(model: nn.Module, batch: Batch[Tensor], options: RecognitionOptions) -> tuple[Tensor, Tensor]:
     """Return the mean loss of a batch's clips and the number of correct top-1 predictions (both scalars).
 
     The loss is the cross-entropy or, of multi-label clips, the binary cross-entropy. A prediction is correct if it is
     the clip's class, or one of several; of a mixed clip, the class with the larger share.
     """
-    clips, labels = as_clips(batch.clips), batch.labels.repeat_interleave(batch.clips.shape[1], dim=0)
+    clips, labels = as_clips(batch.inputs), batch.targets.repeat_interleave(batch.inputs.shape[1], dim=0)
     multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
     if mixing:
         recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kinema.data.batch import Batch
-from kinema.data.dataset import VideoDataset, open_train_index, open_val_index
+from kinema.data.dataset import ClipDataset, open_train_index, open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
 from kinema.data.loader import load, num_workers
@@ -107,22 +107,22 @@ class RecognitionTask:
                 load_pretrained(model, self.config.model)
         return model
 
-    def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch]:
+    def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch[Tensor]]:
         """This process's training batches from a step on."""
         return self._batches(self.plan.clips, timetable, first_step)
 
-    def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch]:
+    def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch[Tensor]]:
         """Training batches, always the same, of the clips without multigrid: for batch-norm statistics."""
         return self._batches([self.config.data.train_clip], timetable, 0)
 
-    def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch]:
+    def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch[Tensor]]:
         data, seed = self.config.data, self.config.training.seed
         order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
         workers = num_workers(data.workers, self.process.local_world)
-        dataset = VideoDataset(self.train, clips, data, seed=seed)
+        dataset = ClipDataset(self.train, clips, data, seed=seed)
         return load(dataset, order, workers=workers, pin=self.process.device.type == "cuda")
 
-    def val_batches(self) -> DataLoader[Batch]:
+    def val_batches(self) -> DataLoader[Batch[Tensor]]:
         """This process's part of the validation videos."""
         assert self.val is not None
         return evaluation_batches(
@@ -135,16 +135,16 @@ class RecognitionTask:
             pin=self.process.device.type == "cuda",
         )
 
-    def inputs(self, batch: Batch) -> Tensor:
+    def inputs(self, batch: Batch[Tensor]) -> Tensor:
         """What the model takes of a batch."""
-        return as_clips(batch.clips)
+        return as_clips(batch.inputs)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Loss:
+    def loss(self, network: nn.Module, batch: Batch[Tensor]) -> Loss:
         """The loss of a batch, and how many of its clips are answered right."""
         loss, right = training_loss(network, batch, self.config.task)
-        return Loss(loss, {"top1": right / (len(batch) * batch.clips.shape[1])})
+        return Loss(loss, {"top1": right / (len(batch) * batch.inputs.shape[1])})
 
-    def validate(self, model: nn.Module, batches: DataLoader[Batch]) -> Validation:
+    def validate(self, model: nn.Module, batches: DataLoader[Batch[Tensor]]) -> Validation:
         """Measure the model on `val_batches`. Leaves it in eval mode."""
         found = evaluate(
             model,

@@ -121,7 +121,7 @@ def _generate(
             bad_files.add(batch.bad)
             bad_files.check()
             inputs = batch.inputs.to(process.device)
-            for position, row in enumerate(batch.indices.tolist()):
+            for position, row in enumerate(batch.rows.tolist()):
                 # One video at a time: rounding in a batch depends on what else is in it.
                 scores = (each[0].cpu().numpy() for each in tem(inputs[position : position + 1]))
                 made = make(*scores, instances=todo.instances[row], span=todo.spans[row])

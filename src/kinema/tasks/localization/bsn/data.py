@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import numpy as np
 import torch
 from annotated_types import Ge
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import SampleKey
+from kinema.data.batch import Batch
 from kinema.data.loader import EvalBatches, load
 from kinema.data.patience import Patience
+from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.storage import StorageOptions
 from kinema.tasks.localization.bsn.candidate_files import Described, read_described
-from kinema.tasks.localization.data import Fetched, LoadingOptions, LocalizationBatch, MakeLabels, Split, fetch
+from kinema.tasks.localization.data import LoadingOptions, MakeLabels, Split
 from kinema.tasks.localization.videos import Videos
 
 
@@ -56,19 +57,17 @@ class CandidateSplit:
 
     def train_batches(
         self, order: Sampler[list[SampleKey]], _labels: MakeLabels, *, seed: int, workers: int, pin: bool
-    ) -> DataLoader[LocalizationBatch]:
+    ) -> DataLoader[Batch[Tensor]]:
         """Training batches in the given order, whose labels the candidates have; a random video replaces a bad one."""
         dataset = ProposalDataset(self.videos, self.data, seed=seed, replace=True)
-        return load(dataset, order, collate=collate_candidates, workers=workers, pin=pin)
+        return load(dataset, order, workers=workers, pin=pin)
 
     def eval_batches(
         self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-    ) -> DataLoader[LocalizationBatch]:
+    ) -> DataLoader[Batch[Tensor]]:
         """Every video once; process `rank` of `world` has its share."""
         order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=rank, world=world)
-        return load(
-            ProposalDataset(self.videos, self.data), order, collate=collate_candidates, workers=workers, pin=pin
-        )
+        return load(ProposalDataset(self.videos, self.data), order, workers=workers, pin=pin)
 
     def read(self, row: int) -> Described:
         """Read the candidates of a video.
@@ -79,31 +78,28 @@ class CandidateSplit:
         return read_described(self.data.proposals, self.videos.name(row))
 
 
-class ProposalDataset(Dataset[Fetched[Described]]):
-    """The most probable candidates of the video that a key names. In training another takes a bad one's place."""
+class ProposalDataset(SampleDataset[Tensor, Tensor]):
+    """Features (n, C) and overlaps (n,) of the candidates of videos, in training of the most probable ones.
+
+    A batch has the candidates of all its videos, one after the other.
+    """
 
     def __init__(self, videos: Videos, options: ProposalData, *, seed: int = 0, replace: bool = False) -> None:
-        self._videos, self._options, self._seed, self._replace = videos, options, seed, replace
-        self._patience = Patience(StorageOptions().patience)
+        patience = Patience(StorageOptions().patience)
+        super().__init__(len(videos), seed=seed, replace=replace, patience=patience, generator=np.random.default_rng)
+        self._videos, self._folder = videos, options.proposals
+        self._most = options.train_candidates if replace else None
 
-    def __len__(self) -> int:
-        return len(self._videos)
+    def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[Tensor]:
+        """Read the candidates of a video."""
+        described = read_described(self._folder, self._videos.name(key.row))
+        features, overlaps = described.features[: self._most], described.overlaps[: self._most]
+        return Sample(torch.from_numpy(features), torch.from_numpy(overlaps))
 
-    def __getitem__(self, key: SampleKey) -> Fetched[Described]:
-        def read(row: int) -> Described:
-            described = self._patience.through(partial(read_described, self._options.proposals, self._videos.name(row)))
-            return described.first(self._options.train_candidates) if self._replace else described
+    def stack_inputs(self, inputs: list[Tensor]) -> Tensor:
+        """Return the features of all candidates, (N, C)."""
+        return torch.cat(inputs)
 
-        return fetch(key, read, seed=self._seed, others=len(self) if self._replace else 0)
-
-
-def collate_candidates(fetched: Sequence[Fetched[Described]]) -> LocalizationBatch:
-    """Candidates of videos → a batch."""
-    read = [(each.row, each.sample) for each in fetched if each.sample is not None]
-    features = [sample.features for _, sample in read]
-    return LocalizationBatch(
-        torch.from_numpy(np.concatenate(features)) if features else torch.empty((0, 1)),
-        torch.from_numpy(np.concatenate([sample.overlaps for _, sample in read])) if features else torch.empty(0),
-        torch.tensor([row for row, _ in read], dtype=torch.int64),
-        tuple(file for each in fetched for file in each.bad),
-    ).shared()
+    def stack_targets(self, targets: list[Tensor]) -> Tensor:
+        """Return the overlaps of all candidates, (N,)."""
+        return torch.cat(targets) if targets else torch.empty(0)
