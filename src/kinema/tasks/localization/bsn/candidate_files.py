@@ -1,7 +1,7 @@
 """BSN's candidates on disk: what proposal generation leaves for the evaluation of proposals, a file for each video."""
 
 import zipfile
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,6 @@ class Described:
     features: Singles
     overlaps: Singles
     span: FeatureSpan
-
-    def first(self, most: int) -> "Described":
-        """The `most` most probable of them."""
-        old = self.candidates
-        kept = Candidates(segments=old.segments[:most], starts=old.starts[:most], ends=old.ends[:most])
-        return replace(self, candidates=kept, features=self.features[:most], overlaps=self.overlaps[:most])
 
 
 @dataclass(frozen=True, kw_only=True)
