@@ -1,4 +1,4 @@
-"""From decoded frames to what the model sees: one crop box per clip, one resize of that box, perhaps a flip."""
+"""Random and fixed crops of frames: a box per clip, resized, perhaps flipped."""
 
 import math
 import re
@@ -27,20 +27,20 @@ class Box(NamedTuple):
 
 @dataclass(kw_only=True)
 class MultiScaleCrop:
-    """A box of random size at one of a few fixed places (TSN, Wang et al. 2016, section 3.3: corner cropping)."""
+    """A box of random size at one of a few fixed positions (TSN, Wang et al. 2016, section 3.3: corner cropping)."""
 
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     """Side lengths of the box, as fractions of the frame's short side."""
     max_scale_gap: Annotated[int, Ge(0)] = 1
-    """How many places of `scales` the box's height and width may lie apart."""
+    """Largest distance of the height's and the width's scale in `scales`."""
     positions: Literal[5, 13] = 5
-    """Corners and centre (5), or also the places between them (13)."""
+    """Corners and centre (5), or also the positions between them (13)."""
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:
         """A random box in a frame of `height` × `width` pixels."""
         side, pairs = min(height, width), _pairs(self.scales, self.max_scale_gap)
         box_height, box_width = (int(side * scale) for scale in pairs[rng.integers(len(pairs))])
-        down, right = _PLACES[rng.integers(self.positions)]
+        down, right = _OFFSETS[rng.integers(self.positions)]
         # Quarter steps, rounded down first, as the reference implementations place the boxes.
         return Box((height - box_height) // 4 * down, (width - box_width) // 4 * right, box_height, box_width)
 
@@ -52,11 +52,11 @@ def _pairs(scales: tuple[float, ...], gap: int) -> list[tuple[float, float]]:
     return [(scales[i], scales[j]) for i in count for j in count if abs(i - j) <= gap]
 
 
-_PLACES = [
+_OFFSETS = [
     *[(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)],  # corners and centre
     *[(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)],
 ]
-"""(down, right) in quarters of the room that a box leaves."""
+"""(down, right) in quarters of the distance that a box can move."""
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""Which frames of a video a clip is made of."""
+"""Sampling of frames: random clips for training, fixed clips for testing."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -45,9 +45,9 @@ class Sampling:
 
 
 def sample_train(sampling: Sampling, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Frame indices (V, T) of clips at random places, one in each part of a video of `num_frames` frames (TSN, eq. 1).
+    """Return the frame indices (V, T) of random clips, one in each part of a video of `num_frames` frames (TSN, eq. 1).
 
-    In a video too short for a choice in each part, clips overlap: they start at sorted random places, or evenly spread.
+    In a video too short for a choice in each part, clips overlap: they start at sorted random frames, or evenly spread.
     """
     if sampling.longest_interval:
         interval = int(rng.integers(sampling.frame_interval, sampling.longest_interval + 1))
@@ -64,7 +64,7 @@ def sample_train(sampling: Sampling, num_frames: int, rng: np.random.Generator) 
 
 
 def sample_test(sampling: Sampling, num_frames: int) -> NDArray[np.int64]:
-    """Frame indices (V, T) of clips whose starts are centred in equal parts of a video of `num_frames` frames.
+    """Return the frame indices (V, T) of clips whose starts are centered in equal parts of `num_frames` frames.
 
     With `twice`, V doubles: first the clips at the parts' starts, then those at their centres.
     """
