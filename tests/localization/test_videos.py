@@ -15,7 +15,7 @@ from kinema.data.features.source import FeatureSource
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
 from kinema.storage import Direct
-from kinema.tasks.localization.videos import Videos, best_overlaps, read_truth, say_what_is_too_short, with_features
+from kinema.tasks.localization.videos import Videos, best_overlaps, read_truth, warn_of_short_instances, with_features
 from tests.localization.plain_loops import overlap
 
 
@@ -136,11 +136,11 @@ def test_what_is_shorter_than_the_grid_is_said(tmp_path: Path, caplog: pytest.Lo
         "other": entry((1, 1.2), duration=20),
     }
     videos = written(tmp_path, entries)
-    say_what_is_too_short(videos, 50, offset=0, what="validation videos")
+    warn_of_short_instances(videos, 50, offset=0, what="validation videos")
     assert (
         "validation videos: 2 of 5 instances, in 2 videos, are shorter than the shortest segment that 50 points allow, "
         "such as 28.8 s in video long of 1440 s: at tIoU 0.5 at most 80.0 % of the instances can be found"
     ) in caplog.text
     caplog.clear()
-    say_what_is_too_short(videos, 10_000, offset=0, what="validation videos")
+    warn_of_short_instances(videos, 10_000, offset=0, what="validation videos")
     assert not caplog.text

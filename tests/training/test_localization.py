@@ -117,8 +117,8 @@ def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], tmp_path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.features": ""}, "say where they are with --data.features"),
-        ({"data.ground_truth": ""}, "say which there are with --data.ground-truth"),
+        ({"data.features": ""}, "no features: pass --data.features"),
+        ({"data.ground_truth": ""}, "no videos: pass --data.ground-truth"),
         ({"model.feature_channels": "32"}, "64 features at each point in time, expected 32"),
         ({"data.parts": "40"}, "--model.parts 50 and --data.parts 40"),
         ({"data.train_subset": "trainng"}, "has no subset 'trainng'; did you mean 'training'"),

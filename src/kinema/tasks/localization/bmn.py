@@ -24,28 +24,28 @@ from kinema.tasks.localization.videos import Videos
 from kinema.training.task import Loss
 
 _BOUNDARY = 3
-"""Length of the surroundings of a start or an end, in parts of the video."""
+"""Length of the region around a start or an end, in parts of the video."""
 _PEAK_THRESHOLD = 0.5
 
 
 @dataclass(kw_only=True)
 class BMNLossOptions:
-    """How BMN's losses are weighed against each other, and which segments they take."""
+    """Weights of BMN's losses, and the segments that they sample."""
 
     boundary_weight: Annotated[float, Ge(0)] = 1.0
-    """Weight of the starts' and ends' loss."""
+    """Weight of the loss of starts and ends."""
     regression_weight: Annotated[float, Ge(0)] = 10.0
-    """Weight of the loss of the overlap by regression."""
+    """Weight of the regression of tIoU."""
     classification_weight: Annotated[float, Ge(0)] = 1.0
-    """Weight of the loss of the overlap by classification."""
+    """Weight of the classification by tIoU."""
     boundary_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """A part is a start or an end if it is covered by more, as a share."""
+    """Share of a part's surroundings that a start or end must exceed for the part to be positive."""
     high_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.7
-    """Segments of more tIoU are all in the regression."""
+    """tIoU above which all segments are in the regression."""
     low_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.3
-    """As many are drawn from those of more tIoU than this, and as many from those of less but more than none."""
+    """Sample equally many segments of tIoU in (low, high] and in (0, low]."""
     positive_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.9
-    """In the classification a segment of more tIoU fits."""
+    """tIoU above which a segment is positive in the classification."""
 
 
 @dataclass(kw_only=True)
@@ -92,7 +92,7 @@ class BMNLabels(NamedTuple):
 
 
 class BMNLosses(NamedTuple):
-    """BMN's loss, and the parts whose weighted sum it is."""
+    """BMN's loss and its terms, before they are weighted."""
 
     total: Tensor
     boundary: Tensor
@@ -101,7 +101,7 @@ class BMNLosses(NamedTuple):
 
 
 def bmn_labels(instances: Sequence[Floats], *, parts: int = 100) -> BMNLabels:
-    """Labels of BMN (Lin et al., ICCV 2019, section 4.2) for videos whose instances (m, 2) are `instances`, m ≥ 0."""
+    """Return the labels of BMN (Lin et al., ICCV 2019, section 4.2) for videos with `instances` (m, 2), m ≥ 0."""
     first, segments = concatenated(instances)
     confidence = np.zeros((len(instances), parts, parts), np.float32)
     _fill_overlaps(first, segments, confidence)
@@ -114,7 +114,7 @@ def bmn_labels(instances: Sequence[Floats], *, parts: int = 100) -> BMNLabels:
 def bmn_loss(output: BMNOutput, labels: BMNLabels, options: BMNLossOptions) -> BMNLosses:
     """Loss of BMN (Lin et al., 2019, arXiv:1907.09702, equations 7 and 8) over the segments that exist.
 
-    Draws two random numbers for every cell of the map, for segments of middle, then of low overlap.
+    Draws two random numbers for each cell of the map: for segments of medium, then of low overlap.
     """
     parts = labels.confidence.shape[-1]
     exists = torch.ones(parts, parts, dtype=torch.bool, device=labels.confidence.device).triu().flip(1)
@@ -138,14 +138,14 @@ def bmn_loss(output: BMNOutput, labels: BMNLabels, options: BMNLossOptions) -> B
 
 
 def bmn_proposals(confidence: Scores, start: Scores, end: Scores, options: SoftNmsOptions) -> Proposals:
-    """Proposals of BMN: every pair of a possible start and end, scored by both and by the confidence map.
+    """Return the proposals of BMN: pairs of a possible start and end, scored by both and by the confidence map.
 
     Boundary-Matching Network (Lin et al., ICCV 2019), section 4.3.
 
     Args:
         confidence: (2, D, T) by regression and by classification, of segments of d + 1 parts that start with part t.
-        start, end: (T,) probabilities that an action starts, ends in each of T equal parts. Possible are the peaks and
-            whatever exceeds half the largest; the first start and the last end always, the others at the edge never.
+        start, end: (T,) probabilities that an action starts, ends in each of T equal parts. Possible are peaks and
+            parts above half the maximum; the first part always as a start, the last one always as an end.
         options: of Soft-NMS.
 
     Returns:

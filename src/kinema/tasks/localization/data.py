@@ -18,7 +18,7 @@ from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
 from kinema.tasks.localization.metrics.annotations import GroundTruth
-from kinema.tasks.localization.videos import Videos, read_truth, say_what_is_too_short, with_features
+from kinema.tasks.localization.videos import Videos, read_truth, warn_of_short_instances, with_features
 
 
 class Split(NamedTuple):
@@ -53,11 +53,11 @@ class OpenSplit(Protocol):
 
 @dataclass(kw_only=True)
 class LoadingOptions:
-    """Which videos there are, and how they are loaded."""
+    """Videos of a localizer, and their loading."""
 
     ground_truth: str = ""
-    """JSON file: the videos, their subsets and lengths, and what happens in them. Of ActivityNet's layout, or of that
-    of MMAction2's anet_anno_*.json."""
+    """JSON file of the videos, their subsets, durations and instances, in ActivityNet's format or that of MMAction2's
+    anet_anno_*.json."""
     val_ground_truth: str = ""
     """Ground truth of the validation videos, if they have a file of their own, such as anet_anno_val.json; empty: they
     are in `ground_truth`."""
@@ -142,7 +142,7 @@ class FeatureData(LoadingOptions):
         videos = with_features(split.path, split.truth, source)
         if split.use == "training" and not any(map(len, videos.instances)):
             raise UserError(f"{split.path}: no training video has an instance that its features cover")
-        say_what_is_too_short(videos, self.parts, offset=grid_offset, what=f"{split.use} videos")
+        warn_of_short_instances(videos, self.parts, offset=grid_offset, what=f"{split.use} videos")
         return FeatureSplit(videos=videos, source=source, data=self)
 
 
@@ -220,18 +220,18 @@ def val_truth(options: LoadingOptions) -> GroundTruth:
 
 
 def val_file(options: LoadingOptions) -> str:
-    """The ground truth that the videos to validate on are in."""
+    """Return the ground truth of the validation videos."""
     return options.val_ground_truth or options.ground_truth
 
 
 def open_source(options: FeatureData, *, channels: int) -> FeatureSource:
-    """The features that `options` name.
+    """Open the features that `options` name.
 
     Raises:
         UserError: there are none.
     """
     if not options.features:
-        raise UserError("no features: say where they are with --data.features (a folder, or a packed file)")
+        raise UserError("no features: pass --data.features, a folder or a packed file")
     return FeatureSource(
         options.features,
         storage=open_storage(options.storage),

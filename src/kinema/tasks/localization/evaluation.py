@@ -1,4 +1,4 @@
-"""What localizers propose for the videos of a ground truth, and how good that is."""
+"""Evaluation of a localizer's proposals."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -56,15 +56,15 @@ def evaluate_localizer(
                 output = model(batch.to(device).inputs)
                 found.update(zip(rows, task.proposals(output, rows, split), strict=True))
             meter.advance()
-    found, bad = _of_all(found), all_gather_bad_files(bad)
+    found, bad = _all_gather(found), all_gather_bad_files(bad)
     metrics = task.metrics(split.videos.truth, found)
     return ProposalEvaluation(
         metrics={**metrics, "videos": len(found), "bad_files": len(bad)}, proposals=found, bad=bad
     )
 
 
-def _of_all(found: dict[int, Proposals]) -> dict[int, Proposals]:
-    """What all processes have found, in every one of them, by row."""
+def _all_gather(found: dict[int, Proposals]) -> dict[int, Proposals]:
+    """Return the proposals of all processes, by row."""
     if dist.is_initialized():
         parts: list[dict[int, Proposals]] = [{} for _ in range(dist.get_world_size())]
         dist.all_gather_object(parts, found)

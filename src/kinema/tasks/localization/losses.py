@@ -7,12 +7,12 @@ _EPSILON = 1e-5
 
 
 def balanced_log_loss(probability: Tensor, positive: Tensor, *, among: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy with positive and negative cells of equal weight in sum, as BSN and BMN define it.
+    """Return the binary cross-entropy in which positives and negatives have equal total weight, as in BSN and BMN.
 
     Args:
         probability: of each cell.
         positive: bool of the same shape.
-        among: bool that broadcasts to it: cells that count; positive ones do. Without it all count.
+        among: bool mask that broadcasts to it, of the cells that count besides positive ones; None: all.
     """
     negative = ~positive if among is None else ~positive & among
     positives = positive.sum().clamp(min=1)
@@ -26,10 +26,10 @@ def balanced_log_loss(probability: Tensor, positive: Tensor, *, among: Tensor | 
 def sampled_by_overlap(
     overlap: Tensor, *, high: float, low: float, ratios: tuple[float, float], least: float | None = None
 ) -> Tensor:
-    """Which segments a regression learns from, so that those of much overlap are not outnumbered: bool of `overlap`.
+    """Sample segments so that those of high overlap are not outnumbered; return a bool mask of `overlap`'s shape.
 
-    All of more than `high` are taken. Of those between `low` and `high`, and of those up to `low` (but more than
-    `least`), as many are drawn as `ratios` say for each of the first, or all if there are fewer.
+    All segments above `high` are sampled. For each of these, `ratios` segments of (low, high] and of (least, low] are
+    drawn, or all if there are fewer.
     """
     above = overlap > high
     middle = (overlap > low) & ~above

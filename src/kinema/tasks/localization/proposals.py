@@ -1,4 +1,4 @@
-"""From boundary probabilities to proposals: what BSN and BMN have in common."""
+"""Proposals from boundary probabilities: what BSN and BMN share."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ Bools = NDArray[np.bool_]
 
 
 def peaks(probability: Scores, *, threshold: float) -> Bools:
-    """Which places of (T,) probabilities are above both neighbours, or above `threshold` times the largest: (T,).
+    """Return where (T,) probabilities exceed both neighbors, or `threshold` times the maximum: (T,) bool.
 
-    The first and the last place, which have one neighbour, are not among them.
+    False at the first and last position, which have one neighbor.
     """
     inner = probability[1:-1]
     found = np.zeros(len(probability), np.bool_)

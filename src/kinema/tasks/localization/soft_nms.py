@@ -1,4 +1,4 @@
-"""Soft-NMS: proposals that overlap a better one lose score instead of being dropped (Bodla et al., ICCV 2017)."""
+"""Soft-NMS, which decays the scores of overlapping proposals instead of dropping them (Bodla et al., ICCV 2017)."""
 
 import heapq
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ class SoftNmsOptions:
     alpha: Annotated[float, Gt(0)] = 0.4
     """A score is multiplied by exp(-tIoU² / alpha)."""
     low_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """tIoU with the better proposal above which a score decays, if that proposal has no length."""
+    """tIoU above which a score decays, for a better proposal of length 0."""
     high_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.9
-    """The same if it is as long as the video; in between, the threshold grows with its length."""
+    """The same for a better proposal as long as the video; linear in its length in between."""
     max_proposals: Annotated[int, Ge(1)] = 100
-    """Proposals kept of a video."""
+    """Maximum number of proposals of a video."""
 
 
 def soft_nms(segments: Floats, scores: Floats, options: SoftNmsOptions) -> tuple[Ints, Floats]:
-    """Choose the best proposal again and again; those that overlap it by more than a threshold lose score.
+    """Select the best proposal repeatedly, and decay the scores of those that overlap it by more than a threshold.
 
     Args:
-        segments: (n, 2) start and end as fractions of the video, in which the thresholds are meant.
-        scores: (n,) at least 0. Of equal scores the first is chosen first.
-        options: how scores decay and how many are chosen.
+        segments: (n, 2) start and end as fractions of the video, as the thresholds are.
+        scores: (n,) at least 0. Of equal scores the first is selected first.
+        options: decay and number of proposals.
 
     Returns:
-        (k,) int64 the indices of the chosen, best first, and (k,) their decayed scores.
+        (k,) int64 indices of the selected proposals, best first, and their decayed scores (k,).
     """
     order = np.argsort(-scores, kind="stable")
     chosen, decayed = _choose(
@@ -53,23 +53,23 @@ def soft_nms(segments: Floats, scores: Floats, options: SoftNmsOptions) -> tuple
 def _choose(
     segments: Floats, scores: Floats, alpha: float, low: float, high: float, number: int
 ) -> tuple[Ints, Floats]:
-    """The first `number` places in descending `scores` as they decay, and these scores.
+    """Return the indices of the first `number` of descending `scores` as they decay, and these scores.
 
-    Scores only fall. So one that was not brought up to date is an upper bound, and is left alone until it is the
-    largest: most never are. Each entry of the heap is (-score, place, chosen proposals that it has seen).
+    Scores only decrease, so an outdated one is an upper bound and is not updated until it is the largest: most never
+    are. Entries of the heap are (-score, index, number of selected proposals that the score accounts for).
     """
     chosen = np.empty(number, np.int64)
     decayed = np.empty(number, np.float64)
-    heap = [(-scores[place], place, 0) for place in range(len(scores))]
+    heap = [(-scores[index], index, 0) for index in range(len(scores))]
     count = 0
     while count < number:
-        negative, place, seen = heap[0]
+        negative, index, seen = heap[0]
         if seen == count:
             heapq.heappop(heap)
-            chosen[count], decayed[count] = place, -negative
+            chosen[count], decayed[count] = index, -negative
             count += 1
             continue
-        start, end = segments[place]
+        start, end = segments[index]
         for better in chosen[seen:count]:
             better_start, better_end = segments[better]
             length = better_end - better_start
@@ -79,5 +79,5 @@ def _choose(
             overlap = intersection / (length - intersection + end - start)
             if overlap > low + (high - low) * length:
                 negative *= exp(-overlap * overlap / alpha)
-        heapq.heapreplace(heap, (negative, place, count))
+        heapq.heapreplace(heap, (negative, index, count))
     return chosen, decayed

@@ -143,14 +143,14 @@ class LocalizerTask:
 
 
 def open_localization(config: LocalizationConfig[Any], process: Process) -> LocalizerTask:
-    """The task of a localizer: its videos and their features, or candidates.
+    """Open the videos of a localizer's training, and their features or candidates.
 
     Raises:
-        UserError: the ground truth or the features are faulty, or options do not fit each other.
+        UserError: the ground truth or the features are faulty, or options contradict each other.
     """
     data, training = config.data, config.training
     if not data.ground_truth:
-        raise UserError("no videos: say which there are with --data.ground-truth (a JSON file of ActivityNet's layout)")
+        raise UserError("no videos: pass --data.ground-truth, a JSON file in ActivityNet's format")
     if training.precise_bn:
         raise UserError("--training.precise-bn is for recognizers")
     if (config.optim.layer_decay, config.optim.head_weight_lr, config.optim.head_bias_lr) != (1, 1, 1):

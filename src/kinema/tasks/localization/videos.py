@@ -1,4 +1,4 @@
-"""The videos of a ground truth as localizers are trained and measured on them."""
+"""Videos of a ground truth, with the spans of their features and their instances."""
 
 import logging
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def read_truth(path: str, subset: str, *, own_file: bool = False) -> GroundTruth
 
 
 def with_features(path: str, truth: GroundTruth, source: FeatureSource) -> Videos:
-    """The videos of a ground truth as their features show them.
+    """Combine the videos of a ground truth with the spans of their features.
 
     Which seconds the features of a video cover is known by what lies beside them (NAME.json of `kinema prepare
     features`), or else by the ground truth's feature_frame and duration_frame; or else they cover all of its duration.
@@ -78,7 +78,7 @@ def with_features(path: str, truth: GroundTruth, source: FeatureSource) -> Video
         UserError: nothing says how long a video is.
     """
     described = source.spans(dict(zip(truth.videos, truth.durations.tolist(), strict=True)))
-    _say_contradictions(path, truth, described)
+    _warn_of_durations(path, truth, described)
     shares = np.full(len(truth.videos), np.nan) if truth.feature_shares is None else truth.feature_shares
     spans = []
     for video, duration, share in zip(truth.videos, truth.durations.tolist(), shares.tolist(), strict=True):
@@ -101,7 +101,7 @@ def with_features(path: str, truth: GroundTruth, source: FeatureSource) -> Video
     return Videos(truth=truth, spans=tuple(spans), instances=instances)
 
 
-def _say_contradictions(path: str, truth: GroundTruth, described: dict[str, FeatureSpan]) -> None:
+def _warn_of_durations(path: str, truth: GroundTruth, described: dict[str, FeatureSpan]) -> None:
     differing = [
         (video, duration, described[video].last)
         for video, duration in zip(truth.videos, truth.durations.tolist(), strict=True)
@@ -119,7 +119,7 @@ def _say_contradictions(path: str, truth: GroundTruth, described: dict[str, Feat
         )  # fmt: skip
 
 
-def say_what_is_too_short(videos: Videos, parts: int, *, offset: float, what: str) -> None:
+def warn_of_short_instances(videos: Videos, parts: int, *, offset: float, what: str) -> None:
     """Warn where instances are shorter than the shortest segment that a localizer can propose.
 
     Args:
@@ -146,16 +146,16 @@ def say_what_is_too_short(videos: Videos, parts: int, *, offset: float, what: st
 
 
 def best_overlaps(segments: Floats, parts: int, *, offset: float) -> Floats:
-    """The largest tIoU that each of `segments` (n, 2), fractions of a video, has with a segment of whole parts.
+    """Return the largest tIoU of each of `segments` (n, 2), fractions of a video, with a segment of whole parts.
 
     That is one whose start and end are the points (k + `offset`) / `parts` next to the segment's own.
     """
-    place = segments * parts - offset
+    position = segments * parts - offset
     best = np.zeros(len(segments))
-    for start in (np.floor(place[:, 0]), np.ceil(place[:, 0])):
-        for end in (np.floor(place[:, 1]), np.ceil(place[:, 1])):
+    for start in (np.floor(position[:, 0]), np.ceil(position[:, 0])):
+        for end in (np.floor(position[:, 1]), np.ceil(position[:, 1])):
             first, last = start.clip(0, None), end.clip(None, parts - 2 * offset)
-            shared = (np.minimum(last, place[:, 1]) - np.maximum(first, place[:, 0])).clip(0, None)
-            union = np.maximum(last - first + np.diff(place)[:, 0] - shared, 1e-12)
+            shared = (np.minimum(last, position[:, 1]) - np.maximum(first, position[:, 0])).clip(0, None)
+            union = np.maximum(last - first + np.diff(position)[:, 0] - shared, 1e-12)
             best = np.maximum(best, np.where(last > first, shared / union, 0))
     return best

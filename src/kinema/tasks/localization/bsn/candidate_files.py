@@ -1,4 +1,4 @@
-"""BSN's candidates on disk: what proposal generation leaves for the evaluation of proposals, a file for each video."""
+"""BSN's candidates on disk, a file for each video."""
 
 import zipfile
 from dataclasses import asdict, astuple, dataclass
@@ -35,14 +35,14 @@ class Described:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What candidates were made from: a digest of TEM's weights, and the options."""
+    """Origin of candidates: a digest of TEM's weights, and the options."""
 
     tem: str
     options: CandidateOptions
 
 
 def write_origin(folder: Path, origin: Origin) -> None:
-    """Keep what the candidates of a folder are made from.
+    """Write the origin of a folder's candidates.
 
     Raises:
         OSError: the file cannot be written.
@@ -51,10 +51,10 @@ def write_origin(folder: Path, origin: Origin) -> None:
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """What the candidates of a folder are made from; None where there are none.
+    """Read the origin of a folder's candidates; None where there are none.
 
     Raises:
-        UserError: the file that says so is damaged.
+        UserError: the file is damaged.
     """
     path = folder / _ORIGIN
     try:
@@ -66,12 +66,12 @@ def read_origin(folder: Path) -> Origin | None:
 
 
 def file_of(folder: str | Path, video: str) -> Path:
-    """The file of a video's candidates."""
+    """Return the file of a video's candidates."""
     return Path(folder) / f"{video}.npz"
 
 
 def write_described(folder: Path, video: str, described: Described) -> None:
-    """Keep the candidates of a video, in one step.
+    """Write the candidates of a video atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -90,7 +90,7 @@ def write_described(folder: Path, video: str, described: Described) -> None:
 
 
 def read_described(folder: str | Path, video: str) -> Described:
-    """The candidates of a video.
+    """Read the candidates of a video.
 
     Raises:
         MediaError: there are none, or the file is damaged.

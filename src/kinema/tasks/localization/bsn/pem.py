@@ -29,16 +29,16 @@ from kinema.weights.model_files import find_model
 
 @dataclass(kw_only=True)
 class PEMLossOptions:
-    """Which proposals PEM learns from."""
+    """Sampling of the proposals in PEM's loss."""
 
     high_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.6
-    """Proposals of more tIoU are all taken."""
+    """tIoU above which all proposals are sampled."""
     low_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.2
-    """Of proposals of more tIoU than this some are drawn, and some of the others."""
+    """tIoU that separates proposals of medium from those of low overlap."""
     middle_ratio: Annotated[float, Ge(0)] = 1.0
-    """Proposals drawn between the two, for each above."""
+    """Proposals of tIoU in (low, high] to sample for each one above."""
     low_ratio: Annotated[float, Ge(0)] = 2.0
-    """Proposals drawn below, for each above."""
+    """Proposals of tIoU in [0, low] to sample for each one above."""
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,7 @@ class PEMTask(LocalizerOptions):
     grid_offset: ClassVar[float] = 0.5
 
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
-    """How the candidates were made that it is trained on, and are of a video that it is asked about."""
+    """Generation of candidates, in training and in use."""
     loss: PEMLossOptions = field(default_factory=PEMLossOptions)
     nms: SoftNmsOptions = field(default_factory=lambda: SoftNmsOptions(alpha=0.75, low_threshold=0.65))
 
@@ -63,8 +63,7 @@ class PEMTask(LocalizerOptions):
             raise UserError(f"'{folder}' holds no candidates: `kinema prepare candidates` writes them")
         if origin.options != self.candidates:
             raise UserError(
-                f"the candidates of '{folder}' were made with other options ({origin.options}) than --task.candidates "
-                "says"
+                f"the candidates of '{folder}' have other options ({origin.options}) than --task.candidates says"
             )
 
     def compute_loss(self, output: Tensor, labels: Tensor) -> Loss:
@@ -85,19 +84,19 @@ class PEMTask(LocalizerOptions):
         run = model.parent.parent if model.parent.name == "checkpoints" else model
         if not (run.parent / "tem").is_dir():
             raise UserError(
-                f"{model} is BSN's last stage alone, which reads no features: name the folder that holds its run and "
+                f"{model} is BSN's last stage, which reads no features: pass the folder that holds its run and "
                 "that of its TEM (tem/ and pem/, as a bsn recipe leaves them)"
             )
         return BSNProposer(find_model(run.parent / "tem"), model, self, runtime)
 
 
 def pem_loss(predicted: Tensor, overlap: Tensor, options: PEMLossOptions) -> Tensor:
-    """Mean smooth L1 loss of the proposals that are taken (Lin et al., 2018, arXiv:1806.02964, section 3.4).
+    """Return the mean smooth L1 loss of the sampled proposals (Lin et al., 2018, arXiv:1806.02964, section 3.4).
 
     Args:
-        predicted: (n,) tIoU that PEM expects of each proposal of a batch.
+        predicted: (n,) tIoU that PEM predicts for the proposals of a batch.
         overlap: (n,) largest tIoU with an instance.
-        options: which proposals are taken.
+        options: sampling.
     """
     ratios = (options.middle_ratio, options.low_ratio)
     taken = sampled_by_overlap(overlap, high=options.high_overlap, low=options.low_overlap, ratios=ratios)

@@ -1,4 +1,4 @@
-"""BSN's proposal generation: possible starts and ends are paired, and each pair is described for its evaluation.
+"""BSN's proposal generation: pairs of possible starts and ends, and the features by which PEM evaluates them.
 
 Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.3. Times are fractions of the video.
 """
@@ -18,12 +18,12 @@ from kinema.tasks.localization.soft_nms import SoftNmsOptions
 
 @dataclass(kw_only=True)
 class GenerationOptions:
-    """Which pairs of a start and an end become candidates."""
+    """Selection of candidates."""
 
     peak_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """A place that is no peak is taken too if its probability exceeds this share of the video's largest."""
+    """Fraction of a video's maximum probability above which a part is possible without being a peak."""
     max_candidates: Annotated[int, Ge(1)] = 1000
-    """Candidates of a video, those whose start and end are the most probable."""
+    """Maximum number of candidates of a video."""
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class ProposalFeatureOptions:
 
 @dataclass(kw_only=True)
 class CandidateOptions:
-    """How candidates are made of what TEM says about a video."""
+    """Generation of candidates from the output of TEM."""
 
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     description: ProposalFeatureOptions = field(default_factory=ProposalFeatureOptions)
@@ -52,9 +52,9 @@ class CandidateOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Proposals before their evaluation, the most probable first.
+    """Proposals before their evaluation by PEM, most probable first.
 
-    segments: (n, 2) start and end as fractions of the video. starts, ends: (n,) probability of either.
+    segments: (n, 2) start and end as fractions of the video. starts, ends: (n,) probabilities.
     """
 
     segments: Floats
@@ -68,12 +68,12 @@ class Candidates:
 
 
 def generate(start: Scores, end: Scores, options: GenerationOptions) -> Candidates:
-    """Pair every possible start with every possible end after it.
+    """Return pairs of a possible start and a later possible end.
 
     Args:
         start, end: (T,) probabilities that an action starts, ends in each of T equal parts of the video. Possible are
             the `peaks`, the first and the last part; the time is the middle of the part.
-        options: which parts and pairs are taken.
+        options: selection.
     """
     starts, ends = (peaks(probability, threshold=options.peak_threshold) for probability in (start, end))
     starts[[0, -1]] = ends[[0, -1]] = True
@@ -91,7 +91,7 @@ def generate(start: Scores, end: Scores, options: GenerationOptions) -> Candidat
 
 
 def bsn_proposals(candidates: Candidates, confidence: Scores, options: SoftNmsOptions) -> Proposals:
-    """Proposals of BSN: its candidates, scored by both boundaries and by the confidence (n,) that PEM has in them.
+    """Return BSN's proposals: candidates scored by both boundaries and by PEM's confidence (n,).
 
     Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.4. Segments are fractions of the video.
     """
@@ -99,7 +99,7 @@ def bsn_proposals(candidates: Candidates, confidence: Scores, options: SoftNmsOp
 
 
 def match(segments: Floats, instances: Floats) -> tuple[Floats, Floats]:
-    """How well segments (n, 2) cover the ground truth (m, 2), both in the same unit: what PEM learns.
+    """Match segments (n, 2) to the ground truth (m, 2), in the same unit: the labels of PEM.
 
     Returns:
         (n,) the largest tIoU with an instance, and (n,) the largest share of the segment that an instance covers; both
@@ -121,7 +121,7 @@ def describe(actionness: Scores, segments: Floats, options: ProposalFeatureOptio
     Args:
         actionness: (T,) probability that an action happens in each of T equal parts of the video.
         segments: (n, 2) fractions of the video.
-        options: how many samples are taken where.
+        options: regions and numbers of samples.
 
     Returns:
         (n, action_samples + start_samples + end_samples) float64, in this order.

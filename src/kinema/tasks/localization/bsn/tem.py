@@ -24,24 +24,24 @@ from kinema.training.task import Loss
 
 @dataclass(kw_only=True)
 class TEMLossOptions:
-    """How TEM's losses are weighed against each other."""
+    """Weights and threshold of TEM's losses."""
 
     action_weight: Annotated[float, Ge(0)] = 2.0
-    """Weight of the actionness's loss; those of starts and ends have 1."""
+    """Weight of the loss of actionness; those of starts and ends have 1."""
     threshold: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """A part is an action, a start or an end if it is covered by more, as a share."""
+    """Share of a part that an action, start or end must exceed for the part to be positive."""
 
 
 @dataclass(kw_only=True)
 class TEMTask(LocalizerOptions):
-    """Loss of a TEM. Its validation takes every pair of a possible start and end as a proposal."""
+    """Loss of a TEM. In validation its candidates are the proposals, scored by their boundaries alone."""
 
     name: ClassVar[str] = "tem"
     data_type: ClassVar[type] = FeatureData
     grid_offset: ClassVar[float] = 0.5
 
     boundary_ratio: Annotated[float, Gt(0)] = 0.1
-    """Length of an instance's start and end in the labels, over the instance's own."""
+    """Length of the start and end regions in the labels, as a fraction of the instance's length."""
     loss: TEMLossOptions = field(default_factory=TEMLossOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     nms: SoftNmsOptions = field(default_factory=lambda: SoftNmsOptions(alpha=0.75, low_threshold=0.65))
@@ -73,7 +73,7 @@ class TEMLabels(NamedTuple):
 
 
 class TEMLosses(NamedTuple):
-    """TEM's loss, and the parts whose sum it is, weighted."""
+    """TEM's loss and its weighted terms."""
 
     total: Tensor
     action: Tensor
@@ -82,7 +82,7 @@ class TEMLosses(NamedTuple):
 
 
 def tem_labels(instances: Sequence[Floats], *, parts: int = 100, boundary_ratio: float = 0.1) -> TEMLabels:
-    """Labels of TEM (Lin et al., ECCV 2018, section 3.4) for videos whose instances (m, 2) are `instances`, m ≥ 0.
+    """Return the labels of TEM (Lin et al., ECCV 2018, section 3.4) for videos with `instances` (m, 2), m ≥ 0.
 
     A start and an end are `boundary_ratio` of the instance's length long, at least one part of the video.
     """

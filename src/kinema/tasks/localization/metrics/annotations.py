@@ -1,4 +1,4 @@
-"""Ground truth of localization, and results to be measured against it: what happens when in which video."""
+"""ActivityNet-format ground truth and results."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ from kinema.tasks.localization.metrics.text_results import read_text_results
 log = logging.getLogger(__name__)
 
 AMBIGUOUS = "Ambiguous"
-"""THUMOS14's label of instances that are neither asked for nor counted as mistakes."""
+"""THUMOS14's label of instances that are ignored: neither required nor false positives."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -70,10 +70,10 @@ class Results:
 
 
 def subsets_of(path: str | Path) -> tuple[str, ...]:
-    """The subsets that the videos of a ground truth are said to be of, see `read_ground_truth`.
+    """Return the subsets that a ground truth names, see `read_ground_truth`.
 
     Raises:
-        UserError: the file has not the layout of a ground truth.
+        UserError: the file is not a ground truth.
     """
     return tuple(sorted({str(entry.get("subset", "")) for entry in read_database(path).values()} - {""}))
 
@@ -192,7 +192,7 @@ def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool, stric
         number = {name: index for index, name in enumerate(ground_truth.labels)}
         label = np.array([number.get(name or "", -1) for name in names], np.int64)
         unknown = [name for name in names if name not in number]
-        say_unknown_labels(str(path), [name or "" for name in unknown], len(names), number, strict=strict)
+        warn_of_unknown_labels(str(path), [name or "" for name in unknown], len(names), number, strict=strict)
     kept = label >= 0 if labelled else np.ones(len(label), np.bool_)
     results = Results(
         video=np.array([row[video] for video, _ in instances], np.int64)[kept],
@@ -206,7 +206,9 @@ def read_results(path: Path, ground_truth: GroundTruth, *, labelled: bool, stric
     return results
 
 
-def say_unknown_labels(what: str, unknown: Sequence[str], total: int, known: Collection[str], *, strict: bool) -> None:
+def warn_of_unknown_labels(
+    what: str, unknown: Sequence[str], total: int, known: Collection[str], *, strict: bool
+) -> None:
     """Warn of results whose labels `unknown`, one of each result, the ground truth does not have.
 
     Raises:
@@ -226,7 +228,7 @@ def say_unknown_labels(what: str, unknown: Sequence[str], total: int, known: Col
 
 
 def _of_subset(path: Path, listed: Mapping[str, Any], ground_truth: GroundTruth) -> Mapping[str, Any]:
-    """The results but those of videos that are of other subsets."""
+    """Return the results without those of videos of other subsets."""
     if not ground_truth.elsewhere:
         return listed
     here = frozenset(ground_truth.videos)

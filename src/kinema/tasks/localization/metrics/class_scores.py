@@ -13,7 +13,7 @@ import numpy as np
 
 from kinema.data.lists.video_names import same_video
 from kinema.errors import UserError, did_you_mean
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Results, say_unknown_labels
+from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Results, warn_of_unknown_labels
 from kinema.tasks.localization.metrics.layout import instances_of, label_of, number_of
 from kinema.tasks.localization.metrics.results import Detections, Proposals
 
@@ -27,9 +27,9 @@ _EXPECTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class VideoClasses:
-    """What a classifier says about whole videos: names of C classes, and (C,) scores by the name of the video.
+    """Class scores of whole videos: names of C classes, and (C,) scores by the name of the video.
 
-    A class that a video has no score of is -inf there, and never a label of it.
+    A class without a score is -inf, and never a label of the video.
     """
 
     classes: tuple[str, ...]
@@ -37,7 +37,7 @@ class VideoClasses:
 
 
 def label_proposals(proposals: Proposals, class_scores: Floats, *, top: int) -> Detections:
-    """Every proposal once with each of the video's best classes, as BSN and BMN are turned into detectors.
+    """Combine each proposal with each of the video's best classes, as BSN and BMN are turned into detectors.
 
     Args:
         proposals: of one video.
@@ -68,7 +68,7 @@ def label_results(
 
     Args:
         proposals: of the videos of `ground_truth`, and perhaps others.
-        classes: what happens in each video.
+        classes: class scores of the videos.
         ground_truth: whose labels the classes are.
         top: how many classes a video has at most.
         strict: refuse detections of classes that the ground truth does not have, and videos without class scores.
@@ -99,10 +99,10 @@ def label_results(
         unknown += [classes.classes[label] for label in found.labels[~known]]
         labels, segments = number[found.labels[known]], found.segments[known]
         parts.append((np.full(len(labels), video), labels, segments, found.scores[known]))
-    _say_without_scores(without, len(videos), len(classes.scores), strict=strict)
+    _warn_of_missing_scores(without, len(videos), len(classes.scores), strict=strict)
     empty = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0))
     video_of, label, segments, scores = (np.concatenate(each) for each in zip(empty, *parts, strict=True))
-    say_unknown_labels("labels by class scores", unknown, len(label) + len(unknown), numbers, strict=strict)
+    warn_of_unknown_labels("labels by class scores", unknown, len(label) + len(unknown), numbers, strict=strict)
     return Results(
         video=video_of,
         label=label,
@@ -113,7 +113,7 @@ def label_results(
     )
 
 
-def _say_without_scores(without: Sequence[tuple[str, int]], videos: int, scored: int, *, strict: bool) -> None:
+def _warn_of_missing_scores(without: Sequence[tuple[str, int]], videos: int, scored: int, *, strict: bool) -> None:
     """Warn of videos, each with its number of proposals, that have no class scores."""
     if without and (strict or len(without) == videos):
         raise UserError(f"video {without[0][0]} has no class scores; there are some for {scored} videos")

@@ -1,4 +1,4 @@
-"""How good detections are: mean average precision at thresholds of temporal overlap (mAP@tIoU), by two protocols."""
+"""Mean average precision of detections at thresholds of temporal overlap (mAP@tIoU), by two protocols."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ THRESHOLDS: dict[Protocol, tuple[float, ...]] = {
     "activitynet": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     "thumos14": (0.3, 0.4, 0.5, 0.6, 0.7),
 }
-"""What papers report."""
+"""Thresholds that papers report."""
 
 Bools = NDArray[np.bool_]
 
@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 def average_precision(
     ground_truth: GroundTruth, detections: Results, *, protocol: Protocol, thresholds: tuple[float, ...]
 ) -> Floats:
-    """AP of every class at every threshold: (labels, thresholds) fractions, 0 for a class that nobody detected.
+    """Return the AP of each class at each threshold: (labels, thresholds), 0 for a class without detections.
 
     activitynet: the detections of all videos, best first, each take the free instance they overlap most, if by at least
     the threshold; AP is the area under the interpolated precision (as in Pascal VOC 2011). Of equal scores the last in
@@ -68,7 +68,7 @@ def best_first(scores: Floats) -> Ints:
 def taken_instances(
     ground_truth: GroundTruth, detections: Results, instances: Ints, rows: Ints, limits: Floats
 ) -> Ints:
-    """Which of `instances` each of the detections `rows`, best first, takes at which limit by ActivityNet's protocol.
+    """Match detections `rows`, best first, to `instances` at each limit, by ActivityNet's protocol.
 
     Returns:
         (rows, limits) int64 index into the ground truth's instances, -1 for none.
@@ -83,7 +83,7 @@ def taken_instances(
 def _taken_by_instances(
     ground_truth: GroundTruth, detections: Results, instances: Ints, rows: Ints, limits: Floats
 ) -> tuple[Bools, Bools]:
-    """Which of the detections `rows`, sorted by video, are right, and which count: both (rows, limits)."""
+    """Return which of the detections `rows`, sorted by video, are true positives, and which count: (rows, limits)."""
     videos, segments = detections.video[rows], detections.segments[rows]
     places = {video: (start, start + count) for video, start, count in _runs(videos)}
     ranges = np.array([places.get(video, (0, 0)) for video in ground_truth.video[instances]], np.int64).reshape(-1, 2)
@@ -107,7 +107,7 @@ def interpolated_area(right: Bools, positives: int, *, average: float | None = N
     Args:
         right: (n,) of each detection of a class.
         positives: instances of the class.
-        average: number of instances that precision is normalised to, which makes it comparable between sets of
+        average: number of instances that precision is normalized to, which makes it comparable between sets of
             instances of which some are rarer (Hoiem et al., ECCV 2012); without it precision is what is measured.
     """
     places = np.flatnonzero(right)

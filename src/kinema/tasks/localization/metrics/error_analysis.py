@@ -1,7 +1,7 @@
-"""Why detections are wrong, and which instances are hard: the analysis of DETAD.
+"""Error analysis of detections by DETAD.
 
 Diagnosing Error in Temporal Action Detectors (Alwassel et al., ECCV 2018). Detections are matched by ActivityNet's
-protocol. Precision is normalised (mAP_N): every class counts as if it had the average number of instances, so that sets
+protocol. Precision is normalized (mAP_N): every class counts as if it had the average number of instances, so that sets
 of instances of different sizes can be compared.
 """
 
@@ -23,7 +23,7 @@ label is right, but a better detection has it (double detection), or the label i
 with the right label (localization) or a wrong one (confusion); by less (background)."""
 
 GROUPS = 10
-"""Of a class with G instances, the G best detections are the first group, the G next the second …"""
+"""Groups of detections: of a class with G instances the G best ones, the next G, …"""
 
 _LEAST_OVERLAP = 0.1
 
@@ -52,10 +52,10 @@ _BINS = ("XS", "S", "M", "L", "XL")
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Instances that are alike: above `low` and up to `high` of a characteristic.
+    """Instances with a characteristic in (low, high].
 
-    instances: how many. average_map: average mAP_N when these are all there is to be found, nan without any. missed:
-    the share that no detection of the groups finds.
+    instances: their number. average_map: average mAP_N on them alone, nan without any. missed: the share that no
+    detection of the groups matches.
     """
 
     characteristic: Characteristic

@@ -1,4 +1,4 @@
-"""The errors of detections as a picture."""
+"""Plot of an error analysis."""
 
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from kinema.errors import UserError
 from kinema.storage import replacing
 from kinema.tasks.localization.metrics.error_analysis import CHARACTERISTICS, GROUPS, KINDS, ErrorAnalysis, range_of
 
-# By Okabe and Ito, whom people with any kind of colour vision can follow; in the order of KINDS.
+# By Okabe and Ito, distinguishable with any kind of color vision; in the order of KINDS.
 _COLOURS = ("#009E73", "#56B4E9", "#E69F00", "#0072B2", "#D55E00", "#9AA5B1")
 _BLUE = "#0072B2"
 _INK, _FAINT, _GRID = "#1F2933", "#6B7785", "#DFE4E9"

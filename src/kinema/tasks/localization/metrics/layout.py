@@ -1,4 +1,4 @@
-"""The JSON layouts of ground truth and results, read entry by entry so that a fault is named where it lies."""
+"""JSON formats of ground truth and results, read entry by entry for precise error messages."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

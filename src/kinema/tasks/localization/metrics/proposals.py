@@ -1,4 +1,4 @@
-"""How good proposals are: average recall at an average number of proposals (AR@AN), and the area under that curve.
+"""Average recall at an average number of proposals (AR@AN), and the area under that curve.
 
 ActivityNet's protocol: recall at ten tIoU thresholds is averaged; every video spends the same share of its proposals,
 best first, so that the videos' average is AN. Of equal scores the last in the file comes first, as in its code.
@@ -16,9 +16,9 @@ BUDGETS = 100
 
 
 def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds: Floats = THRESHOLDS) -> Floats:
-    """AR at an average of 1, 2, … `BUDGETS` proposals a video: (BUDGETS,) fractions.
+    """Return AR at an average of 1, 2, … `BUDGETS` proposals per video: (BUDGETS,) fractions.
 
-    Ambiguous instances are not asked for. The average is over the videos with instances, but, as in ActivityNet's code,
+    Ambiguous instances are ignored. The average is over the videos with instances, but, as in ActivityNet's code,
     each video's share follows from the number of all proposals, those of videos without instances or not in the ground
     truth among them: each such proposal costs the others a part of their budget.
     """
@@ -48,5 +48,5 @@ def average_recall(ground_truth: GroundTruth, proposals: Results, *, thresholds:
 
 
 def area_under(recall: Floats) -> float:
-    """AUC: the area under AR@AN from AN = 1 on, over the largest AN; a fraction."""
+    """Return AUC: the area under AR@AN from AN = 1 on, over the largest AN; a fraction."""
     return float(np.trapezoid(recall) / len(recall))

@@ -34,7 +34,7 @@ class Detections:
 
 
 def as_results(proposals: Mapping[int, Proposals]) -> Results:
-    """The proposals of many videos, by their row in the ground truth, as they are measured."""
+    """Return the proposals of several videos, by row in the ground truth, as `Results`."""
     empty = Proposals(segments=np.zeros((0, 2)), scores=np.zeros(0))
     each = [empty, *proposals.values()]
     rows = np.repeat(np.array([-1, *proposals], np.int64), [len(one.scores) for one in each])
@@ -47,7 +47,7 @@ def as_results(proposals: Mapping[int, Proposals]) -> Results:
 
 
 def in_seconds(proposals: Proposals, span: FeatureSpan) -> Proposals:
-    """Proposals in fractions of the seconds that features cover as proposals in seconds, within the video."""
+    """Convert proposals from fractions of what features cover to seconds of the video."""
     return Proposals(segments=span.seconds(proposals.segments), scores=proposals.scores)
 
 
@@ -61,7 +61,9 @@ def write_results(path: Path, found: Mapping[str, Proposals | Detections], class
 
 
 def results_layout(found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> dict[str, Any]:
-    """ActivityNet's layout: `{"version", "results": {video: [{"segment", "score", "label"}]}, "external_data"}`.
+    """Return results in ActivityNet's format.
+
+    That is `{"version", "results": {video: [{"segment", "score", "label"}]}, "external_data"}`.
 
     Args:
         found: proposals or detections in seconds, by the name of their video; proposals have no label.

@@ -7,7 +7,7 @@ Floats = NDArray[np.float64]
 
 
 def tiou(one: Floats, other: Floats) -> Floats:
-    """Temporal intersection over union of every pair: (n, 2), (m, 2) → (n, m), 0 where the segments only touch."""
+    """Return the temporal intersection over union of all pairs: (n, 2), (m, 2) → (n, m), 0 where they only touch."""
     start = np.maximum(one[:, None, 0], other[None, :, 0])
     end = np.minimum(one[:, None, 1], other[None, :, 1])
     intersection = np.maximum(end - start, 0)

@@ -1,1 +1,1 @@
-"""Segments of raw videos."""
+"""Localization of raw videos."""

@@ -1,4 +1,4 @@
-"""What happens when in a raw video: its features, segments proposed from them, and a label for each."""
+"""Localization of raw videos: features, proposals and their labels."""
 
 import logging
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _LONG_PART = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeOptions:
-    """Where features and labels come from, and what is answered."""
+    """Options of the localization of raw videos."""
 
     features: Path | None = None
     """A folder that `kinema prepare features` wrote: features are made as these were. When not given, as those that the
@@ -61,7 +61,7 @@ class LocalizeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Localization:
-    """What was found in a video of `seconds`; detections index `classes`, proposals have no label."""
+    """Segments of a video of `seconds`; detections index `classes`, proposals have no label."""
 
     seconds: float
     found: Detections | Proposals
@@ -141,7 +141,7 @@ class VideoLocalizer:
             )
 
     def localize(self, video: str | Path) -> Localization:
-        """Find segments in a video file, or in a folder of images; in seconds, best first.
+        """Localize segments of a video file, or of a folder of images; in seconds, best first.
 
         Raises:
             MediaError: the video cannot be read, or nothing says how long it is.
@@ -153,8 +153,8 @@ class VideoLocalizer:
         proposer, data = self._proposer, self._proposer.data
         if features.values.shape[1] != proposer.channels:
             raise UserError(
-                f"the localizer takes {proposer.channels} features at each point in time, {features.values.shape[1]} "
-                "are made: --features names a folder of features such as it was trained on"
+                f"the localizer takes {proposer.channels} features at each point in time, the encoder extracts "
+                f"{features.values.shape[1]}: pass --features, a folder of features as it was trained on"
             )
         parts = rescale(features.values, data.parts, mode=data.rescaling)
         proposals = proposer.propose(torch.from_numpy(np.ascontiguousarray(parts.T)))

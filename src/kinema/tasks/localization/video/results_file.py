@@ -1,4 +1,4 @@
-"""Localizations of many videos in one file of ActivityNet's layout, kept while they are made."""
+"""File of results in ActivityNet's format that is written while videos are localized."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ _ORIGIN = "kinema"
 
 
 class Localizations:
-    """What was found in videos, by their names; in a file, too, if one is given, where a later call goes on.
+    """Results of videos by name; also in a file, if one is given, which a later call continues.
 
     Results that the file has of the same videos, by the same models and options, are kept. All others are replaced.
     """
@@ -66,7 +66,7 @@ class Localizations:
         self._write()
 
     def add(self, name: str, found: Localization) -> None:
-        """Keep what was found in a video.
+        """Add the results of a video.
 
         Raises:
             UserError: the file cannot be written.

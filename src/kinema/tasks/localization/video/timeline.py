@@ -1,4 +1,4 @@
-"""What was found in a video, drawn over time."""
+"""Timeline of a localization."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from kinema.storage import replacing
 from kinema.tasks.localization.metrics.results import Detections
 from kinema.tasks.localization.video.localize import Localization
 
-# By Okabe and Ito, whom people with any kind of colour vision can follow.
+# By Okabe and Ito, distinguishable with any kind of color vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _INK, _FAINT, _GRID = "#1F2933", "#6B7785", "#DFE4E9"
 _DPI = 150
@@ -32,10 +32,10 @@ def draw_timeline(
     title: str = "",
     font: Path | None = None,
 ) -> None:
-    """Draw what was found as a PNG: a row for each label, a bar for each segment, the darker the higher its score.
+    """Draw a localization as a PNG: a row for each label, a bar for each segment, darker for higher scores.
 
     Args:
-        localization: what was found.
+        localization: the segments.
         path: the file to write.
         video: whose frames are shown above, if given: each at its time.
         title: what stands above it all.
