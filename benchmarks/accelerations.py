@@ -138,7 +138,7 @@ def prepared(job: dict[str, Any]) -> Callable[[], None]:
     """Return a training step."""
     config = config_of(job["recipe"], {"runtime.precision": job["precision"]})
     device = runtime.pick_device(config.runtime)
-    model = runtime.place(build(config.model), device, config.runtime).train()
+    model = runtime.to_device(build(config.model), device, config.runtime).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
     inputs = inputs_of(config, job["batch_size"], job["size"])
 

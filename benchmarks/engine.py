@@ -102,7 +102,7 @@ def prepared(
 ) -> tuple[Callable[[], None], Callable[[], tuple[float, float, float]]]:
     config = config_of(recipe, values)
     device = engine.pick_device(config.runtime)
-    model = engine.place(build(config.model), device, config.runtime).train()
+    model = engine.to_device(build(config.model), device, config.runtime).train()
     if getattr(config.runtime, "compile", False):
         engine.compile_blocks(model, config.runtime)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)

@@ -15,7 +15,7 @@ import torch
 
 from kinema import build_model, config_of
 from kinema.data.batch import Batch
-from kinema.runtime.device import RuntimeOptions, autocast, place
+from kinema.runtime.device import RuntimeOptions, autocast, to_device
 from kinema.tasks.recognition.losses import training_loss
 from kinema.training import TrainConfig
 from kinema.training.optimization.optimizer import make_optimizer
@@ -57,7 +57,7 @@ def main() -> None:
 def step_times(config: TrainConfig, precision: str, options: argparse.Namespace) -> list[tuple[float, float]]:
     """Seconds of each step that counts, and seconds of CPU of all threads together."""
     runtime, device = RuntimeOptions(device="cpu", precision=precision), torch.device("cpu")  # type: ignore[arg-type]
-    model = place(build_model(config.recipe), device, runtime).train()
+    model = to_device(build_model(config.recipe), device, runtime).train()
     optimizer = make_optimizer(model, config.optim, total_batch=options.batch_size)
     frames, size, count = config.data.train_clip.sampling.frames, config.data.train_clip.crop.size, options.batch_size
     clips = torch.randint(0, 256, (count, 1, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 3)

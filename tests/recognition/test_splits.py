@@ -11,8 +11,8 @@ import kinema
 from kinema.api import train
 from kinema.data.lists.index import LabelMode
 from kinema.errors import UserError
+from kinema.runtime.processes import Process
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition
-from kinema.training.parallel.distributed import Process
 from tests.conftest import tiny_config
 
 Lists = dict[str, str]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kinema.storage import remove_leftovers, replacing, replacing_folder, settled, standing, write_text
+from kinema.storage import readable_folder, recover_folder, remove_leftovers, replacing, replacing_folder, write_text
 
 
 def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ with replacing_folder(Path({str(folder)!r})) as new:
     (new / "whose").write_text("new")
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
-    assert (standing(folder) / "whose").read_text() == ("new" if replaced else "old")
-    assert settled(folder) == folder
+    assert (readable_folder(folder) / "whose").read_text() == ("new" if replaced else "old")
+    assert recover_folder(folder) == folder
     assert (folder / "whose").read_text() == ("new" if replaced else "old")
     remove_leftovers([folder])
     assert list(tmp_path.iterdir()) == [folder]
@@ -93,7 +93,7 @@ def test_files_of_the_user_beside_an_output_stay(tmp_path: Path, suffix: str) ->
         with replacing_folder(folder) as new:
             (new / "weights").write_text(str(number))
         write_text(file, str(number))
-        settled(folder)
+        recover_folder(folder)
         remove_leftovers([folder, file])
     assert all(path.read_text() == "mine" for path in own)
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -172,7 +172,7 @@ for number in itertools.count():
         time.sleep(patience * 0.0007)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        contents = {(settled(folder) / str(k)).read_text() for k in range(10)}
+        contents = {(recover_folder(folder) / str(k)).read_text() for k in range(10)}
         assert len(contents) == 1
 
 
@@ -180,6 +180,6 @@ def test_the_current_folder_has_something_beside_it(tmp_path: Path, monkeypatch:
     (tmp_path / "run" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "run" / "inner")
     for path in (Path(), Path(".."), Path("/")):
-        assert standing(path) == path
-        assert settled(path) == path
+        assert readable_folder(path) == path
+        assert recover_folder(path) == path
     assert (tmp_path / "run" / "inner").is_dir()

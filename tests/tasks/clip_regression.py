@@ -24,12 +24,12 @@ from kinema.data.sampling import Sampling, sample_test, sample_train
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from kinema.prediction import Prediction
-from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
-from kinema.runtime.processes import Process, joined
+from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
+from kinema.runtime.processes import Process, process_group
 from kinema.training import AdamW, CosineSchedule, TrainConfig, TrainingOptions
 from kinema.training.order import train_order
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Loss, Validation
-from kinema.weights.model_files import AnyDescription, fill
+from kinema.weights.model_files import AnyDescription, load_weights
 
 
 @dataclass(kw_only=True)
@@ -133,9 +133,9 @@ class NumberTask:
     ) -> dict[str, float]:
         """Write the mean absolute error."""
         data = options.data
-        with joined(options.runtime) as process:
+        with process_group(options.runtime) as process:
             network = description.model.build()
-            fill(network, model)
+            load_weights(network, model)
             network.to(process.device)
             metrics = mean_absolute_error(network, batches_of(data.rows(data.val), data), process.device)
             outputs.folder.mkdir(parents=True, exist_ok=True)
@@ -248,8 +248,8 @@ class NumberPredictor:
         self.folder, self.description, self.runtime = folder, description, runtime
         self.device = pick_device(runtime)
         self.model = description.model.build()
-        fill(self.model, folder)
-        place(self.model, self.device, runtime)
+        load_weights(self.model, folder)
+        to_device(self.model, self.device, runtime)
 
     def open(self, video: str | Path) -> Any:
         """Open the frames of a video."""

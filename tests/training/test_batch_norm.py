@@ -5,7 +5,7 @@ from torch import nn
 
 from kinema.models import build
 from kinema.models.tsm import TSMOptions
-from kinema.training.batch_norm import renew_batch_norm
+from kinema.training.batch_norm import recompute_batch_norm
 
 
 def test_statistics_are_averages_over_batches() -> None:
@@ -19,7 +19,7 @@ def test_statistics_are_averages_over_batches() -> None:
         means.append(values.mean(1))
         variances.append(values.var(1, unbiased=True))
     weights = model[0].weight.clone()
-    renew_batch_norm(model, batches)
+    recompute_batch_norm(model, batches)
     torch.testing.assert_close(model[1].running_mean.double(), sum(means) / 3, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(model[1].running_var.double(), sum(variances) / 3, rtol=1e-5, atol=1e-6)
     assert model[1].momentum == 0.1
@@ -30,7 +30,7 @@ def test_statistics_are_averages_over_batches() -> None:
 def test_frozen_layers_keep_theirs() -> None:
     model = build(TSMOptions(depth=18, width=8, num_classes=3, frozen_stages=1, pretrained="none")).train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    renew_batch_norm(model, [torch.randn(2, 3, 8, 32, 32)])
+    recompute_batch_norm(model, [torch.randn(2, 3, 8, 32, 32)])
     changed = {name for name, buffer in model.named_buffers() if not torch.equal(buffer, before[name])}
     frozen = {name for name in before if name.startswith(("backbone.bn1", "backbone.layer1"))}
     assert not changed & frozen

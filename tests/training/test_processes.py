@@ -10,7 +10,7 @@ import pytest
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.runtime.processes import Launched, launched
+from kinema.runtime.processes import LaunchEnvironment, launch_environment
 from tests.conftest import tiny_arguments
 from tests.training.test_resume import ENVIRONMENT, RECIPE
 
@@ -33,15 +33,15 @@ MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     ],
 )
 def test_what_says_that_there_is_one_process(environment: dict[str, str]) -> None:
-    assert launched(environment) is None
+    assert launch_environment(environment) is None
 
 
 def test_what_launchers_say() -> None:
-    assert launched(ALL | MEETING) == Launched(rank=1, world=4, local_rank=1, local_world=2)
+    assert launch_environment(ALL | MEETING) == LaunchEnvironment(rank=1, world=4, local_rank=1, local_world=2)
     # A process a machine, as Kubernetes operators start them.
     alone_there = {"RANK": "3", "WORLD_SIZE": "4"} | MEETING
-    assert launched(alone_there) == Launched(rank=3, world=4, local_rank=0, local_world=1)
-    assert launched({"RANK": "0", "WORLD_SIZE": "1"} | MEETING) == Launched(
+    assert launch_environment(alone_there) == LaunchEnvironment(rank=3, world=4, local_rank=0, local_world=1)
+    assert launch_environment({"RANK": "0", "WORLD_SIZE": "1"} | MEETING) == LaunchEnvironment(
         rank=0, world=1, local_rank=0, local_world=1
     )
 
@@ -63,7 +63,7 @@ def test_what_launchers_say() -> None:
 )
 def test_what_no_launcher_says(environment: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
-        launched(environment)
+        launch_environment(environment)
 
 
 def test_a_rank_without_a_launcher_is_one_message(

@@ -12,7 +12,7 @@ from torch import nn
 from kinema.cli import main
 from kinema.config import read
 from kinema.runtime.device import RuntimeOptions
-from kinema.training.parallel.distributed import joined
+from kinema.runtime.processes import process_group
 from kinema.training.task import Loss
 from kinema.training.tuning import choose, decide, decided_before, undecided
 from tests.conftest import tiny_arguments
@@ -67,7 +67,7 @@ def settle_as(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     options = RuntimeOptions(device="cpu", precision="auto", channels_last="auto")
-    with joined(options) as process:
+    with process_group(options) as process:
         options = decide(options, SlowTask(rank), process, lambda: torch.ones(1, 2))  # type: ignore[arg-type]
     (folder / str(rank)).write_text(f"{options.precision} {options.channels_last}")
 

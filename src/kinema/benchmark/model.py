@@ -56,11 +56,11 @@ def benchmark_model(recipe: str, keys: Mapping[str, object], *, iters: int, skip
     """
     with prepared(recipe, {"data.workers": "0", **keys}) as ready:
         run, contender, one = ready.run, stepping(ready), ready.inputs[:1]
-        run.trained.model.eval()
+        run.state.model.eval()
         latency = _summary(partial(forward, ready, one), ready, iters, skip)
         infer = _summary(partial(forward, ready, ready.inputs), ready, iters, skip)
         flops, infer_memory = _flops(ready, one), peak_memory(run.process.device)
-        run.trained.model.train()
+        run.state.model.train()
         train = _summary(contender.train, ready, iters, skip)
         return ModelFigures(
             recipe=recipe,

@@ -23,8 +23,8 @@ from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError
 from kinema.recipes import config_of, recognizer_config_of
+from kinema.runtime.processes import Process, process_group
 from kinema.training.config import AnyConfig, TrainConfig
-from kinema.training.parallel.distributed import Process, joined
 from kinema.training.run import Run, set_up
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def training(
     config = config_of(recipe, {**_quick_start(recipe), **_form(measure.source), **keys})
     if not isinstance(config, TrainConfig):
         raise UserError(f"{recipe} trains several networks: pass the recipe of one of them instead")
-    with TemporaryDirectory() as work_dir, joined(config.runtime) as process:
+    with TemporaryDirectory() as work_dir, process_group(config.runtime) as process:
         config, data = _with_data(config, measure, process, folder)
         config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 99)
         run = set_up(config, config.task.open(config, process), process, work_dir=Path(work_dir), resume=False)
@@ -175,7 +175,7 @@ def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, fol
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
     rows = config.data.batch_size * process.world * config.training.accumulate * 4
     listing, num_classes = folder / f"{form}.txt", config.model.num_classes
-    process.first_does(
+    process.run_on_main(
         lambda: sample_list(
             folder,
             form,
@@ -195,7 +195,7 @@ def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, fol
 
 def _with_features(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:  # noqa: ARG001
     videos = config.data.batch_size * process.world * config.training.accumulate * 4
-    process.first_does(lambda: write_sample(folder, config, videos=videos))
+    process.run_on_main(lambda: write_sample(folder, config, videos=videos))
     return apply(config, sample_options(folder, config)), f"random features of {videos} videos"
 
 

@@ -65,7 +65,7 @@ def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def place(model: M, device: torch.device, options: RuntimeOptions) -> M:
+def to_device(model: M, device: torch.device, options: RuntimeOptions) -> M:
     """Move `model` to `device`, its convolution weights in the memory format of the options."""
     model.to(device)
     if options.channels_last:

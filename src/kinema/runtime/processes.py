@@ -32,7 +32,7 @@ class Process:
         """Whether it is this process that prints and writes."""
         return self.rank == 0
 
-    def first_does(self, act: Callable[[], object]) -> None:
+    def run_on_main(self, act: Callable[[], object]) -> None:
         """Let the first process act while the others wait. When it fails, all of them end, and it alone says why.
 
         Raises:
@@ -57,7 +57,7 @@ class Process:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launched:
+class LaunchEnvironment:
     """What the environment says of this process among those that were started together."""
 
     rank: int
@@ -66,7 +66,7 @@ class Launched:
     local_world: int
 
 
-def launched(environment: Mapping[str, str]) -> Launched | None:
+def launch_environment(environment: Mapping[str, str]) -> LaunchEnvironment | None:
     """Read what torchrun, or another launcher, says in the environment; None where this process was started alone.
 
     A launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without LOCAL_RANK and LOCAL_WORLD_SIZE this process
@@ -92,7 +92,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     if rank >= world or local_rank > rank or (local_world is not None and not local_rank < local_world <= world):
         said = [f"{name}={number}" for name, number in numbers.items() if number is not None]
         raise UserError(f"{', '.join(said)} in the environment contradict each other; ranks are counted from 0")
-    return Launched(rank=rank, world=world, local_rank=local_rank, local_world=local_world or 1)
+    return LaunchEnvironment(rank=rank, world=world, local_rank=local_rank, local_world=local_world or 1)
 
 
 def is_first(environment: Mapping[str, str]) -> bool:
@@ -101,8 +101,8 @@ def is_first(environment: Mapping[str, str]) -> bool:
     Raises:
         UserError: the environment is not one that a launcher makes.
     """
-    found = launched(environment)
-    return found is None or found.rank == 0
+    launched = launch_environment(environment)
+    return launched is None or launched.rank == 0
 
 
 _ALONE = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
@@ -119,7 +119,7 @@ def _number(environment: Mapping[str, str], name: str) -> int | None:
 
 
 @contextmanager
-def joined(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Process]:
+def process_group(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Process]:
     """Join the processes that torchrun started (its environment tells), over nccl on GPUs and gloo on CPUs.
 
     Those that have joined stay so until the outermost block ends. They wait for each other, at least `wait` seconds;
@@ -128,13 +128,13 @@ def joined(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Process]:
     Raises:
         UserError: the environment is not one that torchrun makes, or there is no such device.
     """
-    found = launched(os.environ)
-    if found is None:
+    launched = launch_environment(os.environ)
+    if launched is None:
         yield Process(device=pick_device(runtime))
         return
-    device = pick_device(runtime, found.local_rank)
+    device = pick_device(runtime, launched.local_rank)
     if dist.is_initialized():
-        yield _among_others(device, found)
+        yield _process(device, launched)
         return
     # Objects and flags go over gloo also on GPUs, so that exchanging them does not wait for the device.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -142,7 +142,7 @@ def joined(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Process]:
     store, rank, world = next(rendezvous("env://"))
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     try:
-        yield _among_others(device, found)
+        yield _process(device, launched)
         dist.barrier()
     except (UserError, StorageOutage) as error:
         if not _is_first_to_raise(error, store.add):
@@ -161,8 +161,8 @@ def _is_first_to_raise(error: Exception, count: Callable[[str, int], int]) -> bo
         return True
 
 
-def _among_others(device: torch.device, found: Launched) -> Process:
-    return Process(device=device, rank=dist.get_rank(), world=dist.get_world_size(), local_world=found.local_world)
+def _process(device: torch.device, launched: LaunchEnvironment) -> Process:
+    return Process(device=device, rank=dist.get_rank(), world=dist.get_world_size(), local_world=launched.local_world)
 
 
 @contextmanager

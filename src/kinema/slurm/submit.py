@@ -10,11 +10,11 @@ import torch
 from kinema.config import leaves
 from kinema.data.timetable import Timetable
 from kinema.errors import UserError
+from kinema.runtime.processes import Process
 from kinema.slurm.options import SlurmOptions
 from kinema.slurm.programs import slurm
 from kinema.training.config import AnyConfig, RecipeConfig, TrainConfig
 from kinema.training.entry import with_init
-from kinema.training.parallel.distributed import Process
 from kinema.training.saving.work_dir import prepare_work_dir
 
 if TYPE_CHECKING:

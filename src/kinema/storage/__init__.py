@@ -1,11 +1,11 @@
 """Storage: files by local path or URL, caches, atomic replacement."""
 
 from kinema.storage.atomic import (
+    readable_folder,
+    recover_folder,
     remove_leftovers,
     replacing,
     replacing_folder,
-    settled,
-    standing,
     unfinished,
     write_text,
 )
@@ -38,11 +38,11 @@ __all__ = [
     "open_storage",
     "parent",
     "readable",
+    "readable_folder",
+    "recover_folder",
     "remove_leftovers",
     "replacing",
     "replacing_folder",
-    "settled",
-    "standing",
     "suffix",
     "unfinished",
     "walk",

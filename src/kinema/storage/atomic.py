@@ -57,13 +57,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces the folder `path` if the block succeeds.
 
     A rename cannot replace a non-empty folder atomically: for an instant the old one has a hidden name, which
-    `standing` resolves and from which `settled` restores it after a crash. Files have the mode of new files under the
-    umask.
+    `readable_folder` resolves and from which `recover_folder` restores it after a crash. Files have the mode of new
+    files under the umask.
 
     Raises:
         OSError: the disk is full or the folder is not writable; `path` is then unchanged.
     """
-    settled(path)
+    recover_folder(path)
     new, old = _new_folder(path), _old_folder(path)
     _remove(new)
     new.mkdir(parents=True)
@@ -84,7 +84,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _remove(new)
 
 
-def settled(path: Path) -> Path:
+def recover_folder(path: Path) -> Path:
     """Complete or undo a `replacing_folder` that crashed; return `path`."""
     old = _old_folder(path)
     if os.path.lexists(old) and not path.exists():
@@ -94,7 +94,7 @@ def settled(path: Path) -> Path:
     return path
 
 
-def standing(path: Path) -> Path:
+def readable_folder(path: Path) -> Path:
     """Return the path from which the folder `path` can be read now, even during a replacement."""
     old = _old_folder(path)
     return old if old.exists() and not path.exists() else path

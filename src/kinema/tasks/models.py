@@ -13,7 +13,7 @@ from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
 from kinema.training.config import RecipeConfig
 from kinema.training.task import Predictor
-from kinema.weights.model_files import AnyDescription, Description, ModelJson, fill, find_model, read_model_json
+from kinema.weights.model_files import AnyDescription, Description, ModelJson, find_model, load_weights, read_model_json
 from kinema.weights.own_paths import resolved
 
 
@@ -50,15 +50,15 @@ def read_description(folder: Path, types: Types | None = None) -> AnyDescription
     Raises:
         UserError: it is damaged, or of a later version, or its task or network cannot be loaded.
     """
-    found = read_model_json(folder)
-    task_type, model_type, data_type = types or _types(found)
-    data = _options(data_type, found.data, found)
+    content = read_model_json(folder)
+    task_type, model_type, data_type = types or _types(content)
+    data = _options(data_type, content.data, content)
     return Description(
-        recipe=found.recipe,
-        task=_options(task_type, found.task, found),
-        model=_options(model_type, found.model, found),
-        data=resolved(data, found.folder),
-        classes=found.classes,
+        recipe=content.recipe,
+        task=_options(task_type, content.task, content),
+        model=_options(model_type, content.model, content),
+        data=resolved(data, content.folder),
+        classes=content.classes,
     )
 
 
@@ -70,7 +70,7 @@ def load_model(folder: Path, types: Types | None = None) -> tuple[nn.Module, Any
     """
     description = read_description(folder, types)
     module = description.model.build()
-    fill(module, folder)
+    load_weights(module, folder)
     return module, description
 
 
@@ -94,24 +94,24 @@ def load(model: str | Path, *, device: str = "auto", types: Types | None = None)
     return loaded
 
 
-def _types(found: ModelJson) -> Types:
-    if found.task_name not in TASKS and ":" not in found.task_name:
-        raise UserError(f"{found.path}: unknown task '{found.task_name}'; known: {', '.join(TASKS)}")
+def _types(content: ModelJson) -> Types:
+    if content.task_name not in TASKS and ":" not in content.task_name:
+        raise UserError(f"{content.path}: unknown task '{content.task_name}'; known: {', '.join(TASKS)}")
     try:
-        task = load_address(TASKS.get(found.task_name, found.task_name), what="task")
-        return Types(task, options_class(found.architecture), task.data_type)
+        task = load_address(TASKS.get(content.task_name, content.task_name), what="task")
+        return Types(task, options_class(content.architecture), task.data_type)
     except UserError as error:
         raise UserError(
-            f"{found.path}: {error}. The model is of the recipe {found.recipe}: pass that recipe, where it is now, "
+            f"{content.path}: {error}. The model is of the recipe {content.recipe}: pass that recipe, where it is now, "
             "with --recipe"
         ) from error
 
 
-def _options(kind: Any, values: dict[str, Any], found: ModelJson) -> Any:
+def _options(kind: Any, values: dict[str, Any], content: ModelJson) -> Any:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors()
         )
-        raise UserError(f"{found.path} is damaged: {faults}") from error
+        raise UserError(f"{content.path} is damaged: {faults}") from error

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @torch.no_grad()
-def renew_batch_norm(model: nn.Module, clips: Iterable[Tensor]) -> None:
+def recompute_batch_norm(model: nn.Module, clips: Iterable[Tensor]) -> None:
     """Replace running means and variances by their averages over batches (Wu & Johnson 2021, arXiv:2105.07576, eq. 7).
 
     Batch norms in eval mode, as frozen ones are, stay as they are: torch's `update_bn` would reset them, too.

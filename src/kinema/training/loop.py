@@ -18,20 +18,13 @@ from kinema.console import progress
 from kinema.data.batch import BadFile
 from kinema.errors import StorageOutage, UserError
 from kinema.runtime.device import autocast
-from kinema.training.batch_norm import renew_batch_norm
+from kinema.runtime.processes import outage_shared, process_group
+from kinema.training.batch_norm import recompute_batch_norm
 from kinema.training.config import AnyConfig
 from kinema.training.observers import Observers
 from kinema.training.optimization.optimizer import set_lr
 from kinema.training.optimization.schedule import lr_factor
-from kinema.training.parallel.distributed import (
-    InterruptedRun,
-    StopRequest,
-    agree,
-    joined,
-    next_in_all,
-    outage_shared,
-    share_buffers,
-)
+from kinema.training.parallel.distributed import InterruptedRun, StopRequest, broadcast_buffers, next_batch, synchronize
 from kinema.training.run import Run, set_up
 from kinema.training.saving.record import read_rows
 from kinema.training.saving.work_dir import create_work_dir, prepare_work_dir
@@ -45,9 +38,9 @@ def train_network(
     config: AnyConfig, *, work_dir: Path, resume: bool = False, observers: Observers = ()
 ) -> dict[str, float]:
     """Train one network; see `kinema.training.train`."""
-    with joined(config.runtime, wait=config.data.patience) as process, StopRequest().listening() as stop:
-        process.first_does(lambda: create_work_dir(work_dir))
-        process.first_does(lambda: prepare_work_dir(work_dir, config, resume=resume))
+    with process_group(config.runtime, wait=config.data.patience) as process, StopRequest().listening() as stop:
+        process.run_on_main(lambda: create_work_dir(work_dir))
+        process.run_on_main(lambda: prepare_work_dir(work_dir, config, resume=resume))
         with outage_shared():
             task = config.task.open(config, process)
         run = set_up(config, task, process, work_dir=work_dir, resume=resume, observers=observers)
@@ -80,7 +73,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     with progress("training", timetable.steps, done=first, show=run.process.is_main) as meter:
         for step in range(first + 1, timetable.steps + 1):
             try:
-                lr, stopping = advance(run, batches, step, window, stop)
+                lr, stopping = train_step(run, batches, step, window, stop)
             except StorageOutage:
                 _save_steps(run, window, since=first)
                 raise
@@ -105,7 +98,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
             if run.validation_is_due():
                 metrics = _validate(run)
                 run.save()
-            window.skip_pause(pause)
+            window.exclude_since(pause)
     return metrics
 
 
@@ -115,21 +108,21 @@ def _save_steps(run: Run, window: Window, *, since: int) -> None:
     if step == since:
         return
     if window.batches:
-        lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
+        lr = set_lr(run.state.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
         run.write_step({"step": step, "epoch": run.timetable.epochs_done(step), "lr": lr, **window.close()})
     run.save()
 
 
-def advance(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> tuple[float, bool]:
+def train_step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> tuple[float, bool]:
     """Take one step of a run; returns the learning rate, and whether any of its processes was asked to stop.
 
     Raises:
         UserError: more videos are bad than the options allow.
         StorageOutage: the storage does not answer; the run is as it was before the step.
     """
-    lr = set_lr(run.trained.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
-    stopping, bad = agree(stop.received, _step(run, batches, step, window, stop))
-    run.account(bad)
+    lr = set_lr(run.state.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
+    stopping, bad = synchronize(stop.received, _optimizer_step(run, batches, step, window, stop))
+    run.record_bad_files(bad)
     run.position.step = step
     return lr, stopping
 
@@ -142,43 +135,43 @@ def _figures(row: dict[str, float]) -> str:
     )
 
 
-def _step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> list[BadFile]:
+def _optimizer_step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> list[BadFile]:
     """One optimizer step over `accumulate` batches; returns the bad files met."""
-    trained = run.trained
+    state = run.state
     # Reseeded at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
     torch.manual_seed(_seed(run.config.training.seed, step, run.process.rank))
-    with _undone_by_outage(run, window):
-        bad = _add_gradients(run, batches, window, stop)
+    with _restore_on_outage(run, window):
+        bad = _accumulate_gradients(run, batches, window, stop)
     if run.config.optim.clip_norm:
-        trained.scaler.unscale_(trained.optimizer)
-        torch.nn.utils.clip_grad_norm_(trained.model.parameters(), run.config.optim.clip_norm)
-    trained.scaler.step(trained.optimizer)
-    trained.scaler.update()
-    trained.optimizer.zero_grad()
-    if trained.ema is not None:
-        trained.ema.update_parameters(trained.model)
+        state.scaler.unscale_(state.optimizer)
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), run.config.optim.clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
     return bad
 
 
-def _add_gradients(run: Run, batches: Iterator[Any], window: Window, stop: StopRequest) -> list[BadFile]:
+def _accumulate_gradients(run: Run, batches: Iterator[Any], window: Window, stop: StopRequest) -> list[BadFile]:
     """The gradients of `accumulate` batches, added up; returns the bad files met."""
     process, accumulate = run.process, run.config.training.accumulate
     bad: list[BadFile] = []
     for turn in range(accumulate):
         asked = time.perf_counter()
-        batch = next_in_all(batches, stop)
-        window.wait(asked)
+        batch = next_batch(batches, stop)
+        window.add_wait(asked)
         bad.extend(batch.bad)
         if not len(batch):
-            run.account(bad)
+            run.record_bad_files(bad)
             raise UserError(f"no video of a batch could be read; the last was {bad[-1].path}: {bad[-1].reason}")
         batch = batch.to(process.device)
         if run.config.runtime.compile == "graphs":  # what the batch before left in a graph's memory is done with
             torch.compiler.cudagraph_mark_step_begin()
-        run.rehearsal.hold(run.network, partial(_loss, run, batch))
-        with _gradients_kept_here(run.network, turn < accumulate - 1):
+        run.backward_warmup.run_once(run.network, partial(_loss, run, batch))
+        with _gradient_sync(run.network, turn < accumulate - 1):
             loss = _loss(run, batch)
-            run.trained.scaler.scale(loss.total / accumulate).backward()
+            run.state.scaler.scale(loss.total / accumulate).backward()
         window.add(loss)
     return bad
 
@@ -189,10 +182,10 @@ def _loss(run: Run, batch: Any) -> Loss:
 
 
 @contextmanager
-def _undone_by_outage(run: Run, window: Window) -> Iterator[None]:
+def _restore_on_outage(run: Run, window: Window) -> Iterator[None]:
     """Leave the run as it was, when the storage fails between the batches of a step."""
-    began, mark = time.perf_counter(), window.mark()
-    buffers = list(run.trained.model.buffers())
+    began, mark = time.perf_counter(), window.state()
+    buffers = list(run.state.model.buffers())
     # Of one batch nothing has been computed when it fails to come.
     kept = [buffer.clone() for buffer in buffers] if run.config.training.accumulate > 1 else []
     try:
@@ -200,12 +193,12 @@ def _undone_by_outage(run: Run, window: Window) -> Iterator[None]:
     except StorageOutage:
         for buffer, before in zip(buffers, kept, strict=bool(kept)):
             buffer.copy_(before)
-        window.go_back(mark)
-        window.skip_pause(began)
+        window.restore(mark)
+        window.exclude_since(began)
         raise
 
 
-def _gradients_kept_here(network: nn.Module, keep: bool) -> AbstractContextManager[None]:
+def _gradient_sync(network: nn.Module, keep: bool) -> AbstractContextManager[None]:
     """While more batches are to come for this step, DDP need not average gradients over the processes."""
     return network.no_sync() if keep and isinstance(network, DistributedDataParallel) else nullcontext()
 
@@ -214,14 +207,14 @@ def _seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
 
 
-def _renew_batch_norm(run: Run) -> None:
+def _recompute_batch_norm(run: Run) -> None:
     """Recompute batch-norm statistics, always from the same `precise_bn` batches: a resumed run repeats them."""
     count, device = run.config.training.precise_bn, run.process.device
     if count:
         with autocast(device, run.config.runtime):
             batches = iter(run.statistics_batches)
-            taken = (next_in_all(batches).to(device) for _ in range(count))
-            renew_batch_norm(run.trained.shown, map(run.task.inputs, taken))
+            taken = (next_batch(batches).to(device) for _ in range(count))
+            recompute_batch_norm(run.state.eval_model, map(run.task.inputs, taken))
 
 
 def _validate(run: Run) -> dict[str, float]:
@@ -230,19 +223,19 @@ def _validate(run: Run) -> dict[str, float]:
     Where the validation videos allow no score, `best` is the model validated last.
     """
     assert run.val_batches is not None
-    _renew_batch_norm(run)
-    share_buffers(run.trained.shown)
+    _recompute_batch_norm(run)
+    broadcast_buffers(run.state.eval_model)
     with torch.compiler.set_stance("force_eager"):  # batches of other shapes, seldom: not worth compiling again
-        found = run.task.validate(run.model_to_validate(), run.val_batches)
-    run.trained.shown.train()
-    run.account(found.bad)
+        validation = run.task.validate(run.model_to_validate(), run.val_batches)
+    run.state.eval_model.train()
+    run.record_bad_files(validation.bad)
     epoch = run.timetable.epoch_step(run.position.step)[0]
-    run.write_validation({"step": run.position.step, "epoch": epoch, **found.metrics})
-    log.info("epoch %d: %s", epoch, run.task.summary(found.metrics))
+    run.write_validation({"step": run.position.step, "epoch": epoch, **validation.metrics})
+    log.info("epoch %d: %s", epoch, run.task.summary(validation.metrics))
     run.position.validated = run.position.step
-    score = run.task.score(found.metrics)
+    score = run.task.score(validation.metrics)
     if run.position.best is None or score > run.position.best:
         run.position.best = None if math.isnan(score) else score
         # Before `last`, which says how good the best is: killed in between, a resumed run writes both again.
         run.save_best()
-    return found.metrics
+    return validation.metrics

@@ -2,8 +2,8 @@
 
 from kinema.data.loader import TrainBatches
 from kinema.data.timetable import Timetable
+from kinema.runtime.processes import Process
 from kinema.training.config import AnyConfig
-from kinema.training.parallel.distributed import Process
 
 
 def train_order(

@@ -18,16 +18,23 @@ from kinema.data.bad_files import BadFiles
 from kinema.data.batch import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.runtime.device import RuntimeOptions, compile_blocks, place
+from kinema.runtime.device import RuntimeOptions, compile_blocks, to_device
 from kinema.runtime.memory import return_memory
+from kinema.runtime.processes import Process
 from kinema.training import tuning
 from kinema.training.config import AnyConfig
+from kinema.training.ddp_warmup import BackwardWarmup
 from kinema.training.observers import Observer, Observers
 from kinema.training.optimization.optimizer import make_optimizer
-from kinema.training.parallel.distributed import Process
-from kinema.training.parallel.sharding import fill, is_sharded, shard, whole
-from kinema.training.rehearsal import Rehearsal
-from kinema.training.saving.checkpoint import Position, Trained, load_checkpoint, save_best, save_checkpoint, snapshot
+from kinema.training.parallel.sharding import copy_full_weights, gather_tensors, is_sharded, shard
+from kinema.training.saving.checkpoint import (
+    Position,
+    TrainState,
+    load_checkpoint,
+    save_best,
+    save_checkpoint,
+    snapshot,
+)
 from kinema.training.saving.record import Record
 from kinema.training.saving.work_dir import write_config
 from kinema.training.task import Task
@@ -44,10 +51,10 @@ class Run:
     process: Process
     task: Task
     checkpoints: Path
-    trained: Trained
+    state: TrainState
     network: nn.Module
     """What is called in training: the model, which may be sharded, or DDP around it."""
-    rehearsal: Rehearsal
+    backward_warmup: BackwardWarmup
     batches: DataLoader[Any]
     """Training batches from `position` on."""
     statistics_batches: DataLoader[Any]
@@ -89,8 +96,8 @@ class Run:
         Raises:
             UserError: it could not be written; the earlier one is kept.
         """
-        folder, found = self.checkpoints / "last", snapshot(self.trained)
-        self.process.first_does(lambda: save_checkpoint(folder, found, self.position, self.task.description))
+        folder, contents = self.checkpoints / "last", snapshot(self.state)
+        self.process.run_on_main(lambda: save_checkpoint(folder, contents, self.position, self.task.description))
 
     def save_best(self) -> None:
         """Write the model as the best so far.
@@ -98,21 +105,21 @@ class Run:
         Raises:
             UserError: it could not be written; the earlier one is kept.
         """
-        folder, weights = self.checkpoints / "best", whole(self.trained.shown.state_dict())
-        self.process.first_does(lambda: save_best(folder, weights, self.position, self.task.description))
+        folder, weights = self.checkpoints / "best", gather_tensors(self.state.eval_model.state_dict())
+        self.process.run_on_main(lambda: save_best(folder, weights, self.position, self.task.description))
 
     def model_to_validate(self) -> nn.Module:
         """The model that is given to users; a whole copy where it is sharded. Called by all processes.
 
         Processes have different numbers of validation batches, and a sharded model must be called by all alike.
         """
-        if not is_sharded(self.trained.shown):
-            return self.trained.shown
-        model = place(self.task.empty_model(), self.process.device, self.config.runtime)
-        fill(model, self.trained.shown)
+        if not is_sharded(self.state.eval_model):
+            return self.state.eval_model
+        model = to_device(self.task.empty_model(), self.process.device, self.config.runtime)
+        copy_full_weights(model, self.state.eval_model)
         return model
 
-    def account(self, bad: list[BadFile]) -> None:
+    def record_bad_files(self, bad: list[BadFile]) -> None:
         """Take note of bad files, and stop the run when they are too many.
 
         Raises:
@@ -153,8 +160,8 @@ def set_up(
     batches = partial(task.train_batches, timetable, first_step=0)
     config = replace(config, runtime=tuning.decide(runtime, task, process, lambda: next(iter(batches()))))
     model = task.empty_model() if resuming else task.first_model()
-    trained = _trained(place(model, process.device, config.runtime), config, process)
-    position = load_checkpoint(checkpoints / "last", trained) if resuming else Position()
+    state = _train_state(to_device(model, process.device, config.runtime), config, process)
+    position = load_checkpoint(checkpoints / "last", state) if resuming else Position()
     steps_per_epoch = timetable.steps_per_epoch(0)
     if position.steps_per_epoch not in (0, steps_per_epoch):
         raise UserError(
@@ -171,7 +178,7 @@ def set_up(
         raise UserError("--training.precise-bn takes statistics before a validation: it needs --data.val")
     # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
     reads = task.reads
-    process.first_does(lambda: write_config(config, work_dir / "config.yaml"))
+    process.run_on_main(lambda: write_config(config, work_dir / "config.yaml"))
     if process.is_main:
         log.info("%s: %d videos, %d steps an epoch", config.recipe, task.num_train, steps_per_epoch)
         log.info("%s", reads)
@@ -185,15 +192,15 @@ def set_up(
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
     usual = timetable_of([Phase(epochs=max(1, config.training.precise_bn))])
-    network = _network(trained.model, process, config.runtime)
+    network = _network(state.model, process, config.runtime)
     return Run(
         config=config,
         process=process,
         task=task,
         checkpoints=checkpoints,
-        trained=trained,
+        state=state,
         network=network,
-        rehearsal=Rehearsal(network),
+        backward_warmup=BackwardWarmup(network),
         batches=task.train_batches(timetable, first_step=position.step),
         statistics_batches=task.statistics_batches(usual),
         val_batches=task.val_batches() if task.num_val else None,
@@ -209,7 +216,7 @@ def set_up(
     )
 
 
-def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
+def _train_state(model: nn.Module, config: AnyConfig, process: Process) -> TrainState:
     options = config.training
     if options.sync_bn and process.world > 1:
         if process.device.type != "cuda":
@@ -229,7 +236,7 @@ def _trained(model: nn.Module, config: AnyConfig, process: Process) -> Trained:
         for each in (model, ema.module) if ema is not None else (model,):
             shard(each, mesh)
     total_batch = config.data.batch_size * process.world * options.accumulate
-    return Trained(
+    return TrainState(
         model=model,
         optimizer=make_optimizer(model, config.optim, total_batch=total_batch),
         scaler=torch.amp.GradScaler(process.device.type, enabled=config.runtime.precision == "fp16"),

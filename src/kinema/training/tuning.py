@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from kinema.config import read
-from kinema.runtime.device import RuntimeOptions, autocast, compile_blocks, place
-from kinema.training.parallel.distributed import Process
+from kinema.runtime.device import RuntimeOptions, autocast, compile_blocks, to_device
+from kinema.runtime.processes import Process
 from kinema.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def choose(options: RuntimeOptions, step_time: Callable[[RuntimeOptions], float]
 
 def _step_time(options: RuntimeOptions, task: Task, device: torch.device, batch: Any) -> float:
     """Seconds of a forward and a backward pass of a model of its own."""
-    model = place(task.empty_model(), device, options).train()
+    model = to_device(task.empty_model(), device, options).train()
     if options.compile:
         compile_blocks(model, options)
     return min(list(_times(model, options, task, device, batch))[1:])

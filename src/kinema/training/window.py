@@ -25,15 +25,15 @@ class Window:
         self._names: tuple[str, ...] = ()
         self._sums = torch.zeros(1, dtype=torch.float64, device=self._device)
 
-    def mark(self) -> tuple[float, int, torch.Tensor]:
-        """What was counted so far, for `go_back`."""
+    def state(self) -> tuple[float, int, torch.Tensor]:
+        """What was counted so far, for `restore`."""
         return self._waited, self.batches, self._sums
 
-    def go_back(self, mark: tuple[float, int, torch.Tensor]) -> None:
+    def restore(self, mark: tuple[float, int, torch.Tensor]) -> None:
         """Forget what was counted since `mark`."""
         self._waited, self.batches, self._sums = mark
 
-    def wait(self, since: float) -> None:
+    def add_wait(self, since: float) -> None:
         """Count the time from `since` (of `time.perf_counter`) until now as waiting for data."""
         self._waited += time.perf_counter() - since
 
@@ -43,7 +43,7 @@ class Window:
         self._names = ("loss", *loss.figures)
         self._sums = self._sums + torch.stack([each.detach().double() for each in (loss.total, *loss.figures.values())])
 
-    def skip_pause(self, since: float) -> None:
+    def exclude_since(self, since: float) -> None:
         """Leave the time from `since` until now (a validation, a checkpoint) out of the account."""
         self._started += time.perf_counter() - since
 

@@ -18,7 +18,7 @@ from kinema.addresses import address_of
 from kinema.errors import UserError
 from kinema.models import ModelOptions, name_of
 from kinema.models.foreign import Source
-from kinema.storage import standing, write_text
+from kinema.storage import readable_folder, write_text
 from kinema.version import __version__
 from kinema.weights.foreign_files import read_foreign_weights, tools_of
 
@@ -130,7 +130,7 @@ def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "task_name": "recognition", "data": {**content["data"], **views, "train_clip": clip}}
 
 
-def fill(module: nn.Module, folder: Path) -> None:
+def load_weights(module: nn.Module, folder: Path) -> None:
     """Load the weights in `folder` into a model, and put it in eval mode.
 
     Raises:
@@ -153,8 +153,8 @@ def find_model(model: Path) -> Path:
         model = model.parent
     model = _last_stage(model)
     # Only looked at here: a run that is under way puts its folders in order itself.
-    checkpoints = (standing(model / "checkpoints" / name) for name in ("best", "last"))
-    for folder in (standing(model), *checkpoints):
+    checkpoints = (readable_folder(model / "checkpoints" / name) for name in ("best", "last"))
+    for folder in (readable_folder(model), *checkpoints):
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
             return folder
     if model.is_file():

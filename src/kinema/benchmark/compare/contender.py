@@ -20,7 +20,7 @@ from kinema.benchmark.measure.hardware import synchronize
 from kinema.benchmark.peers.protocol import Contender, Request, answer
 from kinema.benchmark.train import TrainMeasure, training
 from kinema.runtime.device import autocast
-from kinema.training.loop import advance
+from kinema.training.loop import train_step
 from kinema.training.parallel.distributed import StopRequest
 from kinema.training.run import Run
 from kinema.training.window import Window
@@ -54,7 +54,7 @@ def prepared(recipe: str, keys: Mapping[str, object]) -> Iterator[Prepared]:
 
 def stepping(ready: Prepared) -> Contender:
     """Training step and forward pass of a prepared run."""
-    run, model, stop = ready.run, ready.run.trained.model, StopRequest()
+    run, model, stop = ready.run, ready.run.state.model, StopRequest()
     window = Window(run.process.device, batches_per_step=run.config.training.accumulate)
     numbers, batches = count(1), repeat(ready.batch)
 
@@ -65,7 +65,7 @@ def stepping(ready: Prepared) -> Contender:
 
     device = run.process.device
     return Contender(
-        train=lambda: advance(run, batches, next(numbers), window, stop),
+        train=lambda: train_step(run, batches, next(numbers), window, stop),
         infer=infer,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         versions={"torch": torch.__version__},
@@ -77,7 +77,7 @@ def stepping(ready: Prepared) -> Contender:
 def forward(ready: Prepared, inputs: Tensor) -> None:
     """Run a forward pass as in testing: in inference mode, with the run's precision."""
     with torch.inference_mode(), autocast(ready.run.process.device, ready.run.config.runtime):
-        ready.run.trained.model(inputs)
+        ready.run.state.model(inputs)
 
 
 def main(arguments: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.measure.hardware import Memory, peak_memory, synchronize
 from kinema.runtime.device import autocast
-from kinema.training.loop import advance
+from kinema.training.loop import train_step
 from kinema.training.parallel.distributed import StopRequest
 from kinema.training.run import Run
 from kinema.training.window import Window
@@ -39,7 +39,7 @@ def time_steps(
     stop, device = StopRequest(), run.process.device
     window = Window(device, batches_per_step=run.config.training.accumulate)
     for step in range(first + 1, first + skip + 1):
-        advance(run, batches, step, window, stop)
+        train_step(run, batches, step, window, stop)
         done()
     if skip:
         window.close()  # synchronizes the device
@@ -47,7 +47,7 @@ def time_steps(
     seconds = list[float]()
     started = now = time.perf_counter()
     for step in range(first + skip + 1, first + skip + iters + 1):
-        advance(run, batches, step, window, stop)
+        train_step(run, batches, step, window, stop)
         before, now = now, time.perf_counter()
         seconds.append(now - before)
         done()
@@ -80,8 +80,8 @@ def step_flops(run: Run, batch: Any) -> int:
     """FLOPs of the forward and backward passes of one step: convolutions and matrix products."""
     batch = batch.to(run.process.device)
     with FlopCounterMode(display=False) as counter, autocast(run.process.device, run.config.runtime):
-        run.task.loss(run.trained.model, batch).total.backward()
-    run.trained.optimizer.zero_grad()
+        run.task.loss(run.state.model, batch).total.backward()
+    run.state.optimizer.zero_grad()
     return counter.get_total_flops() * run.config.training.accumulate
 
 

@@ -15,7 +15,7 @@ from kinema.console import progress
 from kinema.errors import MediaError, UserError
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import check_no_pipe, remove_leftovers, replacing, settled, write_text
+from kinema.storage import check_no_pipe, recover_folder, remove_leftovers, replacing, write_text
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def run_jobs(
     units = list(dict.fromkeys(units))
     check_outputs(units)
     read_report(report)  # before any work, as it may be another file
-    missing = [unit for unit in units if not settled(unit.output).exists()]
+    missing = [unit for unit in units if not recover_folder(unit.output).exists()]
     failures: dict[str, str] = {}
     clean_up = partial(remove_leftovers, [unit.output for unit in missing])
     clean_up()

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
+from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.models import load_model
@@ -46,7 +46,7 @@ class FeatureNetwork:
         self.data: FeatureData = description.data
         self.channels: int = description.model.feature_channels
         self.device, self.runtime = pick_device(runtime), runtime
-        self.network = place(load_model(folder)[0], self.device, runtime)
+        self.network = to_device(load_model(folder)[0], self.device, runtime)
 
     @torch.inference_mode()
     def output(self, features: Tensor) -> Any:

@@ -7,8 +7,8 @@ from kinema import strict_json
 from kinema.data.bad_files import BadFiles
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
-from kinema.runtime.device import place
-from kinema.runtime.processes import joined, outage_shared
+from kinema.runtime.device import to_device
+from kinema.runtime.processes import outage_shared, process_group
 from kinema.storage import write_text
 from kinema.storage.outputs import cannot_write, check_writable
 from kinema.tasks.localization.data import LoadingOptions, Split
@@ -17,7 +17,7 @@ from kinema.tasks.localization.metrics.results import write_results
 from kinema.tasks.localization.options import LocalizerDescription
 from kinema.tasks.localization.videos import Videos, read_truth
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
-from kinema.weights.model_files import fill
+from kinema.weights.model_files import load_weights
 from kinema.weights.own_paths import write_tested_on
 
 
@@ -47,9 +47,9 @@ def run_localizer_test(
         raise UserError("--dump keeps the scores of a recognizer; a localizer's proposals are in results.json")
     folder, data = outputs.folder, options.data
     check_writable(folder / "metrics.json")
-    with joined(options.runtime, wait=data.patience) as process:
+    with process_group(options.runtime, wait=data.patience) as process:
         module = description.model.build()
-        fill(module, model)
+        load_weights(module, model)
         with outage_shared():
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
             splits = [Split("test", data.ground_truth, truth)]
@@ -57,7 +57,7 @@ def run_localizer_test(
             workers = num_workers(data.workers, process.local_world)
             batches = split.eval_batches(workers=workers, rank=process.rank, world=process.world)
         found = evaluate_localizer(
-            place(module, process.device, options.runtime),
+            to_device(module, process.device, options.runtime),
             batches,
             split=split,
             task=options.task,
@@ -65,7 +65,7 @@ def run_localizer_test(
             device=process.device,
             show=process.is_main,
         )
-        process.first_does(lambda: _write(found, split.videos, data, folder))
+        process.run_on_main(lambda: _write(found, split.videos, data, folder))
     return found.metrics
 
 

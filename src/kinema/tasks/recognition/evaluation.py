@@ -35,7 +35,7 @@ class Evaluation:
     confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes; None
         where videos have any number of labels.
     rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes);
-        `in_first` gathers those of all processes.
+        `gather_on_main` gathers those of all processes.
     bad: files that could not be read, over all processes.
     """
 
@@ -46,7 +46,7 @@ class Evaluation:
     bad: list[BadFile]
 
 
-def in_first(found: Evaluation) -> Evaluation:
+def gather_on_main(found: Evaluation) -> Evaluation:
     """The evaluation with the scores of all processes, in the order of the rows, in the first one; called by all."""
     if not dist.is_initialized():
         return found

@@ -30,7 +30,7 @@ from kinema.errors import UserError
 from kinema.models import Recognizer
 from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
-from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
+from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
 from kinema.storage import suffix as suffix_of
 from kinema.tasks.recognition.description import load_recognizer, read_recognizer
@@ -130,7 +130,7 @@ class FeatureExtractor:
         self._device = pick_device(runtime)
         module, description = load_recognizer(find_model(model))
         check_options(options, description)
-        self._model: Recognizer = place(module, self._device, runtime)
+        self._model: Recognizer = to_device(module, self._device, runtime)
         self._sampling = description.data.test_views.sampling
         self._patience = Patience(WITHOUT_OPTION, option="")
         self._crops = replace(description.data.test_views.crops, crops="center")

@@ -16,11 +16,11 @@ from kinema.data.readers.video import open_video
 from kinema.data.views import read_views
 from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction
-from kinema.runtime.device import RuntimeOptions, autocast, pick_device, place
+from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import video_scores
-from kinema.weights.model_files import fill
+from kinema.weights.model_files import load_weights
 
 
 class RecognizerPredictor:
@@ -37,8 +37,8 @@ class RecognizerPredictor:
         self._device = pick_device(runtime)
         self.folder, self.description = folder, description
         module = description.model.build()
-        fill(module, folder)
-        self._model = place(module, self._device, runtime)
+        load_weights(module, folder)
+        self._model = to_device(module, self._device, runtime)
         self.classes = self.description.classes
         self._patience = Patience(WITHOUT_OPTION, option="")
 

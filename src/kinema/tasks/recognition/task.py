@@ -102,7 +102,7 @@ class RecognitionTask:
             _load_init(model, self.config.model, self.classes, Path(self.config.training.init))
         elif getattr(self.config.model, "pretrained", "none") != "none":
             # Downloaded once; the others then find the file.
-            self.process.first_does(lambda: load_pretrained(model, self.config.model))
+            self.process.run_on_main(lambda: load_pretrained(model, self.config.model))
             if not self.process.is_main:
                 load_pretrained(model, self.config.model)
         return model

@@ -13,16 +13,16 @@ from kinema.data.loader import num_workers
 from kinema.data.options import ClipData
 from kinema.report.fonts import check_font, say_missing
 from kinema.report.plots import draw_confusion
-from kinema.runtime.device import place
-from kinema.runtime.processes import joined, outage_shared
+from kinema.runtime.device import to_device
+from kinema.runtime.processes import outage_shared, process_group
 from kinema.storage import replacing, write_text
 from kinema.storage.outputs import cannot_write, check_writable
 from kinema.tasks.recognition.ensemble import label_array
-from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, in_first
+from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, gather_on_main
 from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
 from kinema.tasks.recognition.splits import warn_of_unlabelled
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
-from kinema.weights.model_files import fill
+from kinema.weights.model_files import load_weights
 from kinema.weights.own_paths import write_tested_on
 
 Options = EvaluationOptions[RecognitionOptions, ClipData]
@@ -51,9 +51,9 @@ def run_test(
     """
     check_font(outputs.font)
     check_writable(outputs.folder / "metrics.json", outputs.dump)
-    with joined(options.runtime, wait=options.data.patience) as process:
+    with process_group(options.runtime, wait=options.data.patience) as process:
         module = description.model.build()
-        fill(module, model)
+        load_weights(module, model)
         with outage_shared():
             index = open_val_index(options.data, description.classes, labels=options.task.labels)
             check_labels(
@@ -69,7 +69,7 @@ def run_test(
                 world=process.world,
             )
         evaluation = evaluate(
-            place(module, process.device, options.runtime),
+            to_device(module, process.device, options.runtime),
             batches,
             num_classes=len(description.classes),
             task=options.task,
@@ -78,8 +78,8 @@ def run_test(
             show=process.is_main,
         )
         if outputs.dump is not None:
-            evaluation = in_first(evaluation)
-        process.first_does(lambda: _write(evaluation, index, options, description.classes, outputs))
+            evaluation = gather_on_main(evaluation)
+        process.run_on_main(lambda: _write(evaluation, index, options, description.classes, outputs))
     return evaluation.metrics
 
 

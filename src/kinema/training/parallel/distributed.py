@@ -16,12 +16,7 @@ from torch import Tensor, nn
 from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile
 from kinema.errors import EXIT_TEMPORARY, StorageOutage
-from kinema.runtime.processes import Process, joined, outage_shared
-
-__all__ = [
-    "EXIT_REQUEUE", "InterruptedRun", "Process", "StopRequest", "agree", "joined", "mean_over_processes",
-    "next_in_all", "outage_shared", "share_buffers", "stop_together",
-]  # fmt: skip
+from kinema.runtime.processes import outage_shared
 
 B = TypeVar("B")
 
@@ -103,7 +98,7 @@ class _StopWaiting(BaseException):
 _ORDINARY_WAIT = 5.0  # seconds
 
 
-def next_in_all(batches: Iterator[B], stop: StopRequest | None = None) -> B:
+def next_batch(batches: Iterator[B], stop: StopRequest | None = None) -> B:
     """The next batch of this process, once all processes have theirs; `stop` may end the wait for it.
 
     Raises:
@@ -116,17 +111,17 @@ def next_in_all(batches: Iterator[B], stop: StopRequest | None = None) -> B:
     return batch
 
 
-def stop_together(stop: "StopRequest") -> None:
+def raise_if_stop_requested(stop: "StopRequest") -> None:
     """End all processes where one of them was asked to stop; called by all.
 
     Raises:
         InterruptedRun: one was asked.
     """
-    if agree(stop.received, [])[0]:
+    if synchronize(stop.received, [])[0]:
         raise InterruptedRun("stopped as asked; the same command with --resume continues", exit_code=stop.exit_code)
 
 
-def agree(stop: bool, bad: list[BadFile]) -> tuple[bool, list[BadFile]]:
+def synchronize(stop: bool, bad: list[BadFile]) -> tuple[bool, list[BadFile]]:
     """What any process has met, told to all: whether to stop, and the bad files. Called by all at each step."""
     if not dist.is_initialized():
         return stop, bad
@@ -143,7 +138,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return values
 
 
-def share_buffers(model: nn.Module) -> None:
+def broadcast_buffers(model: nn.Module) -> None:
     """Give all processes the first one's buffers (batch-norm statistics), so that all test the same model."""
     if dist.is_initialized():
         for buffer in model.buffers():

@@ -35,7 +35,7 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def gather_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gather sharded tensors on the CPU of the first process; called by all, returns an empty dict in the others.
 
     Tensors that are not sharded are returned as they are.
@@ -48,7 +48,7 @@ def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-def part(tensor: Tensor, like: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     """Return this process's shard of a `tensor` that all processes have if `like` is sharded, else `tensor`."""
     if not isinstance(like, DTensor):
         return tensor
@@ -56,7 +56,7 @@ def part(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fill(model: nn.Module, sharded: nn.Module) -> None:
+def copy_full_weights(model: nn.Module, sharded: nn.Module) -> None:
     """Copy the weights of a sharded model to an unsharded one; called by all processes."""
     wanted = model.state_dict()
     for name, tensor in sharded.state_dict().items():

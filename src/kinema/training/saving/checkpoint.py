@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from kinema import strict_json
 from kinema.errors import UserError
 from kinema.storage import replacing_folder
-from kinema.training.parallel.sharding import part, whole
+from kinema.training.parallel.sharding import gather_tensors, shard_like
 from kinema.weights.model_files import AnyDescription, check_same_weights, read_weights, save_model
 
 _TENSORS, _VALUES = "training.safetensors", "training.json"
@@ -38,7 +38,7 @@ class Position:
 
 
 @dataclass(kw_only=True)
-class Trained:
+class TrainState:
     """What training changes, and a checkpoint therefore holds."""
 
     model: nn.Module
@@ -48,7 +48,7 @@ class Trained:
     """The moving average of the model's weights, when one is kept."""
 
     @property
-    def shown(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The model that is validated and given to users."""
         return self.model if self.ema is None else self.ema.module
 
@@ -65,28 +65,28 @@ class Snapshot:
     """Numbers and names that belong to it."""
 
 
-def snapshot(trained: Trained) -> Snapshot:
+def snapshot(state: TrainState) -> Snapshot:
     """What there is to save; called by all processes."""
-    tensors = _optimizer_tensors(trained.optimizer)
-    if trained.ema is not None:  # model.safetensors then holds the average, which training does not continue from
-        tensors |= {_MODEL + name: tensor for name, tensor in trained.model.state_dict().items()}
+    tensors = _optimizer_tensors(state.optimizer)
+    if state.ema is not None:  # model.safetensors then holds the average, which training does not continue from
+        tensors |= {_MODEL + name: tensor for name, tensor in state.model.state_dict().items()}
     return Snapshot(
-        weights=whole(trained.shown.state_dict()),
-        training=whole(tensors),
-        values={"scaler": trained.scaler.state_dict(), "parameters": parameter_names(trained)},
+        weights=gather_tensors(state.eval_model.state_dict()),
+        training=gather_tensors(tensors),
+        values={"scaler": state.scaler.state_dict(), "parameters": parameter_names(state)},
     )
 
 
-def save_checkpoint(folder: Path, found: Snapshot, position: Position, description: AnyDescription) -> None:
+def save_checkpoint(folder: Path, contents: Snapshot, position: Position, description: AnyDescription) -> None:
     """Write a complete checkpoint, which takes the place of the one at `folder` when all of it is on the disk.
 
     Raises:
         UserError: it could not be written (a full disk); the earlier checkpoint is as it was.
     """
-    values = {"position": asdict(position), **found.values}
+    values = {"position": asdict(position), **contents.values}
     with _saving(folder, position) as new:
-        save_model(new, found.weights, description)
-        save_file({name: tensor.contiguous() for name, tensor in found.training.items()}, new / _TENSORS)
+        save_model(new, contents.weights, description)
+        save_file({name: tensor.contiguous() for name, tensor in contents.training.items()}, new / _TENSORS)
         (new / _VALUES).write_text(strict_json.dumps(values, indent=1), encoding="utf-8")
 
 
@@ -100,7 +100,7 @@ def save_best(folder: Path, weights: dict[str, Tensor], position: Position, desc
         save_model(new, weights, description)
 
 
-def load_checkpoint(folder: Path, trained: Trained) -> Position:
+def load_checkpoint(folder: Path, state: TrainState) -> Position:
     """Put everything back as it was when `folder` was written.
 
     Raises:
@@ -113,30 +113,30 @@ def load_checkpoint(folder: Path, trained: Trained) -> Position:
         raise UserError(f"{folder} cannot be resumed from: {error}") from error
     shown = read_weights(folder)
     weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
-    if bool(weights) != (trained.ema is not None):
+    if bool(weights) != (state.ema is not None):
         raise UserError(
             f"{folder} was saved {'with' if weights else 'without'} --training.ema-decay: resume it likewise"
         )
-    check_same_weights(trained.model.state_dict(), shown, origin=str(folder))
-    _load(trained.model, weights or shown)
-    _load(trained.shown, shown)
+    check_same_weights(state.model.state_dict(), shown, origin=str(folder))
+    _load(state.model, weights or shown)
+    _load(state.eval_model, shown)
     # The scaler's state is empty where gradients are not scaled.
-    if values["parameters"] != parameter_names(trained) or bool(values["scaler"]) != trained.scaler.is_enabled():
+    if values["parameters"] != parameter_names(state) or bool(values["scaler"]) != state.scaler.is_enabled():
         raise UserError(
             f"{folder} was trained with other --optim options or another --runtime.precision: resume it likewise"
         )
-    _load_optimizer(trained.optimizer, tensors)
-    trained.scaler.load_state_dict(values["scaler"])
+    _load_optimizer(state.optimizer, tensors)
+    state.scaler.load_state_dict(values["scaler"])
     position = Position(**values["position"])
-    if trained.ema is not None:
-        trained.ema.n_averaged.fill_(position.step)
+    if state.ema is not None:
+        state.ema.n_averaged.fill_(position.step)
     return position
 
 
-def parameter_names(trained: Trained) -> list[str]:
+def parameter_names(state: TrainState) -> list[str]:
     """The model's parameters in the order in which the optimizer counts them."""
-    names = {id(parameter): name for name, parameter in trained.model.named_parameters()}
-    return [names[id(parameter)] for group in trained.optimizer.param_groups for parameter in group["params"]]
+    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    return [names[id(parameter)] for group in state.optimizer.param_groups for parameter in group["params"]]
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def _saving(folder: Path, position: Position) -> Iterator[Path]:
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    model.load_state_dict({name: part(weights[name], like) for name, like in model.state_dict().items()})
+    model.load_state_dict({name: shard_like(weights[name], like) for name, like in model.state_dict().items()})
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -178,4 +178,4 @@ def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
     """Fused optimizers walk through a weight and its state side by side in memory: both must be laid out alike."""
     if tensor.shape != parameter.shape:
         return tensor  # a count of steps
-    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(part(tensor, parameter))
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(shard_like(tensor, parameter))

@@ -7,7 +7,7 @@ from typing import Any
 
 from kinema.config import apply, as_argument, changed, current_keys, dump, leaves, read
 from kinema.errors import UserError
-from kinema.storage import settled, write_text
+from kinema.storage import recover_folder, write_text
 from kinema.training.tuning import CANDIDATES
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def prepare_work_dir(work_dir: Path, config: Any, *, resume: bool) -> None:
     if (work_dir / "metrics.jsonl").exists() and not resume:
         raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
     for name in ("last", "best"):
-        settled(work_dir / "checkpoints" / name)
+        recover_folder(work_dir / "checkpoints" / name)
     if file := resumable_config(work_dir):
         check_resumed(config, file)
     else:

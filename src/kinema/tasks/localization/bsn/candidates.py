@@ -14,8 +14,8 @@ from kinema.data.features.spans import FeatureSpan
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
 from kinema.models import Localizer
-from kinema.runtime.device import RuntimeOptions, autocast, place
-from kinema.runtime.processes import Process, joined, outage_shared
+from kinema.runtime.device import RuntimeOptions, autocast, to_device
+from kinema.runtime.processes import Process, outage_shared, process_group
 from kinema.tasks.localization.bsn.candidate_files import (
     Described,
     Origin,
@@ -30,7 +30,7 @@ from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_sourc
 from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
-from kinema.training.parallel.distributed import StopRequest, stop_together
+from kinema.training.parallel.distributed import StopRequest, raise_if_stop_requested
 from kinema.weights.model_files import digest, find_model
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,10 @@ def generate_candidates(
         UserError: there is no TEM, its data are faulty, or `output` holds candidates of another TEM or other options.
         InterruptedRun: SIGTERM, SIGUSR1 or Ctrl-C came.
     """
-    with joined(runtime) as process, StopRequest().listening() as stop:
+    with process_group(runtime) as process, StopRequest().listening() as stop:
         tem, data, origin = _open_tem(model, options)
-        process.first_does(lambda: _claim(output, origin))
-        place(tem, process.device, runtime)
+        process.run_on_main(lambda: _claim(output, origin))
+        to_device(tem, process.device, runtime)
         source = open_source(data, channels=tem.input.channels)
         truths = [(data.ground_truth, train_truth(data))]
         truths += [(val_file(data), val_truth(data))] if data.val_subset else []
@@ -67,7 +67,7 @@ def generate_candidates(
         for path, truth in truths:
             split = FeatureSplit(videos=with_features(path, truth, source), source=source, data=data)
             failed = _generate(tem, split, options, runtime, output, process, stop)
-            stop_together(stop)
+            raise_if_stop_requested(stop)
             videos, bad = videos + len(split.videos) - failed, bad + failed
         return {"videos": videos, "bad_files": bad}
 

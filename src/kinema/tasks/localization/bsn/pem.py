@@ -12,7 +12,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.runtime.device import RuntimeOptions, autocast, place
+from kinema.runtime.device import RuntimeOptions, autocast, to_device
 from kinema.tasks.localization.bsn.candidate_files import read_origin
 from kinema.tasks.localization.bsn.data import CandidateSplit, ProposalData
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, bsn_proposals, describe, generate
@@ -120,7 +120,7 @@ class BSNProposer:
             UserError: their files are damaged, or `tem` is no localizer.
         """
         self._tem = FeatureNetwork(tem, read_localizer(tem), runtime)
-        self._pem = place(load_model(pem)[0], self._tem.device, runtime)
+        self._pem = to_device(load_model(pem)[0], self._tem.device, runtime)
         self._task = task
         self.folders, self.data, self.channels = (tem, pem), self._tem.data, self._tem.channels
 

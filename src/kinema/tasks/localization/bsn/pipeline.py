@@ -12,7 +12,7 @@ from kinema.config import NOT_AN_OPTION, dump
 from kinema.errors import UserError, renaming_options
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.runtime.device import RuntimeOptions
-from kinema.runtime.processes import joined
+from kinema.runtime.processes import process_group
 from kinema.storage import write_text
 from kinema.tasks.localization.bsn.candidates import generate_candidates
 from kinema.tasks.localization.bsn.data import ProposalData
@@ -25,7 +25,7 @@ from kinema.training.loop import train_network
 from kinema.training.observers import Observers
 from kinema.training.optimization.optimizer import SGD, Adam, AdamW
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
-from kinema.training.parallel.distributed import StopRequest, stop_together
+from kinema.training.parallel.distributed import StopRequest, raise_if_stop_requested
 from kinema.training.saving.work_dir import check_resumed, resumable_config
 from kinema.weights.model_files import write_pipeline
 
@@ -100,16 +100,16 @@ class BSN:
             UserError: see `kinema.training.train` and `generate_candidates`.
         """
         _refuse_earlier_stages(work_dir, resume=resume)
-        with joined(self.runtime) as process, StopRequest().listening() as stop:
-            process.first_does(lambda: self._write_config(work_dir))
+        with process_group(self.runtime) as process, StopRequest().listening() as stop:
+            process.run_on_main(lambda: self._write_config(work_dir))
             log.info("1 of 3: TEM")
             with renaming_options(_option_names("tem")):
                 train_network(self.stages()["tem"], work_dir=work_dir / "tem", resume=resume, observers=observers)
-            stop_together(stop)
+            raise_if_stop_requested(stop)
             log.info("2 of 3: candidates")
             candidates = work_dir / "candidates"
             generate_candidates(work_dir / "tem", candidates, self.pem.task.candidates, self.runtime)
-            stop_together(stop)
+            raise_if_stop_requested(stop)
             log.info("3 of 3: PEM")
             pem = self._training(self.pem, self._candidates(candidates))
             with renaming_options(_option_names("pem")):

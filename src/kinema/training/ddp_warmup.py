@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kinema.training.task import Loss
 
 
-class Rehearsal:
+class BackwardWarmup:
     """What DDP learns in the first backward pass of a training, learned before it.
 
     DDP groups gradients by the order in which they came out of the first backward pass, from the second step on. The
@@ -23,7 +23,7 @@ class Rehearsal:
         on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
         self._is_due = isinstance(network, DistributedDataParallel) and on_cpu
 
-    def hold(self, network: nn.Module, loss: Callable[[], Loss]) -> None:
+    def run_once(self, network: nn.Module, loss: Callable[[], Loss]) -> None:
         """Compute gradients of a `loss` and forget them; all else stays as it is. Done once, by all processes."""
         if not self._is_due:
             return
