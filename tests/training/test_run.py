@@ -35,7 +35,7 @@ def test_what_only_gpus_have_is_refused_without_one(
     options: dict[str, str], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=f"{next(iter(options.values()))} needs a GPU; on a CPU use"):
+    with pytest.raises(UserError, match=f"{next(iter(options.values()))} needs a GPU; pass"):
         pick_device(RuntimeOptions(device=device, **options))  # type: ignore[arg-type]
 
 

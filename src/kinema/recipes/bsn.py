@@ -3,7 +3,7 @@
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.tasks.localization.bsn.data import ProposalData
 from kinema.tasks.localization.bsn.pem import PEMTask
-from kinema.tasks.localization.bsn.pipeline import BSN, PEMStage, TEMStage
+from kinema.tasks.localization.bsn.pipeline import BSN, Stage
 from kinema.tasks.localization.bsn.tem import TEMTask
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.options import LocalizationConfig
@@ -37,11 +37,7 @@ def bsn_pem_400x100_1x16_20e_activitynet_feature() -> LocalizationConfig[PEMTask
 def bsn_400x100_20e_activitynet_feature() -> BSN:
     """TEM, candidates and PEM in order, into a folder each."""
     tem, pem = bsn_tem_400x100_1x16_20e_activitynet_feature(), bsn_pem_400x100_1x16_20e_activitynet_feature()
-    return BSN(
-        data=tem.data,
-        tem=TEMStage(model=tem.model, task=tem.task, optim=tem.optim, schedule=tem.schedule, training=tem.training),
-        pem=PEMStage(model=pem.model, task=pem.task, optim=pem.optim, schedule=pem.schedule, training=pem.training),
-    )
+    return BSN(data=tem.data, tem=Stage.of(tem), pem=Stage.of(pem))
 
 
 def bsn_64x50_small_feature() -> BSN:

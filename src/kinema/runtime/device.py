@@ -19,7 +19,7 @@ class RuntimeOptions:
     """Device, precision, memory format and compilation."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the model runs; auto: on a GPU when there is one."""
+    """Device of the model; auto: a GPU if available."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of convolutions and products; weights and sums stay fp32. fp16 scales the loss and needs a GPU. auto:
     in training whichever of fp32 and bf16 a few steps show to be faster, the choice is kept in the run's config; fp32
@@ -39,26 +39,26 @@ class RuntimeOptions:
 
 
 def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
-    """The device of this process, which from here on computes as the options' `kernels` says.
+    """Return the device of this process, and apply the option `kernels`.
 
     Raises:
-        UserError: a GPU is asked for and there is none, or none for this process, or fp16 is asked for without one.
+        UserError: a GPU is required and there is none for this process.
     """
     accelerate(options.kernels)
     has_gpu = torch.cuda.is_available()
     if options.device == "cuda" and not has_gpu:
-        raise UserError("--runtime.device cuda: torch finds no GPU; --runtime.device cpu works without")
+        raise UserError("--runtime.device cuda: torch detects no GPU; pass --runtime.device cpu")
     if options.device == "cpu" or not has_gpu:
         if options.precision == "fp16":
-            raise UserError("--runtime.precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+            raise UserError("--runtime.precision fp16 needs a GPU; pass bf16 or fp32 on a CPU")
         if options.compile == "graphs":
-            raise UserError("--runtime.compile graphs needs a GPU; on a CPU use true or false")
+            raise UserError("--runtime.compile graphs needs a GPU; pass true or false on a CPU")
         if options.kernels:
             keep_memory()
         return torch.device("cpu")
     if local_rank >= (gpus := torch.cuda.device_count()):
         raise UserError(
-            f"process {local_rank} of this machine finds no GPU of its own, there are {gpus}: "
+            f"process {local_rank} of this machine has no GPU of its own, there are {gpus}: "
             f"start at most {gpus} processes (torchrun --nproc-per-node {gpus})"
         )
     torch.cuda.set_device(local_rank)
@@ -66,7 +66,7 @@ def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
 
 
 def to_device(model: M, device: torch.device, options: RuntimeOptions) -> M:
-    """Move `model` to `device`, its convolution weights in the memory format of the options."""
+    """Move `model` to `device`, with its convolution weights in the memory format of the options."""
     model.to(device)
     if options.channels_last:
         for module in model.modules():
@@ -78,9 +78,9 @@ def to_device(model: M, device: torch.device, options: RuntimeOptions) -> M:
 
 
 def compile_blocks(model: nn.Module, options: RuntimeOptions) -> None:
-    """Have the blocks of a model compiled when they are first called, or larger units where it declares some.
+    """Compile the blocks of a model in their first call, or the larger units that it declares.
 
-    Keys of the state dict stay.
+    Keys of the state dict are unchanged.
 
     Raises:
         UserError: the model declares no blocks.
@@ -92,6 +92,6 @@ def compile_blocks(model: nn.Module, options: RuntimeOptions) -> None:
 
 
 def autocast(device: torch.device, options: RuntimeOptions) -> torch.autocast:
-    """The context in which the model runs forward; does nothing in fp32."""
+    """Return the autocast context of the forward pass, disabled for fp32."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision, torch.float32)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

@@ -1,4 +1,4 @@
-"""The processes of one run: started by torchrun, or just this one."""
+"""The process group: processes started by torchrun, or a single one."""
 
 import os
 import time
@@ -20,7 +20,7 @@ _USUAL_WAIT = 1500.0  # seconds; torch gives up after 1800, with GPUs after 600 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """This process among those of the run."""
+    """Rank and device of this process."""
 
     device: torch.device
     rank: int = 0
@@ -29,20 +29,20 @@ class Process:
 
     @property
     def is_main(self) -> bool:
-        """Whether it is this process that prints and writes."""
+        """Whether this is the main process (rank 0), which prints and writes files."""
         return self.rank == 0
 
-    def run_on_main(self, act: Callable[[], object]) -> None:
-        """Let the first process act while the others wait. When it fails, all of them end, and it alone says why.
+    def run_on_main(self, function: Callable[[], object]) -> None:
+        """Call `function` in the main process while the others wait. Collective.
 
         Raises:
-            UserError: `act` raised one, or an OSError, in this process.
-            SystemExit: it did so in the first process, which is another one.
+            UserError: in the main process, if `function` raised a UserError or an OSError.
+            SystemExit: in the others, if it did.
         """
         failed = torch.zeros(1)
         try:
             if self.is_main:
-                act()
+                function()
         except UserError:
             failed += 1
             raise
@@ -58,7 +58,7 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchEnvironment:
-    """What the environment says of this process among those that were started together."""
+    """Ranks and numbers of processes, as a launcher sets them in the environment."""
 
     rank: int
     world: int
@@ -67,13 +67,13 @@ class LaunchEnvironment:
 
 
 def launch_environment(environment: Mapping[str, str]) -> LaunchEnvironment | None:
-    """Read what torchrun, or another launcher, says in the environment; None where this process was started alone.
+    """Read the variables of torchrun or another launcher; return None for a process started without one.
 
-    A launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without LOCAL_RANK and LOCAL_WORLD_SIZE this process
-    is the only one on its machine. Variables that say nothing but that there is one process need no launcher.
+    Launchers set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without LOCAL_RANK and LOCAL_WORLD_SIZE, this process
+    is the only one on its machine. Variables that describe a single process need no MASTER_ADDR and MASTER_PORT.
 
     Raises:
-        UserError: some of the variables are missing, are no numbers, or contradict each other.
+        UserError: some of the variables are missing, are not numbers, or contradict each other.
     """
     numbers = {name: _number(environment, name) for name in _NUMBERS}
     rank, world = numbers["RANK"], numbers["WORLD_SIZE"]
@@ -96,10 +96,10 @@ def launch_environment(environment: Mapping[str, str]) -> LaunchEnvironment | No
 
 
 def is_first(environment: Mapping[str, str]) -> bool:
-    """Whether this process is the one that prints and writes.
+    """Return whether this is the main process (rank 0), which prints and writes files.
 
     Raises:
-        UserError: the environment is not one that a launcher makes.
+        UserError: see `launch_environment`.
     """
     launched = launch_environment(environment)
     return launched is None or launched.rank == 0
@@ -114,19 +114,19 @@ def _number(environment: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal():
-        raise UserError(f"{name}={text} in the environment is no whole number; torchrun sets it, or unset it")
+        raise UserError(f"{name}={text} in the environment is not an integer: start with torchrun, or unset it")
     return int(text)
 
 
 @contextmanager
 def process_group(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Process]:
-    """Join the processes that torchrun started (its environment tells), over nccl on GPUs and gloo on CPUs.
+    """Initialize the process group of the processes that torchrun started: nccl on GPUs, gloo on CPUs.
 
-    Those that have joined stay so until the outermost block ends. They wait for each other, at least `wait` seconds;
-    a process that is gone is noticed at once.
+    Nested blocks share the group of the outermost one. Collectives time out after `wait` seconds at the earliest; a
+    process that exits is noticed at once.
 
     Raises:
-        UserError: the environment is not one that torchrun makes, or there is no such device.
+        UserError: see `launch_environment` and `pick_device`.
     """
     launched = launch_environment(os.environ)
     if launched is None:
@@ -167,12 +167,10 @@ def _process(device: torch.device, launched: LaunchEnvironment) -> Process:
 
 @contextmanager
 def outage_shared() -> Iterator[None]:
-    """Let all processes do the block, or none: where the storage fails one of them, it is raised in every one.
-
-    The block must not wait for other processes.
+    """Raise a `StorageOutage` of the block in all processes. Collective; the block must not call collectives.
 
     Raises:
-        StorageOutage: the storage did not answer in one of them.
+        StorageOutage: storage did not respond to one of the processes.
     """
     outage: StorageOutage | None = None
     try:

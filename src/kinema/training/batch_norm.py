@@ -1,4 +1,4 @@
-"""Precise batch norm: statistics of the current weights instead of moving averages over past ones."""
+"""Precise batch norm: statistics of the current weights instead of moving averages over past weights."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def recompute_batch_norm(model: nn.Module, clips: Iterable[Tensor]) -> None:
     """Replace running means and variances by their averages over batches (Wu & Johnson 2021, arXiv:2105.07576, eq. 7).
 
-    Batch norms in eval mode, as frozen ones are, stay as they are: torch's `update_bn` would reset them, too.
+    Batch norms in eval mode, such as frozen ones, are unchanged, while torch's `update_bn` would reset them.
 
     Args:
-        model: in training mode; nothing else of it changes.
-        clips: batches (N, C, T, H, W), one at least, as the model takes them.
+        model: in training mode.
+        clips: at least one batch (N, C, T, H, W).
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
     momenta = [layer.momentum for layer in layers]

@@ -1,4 +1,4 @@
-"""The config of a training. Recipes return it, dotted keys change it, `config.yaml` keeps it."""
+"""Config of a training run, as recipes return it and `config.yaml` stores it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from kinema.weights.model_files import Description
 
 
 class DataOptions(Protocol):
-    """Options of a task's data that the loop reads."""
+    """Options of a task's data that the training loop reads."""
 
     batch_size: int
     max_bad_fraction: float
@@ -25,7 +25,7 @@ class DataOptions(Protocol):
 
     @property
     def patience(self) -> float:
-        """Seconds to wait for a storage that does not answer."""
+        """Seconds to wait for storage that does not respond."""
 
 
 T = TypeVar("T")
@@ -35,30 +35,30 @@ D = TypeVar("D", bound=DataOptions)
 
 @dataclass(kw_only=True)
 class TrainingOptions:
-    """How the loop runs."""
+    """Options of the training loop."""
 
     seed: Annotated[int, Ge(0)] = 0
-    """Decides every random choice: weights, order, crops, dropout."""
+    """Seed of all randomness: initial weights, sample order, augmentation, dropout."""
     init: str = ""
-    """A trained model whose weights to start from, instead of the recipe's: a run folder or a checkpoint."""
+    """Trained model to initialize the weights from, instead of the recipe's: a run folder or a checkpoint."""
     accumulate: Annotated[int, Ge(1)] = 1
-    """Batches whose gradients make one step."""
+    """Batches whose gradients are accumulated for one optimizer step."""
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.0
-    """Decay, per step, of the moving average of weights that is validated and saved; 0: the weights themselves."""
+    """Decay per step of an exponential moving average of the weights, which is validated and saved instead; 0: none."""
     precise_bn: Annotated[int, Ge(0)] = 0
     """Training batches used to recompute batch-norm statistics before each validation (Wu & Johnson 2021,
-    section 3), 200 is usual; 0: their moving averages as they are."""
+    section 3), 200 is usual; 0: use the moving averages."""
     sync_bn: bool = False
-    """Batch-norm statistics over all GPUs."""
+    """Synchronize batch-norm statistics across GPUs."""
     fully_shard: bool = False
-    """Divide weights, gradients and the optimizer's state over the processes (FSDP) instead of keeping all in each:
-    less memory, more communication. Checkpoints are the same; with one process nothing is divided."""
+    """Shard weights, gradients and optimizer state across the processes (FSDP): less memory, more communication.
+    Checkpoints are the same; a single process shards nothing."""
     log_every: Annotated[int, Ge(1)] = 20
-    """Steps between two lines of metrics.jsonl."""
+    """Steps between two training rows of metrics.jsonl."""
     val_every: Annotated[int, Ge(1)] = 1
     """Epochs between two validations; the last epoch is always validated."""
     checkpoint_every: Annotated[int, Ge(0)] = 0
-    """Steps between two checkpoints, beside the one after each epoch; 0: only that."""
+    """Steps between additional checkpoints, besides the one after each epoch; 0: none."""
 
 
 @dataclass(kw_only=True)
@@ -66,7 +66,7 @@ class TrainConfig(Generic[T, M, D]):
     """A complete training of one network."""
 
     recipe: str = field(default="", metadata=NOT_AN_OPTION)
-    """Recipe that it came from."""
+    """Name of its recipe."""
     model: M
     task: T
     """See `kinema.training.task.TaskOptions`."""
@@ -77,11 +77,11 @@ class TrainConfig(Generic[T, M, D]):
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
 
     def stages(self) -> dict[str, "AnyConfig"]:
-        """Return this training, as a pipeline returns several."""
+        """Return this config as the only stage, as `Pipeline.stages` does."""
         return {"": self}
 
     def describe(self, classes: tuple[str, ...] = ()) -> Description[T, M, D]:
-        """Return what a user of the trained model needs to know of this training."""
+        """Return the description that is saved with the trained model."""
         return Description(recipe=self.recipe, task=self.task, model=self.model, data=self.data, classes=classes)
 
 
@@ -89,13 +89,13 @@ AnyConfig = TrainConfig[Any, Any, Any]
 
 
 class Pipeline(Protocol):
-    """A method of several trainings, a dataclass of options: what a recipe may return instead of a `TrainConfig`."""
+    """A method of several training runs: a dataclass of options that a recipe may return instead of a `TrainConfig`."""
 
     recipe: str
     runtime: RuntimeOptions
 
     def stages(self) -> dict[str, AnyConfig]:
-        """Return the trainings by the names of their folders, in order."""
+        """Return the configs of the training runs by folder name, in order."""
 
     def check(
         self,
@@ -104,14 +104,14 @@ class Pipeline(Protocol):
         resume: bool,
         check_training: Callable[[AnyConfig, Path], None],
     ) -> None:
-        """Call `check_training`, with the folder of each, for the trainings whose data are there before the first.
+        """Call `check_training` with the config and folder of each stage whose data exist before training starts.
 
         Raises:
-            UserError: `work_dir` holds a run that is not resumed; or as `check_training`.
+            UserError: `work_dir` holds a run that is not resumed; or raised by `check_training`.
         """
 
     def train(self, work_dir: Path, *, resume: bool, observers: Observers) -> dict[str, float]:
-        """Run the trainings and what is between them; see `kinema.training.train`."""
+        """Run all stages; see `kinema.training.train`."""
 
 
 RecipeConfig = AnyConfig | Pipeline

@@ -1,4 +1,4 @@
-"""A backward pass before the first one, so that gradients are grouped from the first step on as later."""
+"""An initial backward pass that fixes DDP's gradient buckets, for bit-exact resuming."""
 
 from collections.abc import Callable
 
@@ -10,21 +10,20 @@ from kinema.training.task import Loss
 
 
 class BackwardWarmup:
-    """What DDP learns in the first backward pass of a training, learned before it.
+    """A backward pass whose gradients are discarded, run before the first training step.
 
-    DDP groups gradients by the order in which they came out of the first backward pass, from the second step on. The
-    sums of three processes depend on the grouping, in their last bit: a resumed run, whose first step is another one
-    than that of the run it continues, would differ. On GPUs no two runs are the same to the last bit, and this is left
-    out.
+    From the second step on, DDP groups gradients into buckets by their order in the first backward pass. The last bits
+    of sums over three or more processes depend on the buckets, so a resumed run, whose first step is a later one, would
+    differ. Skipped on GPUs, where runs are not bit-exact anyway.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """`network` is the model, or DDP around it."""
+        """`network` is the model or its DDP wrapper."""
         on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
         self._is_due = isinstance(network, DistributedDataParallel) and on_cpu
 
     def run_once(self, network: nn.Module, loss: Callable[[], Loss]) -> None:
-        """Compute gradients of a `loss` and forget them; all else stays as it is. Done once, by all processes."""
+        """Compute and discard the gradients of `loss` in the first call, without other effects. Collective."""
         if not self._is_due:
             return
         self._is_due = False

@@ -1,4 +1,4 @@
-"""Train what a recipe describes."""
+"""Entry point of training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +17,23 @@ def train(
     init: str | Path = "",
     observers: Observers = (),
 ) -> dict[str, float]:
-    """Train a model, alone or as one of the processes that torchrun started.
+    """Train a model, in a single process or in each of those that torchrun started.
 
     Args:
-        config: all of the run's options.
-        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}` and `bad_files.csv`; of a pipeline
-            a folder for each stage. `runs/RECIPE` when empty.
-        resume: continue the run in `work_dir` exactly from its last checkpoint; start it when there is none. `config`
+        config: options of the run, as a recipe returns them.
+        work_dir: receives `config.yaml`, `metrics.jsonl`, `checkpoints/{last,best}` and `bad_files.csv`; for
+            a pipeline, a folder per stage. `runs/RECIPE` when empty.
+        resume: continue the run in `work_dir` exactly from its last checkpoint, or start it if there is none. `config`
             may differ from the run's own in `kinema.training.saving.work_dir.CHANGEABLE` only.
-        init: sets the config's `training.init`, a trained model whose weights to start from.
+        init: sets `training.init`, a trained model to initialize the weights from.
         observers: receive the rows of `metrics.jsonl` as they are written.
 
     Returns:
         The metrics (fractions) of the run's last validation; empty without validation videos.
 
     Raises:
-        UserError: the data, `init` or `work_dir` cannot be used, a checkpoint cannot be written, or the loss diverged.
-        InterruptedRun: SIGTERM, SIGUSR1 or Ctrl-C came; the run is saved.
+        UserError: the data, `init` or `work_dir` are unusable, a checkpoint cannot be written, or the loss diverged.
+        InterruptedRun: the process received SIGTERM, SIGUSR1 or Ctrl-C; a checkpoint is saved.
     """
     work_dir = Path(work_dir or default_work_dir(config.recipe))
     if init:
@@ -44,16 +44,16 @@ def train(
 
 
 def with_init(config: RecipeConfig, init: str | Path) -> RecipeConfig:
-    """Return a copy of the config that starts from the trained model `init`.
+    """Return a copy of the config with `training.init` set.
 
     Raises:
-        UserError: it is of several networks.
+        UserError: the config is a pipeline of several networks.
     """
     if not isinstance(config, TrainConfig):
-        raise UserError("--init is for recipes that train one network")
+        raise UserError("--init is for recipes that train one network: leave it out")
     return replace(config, training=replace(config.training, init=str(init)))
 
 
 def default_work_dir(recipe: str) -> Path:
-    """Return the work dir of a run for which none is given: `runs/RECIPE`."""
+    """Return the default work dir of a run: `runs/RECIPE`."""
     return Path("runs") / Path(recipe or "unnamed").name.replace(":", "_")

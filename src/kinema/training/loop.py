@@ -66,7 +66,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     batches = iter(run.batches)
     window = Window(run.process.device, batches_per_step=options.accumulate)
     metrics: dict[str, float] = {}
-    if run.validation_is_due():  # the run was killed after it had saved an epoch, before it had validated it
+    if run.validation_is_due():  # the run was killed after saving an epoch, before validating it
         metrics = _validate(run)
         run.save()
     run.network.train()
@@ -81,7 +81,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
             due = options.checkpoint_every and step % options.checkpoint_every == 0
             saving = timetable.epoch_step(step)[1] == 0 or due or stopping
             figures = ""
-            if step % options.log_every == 0 or saving:  # no row spans a checkpoint: a resumed run writes the same
+            if step % options.log_every == 0 or saving:  # rows end at checkpoints: a resumed run writes the same ones
                 row = {"step": step, "epoch": timetable.epochs_done(step), "lr": lr, **window.close()}
                 run.write_step(row)
                 figures = _figures(row)
@@ -103,7 +103,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
 
 
 def _save_steps(run: Run, window: Window, *, since: int) -> None:
-    """Save what was trained after step `since`, when no step can follow."""
+    """Save the steps taken after step `since`, when the run cannot continue."""
     step = run.position.step
     if step == since:
         return
@@ -114,11 +114,11 @@ def _save_steps(run: Run, window: Window, *, since: int) -> None:
 
 
 def train_step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> tuple[float, bool]:
-    """Take one step of a run; returns the learning rate, and whether any of its processes was asked to stop.
+    """Take one training step; return the learning rate, and whether any process received a stop request.
 
     Raises:
-        UserError: more videos are bad than the options allow.
-        StorageOutage: the storage does not answer; the run is as it was before the step.
+        UserError: there are more bad videos than the options allow.
+        StorageOutage: storage does not respond; the run is in its state before the step.
     """
     lr = set_lr(run.state.optimizer, lr_factor(run.task.schedule, run.timetable.epochs_done(step - 1)))
     stopping, bad = synchronize(stop.received, _optimizer_step(run, batches, step, window, stop))
@@ -136,9 +136,9 @@ def _figures(row: dict[str, float]) -> str:
 
 
 def _optimizer_step(run: Run, batches: Iterator[Any], step: int, window: Window, stop: StopRequest) -> list[BadFile]:
-    """One optimizer step over `accumulate` batches; returns the bad files met."""
+    """Take an optimizer step over `accumulate` batches; return their bad files."""
     state = run.state
-    # Reseeded at every step, dropout does not depend on what ran before: a resumed run needs no generator's state.
+    # Reseeding at every step makes dropout independent of earlier steps: checkpoints need no generator state.
     torch.manual_seed(_seed(run.config.training.seed, step, run.process.rank))
     with _restore_on_outage(run, window):
         bad = _accumulate_gradients(run, batches, window, stop)
@@ -154,7 +154,7 @@ def _optimizer_step(run: Run, batches: Iterator[Any], step: int, window: Window,
 
 
 def _accumulate_gradients(run: Run, batches: Iterator[Any], window: Window, stop: StopRequest) -> list[BadFile]:
-    """The gradients of `accumulate` batches, added up; returns the bad files met."""
+    """Accumulate the gradients of `accumulate` batches; return their bad files."""
     process, accumulate = run.process, run.config.training.accumulate
     bad: list[BadFile] = []
     for turn in range(accumulate):
@@ -166,10 +166,10 @@ def _accumulate_gradients(run: Run, batches: Iterator[Any], window: Window, stop
             run.record_bad_files(bad)
             raise UserError(f"no video of a batch could be read; the last was {bad[-1].path}: {bad[-1].reason}")
         batch = batch.to(process.device)
-        if run.config.runtime.compile == "graphs":  # what the batch before left in a graph's memory is done with
+        if run.config.runtime.compile == "graphs":  # outputs of the previous batch may be overwritten
             torch.compiler.cudagraph_mark_step_begin()
         run.backward_warmup.run_once(run.network, partial(_loss, run, batch))
-        with _gradient_sync(run.network, turn < accumulate - 1):
+        with _gradient_sync(run.network, turn == accumulate - 1):
             loss = _loss(run, batch)
             run.state.scaler.scale(loss.total / accumulate).backward()
         window.add(loss)
@@ -183,10 +183,10 @@ def _loss(run: Run, batch: Any) -> Loss:
 
 @contextmanager
 def _restore_on_outage(run: Run, window: Window) -> Iterator[None]:
-    """Leave the run as it was, when the storage fails between the batches of a step."""
+    """Restore the run if storage fails between the batches of a step."""
     began, mark = time.perf_counter(), window.state()
     buffers = list(run.state.model.buffers())
-    # Of one batch nothing has been computed when it fails to come.
+    # With a single batch, nothing has been computed when loading it fails.
     kept = [buffer.clone() for buffer in buffers] if run.config.training.accumulate > 1 else []
     try:
         yield
@@ -198,9 +198,9 @@ def _restore_on_outage(run: Run, window: Window) -> Iterator[None]:
         raise
 
 
-def _gradient_sync(network: nn.Module, keep: bool) -> AbstractContextManager[None]:
-    """While more batches are to come for this step, DDP need not average gradients over the processes."""
-    return network.no_sync() if keep and isinstance(network, DistributedDataParallel) else nullcontext()
+def _gradient_sync(network: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Average DDP's gradients over the processes only in the backward pass of a step's last batch."""
+    return nullcontext() if last or not isinstance(network, DistributedDataParallel) else network.no_sync()
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
@@ -208,7 +208,7 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 
 def _recompute_batch_norm(run: Run) -> None:
-    """Recompute batch-norm statistics, always from the same `precise_bn` batches: a resumed run repeats them."""
+    """Recompute batch-norm statistics from `precise_bn` batches, always the same: a resumed run repeats them."""
     count, device = run.config.training.precise_bn, run.process.device
     if count:
         with autocast(device, run.config.runtime):
@@ -218,14 +218,14 @@ def _recompute_batch_norm(run: Run) -> None:
 
 
 def _validate(run: Run) -> dict[str, float]:
-    """Measure the model, or its moving average, and keep it as `best` when it is better than all before.
+    """Validate the model, or its moving average, and save it as `best` if its score is the highest so far.
 
-    Where the validation videos allow no score, `best` is the model validated last.
+    If the score is undefined, `best` is the model validated last.
     """
     assert run.val_batches is not None
     _recompute_batch_norm(run)
     broadcast_buffers(run.state.eval_model)
-    with torch.compiler.set_stance("force_eager"):  # batches of other shapes, seldom: not worth compiling again
+    with torch.compiler.set_stance("force_eager"):  # validation batches have other shapes: not worth recompiling
         validation = run.task.validate(run.model_to_validate(), run.val_batches)
     run.state.eval_model.train()
     run.record_bad_files(validation.bad)
@@ -236,6 +236,6 @@ def _validate(run: Run) -> dict[str, float]:
     score = run.task.score(validation.metrics)
     if run.position.best is None or score > run.position.best:
         run.position.best = None if math.isnan(score) else score
-        # Before `last`, which says how good the best is: killed in between, a resumed run writes both again.
+        # Before `last`, which stores the best score: killed in between, a resumed run writes both again.
         run.save_best()
     return validation.metrics

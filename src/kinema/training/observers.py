@@ -1,4 +1,4 @@
-"""Observers of a training, such as curves and loggers: the caller of the loop passes them."""
+"""Protocol of observers, such as curves and loggers, that the caller passes to a training run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Receives the rows of `metrics.jsonl` as they are written, in the first process."""
+    """Receiver of the rows of `metrics.jsonl` as they are written, in the main process."""
 
     def on_step(self, row: dict[str, float]) -> None:
-        """Receive the figures of a stretch of training steps."""
+        """Receive a training row."""
 
     def on_validation(self, row: dict[str, float]) -> None:
-        """Receive the metrics of a validation."""
+        """Receive a validation row."""
 
     def close(self) -> None:
-        """Finish, at the end of the training or where it is interrupted."""
+        """Finish, when the run ends or is interrupted."""
 
 
 class OpenObserver(Protocol):
-    """Opens an observer when a training starts or is resumed."""
+    """Factory of an observer, called when a run starts or resumes."""
 
     def __call__(self, work_dir: Path, *, first_step: int) -> Observer:
-        """Observe the training in `work_dir` from step `first_step` on; rows of later steps are obsolete."""
+        """Observe the run in `work_dir` from step `first_step` on; its rows of later steps are obsolete."""
 
 
 Observers = Sequence[OpenObserver]

@@ -9,7 +9,7 @@ from kinema.training.config import AnyConfig
 def train_order(
     config: AnyConfig, num_videos: int, timetable: Timetable, process: Process, *, first_step: int
 ) -> TrainBatches:
-    """Return the keys of this process's batches from a step on; they follow from the seed alone."""
+    """Return the batch sampler of this process, starting at step `first_step`; determined by the seed alone."""
     return TrainBatches(
         num_videos,
         config.data.batch_size,

@@ -1,4 +1,4 @@
-"""The parts of a training run, put together from its config."""
+"""The state of a training run, built from its config."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Run:
-    """Everything the loop works with."""
+    """Everything that the training loop uses."""
 
     config: AnyConfig
     process: Process
@@ -53,37 +53,37 @@ class Run:
     checkpoints: Path
     state: TrainState
     network: nn.Module
-    """What is called in training: the model, which may be sharded, or DDP around it."""
+    """The model, possibly sharded, or its DDP wrapper."""
     backward_warmup: BackwardWarmup
     batches: DataLoader[Any]
-    """Training batches from `position` on."""
+    """Training batches starting at `position`."""
     statistics_batches: DataLoader[Any]
-    """Training batches, always the same: for batch-norm statistics."""
+    """Training batches for precise batch norm, the same at every validation."""
     val_batches: DataLoader[Any] | None
     timetable: Timetable
     bad_files: BadFiles
     record: Record | None
-    """None in all processes but the first."""
+    """None except in the main process."""
     observers: list[Observer]
-    """None in all processes but the first."""
+    """Empty except in the main process."""
     position: Position
 
     def write_step(self, row: dict[str, float]) -> None:
-        """Record the figures of training steps, in the first process."""
+        """Record and report a training row in the main process."""
         if self.record is not None:
             self.record.write("train", row)
         for observer in self.observers:
             observer.on_step(row)
 
     def write_validation(self, row: dict[str, float]) -> None:
-        """Record the metrics of a validation, in the first process."""
+        """Record and report a validation row in the main process."""
         if self.record is not None:
             self.record.write("val", row)
         for observer in self.observers:
             observer.on_validation(row)
 
     def validation_is_due(self) -> bool:
-        """Whether the model is to be validated at this step, and has not been."""
+        """Return whether the model is due for validation at this step and has not been validated."""
         epoch, in_epoch = self.timetable.epoch_step(self.position.step)
         due = self.position.step == self.timetable.steps or (
             in_epoch == 0 and epoch % self.config.training.val_every == 0
@@ -91,27 +91,27 @@ class Run:
         return self.val_batches is not None and due and self.position.validated < self.position.step
 
     def save(self) -> None:
-        """Write the checkpoint to resume from.
+        """Save the checkpoint `last`, which training resumes from. Collective.
 
         Raises:
-            UserError: it could not be written; the earlier one is kept.
+            UserError: it cannot be written; the previous one is kept.
         """
         folder, contents = self.checkpoints / "last", snapshot(self.state)
         self.process.run_on_main(lambda: save_checkpoint(folder, contents, self.position, self.task.description))
 
     def save_best(self) -> None:
-        """Write the model as the best so far.
+        """Save the model as `best`. Collective.
 
         Raises:
-            UserError: it could not be written; the earlier one is kept.
+            UserError: it cannot be written; the previous one is kept.
         """
         folder, weights = self.checkpoints / "best", gather_tensors(self.state.eval_model.state_dict())
         self.process.run_on_main(lambda: save_best(folder, weights, self.position, self.task.description))
 
     def model_to_validate(self) -> nn.Module:
-        """The model that is given to users; a whole copy where it is sharded. Called by all processes.
+        """Return the model to validate, unsharded. Collective.
 
-        Processes have different numbers of validation batches, and a sharded model must be called by all alike.
+        A sharded model must be called equally often by all processes, whose numbers of validation batches differ.
         """
         if not is_sharded(self.state.eval_model):
             return self.state.eval_model
@@ -120,7 +120,7 @@ class Run:
         return model
 
     def record_bad_files(self, bad: list[BadFile]) -> None:
-        """Take note of bad files, and stop the run when they are too many.
+        """Record bad files, and fail if there are too many.
 
         Raises:
             UserError: more videos are bad than `max_bad_fraction` allows.
@@ -143,10 +143,10 @@ def set_up(
     resume: bool,
     observers: Observers = (),
 ) -> Run:
-    """Put a run together, new or as its last checkpoint left it; `prepare_work_dir` was called before.
+    """Build a run, new or from its last checkpoint; call `prepare_work_dir` first.
 
     Raises:
-        UserError: the data, the model to start from or `work_dir` cannot be used.
+        UserError: the data, the initial model or `work_dir` are unusable.
     """
     checkpoints, listing = work_dir / "checkpoints", work_dir / "bad_files.csv"
     resuming = resume and (checkpoints / "last").exists()
@@ -172,11 +172,11 @@ def set_up(
     if position.step > timetable.steps:
         raise UserError(
             f"{work_dir} has trained for {position.step / steps_per_epoch:.3g} epochs already: "
-            f"--schedule.epochs {config.schedule.epochs} must not be less"
+            f"pass --schedule.epochs of at least that, not {config.schedule.epochs}"
         )
     if config.training.precise_bn and not task.num_val:
-        raise UserError("--training.precise-bn takes statistics before a validation: it needs --data.val")
-    # Loads the decoder's libraries, if it is to be used, before loader workers are forked: they share the memory.
+        raise UserError("--training.precise-bn needs a validation: pass --data.val, or --training.precise-bn 0")
+    # Load the decoder's libraries before loader workers are forked, which then share their memory.
     reads = task.reads
     process.run_on_main(lambda: write_config(config, work_dir / "config.yaml"))
     if process.is_main:
@@ -220,9 +220,9 @@ def _train_state(model: nn.Module, config: AnyConfig, process: Process) -> Train
     options = config.training
     if options.sync_bn and process.world > 1:
         if process.device.type != "cuda":
-            raise UserError("--training.sync-bn needs GPUs: torch has no synchronised batch norm for the CPU")
+            raise UserError("--training.sync-bn needs GPUs: torch has no synchronized batch norm for the CPU")
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if config.runtime.compile == "graphs" and options.accumulate > 1:  # they would add to gradients in a graph's memory
+    if config.runtime.compile == "graphs" and options.accumulate > 1:  # in the graph's static memory
         raise UserError(
             "--runtime.compile graphs cannot accumulate gradients: set --training.accumulate 1, or compile true"
         )
@@ -245,7 +245,7 @@ def _train_state(model: nn.Module, config: AnyConfig, process: Process) -> Train
 
 
 def _average(model: nn.Module, decay: float, *, sharded: bool) -> AveragedModel:
-    if sharded:  # one tensor after the other: torch averages no list in which only some are sharded
+    if sharded:  # tensor by tensor: torch cannot average a list of which only some tensors are sharded
         return AveragedModel(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
@@ -255,8 +255,8 @@ def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.
         compile_blocks(model, runtime)
     if process.world == 1 or is_sharded(model):
         return model
-    # Moving statistics need not be sent around at every step: training uses none but frozen ones, and before a
-    # validation all processes are given the first one's, which are also those that are saved.
+    # No broadcast of buffers in each step: training does not read running statistics except frozen ones, and
+    # validation broadcasts the main process's, which are also those saved.
     parameters = signature(DistributedDataParallel).parameters
     not_sent = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"  # before 2.14
     options: dict[str, Any] = {not_sent: False, "gradient_as_bucket_view": True}

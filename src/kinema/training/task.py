@@ -1,4 +1,4 @@
-"""The protocols of a task: its options, a training of it, and a trained model in use."""
+"""Protocols of a task: its options, its training and its predictor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ D = TypeVar("D")
 
 @dataclass(kw_only=True)
 class EvaluationOptions(Generic[T, D]):
-    """Options of a test; by default as the model was trained."""
+    """Options of a test."""
 
     data: D
     task: T
@@ -33,26 +33,26 @@ class EvaluationOptions(Generic[T, D]):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOutputs:
-    """Files that a test writes."""
+    """Output files of a test."""
 
     folder: Path
-    """Receives `metrics.json`, `data.json`, and what the task writes beside them."""
+    """Folder for `metrics.json`, `data.json` and the task's further files."""
     dump: Path | None = None
-    """An npz file for the scores of every video."""
+    """npz file for the scores of all videos."""
     font: Path | None = None
-    """A font file for class names that DejaVu Sans cannot write."""
+    """Font file for class names that DejaVu Sans lacks glyphs for."""
 
 
 class Predictor(Protocol):
-    """A trained model in use."""
+    """A trained model for inference."""
 
     @property
     def classes(self) -> Sequence[str]:
-        """Labels that predictions may have."""
+        """Class names."""
 
     @property
     def folder(self) -> Path:
-        """The folder of the model's files."""
+        """Folder of the model files."""
 
     def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
         """Return the `top` best predictions for a video, best first.
@@ -70,25 +70,25 @@ class Predictor(Protocol):
 
 
 class TaskOptions(Protocol):
-    """Options of a task, a dataclass; it opens trainings of the task and loads its models."""
+    """Dataclass of a task's options, which opens its training and loads its models."""
 
     name: ClassVar[str]
-    """As in `kinema.tasks.TASKS`; absent from tasks elsewhere, which are known by the address of their class."""
+    """Name in `kinema.tasks.TASKS`; tasks defined elsewhere have none and are named by the address of their class."""
     data_type: ClassVar[type]
-    """Dataclass of the task's data."""
+    """Dataclass of the data options."""
 
     def open(self, config: AnyConfig, process: Process) -> "Task":
         """Open the data of a training.
 
         Raises:
-            UserError: the data cannot be used, or options contradict each other.
+            UserError: the data are unusable, or options contradict each other.
         """
 
     def input_shape(self, config: AnyConfig) -> tuple[int, ...]:
         """Return the shape of one input of the network, without the batch."""
 
     def test_options(self, description: AnyDescription) -> EvaluationOptions[Any, Any]:
-        """Return the options of a test as the model was trained."""
+        """Return the default options of a test of a model."""
 
     def test(
         self,
@@ -104,31 +104,31 @@ class TaskOptions(Protocol):
         """
 
     def load(self, model: Path, description: AnyDescription, runtime: RuntimeOptions) -> Predictor:
-        """Load the model in the folder `model` for use.
+        """Load the predictor of the model in the folder `model`.
 
         Raises:
-            UserError: its files are damaged, or single videos are not what the task's models predict.
+            UserError: its files are damaged, or the task has no predictor.
         """
 
 
 class Loss(NamedTuple):
-    """What a batch costs. total: scalar to be minimised; figures: scalars worth a column of `metrics.jsonl`."""
+    """Loss of a batch. total: scalar to minimize; figures: further scalars for `metrics.jsonl`."""
 
     total: Tensor
     figures: dict[str, Tensor]
 
 
 class Validation(NamedTuple):
-    """Of all processes. metrics: a row of `metrics.jsonl`; bad: the files that could not be read."""
+    """Validation results of all processes. metrics: a row of `metrics.jsonl`; bad: files that cannot be read."""
 
     metrics: dict[str, float]
     bad: list[BadFile]
 
 
 class Task(Protocol):
-    """One kind of model in training.
+    """Data, model, loss and metrics of a training run.
 
-    Its batches have `bad` files, a length and `to(device)`; what else is in them only the task knows.
+    Batches have a length, a list `bad` of bad files and `to(device)`; the rest of their contents is up to the task.
     """
 
     @property
@@ -137,54 +137,54 @@ class Task(Protocol):
 
     @property
     def num_train(self) -> int:
-        """Videos of an epoch."""
+        """Number of training videos."""
 
     @property
     def num_val(self) -> int:
-        """Videos of a validation; 0: there is none."""
+        """Number of validation videos; 0 without validation."""
 
     @property
     def phases(self) -> Sequence[Phase]:
-        """The epochs of the training, and how their batches change."""
+        """Phases of epochs with the same batch shapes."""
 
     @property
     def schedule(self) -> StepSchedule | CosineSchedule | StretchSchedule:
-        """The learning rate over these epochs."""
+        """Learning-rate schedule over these epochs."""
 
     @property
     def reads(self) -> str:
-        """What reads the data, for the log."""
+        """Reader of the data, for the log."""
 
     def empty_model(self) -> nn.Module:
-        """The model with random weights, the same ones for the same seed."""
+        """Return the model with random weights, determined by the seed."""
 
     def first_model(self) -> nn.Module:
-        """The model with the weights that a new training starts from.
+        """Return the model with the initial weights of a new run.
 
         Raises:
-            UserError: these cannot be had, or are of another architecture.
+            UserError: they are unavailable, or of another architecture.
         """
 
     def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Any]:
-        """This process's training batches from a step on."""
+        """Return this process's training batches, starting at step `first_step`."""
 
     def statistics_batches(self, timetable: Timetable) -> DataLoader[Any]:
-        """Training batches, always the same, as the last phase has them: for batch-norm statistics."""
+        """Return training batches for precise batch norm, the same in every call, shaped as in the last phase."""
 
     def val_batches(self) -> DataLoader[Any]:
-        """This process's part of the validation videos."""
+        """Return this process's validation batches."""
 
     def inputs(self, batch: Any) -> Tensor:
-        """What the model takes of a batch."""
+        """Return the model's input in a batch."""
 
     def loss(self, network: nn.Module, batch: Any) -> Loss:
-        """The loss of a batch; `network` is the model, or DDP around it."""
+        """Return the loss of a batch; `network` is the model or its DDP wrapper."""
 
     def validate(self, model: nn.Module, batches: DataLoader[Any]) -> Validation:
-        """Measure the model on `val_batches`. Leaves it in eval mode."""
+        """Evaluate the model on `val_batches`, leaving it in eval mode."""
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """By which of its metrics a model is better than another: larger is better; NaN where it is undefined."""
+        """Return the metric that selects the best model, larger is better; NaN if undefined."""
 
     def summary(self, metrics: Mapping[str, float]) -> str:
-        """The metrics that people look for, in a few words."""
+        """Return the main metrics as text, for the log."""

@@ -1,4 +1,4 @@
-"""Choices of the engine that a short measurement makes, once in a run."""
+"""Automatic choice of runtime options by timing a few training steps."""
 
 import logging
 import time
@@ -23,21 +23,21 @@ CANDIDATES: dict[str, tuple[Any, ...]] = {
     "precision": ("fp32", "bf16"),
     "compile": (False, True),
 }
-"""Of each option that may be `auto`, in the order in which they are decided; the first is what the rest assumes."""
+"""Candidate values of the options that may be `auto`, in the order of the choice; the first is the default."""
 STEPS = 3
-"""Measured for a candidate, after one that is not; the fastest counts."""
+"""Timed steps per candidate, of which the fastest counts, after one untimed step."""
 GAIN = 0.97
-"""A later candidate is taken only if its step takes less than this much of the time: guards against timing noise."""
+"""Fraction of the default's step time that another candidate must stay below, to guard against timing noise."""
 
 
 def decide(options: RuntimeOptions, task: Task, process: Process, batch: Callable[[], Any]) -> RuntimeOptions:
-    """Replace every `auto` by the fastest candidate, the same in all processes.
+    """Replace every `auto` by the fastest candidate. Collective.
 
     Args:
-        options: as the user gave them.
-        task: whose model takes the steps.
-        process: the first one of the run decides for all.
-        batch: gives the training batch that is measured; not called if nothing is `auto`.
+        options: runtime options.
+        task: provides the model and its loss.
+        process: this process; the main one decides for all.
+        batch: returns a training batch; not called if nothing is `auto`.
     """
     names = undecided(options)
     if not names:
@@ -51,7 +51,7 @@ def decide(options: RuntimeOptions, task: Task, process: Process, batch: Callabl
 
 
 def decided_before(options: RuntimeOptions, file: Path) -> RuntimeOptions:
-    """Replace every `auto` by what the run of the config in `file` decided on.
+    """Replace every `auto` by the value chosen by the run whose config is `file`.
 
     Raises:
         UserError: the config is damaged.
@@ -63,12 +63,12 @@ def decided_before(options: RuntimeOptions, file: Path) -> RuntimeOptions:
 
 
 def undecided(options: RuntimeOptions) -> list[str]:
-    """The options that are `auto`, in the order in which they are decided."""
+    """Return the options that are `auto`, in the order of the choice."""
     return [name for name in CANDIDATES if getattr(options, name) == "auto"]
 
 
 def choose(options: RuntimeOptions, step_time: Callable[[RuntimeOptions], float]) -> RuntimeOptions:
-    """Decide one option after the other by the seconds that a step takes, and log them."""
+    """Choose one option after the other by the step time in seconds, and log the times."""
     names = undecided(options)
     chosen = replace(options, **{name: CANDIDATES[name][0] for name in names})
     for name in names:
@@ -77,12 +77,12 @@ def choose(options: RuntimeOptions, step_time: Callable[[RuntimeOptions], float]
         value = other if times[other] < GAIN * times[first] else first
         chosen = replace(chosen, **{name: value})
         figures = ", ".join(f"{candidate} {seconds:.3f} s" for candidate, seconds in times.items())
-        log.info("runtime.%s: %s a step; taking %s", name, figures, value)
+        log.info("runtime.%s: %s per step; using %s", name, figures, value)
     return chosen
 
 
 def _step_time(options: RuntimeOptions, task: Task, device: torch.device, batch: Any) -> float:
-    """Seconds of a forward and a backward pass of a model of its own."""
+    """Return the seconds of a forward and backward pass of a new model."""
     model = to_device(task.empty_model(), device, options).train()
     if options.compile:
         compile_blocks(model, options)
@@ -96,6 +96,6 @@ def _times(model: Any, options: RuntimeOptions, task: Task, device: torch.device
         with autocast(device, options):
             loss = task.loss(model, batch).total
         loss.backward()
-        loss.item()  # waits for the device
+        loss.item()  # synchronizes with the device
         model.zero_grad()
         yield time.perf_counter() - started

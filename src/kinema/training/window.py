@@ -1,4 +1,4 @@
-"""Figures of the steps since the last logged row, gathered without making the device wait."""
+"""Averages over the steps since the last row of `metrics.jsonl`, accumulated without synchronizing the device."""
 
 import resource
 import sys
@@ -12,7 +12,7 @@ from kinema.training.task import Loss
 
 
 class Window:
-    """Sums over steps; `close` turns them into the means that a row of metrics.jsonl shows."""
+    """Sums over steps, of which `close` returns the means."""
 
     def __init__(self, device: torch.device, *, batches_per_step: int) -> None:
         self._device, self._batches_per_step = device, batches_per_step
@@ -26,38 +26,36 @@ class Window:
         self._sums = torch.zeros(1, dtype=torch.float64, device=self._device)
 
     def state(self) -> tuple[float, int, torch.Tensor]:
-        """What was counted so far, for `restore`."""
+        """Return the current sums, for `restore`."""
         return self._waited, self.batches, self._sums
 
-    def restore(self, mark: tuple[float, int, torch.Tensor]) -> None:
-        """Forget what was counted since `mark`."""
-        self._waited, self.batches, self._sums = mark
+    def restore(self, state: tuple[float, int, torch.Tensor]) -> None:
+        """Restore the sums returned by `state`."""
+        self._waited, self.batches, self._sums = state
 
     def add_wait(self, since: float) -> None:
-        """Count the time from `since` (of `time.perf_counter`) until now as waiting for data."""
+        """Add the time from `since` (of `time.perf_counter`) until now to the time waited for data."""
         self._waited += time.perf_counter() - since
 
     def add(self, loss: Loss) -> None:
-        """Count one batch."""
+        """Add the loss of a batch."""
         self.batches += 1
         self._names = ("loss", *loss.figures)
         self._sums = self._sums + torch.stack([each.detach().double() for each in (loss.total, *loss.figures.values())])
 
     def exclude_since(self, since: float) -> None:
-        """Leave the time from `since` until now (a validation, a checkpoint) out of the account."""
+        """Exclude the time from `since` until now, such as a validation, from the step time."""
         self._started += time.perf_counter() - since
 
     def close(self) -> dict[str, float]:
-        """The figures of the steps since the last call, over all processes: times in seconds per step.
+        """Return means over all processes of the steps since the last call, times in seconds per step. Collective.
 
         Raises:
-            UserError: the loss is not finite any more.
+            UserError: the loss is not finite.
         """
         means = [each / self.batches for each in mean_over_processes(self._sums).tolist()]
         if not means[0] < float("inf"):
-            raise UserError(
-                f"the loss became {means[0]}: training diverged; try a lower --optim.lr or --optim.clip-norm"
-            )
+            raise UserError(f"training diverged: the loss is {means[0]}; pass a lower --optim.lr, or --optim.clip-norm")
         steps = self.batches / self._batches_per_step
         row = {
             **dict(zip(self._names, means, strict=True)),
@@ -69,7 +67,7 @@ class Window:
         return row
 
     def _memory_gib(self) -> float:
-        """Peak memory: what torch allocated on the GPU, or what the process held on a CPU."""
+        """Return the peak memory: allocated by torch on a GPU, or resident in the process on a CPU."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**30
         unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB

@@ -10,52 +10,51 @@ from annotated_types import Ge, Gt, Interval
 
 @dataclass(kw_only=True)
 class Schedule:
-    """What all schedules share."""
+    """Options of every schedule."""
 
     epochs: Annotated[int, Ge(1)]
     """Length of the training."""
     warmup_epochs: Annotated[float, Ge(0)] = 0.0
-    """Epochs in which the rate rises linearly to where the schedule is by then; a tenth of `epochs` where they are not
-    more than this."""
+    """Epochs of linear warm-up; a tenth of `epochs` if `epochs` is not larger."""
     warmup_start: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    """Where the warm-up begins, as a fraction of where it ends."""
+    """Factor at the start of the warm-up, relative to its end."""
 
     @property
     def warmup(self) -> float:
-        """Epochs of warm-up: `warmup_epochs`, or a tenth of a training that is no longer than that."""
+        """Epochs of warm-up: `warmup_epochs`, or a tenth of `epochs` if that is not larger."""
         return self.warmup_epochs if self.warmup_epochs < self.epochs else self.epochs / 10
 
 
 @dataclass(kw_only=True)
 class StepSchedule(Schedule):
-    """The rate is multiplied by `gamma` at each of `milestones`."""
+    """Multiply the learning rate by `gamma` at each of `milestones`."""
 
     milestones: tuple[Annotated[float, Gt(0)], ...]
-    """Epochs at which the rate falls."""
+    """Epochs at which the learning rate decays."""
     gamma: Annotated[float, Gt(0)] = 0.1
-    """Factor of each fall."""
+    """Factor of each decay."""
 
 
 @dataclass(kw_only=True)
 class CosineSchedule(Schedule):
-    """The rate falls along half a cosine wave to `end` (Loshchilov & Hutter 2017, eq. 5, one cycle)."""
+    """Cosine annealing of the learning rate to `end` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
 
     end: Annotated[float, Interval(ge=0, le=1)] = 0.0
-    """Where it ends, as a fraction of the initial rate."""
+    """Final learning rate, as a fraction of the initial one."""
 
 
 @dataclass(kw_only=True)
 class StretchSchedule(Schedule):
-    """A rate for each stretch of epochs."""
+    """A constant learning rate per range of epochs."""
 
     starts: tuple[float, ...]
-    """Epochs at which the stretches start; the first is 0."""
+    """First epoch of each range, beginning with 0."""
     factors: tuple[float, ...]
-    """Rate of each stretch, as a fraction of the initial one."""
+    """Learning rate of each range, as a fraction of the initial one."""
 
 
 def lr_factor(schedule: StepSchedule | CosineSchedule | StretchSchedule, epoch: float) -> float:
-    """The learning rate after `epoch` epochs (fractions count), as a fraction of the initial one."""
+    """Return the learning rate at `epoch` (fractional), as a fraction of the initial one."""
     if epoch < schedule.warmup:
         start, end = schedule.warmup_start, _factor_without_warmup(schedule, schedule.warmup)
         return end * (start + (1 - start) * epoch / schedule.warmup)

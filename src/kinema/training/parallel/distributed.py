@@ -1,4 +1,4 @@
-"""What the processes of a training tell each other, and what a scheduler tells them."""
+"""Stop requests, and communication between the processes of a training run."""
 
 import logging
 import signal
@@ -23,25 +23,24 @@ B = TypeVar("B")
 log = logging.getLogger(__name__)
 
 EXIT_REQUEUE = EXIT_TEMPORARY
-"""Exit code of a run that was asked to stop and saved itself (EX_TEMPFAIL): start the same command with --resume."""
+"""Exit code of a run that saved a checkpoint after a stop request (EX_TEMPFAIL): --resume continues it."""
 EXIT_INTERRUPTED = 130
-"""Exit code of a run that saved itself after Ctrl-C, as shells give it (128 + SIGINT)."""
+"""Exit code of a run that saved a checkpoint after Ctrl-C (128 + SIGINT, as in shells)."""
 
 
-class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
-    """The run was asked to stop and has saved what it needs to continue."""
+class InterruptedRun(Exception):  # noqa: N818 - not an error
+    """The run received a stop request and has saved a checkpoint to resume from."""
 
     def __init__(self, message: str, *, exit_code: int = EXIT_REQUEUE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        """What the process ends with: `EXIT_REQUEUE`, or `EXIT_INTERRUPTED` after Ctrl-C."""
+        """`EXIT_REQUEUE`, or `EXIT_INTERRUPTED` after Ctrl-C."""
 
 
 class StopRequest:
-    """Remembers that this process was asked to stop.
+    """Whether this process has received SIGTERM, SIGUSR1 (sent by Slurm before a time limit) or SIGINT (Ctrl-C).
 
-    By SIGTERM, by SIGUSR1, which Slurm can send before it, or by Ctrl-C (SIGINT); a second Ctrl-C raises
-    `KeyboardInterrupt` at once.
+    A second Ctrl-C raises `KeyboardInterrupt`.
     """
 
     def __init__(self) -> None:
@@ -51,7 +50,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """Take the signals while the block runs; elsewhere than in the main thread, none."""
+        """Handle the signals inside the block. Does nothing outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -70,17 +69,17 @@ class StopRequest:
             if self.received:
                 raise KeyboardInterrupt
             self.exit_code = EXIT_INTERRUPTED
-            log.warning("saving the run before it ends; press Ctrl-C again to end at once")
+            log.warning("saving a checkpoint before exiting; press Ctrl-C again to exit immediately")
         self.received = True
         if self._waiting_since is not None and time.monotonic() - self._waiting_since > _ORDINARY_WAIT:
             raise _StopWaiting
 
     @contextmanager
     def ending_wait(self) -> Iterator[None]:
-        """Let a signal end the block, which waits for data, once it takes longer than batches usually do.
+        """Let a signal interrupt the block, which waits for a batch, once it has taken `_ORDINARY_WAIT` seconds.
 
         Raises:
-            StorageOutage: a signal has ended it.
+            StorageOutage: a signal interrupted the block.
         """
         self._waiting_since = time.monotonic()
         try:
@@ -92,17 +91,17 @@ class StopRequest:
 
 
 class _StopWaiting(BaseException):
-    """No Exception, which whatever reads the data may take for a fault of a file."""
+    """Not an `Exception`, which data readers may handle as a bad file."""
 
 
 _ORDINARY_WAIT = 5.0  # seconds
 
 
 def next_batch(batches: Iterator[B], stop: StopRequest | None = None) -> B:
-    """The next batch of this process, once all processes have theirs; `stop` may end the wait for it.
+    """Return the next batch of this process once all processes have theirs; `stop` may interrupt the wait.
 
     Raises:
-        StorageOutage: in all processes, when the storage did not answer one of them, or one was asked to stop.
+        StorageOutage: in all processes, if storage did not respond to one of them or one received a stop request.
     """
     batch: B | None = None
     with outage_shared(), stop.ending_wait() if stop is not None else nullcontext():
@@ -112,26 +111,26 @@ def next_batch(batches: Iterator[B], stop: StopRequest | None = None) -> B:
 
 
 def raise_if_stop_requested(stop: "StopRequest") -> None:
-    """End all processes where one of them was asked to stop; called by all.
+    """Stop all processes if one of them received a stop request. Collective.
 
     Raises:
-        InterruptedRun: one was asked.
+        InterruptedRun: a process received one.
     """
     if synchronize(stop.received, [])[0]:
         raise InterruptedRun("stopped as asked; the same command with --resume continues", exit_code=stop.exit_code)
 
 
 def synchronize(stop: bool, bad: list[BadFile]) -> tuple[bool, list[BadFile]]:
-    """What any process has met, told to all: whether to stop, and the bad files. Called by all at each step."""
+    """Return whether any process should stop, and the bad files of all processes. Collective, once per step."""
     if not dist.is_initialized():
         return stop, bad
-    news = torch.tensor([int(stop), len(bad)])
-    dist.all_reduce(news)
-    return bool(news[0]), all_gather_bad_files(bad) if news[1] else []
+    counts = torch.tensor([int(stop), len(bad)])
+    dist.all_reduce(counts)
+    return bool(counts[0]), all_gather_bad_files(bad) if counts[1] else []
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of a tensor of figures over all processes."""
+    """Average a tensor over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
         values /= dist.get_world_size()
@@ -139,7 +138,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Give all processes the first one's buffers (batch-norm statistics), so that all test the same model."""
+    """Broadcast the main process's buffers (batch-norm statistics), so that all processes validate the same model."""
     if dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""Checkpoints: a model that anyone can use, and beside it what this run needs to continue exactly."""
+"""Checkpoints: a model folder that also holds the state to resume training from."""
 
 import json
 from collections.abc import Iterator
@@ -25,50 +25,50 @@ _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 @dataclass(kw_only=True)
 class Position:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps taken."""
     steps_per_epoch: int = 0
-    """Steps that make an epoch, which must not change when the run is resumed."""
+    """Steps per epoch, which a resumed run must not change."""
     validated: int = 0
-    """Steps that were done when the model was last validated."""
+    """Step of the last validation."""
     best: float | None = None
-    """Highest score of a validation so far, as the task scores; None where none could be scored."""
+    """Highest validation score so far, see `Task.score`; None if there is none."""
 
 
 @dataclass(kw_only=True)
 class TrainState:
-    """What training changes, and a checkpoint therefore holds."""
+    """Model, optimizer, gradient scaler and moving average: what training updates and checkpoints hold."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: AveragedModel | None
-    """The moving average of the model's weights, when one is kept."""
+    """Moving average of the model's weights, if enabled."""
 
     @property
     def eval_model(self) -> nn.Module:
-        """The model that is validated and given to users."""
+        """The model that is validated and saved for use: the moving average, if enabled."""
         return self.model if self.ema is None else self.ema.module
 
 
 @dataclass(kw_only=True)
 class Snapshot:
-    """What a checkpoint holds. Its tensors are in the first process, in the others only what is not sharded."""
+    """Contents of a checkpoint, complete in the main process only."""
 
     weights: dict[str, Tensor]
-    """Of the model that is given to users."""
+    """State dict of `TrainState.eval_model`."""
     training: dict[str, Tensor]
-    """What training continues from beside these."""
+    """Optimizer state, and the model's weights if `weights` are their moving average."""
     values: dict[str, Any]
-    """Numbers and names that belong to it."""
+    """State of the scaler, and the parameters' names in the optimizer's order."""
 
 
 def snapshot(state: TrainState) -> Snapshot:
-    """What there is to save; called by all processes."""
+    """Return the contents of a checkpoint. Collective."""
     tensors = _optimizer_tensors(state.optimizer)
-    if state.ema is not None:  # model.safetensors then holds the average, which training does not continue from
+    if state.ema is not None:  # model.safetensors holds the average
         tensors |= {_MODEL + name: tensor for name, tensor in state.model.state_dict().items()}
     return Snapshot(
         weights=gather_tensors(state.eval_model.state_dict()),
@@ -78,10 +78,10 @@ def snapshot(state: TrainState) -> Snapshot:
 
 
 def save_checkpoint(folder: Path, contents: Snapshot, position: Position, description: AnyDescription) -> None:
-    """Write a complete checkpoint, which takes the place of the one at `folder` when all of it is on the disk.
+    """Replace the checkpoint at `folder` atomically.
 
     Raises:
-        UserError: it could not be written (a full disk); the earlier checkpoint is as it was.
+        UserError: it cannot be written, for instance to a full disk; the previous checkpoint is kept.
     """
     values = {"position": asdict(position), **contents.values}
     with _saving(folder, position) as new:
@@ -91,17 +91,17 @@ def save_checkpoint(folder: Path, contents: Snapshot, position: Position, descri
 
 
 def save_best(folder: Path, weights: dict[str, Tensor], position: Position, description: AnyDescription) -> None:
-    """Write the model alone, in the place of the one at `folder`.
+    """Replace the model at `folder` atomically.
 
     Raises:
-        UserError: it could not be written; the earlier one is as it was.
+        UserError: it cannot be written; the previous one is kept.
     """
     with _saving(folder, position) as new:
         save_model(new, weights, description)
 
 
 def load_checkpoint(folder: Path, state: TrainState) -> Position:
-    """Put everything back as it was when `folder` was written.
+    """Restore the training state from a checkpoint; return its position.
 
     Raises:
         UserError: the checkpoint is damaged or of another architecture.
@@ -111,19 +111,19 @@ def load_checkpoint(folder: Path, state: TrainState) -> Position:
         values: dict[str, Any] = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise UserError(f"{folder} cannot be resumed from: {error}") from error
-    shown = read_weights(folder)
+    saved = read_weights(folder)
     weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
     if bool(weights) != (state.ema is not None):
         raise UserError(
-            f"{folder} was saved {'with' if weights else 'without'} --training.ema-decay: resume it likewise"
+            f"{folder} was saved {'with' if weights else 'without'} --training.ema-decay: resume it with the same value"
         )
-    check_same_weights(state.model.state_dict(), shown, origin=str(folder))
-    _load(state.model, weights or shown)
-    _load(state.eval_model, shown)
+    check_same_weights(state.model.state_dict(), saved, origin=str(folder))
+    _load(state.model, weights or saved)
+    _load(state.eval_model, saved)
     # The scaler's state is empty where gradients are not scaled.
     if values["parameters"] != parameter_names(state) or bool(values["scaler"]) != state.scaler.is_enabled():
         raise UserError(
-            f"{folder} was trained with other --optim options or another --runtime.precision: resume it likewise"
+            f"{folder} was trained with other --optim options or another --runtime.precision: resume it with those"
         )
     _load_optimizer(state.optimizer, tensors)
     state.scaler.load_state_dict(values["scaler"])
@@ -134,7 +134,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> Position:
 
 
 def parameter_names(state: TrainState) -> list[str]:
-    """The model's parameters in the order in which the optimizer counts them."""
+    """Return the names of the model's parameters in the optimizer's order."""
     names = {id(parameter): name for name, parameter in state.model.named_parameters()}
     return [names[id(parameter)] for group in state.optimizer.param_groups for parameter in group["params"]]
 
@@ -145,7 +145,7 @@ def _saving(folder: Path, position: Position) -> Iterator[Path]:
         with replacing_folder(folder) as new:
             yield new
     except (OSError, SafetensorError) as error:
-        kept = f"; the checkpoint before it is kept in {folder}" if folder.exists() else ""
+        kept = f"; the previous checkpoint is kept in {folder}" if folder.exists() else ""
         raise UserError(f"could not save the checkpoint of step {position.step}: {error}{kept}") from error
 
 
@@ -154,7 +154,7 @@ def _load(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state by parameter number and name; rates and the like follow from the config and the step."""
+    """Return the optimizer's state tensors; hyper-parameters follow from the config and the step."""
     state = optimizer.state_dict()["state"]
     return {
         f"{_OPTIMIZER}{number}.{name}": value
@@ -175,7 +175,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """Fused optimizers walk through a weight and its state side by side in memory: both must be laid out alike."""
+    """Copy `tensor` to the parameter's memory layout, which fused optimizers require of its state."""
     if tensor.shape != parameter.shape:
-        return tensor  # a count of steps
+        return tensor  # step count
     return torch.empty_like(parameter, dtype=tensor.dtype).copy_(shard_like(tensor, parameter))

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: the figures of a run, a row for each stretch of training and each validation."""
+"""`metrics.jsonl`: a row per `training.log_every` steps and per validation."""
 
 import json
 import math
@@ -13,10 +13,10 @@ Split = Literal["train", "val"]
 
 
 class Record:
-    """Appends rows. A resumed run first drops those that were written after the checkpoint it resumes from."""
+    """Writer of `metrics.jsonl`, which drops rows later than the checkpoint that a run resumes from."""
 
     def __init__(self, work_dir: Path, *, from_step: int, validated: int) -> None:
-        """Keep the rows of training up to `from_step`, those of validations up to step `validated`."""
+        """Keep training rows up to step `from_step` and validation rows up to step `validated`."""
         self.work_dir = work_dir
         self._path = work_dir / "metrics.jsonl"
         if self._path.exists():
@@ -26,13 +26,13 @@ class Record:
             write_text(self._path, "".join(line + "\n" for line in kept))
 
     def write(self, split: Split, row: dict[str, float]) -> None:
-        """Append `row`, which holds `step`."""
+        """Append `row`, which includes `step`."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(strict_json.dumps({"split": split, **row}) + "\n")
 
 
 def read_rows(path: Path, split: Split) -> list[dict[str, float]]:
-    """Return the rows of a split, oldest first; NaN for figures that are null in the file, which means undefined."""
+    """Return the rows of a split, oldest first, with NaN for null (undefined) values."""
     if not path.exists():
         return []
     rows = [json.loads(line) for line in read_lines(path)]
@@ -44,10 +44,10 @@ def read_rows(path: Path, split: Split) -> list[dict[str, float]]:
 
 
 def split_of(row: Mapping[str, object]) -> Split:
-    """Return the split of a row; those of earlier versions don't say it, and only training has a loss there."""
+    """Return the split of a row; rows of version 0.1 lack it, and only training rows have a loss there."""
     return "val" if row.get("split", "train" if "loss" in row else "val") == "val" else "train"
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the complete lines: the last one may have been cut off when its process was killed."""
+    """Return the complete lines; the last one may be cut off if the process was killed."""
     return path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,4 +1,4 @@
-"""A run's folder: what it must not hold, and the config that it keeps."""
+"""A run's work dir: its checks before training, and its config."""
 
 import logging
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ CHANGEABLE = (
     "training.log_every",
     "training.checkpoint_every",
 )
-"""Options that a resumed run may be given other values of."""
+"""Options that may change when a run is resumed."""
 STORAGE = "data.storage."
-"""So may those of this group: where files are cached does not change what is read."""
+"""Prefix of further ones: where files are cached does not change what is read."""
 
 
 def prepare_work_dir(work_dir: Path, config: Any, *, resume: bool) -> None:
-    """See that `config` begins a run in its folder or continues the one there; finish what a crash left half done.
+    """Check that `config` can start or resume the run in `work_dir`, and recover from crashed saves.
 
     Raises:
-        UserError: `work_dir` holds a run that is not resumed, or one that `config` may not continue.
+        UserError: `work_dir` holds a run and `resume` is false, or `config` cannot resume it.
     """
     if (work_dir / "metrics.jsonl").exists() and not resume:
         raise UserError(f"{work_dir} holds a run already: add --resume to continue it, or choose another --work-dir")
@@ -37,7 +37,7 @@ def prepare_work_dir(work_dir: Path, config: Any, *, resume: bool) -> None:
     if file := resumable_config(work_dir):
         check_resumed(config, file)
     else:
-        (work_dir / "bad_files.csv").unlink(missing_ok=True)  # of a run that ended before it began
+        (work_dir / "bad_files.csv").unlink(missing_ok=True)  # of a run that failed before its first checkpoint
 
 
 def create_work_dir(work_dir: Path) -> None:
@@ -53,19 +53,19 @@ def create_work_dir(work_dir: Path) -> None:
 
 
 def resumable_config(work_dir: Path) -> Path | None:
-    """Return the `config.yaml` of the run in `work_dir`, or None where nothing has been saved to continue from."""
+    """Return the `config.yaml` of the run in `work_dir`, or None if there is no checkpoint to resume from."""
     file = work_dir / "config.yaml"
     saved = any(any(work_dir.glob(f"{stage}checkpoints/last")) for stage in ("", "*/"))  # of a pipeline's stages
     return file if saved and file.exists() else None
 
 
 def check_resumed(config: Any, file: Path) -> None:
-    """Compare a config with the one that a run began with, and log the options that changed.
+    """Compare a config with a run's own, and log the options that changed.
 
-    Values of `auto` count as unchanged: the run goes on with what it decided on.
+    `auto` counts as unchanged: the run keeps the value that it chose.
 
     Raises:
-        UserError: `file` is damaged or of another recipe, or an option differs that a resumed run keeps.
+        UserError: `file` is damaged or of another recipe, or an option changed that may not.
     """
     changes = _changes(config, read_resumed(file, recipe=config.recipe)[1])
     refused = {key: change for key, change in changes.items() if not _is_changeable(key)}
@@ -78,7 +78,7 @@ def check_resumed(config: Any, file: Path) -> None:
         raise UserError(
             "\n".join(
                 [
-                    f"{file.parent} cannot be resumed with other options than it began with:",
+                    f"{file.parent} cannot be resumed with other options than it was started with:",
                     *lines,
                     f"Leave them out, or choose another --work-dir. A resumed run may change {allowed}.",
                 ]
@@ -89,11 +89,11 @@ def check_resumed(config: Any, file: Path) -> None:
 
 
 def read_resumed(file: Path, *, recipe: str) -> tuple[str, dict[str, object]]:
-    """Return recipe and dotted keys of the config that a run began with.
+    """Return the recipe and the dotted keys of a run's config.
 
     Args:
         file: the run's `config.yaml`.
-        recipe: the recipe to continue with; empty for the run's own.
+        recipe: the expected recipe; empty accepts any.
 
     Raises:
         UserError: `file` is damaged or of another recipe.
@@ -108,12 +108,12 @@ def read_resumed(file: Path, *, recipe: str) -> tuple[str, dict[str, object]]:
 
 
 def write_config(config: Any, file: Path) -> None:
-    """Keep the config in the run's folder."""
+    """Write `config.yaml`."""
     write_text(file, dump(config, recipe=config.recipe))
 
 
 def _changes(config: Any, values: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """Options whose value differs from the saved `values`, as (saved, given)."""
+    """Return options that differ from the saved `values`, as (saved, given)."""
     known = leaves(config)
     began = apply(config, {key: value for key, value in current_keys(config, values).items() if key in known})
     return {
@@ -124,12 +124,12 @@ def _changes(config: Any, values: Mapping[str, object]) -> dict[str, tuple[objec
 
 
 def _is_changeable(key: str) -> bool:
-    """Whether `key`, which may be of one of BSN's stages, is among `CHANGEABLE` or options of the storage."""
+    """Return whether `key`, possibly of a pipeline's stage, may change when a run is resumed."""
     return STORAGE in key or any(key == name or key.endswith(f".{name}") for name in CHANGEABLE)
 
 
 def _same_recipe(one: str, other: str) -> bool:
-    """Whether two recipes are the same; files of recipes may be given relative to different folders."""
+    """Return whether two recipes are the same; addresses may be relative to different folders."""
     return one == other or (":" in one and ":" in other and Path(one).name == Path(other).name)
 
 

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Generic
 
 from annotated_types import Ge
 
@@ -20,7 +20,7 @@ from kinema.tasks.localization.bsn.pem import PEMTask
 from kinema.tasks.localization.bsn.tem import TEMTask
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.options import LocalizationConfig
-from kinema.training.config import AnyConfig, TrainConfig, TrainingOptions
+from kinema.training.config import AnyConfig, M, T, TrainConfig, TrainingOptions
 from kinema.training.loop import train_network
 from kinema.training.observers import Observers
 from kinema.training.optimization.optimizer import SGD, Adam, AdamW
@@ -33,25 +33,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class TEMStage:
-    """Training of the temporal evaluation module."""
+class Stage(Generic[M, T]):
+    """Training of one of the networks."""
 
-    model: TEMOptions
-    task: TEMTask
+    model: M
+    task: T
     optim: Adam | SGD | AdamW
     schedule: StepSchedule | CosineSchedule
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
-
-@dataclass(kw_only=True)
-class PEMStage:
-    """Training of the proposal evaluation module."""
-
-    model: PEMOptions
-    task: PEMTask
-    optim: Adam | SGD | AdamW
-    schedule: StepSchedule | CosineSchedule
-    training: TrainingOptions = field(default_factory=TrainingOptions)
+    @classmethod
+    def of(cls, config: TrainConfig[T, M, Any]) -> "Stage[M, T]":
+        """Take the options of a stage from a config that trains its network alone."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
 
 @dataclass(kw_only=True)
@@ -63,8 +57,8 @@ class BSN:
     recipe: str = field(default="", metadata=NOT_AN_OPTION)
     """Recipe that it came from."""
     data: FeatureData
-    tem: TEMStage
-    pem: PEMStage
+    tem: Stage[TEMOptions, TEMTask]
+    pem: Stage[PEMOptions, PEMTask]
     train_candidates: Annotated[int, Ge(1)] = 500
     """Candidates of a video that PEM is trained on, the most probable ones."""
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
@@ -115,17 +109,8 @@ class BSN:
             with renaming_options(_option_names("pem")):
                 return train_network(pem, work_dir=work_dir / "pem", resume=resume, observers=observers)
 
-    def _training(self, stage: TEMStage | PEMStage, data: FeatureData | ProposalData) -> LocalizationConfig[Any]:
-        return TrainConfig(
-            recipe=self.recipe,
-            model=stage.model,
-            task=stage.task,
-            data=data,
-            optim=stage.optim,
-            schedule=stage.schedule,
-            training=stage.training,
-            runtime=self.runtime,
-        )
+    def _training(self, stage: Stage[Any, Any], data: FeatureData | ProposalData) -> LocalizationConfig[Any]:
+        return TrainConfig(recipe=self.recipe, data=data, runtime=self.runtime, **vars(stage))
 
     def _candidates(self, folder: Path) -> ProposalData:
         data = self.data
