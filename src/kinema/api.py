@@ -1,4 +1,4 @@
-"""The verbs of Python: what `kinema.train` and `kinema.load` do."""
+"""Python API: train, load, test."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,10 @@ def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predic
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
         device: `auto`, `cpu` or `cuda`.
-        recipe: `my_file.py:function`, where that file has moved since the model was trained with its own task or
-            network.
+        recipe: `my_file.py:function`, if the file of the model's own task or network has moved since training.
 
     Raises:
-        UserError: there is no model, its files are damaged, or the device is not there.
+        UserError: there is no model, its files are damaged, or the device is unavailable.
     """
     return models.load(model, device=device, types=types_of_recipe(recipe))
 
@@ -45,10 +44,10 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocal
 
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
-        options: where features and labels come from, and what is answered.
+        options: features, classifier and number of results.
 
     Raises:
-        UserError: a model is missing, or they do not fit each other.
+        UserError: a model is missing, or the models do not match.
     """
     from kinema.runtime.device import RuntimeOptions
     from kinema.tasks.localization.description import load_proposer
@@ -67,7 +66,7 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocal
 
 
 def evaluation_options(model: str | Path, *, recipe: str = "") -> EvaluationOptions[Any, Any]:
-    """Return the options of a test as a model was trained, to be changed and given to `run_test`.
+    """Return the default options of a test of a model, for `run_test`.
 
     Raises:
         UserError: there is no model, or its files are damaged.
@@ -90,16 +89,16 @@ def run_test(
 
     Args:
         model: a run folder, a checkpoint folder or a `model.safetensors`.
-        options: the videos, and how they are seen.
-        folder: receives `metrics.json`, `data.json` and what the task writes beside them.
-        dump: an npz file for the scores of every video.
-        font: a font file for class names that DejaVu Sans cannot write.
+        options: videos and views.
+        folder: receives `metrics.json`, `data.json` and the task's further files.
+        dump: npz file for the scores of all videos.
+        font: font file for class names that DejaVu Sans lacks glyphs for.
         recipe: as in `load`.
 
     Raises:
-        UserError: the model or the data cannot be used, more videos are bad than `max_bad_fraction` allows, or the
+        UserError: the model or the data are unusable, there are more bad videos than `max_bad_fraction` allows, or the
             results cannot be written.
-        StorageOutage: the storage did not answer for `options.data.patience` seconds.
+        StorageOutage: storage did not respond for `options.data.patience` seconds.
     """
     files = find_model(Path(model))
     description = models.read_description(files, types_of_recipe(recipe))
@@ -109,9 +108,9 @@ def run_test(
 
 
 def types_of_recipe(recipe: str) -> models.Types | None:
-    """Return the types of a recipe's options, by which a trained model is read; None without a recipe.
+    """Return the types of a recipe's options, see `read_description`; None without a recipe.
 
     Raises:
-        UserError: there is no such recipe, or it is of several networks.
+        UserError: there is no such recipe, or it has several networks.
     """
     return models.types_of(config_of(recipe)) if recipe else None

@@ -109,5 +109,5 @@ def test_where_the_file_has_moved_the_recipe_is_passed(
     assert described["architecture"].endswith("clip_regression.py:NumberNetOptions")
     moved = shutil.move(tmp_path / "code", tmp_path / "elsewhere")
     assert main(["test", str(run)]) == 2
-    assert "pass that recipe, where it is now, with --recipe" in " ".join(capfd.readouterr().err.split())
+    assert "Pass the current path of its recipe" in " ".join(capfd.readouterr().err.split())
     assert main(["test", str(run), "--recipe", f"{moved}/clip_regression.py:brightness"]) == 0

@@ -1,5 +1,7 @@
 """A training whose storage fails: it waits, or saves itself and is resumed; in the end the same bits as undisturbed."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import pytest
 from kinema.api import train
 from kinema.cli import main
 from kinema.training import InterruptedRun
+from kinema.training.parallel import distributed
 from tests.conftest import tiny_arguments, tiny_config
 from tests.storage.servers import WebProcess
 from tests.training.test_resume import rows
@@ -80,6 +83,23 @@ def test_a_server_that_does_not_come_back_ends_the_run_which_can_be_resumed(
             train(tiny_config(sample, **places(server, data__storage__patience="0.1")), work_dir=work_dir)
         assert len(rows(work_dir)) >= steps
         assert not trained_for(work_dir, len(rows(undisturbed)))()
+        server.start()
+        train(tiny_config(sample, **places(server)), work_dir=work_dir, resume=True)
+    assert_same(work_dir, undisturbed)
+
+
+def test_sigterm_ends_a_wait_for_storage_and_the_run_can_be_resumed(
+    undisturbed: Path, sample: Path, said: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience would last for the test's time limit."""
+    monkeypatch.setattr(distributed, "_ORDINARY_WAIT", 0.0)
+    work_dir = tmp_path / "run"
+    with WebProcess(sample) as server:
+        when(trained_for(work_dir, 3), server.kill)
+        when(lambda: "does not answer" in said.read_text(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(InterruptedRun, match=r"while waiting for data; stopped after step .*--resume") as stopped:
+            train(tiny_config(sample, **places(server)), work_dir=work_dir)
+        assert stopped.value.exit_code == 75
         server.start()
         train(tiny_config(sample, **places(server)), work_dir=work_dir, resume=True)
     assert_same(work_dir, undisturbed)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kinema.api import train
 from kinema.config import read
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions, pick_device
+from kinema.runtime.processes import Process
 from tests.conftest import tiny_config
 
 
@@ -27,6 +29,26 @@ def test_the_model_to_start_from_stands_in_the_config(sample: Path, tiny_run: Pa
     train(config, work_dir=tmp_path / "run", init=tiny_run)
     assert read(tmp_path / "run" / "config.yaml")[1]["training.init"] == str(tiny_run)
     assert config.training.init == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({"model__shift_div": "4"}, "to start from the same network: --model.shift-div 8\n"),
+        ({"model__dropout": "0.9"}, ""),  # changes nothing of what given weights compute
+        ({}, ""),
+    ],
+)
+def test_model_options_other_than_those_of_the_weights_are_named(
+    sample: Path, tiny_run: Path, said: Path, options: dict[str, str], warning: str
+) -> None:
+    config = tiny_config(sample, training__init=str(tiny_run), **options)
+    model = config.task.open(config, Process(device=torch.device("cpu"))).first_model()
+    trained = load_file(tiny_run / "checkpoints" / "best" / "model.safetensors")
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in model.state_dict().items())
+    messages = said.read_text()
+    assert warning in messages
+    assert ("trained with other options" in messages) == bool(warning)
 
 
 @pytest.mark.parametrize("options", [{"precision": "fp16"}, {"compile": "graphs"}])

@@ -1,4 +1,4 @@
-"""Trained models of any task: description, network, predictor."""
+"""Loading of trained models of any task: description, network, predictor."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from kinema.weights.own_paths import resolved
 
 
 class Types(NamedTuple):
-    """Dataclasses of a model's options, for those that `model.json` names by an address."""
+    """Classes of a model's options, which replace those that `model.json` names."""
 
     task: Any
     model: Any
@@ -29,7 +29,7 @@ def types_of(config: RecipeConfig) -> Types:
     """Return the types of a recipe's options.
 
     Raises:
-        UserError: the recipe is of several networks.
+        UserError: the recipe has several networks.
     """
     stages = config.stages()
     if len(stages) > 1:
@@ -41,14 +41,14 @@ def types_of(config: RecipeConfig) -> Types:
 
 
 def read_description(folder: Path, types: Types | None = None) -> AnyDescription:
-    """Read `model.json`; relative paths of the data are those that the run was given, see `resolved`.
+    """Read `model.json`; relative paths of the data are resolved, see `resolved`.
 
     Args:
         folder: the folder of the model's files, see `find_model`.
-        types: of the options; None: as `model.json` names them.
+        types: classes of the options; None: those named in `model.json`.
 
     Raises:
-        UserError: it is damaged, or of a later version, or its task or network cannot be loaded.
+        UserError: it is damaged or of a later version, or its task or network cannot be imported.
     """
     content = read_model_json(folder)
     task_type, model_type, data_type = types or _types(content)
@@ -63,7 +63,7 @@ def read_description(folder: Path, types: Types | None = None) -> AnyDescription
 
 
 def load_model(folder: Path, types: Types | None = None) -> tuple[nn.Module, AnyDescription]:
-    """Build the network of a model folder with its weights, in eval mode.
+    """Build a model and load its weights, in eval mode.
 
     Raises:
         UserError: see `read_description`; or the weights are damaged.
@@ -75,18 +75,18 @@ def load_model(folder: Path, types: Types | None = None) -> tuple[nn.Module, Any
 
 
 def load(model: str | Path, *, device: str = "auto", types: Types | None = None) -> Predictor:
-    """Load the trained model of a run folder, a checkpoint folder or a `model.safetensors` for use.
+    """Load the predictor of a trained model.
 
     Args:
-        model: where it is.
+        model: a run folder, a checkpoint folder or a `model.safetensors`.
         device: `auto`, `cpu` or `cuda`.
         types: see `read_description`.
 
     Raises:
-        UserError: there is no model, its files are damaged, or the device is not there.
+        UserError: there is no model, its files are damaged, or the device is unavailable.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device '{device}' is none of auto, cpu, cuda")
+        raise UserError(f"unknown device '{device}'; pass auto, cpu or cuda")
     folder = find_model(Path(model))
     description = read_description(folder, types)
     runtime = RuntimeOptions(device=device)  # type: ignore[arg-type]
@@ -102,8 +102,7 @@ def _types(content: ModelJson) -> Types:
         return Types(task, options_class(content.architecture), task.data_type)
     except UserError as error:
         raise UserError(
-            f"{content.path}: {error}. The model is of the recipe {content.recipe}: pass that recipe, where it is now, "
-            "with --recipe"
+            f"{content.path}: {error}. Pass the current path of its recipe {content.recipe} with --recipe"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A model on disk: `model.safetensors`, and `model.json` with all that is needed to use it."""
+"""Model folders: weights in `model.safetensors`, their description in `model.json`."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ class Description(Generic[T, M, D]):
     model: M
     data: D
     classes: tuple[str, ...] = ()
-    """Names of the classes in the order of the outputs; none where outputs are no classes."""
+    """Class names in the order of the outputs; empty for models without classes."""
 
 
 AnyDescription = Description[Any, Any, Any]
@@ -51,7 +51,7 @@ AnyDescription = Description[Any, Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelJson:
-    """Contents of a `model.json`, whose task, network and data are still values by field name."""
+    """Contents of a `model.json`, with task, model and data as values by field name."""
 
     path: Path
     recipe: str
@@ -64,7 +64,7 @@ class ModelJson:
     data: dict[str, Any]
     classes: tuple[str, ...]
     folder: str
-    """Where the training was started: relative paths of its data start there."""
+    """Working directory of the training run, which relative paths of its data start from."""
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], description: AnyDescription) -> None:
@@ -74,12 +74,12 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], description: AnyDesc
         OSError: the disk is full or the folder is not writable.
     """
     content = {"kinema": __version__, "format": _FORMAT, "folder": str(Path.cwd()), **_contents(description)}
-    # surrogateescape: a class may be called after a folder whose name is not UTF-8.
+    # surrogateescape: classes may be named after folders whose names are not UTF-8.
     text = strict_json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
     try:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)
-    except SafetensorError as error:  # its way to say that writing failed
+    except SafetensorError as error:  # raised for failed writes
         raise OSError(str(error)) from error
 
 
@@ -96,7 +96,7 @@ def _contents(description: AnyDescription) -> dict[str, Any]:
 
 
 def read_model_json(folder: Path) -> ModelJson:
-    """Read `model.json`, also those of earlier versions.
+    """Read `model.json`, of this or an earlier version.
 
     Raises:
         UserError: it is damaged, or of a later version.
@@ -120,21 +120,21 @@ def read_model_json(folder: Path) -> ModelJson:
 
 
 def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Contents as format 2 has them: views among the data, and the task by name."""
+    """Convert to format 2: views among the data, and the task by name."""
     architecture = content["architecture"]
     if architecture in ("bmn", "tem", "pem"):
         return {**content, "task_name": architecture}
     views = {name: content[name] for name in ("val_views", "test_views")}
-    crop = {"box": {"scales": [1.0]}, "size": views["val_views"]["crops"]["size"]}  # of training, which is not known
+    crop = {"box": {"scales": [1.0]}, "size": views["val_views"]["crops"]["size"]}  # the training crop is not stored
     clip = {"sampling": views["val_views"]["sampling"], "crop": crop}
     return {**content, "task_name": "recognition", "data": {**content["data"], **views, "train_clip": clip}}
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
-    """Load the weights in `folder` into a model, and put it in eval mode.
+    """Load the weights in `folder` into a model and set it to eval mode.
 
     Raises:
-        UserError: the file is damaged, or of another architecture.
+        UserError: the file is damaged or of another architecture.
     """
     log.info("model: %s", folder)
     weights = read_weights(folder)
@@ -144,15 +144,15 @@ def load_weights(module: nn.Module, folder: Path) -> None:
 
 
 def find_model(model: Path) -> Path:
-    """The folder that holds the model files: of a run, its best checkpoint, else its last.
+    """Return the folder of the model files; for a run, its best checkpoint or else its last.
 
     Raises:
-        UserError: nothing there is a model.
+        UserError: there is no model.
     """
     if model.suffix == ".safetensors":
         model = model.parent
     model = _last_stage(model)
-    # Only looked at here: a run that is under way puts its folders in order itself.
+    # Read only: a run in progress recovers its folders itself.
     checkpoints = (readable_folder(model / "checkpoints" / name) for name in ("best", "last"))
     for folder in (readable_folder(model), *checkpoints):
         if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
@@ -160,14 +160,11 @@ def find_model(model: Path) -> Path:
     if model.is_file():
         folder = model.with_name(model.name.lstrip(".").partition(".")[0] or "model")
         raise UserError(
-            f"{model} is no model of Kinema's. If it is a checkpoint of another tool, make a model of it first, and "
-            f"pass that folder here: kinema convert {quote(str(model))} --from {_tool(model)} "
-            f"--output {quote(str(folder))}"
+            f"{model} is not a Kinema model. If it is a checkpoint of another tool, convert it and pass the output "
+            f"folder: kinema convert {quote(str(model))} --from {_tool(model)} --output {quote(str(folder))}"
         )
-    found = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"
-    raise UserError(
-        f"{model} {found}; a MODEL is a run's --work-dir, a folder of its checkpoints, or a model.safetensors"
-    )
+    fault = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"
+    raise UserError(f"{model} {fault}; pass a run's --work-dir, a folder of its checkpoints, or a model.safetensors")
 
 
 def write_pipeline(folder: Path, *, model: str) -> None:
@@ -191,7 +188,7 @@ def _last_stage(run: Path) -> Path:
 
 
 def _tool(checkpoint: Path) -> str:
-    """The tool that a checkpoint's weights are named by, or all that it may be of."""
+    """Return the tool whose key names a checkpoint has, or all supported tools, joined by `|`."""
     try:
         tools = tools_of(read_foreign_weights(checkpoint))
     except UserError:
@@ -201,15 +198,15 @@ def _tool(checkpoint: Path) -> str:
 
 
 def check_same_model(folder: Path, description: AnyDescription) -> None:
-    """Check that the model in `folder` has the network and the classes of `description`, as a resumed run must.
+    """Check that the model in `folder` has the network and classes of `description`, which a resumed run must keep.
 
     Raises:
-        UserError: it has not; says which options or classes differ.
+        UserError: options or classes differ.
     """
     before, content = read_model_json(folder), json.loads(strict_json.dumps(_contents(description)))
     then = {"architecture": before.architecture, **before.model}
     now = {"architecture": content["architecture"], **content["model"]}
-    # An option that the version of `folder` did not have has its default.
+    # Options added after the version of `folder` have their defaults.
     changes = [f"{key} {value} → {now.get(key)}" for key, value in then.items() if value != now.get(key)]
     changes += _changed_classes(before.classes, description.classes)
     if changes:
@@ -230,7 +227,7 @@ def _changed_classes(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]
 
 
 def digest(folder: Path) -> str:
-    """16 hexadecimal digits that change with the weights in `folder`."""
+    """Return a hash of the weights in `folder`, 16 hexadecimal digits."""
     with (folder / _WEIGHTS).open("rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
 
@@ -251,35 +248,35 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def check_finite(weights: Mapping[str, Tensor], *, origin: str) -> None:
-    """See that no weight is NaN or infinite.
+    """Check that all weights are finite.
 
     Raises:
-        UserError: some are; names the first few.
+        UserError: some are NaN or infinite.
     """
     names = [name for name, value in weights.items() if not value.isfinite().all()]
     if names:
         raise UserError(
             f"{origin} holds NaN or infinity in {len(names)} of {len(weights)} weights ({_first(names)}): "
-            "its training has diverged; take a checkpoint from before that"
+            "its training diverged; pass an earlier checkpoint"
         )
 
 
-def check_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, origin: str) -> None:
-    """See that `found` has the names and shapes of `wanted`.
+def check_same_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, origin: str) -> None:
+    """Check that `weights` have the names and shapes of `expected`.
 
     Raises:
-        UserError: it has not; says how many weights differ, and the first few of each kind.
+        UserError: they differ.
     """
-    missing = [name for name in wanted if name not in found]
-    unknown = [name for name in found if name not in wanted]
+    missing = [name for name in expected if name not in weights]
+    unknown = [name for name in weights if name not in expected]
     shapes = [
-        f"{name} {tuple(found[name].shape)}, here {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
+        f"{name} {tuple(weights[name].shape)}, here {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
     ]
     kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes}
     if faults := [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]:
-        raise UserError(f"{origin} is of another architecture: of {len(wanted)} weights, {'; '.join(faults)}")
+        raise UserError(f"{origin} is of another architecture: of {len(expected)} weights, {'; '.join(faults)}")
 
 
 def _first(names: list[str], most: int = 3) -> str:
@@ -290,26 +287,26 @@ _OF_TRAINING = (
     "num_classes", "dropout", "init_std", "zero_init_residual", "frozen_stages", "norm_eval",
     "gradient_checkpointing", "pretrained", "formulation",
 )  # fmt: skip
-"""RecognizerOptions of models that change nothing of what given weights compute."""
+"""Model options that do not change what given weights compute."""
 
 
 def warn_of_other_options(init: str, theirs: ModelOptions, ours: ModelOptions) -> None:
-    """Warn where weights fit a network that computes something else with them: name the options that would not."""
+    """Warn if the weights were trained with other model options that change what they compute."""
     if type(theirs) is not type(ours):
         return
     names = [option.name for option in fields(ours) if option.name not in _OF_TRAINING]
     others = {name: getattr(theirs, name) for name in names if getattr(theirs, name) != getattr(ours, name)}
     if others:
         log.warning(
-            "the weights of %s were trained with other options of the model, without which they compute something "
-            "else; to start from the same network: %s",
+            "the weights of %s were trained with other model options, which change what they compute; to start from "
+            "the same network: %s",
             init,
             " ".join(f"--model.{name.replace('_', '-')} {_typed(value)}" for name, value in others.items()),
         )
 
 
 def _typed(value: object) -> str:
-    """A value as the command line takes it."""
+    """Format a value as a command-line argument."""
     if isinstance(value, tuple):
         return " ".join(map(_typed, value))
     return f"{value:.9g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

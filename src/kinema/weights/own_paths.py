@@ -1,4 +1,4 @@
-"""The paths of a run's own data, which `model.json` has as they were given where the run was started."""
+"""Data paths in `model.json`, which are stored as passed and relative to the run's working directory."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -13,20 +13,19 @@ from kinema.storage import is_url, write_text
 D = TypeVar("D", bound=Any)
 
 _PATHS = ("train", "val", "root", "val_root", "classes", "ground_truth", "features", "proposals")
-"""Options of `data.` that are paths, of recognizers and localizers."""
+"""Options of `data.` that are paths."""
 
 _DATA = "data.json"
 
 _TESTED = ("val", "ground_truth", "features", "proposals")
 _OF_A_TEST = (*_PATHS[1:], "val_where", "val_subset", "source")
-"""Options of `data.` that say which videos a test is about."""
+"""Options of `data.` that select the videos of a test."""
 
 
 def resolved(data: D, folder: str) -> D:
-    """Options of data with relative paths that start from `folder`, where the run was started, if they exist there.
+    """Resolve relative paths against `folder`, the run's working directory, if they exist there.
 
-    Those that do not are left as they are: of a run that was moved together with its data they start from the current
-    folder.
+    Other paths are left relative to the current folder, for runs that were moved together with their data.
     """
     if not folder or Path(folder) == Path.cwd():
         return data
@@ -34,12 +33,12 @@ def resolved(data: D, folder: str) -> D:
 
 
 def check_own_paths(data: object, changed: Collection[str], *, model: Path) -> None:
-    """See that the data exist that a model was trained with.
+    """Check that the data of a model's training exist.
 
     Args:
-        data: the options, after `resolved`.
-        changed: dotted keys of the options that were given instead, which are not looked at.
-        model: what the options are of.
+        data: options returned by `resolved`.
+        changed: dotted keys that the user has set, which are not checked.
+        model: path of the model, for the message.
 
     Raises:
         UserError: a path does not exist.
@@ -49,31 +48,31 @@ def check_own_paths(data: object, changed: Collection[str], *, model: Path) -> N
             if name in _TESTED and f"data.{name}" not in changed and _is_relative(path) and not Path(path).exists():
                 option = f"--data.{name.replace('_', '-')}"
                 raise UserError(
-                    f"{model} was trained with {option} {path}, relative to the folder that its training was started "
-                    f"in, and neither that folder nor {Path.cwd()} has it: name it with {option}"
+                    f"{model} was trained with {option} {path}, which exists neither in the working directory of its "
+                    f"training nor in {Path.cwd()}: pass {option}"
                 )
 
 
 def has_own_data(data: object) -> bool:
-    """Whether a model has data to be tested on: a converted one, for instance, has not."""
+    """Return whether a model's options name data to test on; those of a converted model do not."""
     return bool(getattr(data, "val", "") or getattr(data, "ground_truth", ""))
 
 
 def other_data(data: object, values: Mapping[str, object]) -> list[str]:
-    """Which of the given options (dotted keys) name other data to test on than the model's own."""
+    """Return the dotted keys in `values` that select other data to test on than the model's own."""
     own = {f"data.{name}": getattr(data, name) for name in _OF_A_TEST if hasattr(data, name)}
     return [key for key, value in values.items() if key in own and not _same(own[key], value)]
 
 
 def data_of_test(data: object) -> dict[str, Any]:
-    """Which videos a test is about, as `tested_on` has it of an earlier one."""
+    """Return the options that select the videos of a test, as `tested_on` does for an earlier one."""
     values = {name: getattr(data, name) for name in _OF_A_TEST if hasattr(data, name)}
     paths = {name: _resolved_paths(value, Path.cwd()) for name, value in _paths(data).items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in {**values, **paths}.items()}
 
 
 def tested_on(folder: Path) -> dict[str, Any] | None:
-    """Which videos the results in `folder` are of, or None where there are none, or nothing says it."""
+    """Return the data options of the test whose results are in `folder`, or None if there is no `data.json`."""
     try:
         content: dict[str, Any] = json.loads((folder / _DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -82,7 +81,7 @@ def tested_on(folder: Path) -> dict[str, Any] | None:
 
 
 def write_tested_on(folder: Path, data: object) -> None:
-    """Keep beside the results of a test which videos they are of, in `data.json`.
+    """Write the data options of a test to `data.json`.
 
     Raises:
         OSError: it cannot be written.
@@ -105,7 +104,7 @@ def _is_relative(path: str) -> bool:
 
 
 def _same(own: object, given: object) -> bool:
-    """Whether a value is the model's own, also where a path is written in another way."""
+    """Return whether a value equals the model's own, or is another spelling of the same path."""
     owns, givens = (value if isinstance(value, list | tuple) else [value] for value in (own, given))
     if len(owns) != len(givens):
         return False
