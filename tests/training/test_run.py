@@ -34,7 +34,7 @@ def test_the_model_to_start_from_stands_in_the_config(sample: Path, tiny_run: Pa
 @pytest.mark.parametrize(
     ("options", "warning"),
     [
-        ({"model__shift_div": "4"}, "to start from the same network: --model.shift-div 8\n"),
+        ({"model__shift_div": "8"}, "to start from the same network: --model.shift-div 4\n"),
         ({"model__dropout": "0.9"}, ""),  # changes nothing of what given weights compute
         ({}, ""),
     ],
