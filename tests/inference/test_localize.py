@@ -171,7 +171,7 @@ def test_faults(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     for arguments, said in (
-        ([str(localizer)], "no videos named"),
+        ([str(localizer)], "pass at least one video"),
         ([str(tiny_run), video], "is no localizer; pass a BMN, TEM or PEM"),
         (
             [str(localizer), video, "--features", str(tmp_path)],

@@ -57,10 +57,7 @@ def test_a_path_that_is_nowhere_is_named_with_its_run(
     monkeypatch.chdir(tmp_path)
     assert main(["test", "run"]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert (
-        "run was trained with --data.val gone/val, which exists neither in the working"
-        in said
-    )
+    assert "run was trained with --data.val gone/val, which exists neither in the working" in said
     assert str(tmp_path) in said
 
 

@@ -1,4 +1,4 @@
-"""The commands: each parses its own options, calls one function below and prints what it returns. No logic."""
+"""Commands: each parses its options, calls one function and prints the result."""
 
 import os
 import sys
@@ -13,21 +13,21 @@ COMMANDS = {
     "recipes": "list the recipes: what can be trained",
     "train": "train a model",
     "submit": "train a model on a Slurm cluster",
-    "test": "test a model on labelled videos",
-    "predict": "say what happens in videos",
-    "localize": "say what happens when in long videos",
-    "evaluate": "measure results of any tool: recognition, proposals, detection",
-    "convert": "take over another tool's weights, or give it Kinema's",
-    "prepare": "make datasets ready",
+    "test": "test a model on labeled videos",
+    "predict": "classify videos",
+    "localize": "detect actions in long videos",
+    "evaluate": "compute metrics of any tool's results: recognition, proposals, detection",
+    "convert": "convert weights from or to another tool",
+    "prepare": "prepare datasets",
     "benchmark": "measure speed and memory",
 }
-"""Each is a module of this package with a function `run(arguments) -> exit code`, imported when it is called."""
+"""Modules of this package with a function `run(arguments) -> exit code`, imported when called."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 on success, 2 on a user's fault, 75 where the storage does not answer."""
-    # Before torch is imported: threads that wait for each other by spinning take the cores from the loader workers,
-    # which makes steps several times slower where the two share a few cores.
+    """Run a command; return the exit code: 0 on success, 2 on a user error, 75 if storage does not respond."""
+    # Before torch is imported: spinning OpenMP threads would take the cores from the loader workers, which makes steps
+    # several times slower on a few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     escape_unprintable()
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise UserError(f"no command is called '{command}'{did_you_mean(command, COMMANDS)}\n\n{_help()}")
         exit_code: int = import_module(f"kinema.cli.{command}").run(rest)
-        sys.stdout.flush()  # while it can still be said that a disk is full
+        sys.stdout.flush()  # to report a full disk
     except (UserError, MediaError) as error:
         print_fault(_in_words_of(command, str(error)))
         return 2
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_fault("interrupted")
         return 130
-    # An exception that leaves the program keeps its frames, and the loader workers in them: these would be waited for.
+    # A propagating exception would keep its frames alive, and the loader workers in them, which exit would wait for.
     except SystemExit as end:
         if isinstance(end.code, str):
             print_fault(end.code)
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _give_up_stdout() -> None:
-    """Have Python not complain, when it ends, of output that it still holds and that nobody takes."""
+    """Discard buffered output that cannot be written, which Python would report at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -87,7 +87,7 @@ def _give_up_stdout() -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, torch on a GPU, or torch on the CPU has no more memory; torch may not have been imported."""
+    """Return whether Python or torch ran out of memory; torch may not be imported."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -96,8 +96,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _in_words_of(command: str, message: str) -> str:
-    """A message with options called as `command` calls them."""
-    from kinema.cli.arguments import OPTION_NAMES  # not needed before anything is wrong
+    """Rename the options in a message to those of `command`."""
+    from kinema.cli.arguments import OPTION_NAMES  # only needed for errors
 
     return renamed_options(message, OPTION_NAMES.get(command, {}))
 

@@ -1,4 +1,4 @@
-"""A command's own options, parsed by tyro, and the dotted keys of a config beside them."""
+"""Parsing of a command's own options by tyro, and of dotted keys."""
 
 import dataclasses
 import re
@@ -20,19 +20,18 @@ OPTION_NAMES: dict[str, dict[str, str]] = {
     "evaluate": {"--data.": "--", "--task.labels": "--labels"},
     "prepare": {"--runtime.": "--", "--data.source": "--kind", "--data.": "--", "--task.labels": "--labels"},
 }
-"""What commands call options that messages name as `kinema train` does, see `renamed_options`."""
+"""Option names of commands by those of `kinema train`, for messages; see `renamed_options`."""
 
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
-"""What a Path makes of a URL, of which it takes one slash for a mistake."""
+"""A URL converted to a Path, which drops one slash."""
 
 
 def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
-    """A command's options out of its arguments; prints help and exits with 0, or what is wrong and exits with 2.
+    """Parse a command's options; print help and exit with 0, or print an error and exit with 2.
 
     Raises:
-        UserError: a number is out of the bounds that its field is annotated with, which tyro does not look at; or a
-            URL is given for what must be a local path.
+        UserError: a number is out of its annotated bounds, which tyro does not check, or a URL is passed for a path.
     """
     result: T = tyro.cli(
         options, prog=f"kinema {command}", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
@@ -48,10 +47,10 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
 
 
 def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict[str, Value]]:
-    """The command's own arguments, and the dotted keys `--group.option value …` of the config that it works on.
+    """Split arguments into the command's own and the dotted keys `--group.option value …` of a config.
 
     Raises:
-        UserError: a key is given twice, or is nearly an option of the command's own.
+        UserError: a key is given twice, or is a misspelled option of the command.
     """
     names = {field.name for field in dataclasses.fields(options)} | {"h", "help"}
     own: list[str] = []
@@ -70,5 +69,5 @@ def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
-    """Whether help is asked for."""
+    """Return whether help is requested."""
     return "-h" in arguments or "--help" in arguments

@@ -21,29 +21,28 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Options:
-    """Make a model out of another tool's checkpoint, or a checkpoint for MMAction2 out of a model.
+    """Convert another tool's checkpoint to a model, or a model to a checkpoint of MMAction2.
 
-    `kinema convert CHECKPOINT --from TOOL --output FOLDER` leaves a model that test, predict and train --init take.
-    torchvision's 2D ResNets fit TSN and TSM, and 3D models get them inflated.
-    `kinema convert MODEL --to mmaction2 --output FILE.pth` is the way back.
+    `kinema convert CHECKPOINT --from TOOL --output FOLDER` writes a model for test, predict and train --init.
+    torchvision's 2D ResNets are accepted for TSN and TSM, and inflated for 3D models.
+    `kinema convert MODEL --to mmaction2 --output FILE.pth` is the reverse.
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT|MODEL")]
-    """A file of weights (.pth, .pyth, .pth.tar …); for --to a run, a checkpoint folder or a model.safetensors."""
+    """Weights file (.pth, .pyth, .pth.tar …); with --to: a run, a checkpoint folder or a model.safetensors."""
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER|FILE")]
-    """Receives the model; for --to the file to write."""
+    """Output folder of the model; with --to: output file."""
     source: Annotated[Source | None, tyro.conf.arg(name="from")] = None
-    """Tool that the checkpoint is from."""
+    """Tool that wrote the checkpoint."""
     target: Annotated[Literal["mmaction2"] | None, tyro.conf.arg(name="to")] = None
-    """Tool to write a checkpoint for."""
+    """Tool to convert to."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
-    """Recipe whose model the weights are of, also my_file.py:function; when not given, the one that they fit."""
+    """Recipe of the model, or my_file.py:function; default: the recipe that the weights fit."""
     classes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File with one class name a line. When not given: Kinetics-400's and ImageNet's names where these are told apart,
-    else numbers."""
+    """File with one class name per line; default: the names of Kinetics-400 or ImageNet if recognized, else numbers."""
     allow_missing: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATTERN")] = ()
-    """Keys, with * and ? as in a shell, that may be missing in the checkpoint, which then keep random weights, or in
-    the model, which are then left out."""
+    """Patterns (* and ? as in a shell) of keys that may be missing in the checkpoint, which keep random weights, or in
+    the model, which are dropped."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _convert_localizer(options: Options) -> bool:
-    """Convert a BMN, TEM or PEM; False where the checkpoint, or the recipe that is named, is a recognizer's."""
+    """Convert a BMN, TEM or PEM; return False if the checkpoint or the recipe is a recognizer's."""
     stages = {name: config_of(name).stages() for name in ([options.recipe] if options.recipe else LOCALIZERS)}
     networks = {name: [*trainings.values()] for name, trainings in stages.items()}
     candidates = {

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Options(LocalizeOptions):
-    """Say what happens when in raw videos: features, segments proposed from them, a label for each; best first.
+    """Detect actions in raw videos: extract features, propose segments and classify them, best first.
 
-    A video that cannot be read is named, the others are answered, and the exit code is 2. Answers are printed as they
-    come; after an interruption the same command goes on with --output.
+    Unreadable videos are reported and skipped, and the exit code is 2. Results are printed as they are computed; with
+    --output, the same command continues after an interruption.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -37,23 +37,21 @@ class Options(LocalizeOptions):
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     json: bool = False
-    """Print JSON, in ActivityNet's layout of results: {"version", "results": {video: [{"segment", "score", "label"}]},
+    """Print JSON in ActivityNet's result format: {"version", "results": {video: [{"segment", "score", "label"}]},
     "external_data"}; times in seconds."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
-    """Write the same to this file. What it has of the same videos, by the same models and options, is kept; all else is
-    replaced."""
+    """Write the JSON to this file. Its results of the same videos, models and options are kept, others replaced."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
-    """Draw a timeline into this file; for several videos, into files in this folder, which are called as the videos
-    are, in the same subfolders."""
+    """Draw a timeline to this file; for several videos, to files in this folder with their names and subfolders."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A .ttf, .otf or .ttc font for labels that DejaVu Sans cannot write, such as Chinese ones; for --plot."""
+    """A .ttf, .otf or .ttc font for labels that DejaVu Sans lacks glyphs for, such as Chinese ones; for --plot."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Localize and print."""
     options = parse(Options, arguments, command="localize")
     if not options.videos:
-        raise UserError("no videos named: kinema localize MODEL VIDEO…")
+        raise UserError("pass at least one video: kinema localize MODEL VIDEO…")
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
@@ -92,7 +90,7 @@ def _localize(
     font: Path | None,
     show: bool,
 ) -> None:
-    """Localize one video, unless that is done already; a video that cannot be read is logged."""
+    """Localize one video unless its results exist; log it if unreadable."""
     if name in found and (plot is None or plot.exists()):
         return
     try:
@@ -109,7 +107,7 @@ def _localize(
 
 
 def _plots(inputs: Sequence[Input], plot: Path | None) -> Mapping[Input, Path]:
-    """The picture that is drawn for each input.
+    """Return the path of each input's timeline.
 
     Raises:
         UserError: `plot` is one file and there are several inputs, or has another suffix than .png.

@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Options:
-    """Say what happens in videos.
+    """Classify videos.
 
-    A video that cannot be read is named, the others are answered, and the exit code is 2. Answers are printed, and
-    written to --output, as they come; after an interruption the same command goes on with --output.
+    Unreadable videos are reported and skipped, and the exit code is 2. Predictions are printed, and written to
+    --output, as they are computed; with --output, the same command continues after an interruption.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -38,28 +38,28 @@ class Options:
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     top: int = 5
-    """How many classes to name."""
+    """Number of classes to print."""
     json: bool = False
     """Print JSON: [{"video", "predictions": [{"label", "score"}]}]."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSONL")] = None
     """Append a line for each video to this file: columns video, label_1, score_1, …, weights in a .csv; {"video",
-    "predictions", "weights"} in a .jsonl. Videos that it has already are not looked at again."""
+    "predictions", "weights"} in a .jsonl. Videos that it already contains are skipped."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="MP4")] = None
-    """Write the video with the answer drawn on it to this file; for several videos, to files in this folder, which are
-    called as the videos are, in the same subfolders."""
+    """Write the video with the predictions drawn on it to this file; for several videos, to files in this folder with
+    their names and subfolders."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A .ttf, .otf or .ttc font for labels that DejaVu Sans cannot write, such as Chinese ones; for --render."""
+    """A .ttf, .otf or .ttc font for labels that DejaVu Sans lacks glyphs for, such as Chinese ones; for --render."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
-    """my_file.py:function, where that file has moved since MODEL was trained with its own task or network."""
+    """my_file.py:function, if the file of MODEL's own task or network has moved since training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the model runs; auto: on a GPU when there is one."""
+    """Device of the model; auto: a GPU if available."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Predict and print."""
     options = parse(Options, arguments, command="predict")
     if not options.videos:
-        raise UserError("no videos named: kinema predict MODEL VIDEO…")
+        raise UserError("pass at least one video: kinema predict MODEL VIDEO…")
     if options.top < 1:
         raise UserError(f"--top {options.top}: at least 1 class can be named")
     if options.output is not None:
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
 def _answers(
     predictor: Predictor, inputs: Sequence[Input], targets: Mapping[Input, Path], options: Options
 ) -> Generator[tuple[Input, list[Prediction], bool], None, None]:
-    """Answers as they come, and whether they are new; also writes what the options want written."""
+    """Yield predictions and whether they are new, and write the requested outputs."""
     file: AbstractContextManager[AnswerFile | None] = nullcontext()
     if options.output is not None:
         top = min(options.top, len(predictor.classes))
@@ -118,7 +118,7 @@ def _answers(
 
 
 def _targets(inputs: Sequence[Input], render: Path | None) -> dict[Input, Path]:
-    """The video that is rendered for each input.
+    """Return the path of each input's rendered video.
 
     Raises:
         UserError: `render` is one file and there are several inputs, or has a suffix that is no video's, or an input

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Options:
-    """List the recipes: what they see, parameters, and multiply-adds for one view.
+    """List the recipes with input shape, parameters and multiply-adds per view.
 
-    Recognizers see frames × height × width, localizers features × parts of a video, PEM the features of a candidate.
+    Inputs are frames × height × width of recognizers, features × parts of localizers, features of PEM.
     """
 
     pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
-    """Names to list: part of a name, or with * and ? as in a shell."""
+    """Part of the names to list, or a pattern with * and ? as in a shell."""
     json: bool = False
     """Print JSON."""
 

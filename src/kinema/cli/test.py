@@ -24,25 +24,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Options:
-    """Test a model on labelled videos: `kinema test MODEL [--data.val …] [--group.option value …]`.
+    """Test a model on labeled videos: `kinema test MODEL [--data.val …] [--group.option value …]`.
 
     `torchrun --nproc-per-node N -m kinema test …` divides the videos among N processes.
 
-    A recognizer sees every video as its `data.test_views` say. Of a localizer the proposals are measured; BSN's are
-    those of its three stages together. `kinema test MODEL --help` lists what can be changed.
+    Recognizers are tested with the views of `data.test_views`, localizers by their proposals; pass BSN's whole run.
+    `kinema test MODEL --help` lists all options.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Receives metrics.json, bad_files.csv, a recognizer's confusion.png, a localizer's results.json (its proposals);
-    the folder `test` inside MODEL when not given, which is for the model's own data: others need a folder."""
+    """Output folder: metrics.json, bad_files.csv, confusion.png of a recognizer, results.json (proposals) of a
+    localizer; default: MODEL/test, for the model's own data only."""
     dump: Annotated[Path | None, tyro.conf.arg(metavar="NPZ")] = None
-    """Write every video's path, label and scores, by a recognizer, to this file."""
+    """Write the path, label and scores of every video to this file; for recognizers."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A .ttf, .otf or .ttc font for names of classes that DejaVu Sans cannot write, such as Chinese ones."""
+    """A .ttf, .otf or .ttc font for class names that DejaVu Sans lacks glyphs for, such as Chinese ones."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
-    """my_file.py:function, where that file has moved since MODEL was trained with its own task or network."""
+    """my_file.py:function, if the file of MODEL's own task or network has moved since training."""
     json: bool = False
     """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}, where videos have any number of labels
     {"mAP", "top1", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
@@ -84,20 +84,18 @@ def _own_folder(
     tested: "EvaluationOptions[Any, Any]",
     keys: Mapping[str, object],
 ) -> Path:
-    """The folder for results on the model's own data.
+    """Return the folder for results on the model's own data.
 
     Raises:
-        UserError: it is tested on others, whose results would replace these.
+        UserError: the test is on other data.
     """
     folder = (model if model.is_dir() else model.parent) / "test"
     if not has_own_data(own.data):
         if tested_on(folder) not in (None, data_of_test(tested.data)):
-            raise UserError(
-                f"{folder} has the results of a test on other data: name a folder for these with --work-dir"
-            )
+            raise UserError(f"{folder} holds the results of a test on other data: pass another folder with --work-dir")
     elif others := other_data(own.data, keys):
         raise UserError(
-            f"{', '.join(map(as_option, others))}: not the model's own data, whose results are kept in {folder}: "
-            "name a folder for these with --work-dir"
+            f"{', '.join(map(as_option, others))}: {folder} is for results on the model's own data; pass another "
+            "folder with --work-dir"
         )
     return folder

@@ -28,17 +28,17 @@ class Options:
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ""
-    """What to train: a name that `kinema recipes` lists, or my_file.py:function. May be left out beside --config or
-    --resume."""
+    """Recipe to train, as listed by `kinema recipes`, or my_file.py:function. Optional with --config or --resume."""
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Receives all that the run leaves behind; runs/RECIPE when not given."""
+    """Output folder of the run; default: runs/RECIPE."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="YAML")] = None
-    """A run's config.yaml, whose recipe and options to take over; options of the command line come on top."""
+    """A run's config.yaml with recipe and options; options of the command line take precedence."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
-    """Trained model to start from: a run, a checkpoint folder or a model.safetensors. Other classes get a new head."""
+    """Trained model to initialize from: a run, a checkpoint folder or a model.safetensors. The head is new if the
+    classes differ."""
     resume: bool = False
-    """Continue the run in --work-dir exactly from its last checkpoint, with its own recipe and options; start it when
-    there is none."""
+    """Continue the run in --work-dir exactly from its last checkpoint, with its recipe and options; start it if there
+    is none."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -66,13 +66,13 @@ def run(arguments: Sequence[str]) -> int:
 def config_from(options: Options, keys: Mapping[str, object]) -> "RecipeConfig":
     """Return the recipe's config with the options of the YAML file, then those of the command line.
 
-    A run that is resumed has its own config, with the options of the command line on top.
+    A resumed run starts from its own config instead.
     """
     recipe, values = options.recipe, dict(keys)
     if options.config is not None:
         recipe, of_file = read(options.config)
         if options.recipe not in ("", recipe):
-            raise UserError(f"{options.config} is of the recipe {recipe}, not {options.recipe}: leave one of them out")
+            raise UserError(f"{options.config} is of the recipe {recipe}, not {options.recipe}: pass only one of them")
         values = {**of_file, **values}
     if options.resume and (file := _config_of_run(options, recipe)):
         from kinema.training import read_resumed
@@ -85,7 +85,7 @@ def config_from(options: Options, keys: Mapping[str, object]) -> "RecipeConfig":
 
 
 def _config_of_run(options: Options, recipe: str) -> Path | None:
-    """The config of the run to be resumed; None where there is none."""
+    """Return the config.yaml of the run to resume, or None."""
     if options.work_dir is None and not recipe:
         return None
     from kinema.training import default_work_dir, resumable_config
