@@ -1,4 +1,4 @@
-"""Every video of a labelled set, scored and counted: what validation and testing share."""
+"""Evaluation of a recognizer on labeled videos, for validation and testing."""
 
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 
 @dataclass
 class Evaluation:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     metrics: `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over all processes; where videos
         have any number of labels `mAP` (mean average precision) instead of `top5` and `mean_class`.
@@ -46,19 +46,19 @@ class Evaluation:
     bad: list[BadFile]
 
 
-def gather_on_main(found: Evaluation) -> Evaluation:
-    """The evaluation with the scores of all processes, in the order of the rows, in the first one; called by all."""
+def gather_on_main(evaluation: Evaluation) -> Evaluation:
+    """Gather the scores of all processes, in the order of the rows, in the main process. Collective."""
     if not dist.is_initialized():
-        return found
+        return evaluation
     parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] | None = None
     if dist.get_rank() == 0:
-        parts = [(found.rows, found.scores)] * dist.get_world_size()
-    dist.gather_object((found.rows, found.scores), parts)
+        parts = [(evaluation.rows, evaluation.scores)] * dist.get_world_size()
+    dist.gather_object((evaluation.rows, evaluation.scores), parts)
     if parts is None:
-        return found
+        return evaluation
     rows = np.concatenate([rows for rows, _ in parts])
     order = rows.argsort()
-    return replace(found, rows=rows[order], scores=np.concatenate([scores for _, scores in parts])[order])
+    return replace(evaluation, rows=rows[order], scores=np.concatenate([scores for _, scores in parts])[order])
 
 
 def evaluation_batches(
@@ -84,7 +84,7 @@ def evaluate(
     device: torch.device,
     show: bool = True,
 ) -> Evaluation:
-    """Score every video of `batches` and measure the answers over all processes. Leaves `model` in eval mode."""
+    """Score all videos of `batches` and compute metrics over all processes. Leaves `model` in eval mode."""
     model.eval()
     metrics = recognition_metrics(task.labels, num_classes, device)
     rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
@@ -101,5 +101,5 @@ def evaluate(
             rows.append(batch.rows.numpy())
             scores.append(answer.cpu().numpy())
     bad = all_gather_bad_files(bad)
-    found, confusion = metrics.compute()
-    return Evaluation({**found, "bad_files": len(bad)}, confusion, np.concatenate(rows), np.concatenate(scores), bad)
+    values, confusion = metrics.compute()
+    return Evaluation({**values, "bad_files": len(bad)}, confusion, np.concatenate(rows), np.concatenate(scores), bad)

@@ -1,4 +1,4 @@
-"""How good scores of videos are: metrics over all processes of a distributed run."""
+"""Metrics of video scores over all processes of a distributed run."""
 
 import math
 import warnings
@@ -18,22 +18,22 @@ from kinema.tasks.recognition.scoring import multi_hot, right_answers
 
 
 class RecognitionMetrics(Protocol):
-    """What is counted, video by video."""
+    """Metrics accumulated over batches of videos."""
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Count videos by their scores (B, classes) and labels, as `Batch` has them."""
+        """Add scores (B, classes) and labels of videos, see `Batch`."""
 
     def compute(self) -> tuple[dict[str, float], Tensor | None]:
-        """Fractions by name and the count `videos`; and the confusion matrix, if there is one."""
+        """Return metrics (fractions) and the number of `videos`, and the confusion matrix if there is one."""
 
 
 def recognition_metrics(labels: LabelMode, num_classes: int, device: torch.device) -> RecognitionMetrics:
-    """The metrics of videos with one label, or with any number of them."""
+    """Return the metrics of single-label or multi-label videos."""
     return (SingleLabelMetrics if labels == "single" else MultiLabelMetrics)(num_classes, device)
 
 
 def main_metric(labels: LabelMode) -> str:
-    """The one of `recognition_metrics` by which a model is better than another."""
+    """Return the name of the metric that selects the best model."""
     return "top1" if labels == "single" else "mAP"
 
 
@@ -46,14 +46,14 @@ class SingleLabelMetrics:
         self._confusion = MulticlassConfusionMatrix(num_classes).to(device)
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Count videos by their scores (B, classes) and labels (B,)."""
+        """Add scores (B, classes) and labels (B,) of videos."""
         self._top5.update(scores, labels)
         self._confusion.update(scores, labels)
 
     def compute(self) -> tuple[dict[str, float], Tensor]:
         """Fractions `top1`, `top5`, `mean_class` and the count `videos`; and the confusion matrix.
 
-        mean_class is the mean over the classes that occur of the fraction of their videos that are recognised. The
+        mean_class is the mean over the classes that occur of the fraction of their videos that are recognized. The
         matrix (classes, classes) int64 counts videos by true (row) and predicted class (column).
         """
         confusion = self._confusion.compute().cpu()
@@ -72,17 +72,17 @@ class SingleLabelMetrics:
 
 
 class MultiLabelMetrics:
-    """Mean average precision, and how often the best answer is right, over all processes of a distributed run."""
+    """Mean average precision and top-1 of multi-label videos, over all processes of a distributed run."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self._num_classes = num_classes
         self._precision = MultilabelAveragePrecision(num_classes, average="none", validate_args=False).to(device)
         self._counts = _Counts(num_classes).to(device)
-        # A process that sees no video must still send arrays of the right type to the others.
+        # A process without videos must still send arrays of the right type to the others.
         self.update(torch.empty((0, num_classes), device=device), torch.empty((0, 1), dtype=torch.int64, device=device))
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Count videos by their scores (B, classes) and labels (B, L), rows filled up with -1."""
+        """Add scores (B, classes) and labels (B, L) of videos, rows padded with -1."""
         targets = multi_hot(labels, self._num_classes)
         self._precision.update(scores, targets.long())
         self._counts.update(scores, targets)
@@ -95,7 +95,7 @@ class MultiLabelMetrics:
         one class alone, of the videos where a probability of at least 0.5 says rightly whether it is there.
         """
         right, videos, of_class = self._counts.compute()
-        if not videos:  # which torchmetrics does not take
+        if not videos:  # not accepted by torchmetrics
             return {"mAP": math.nan, "top1": math.nan, "videos": 0}, None
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No positive samples")  # such classes are left out below
@@ -108,7 +108,7 @@ class MultiLabelMetrics:
 
 
 class _Counts(Metric):
-    """Videos whose best answer is right, all videos, and the videos of each class."""
+    """Numbers of correct top-1 predictions, of videos, and of videos per class."""
 
     right: Tensor
     videos: Tensor

@@ -52,12 +52,12 @@ def plan(options: Multigrid, schedule: StepSchedule | CosineSchedule, clip: Trai
     Lengths, shapes and rates are PySlowFast's. Its batch norms see a batch in parts of 8 clips, ours all of it.
 
     Raises:
-        UserError: the model's clips are not of neighbouring frames, or the long cycle's schedule has no steps.
+        UserError: the model's clips are not of neighboring frames, or the long cycle's schedule has no steps.
     """
     if not (options.long_cycle or options.short_cycle):
         return Plan([Phase(epochs=schedule.epochs)], [clip], schedule)
     if clip.sampling.joined or clip.sampling.num_clips > 1:
-        raise UserError("--task.multigrid is for models that see one clip of neighbouring frames, not segments")
+        raise UserError("--task.multigrid is for models that see one clip of neighboring frames, not segments")
     if not options.long_cycle:
         stretched = _stretched(schedule, options.epoch_factor)
         return _planned([(_grids(options, clip, 1.0, 1.0), stretched.epochs)], clip, stretched)

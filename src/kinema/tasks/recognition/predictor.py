@@ -24,7 +24,7 @@ from kinema.weights.model_files import load_weights
 
 
 class RecognizerPredictor:
-    """A trained recognizer in use.
+    """Predictor of a trained recognizer.
 
     Attributes:
         classes: names of the classes, in the order of the scores.
@@ -43,7 +43,7 @@ class RecognizerPredictor:
         self._patience = Patience(WITHOUT_OPTION, option="")
 
     def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
-        """The `top` most probable classes of a video file, or of a folder of images, best first; a path or a URL.
+        """Return the `top` most probable classes of a video file or a folder of images (path or URL), best first.
 
         Raises:
             MediaError: the video cannot be read.
@@ -56,25 +56,23 @@ class RecognizerPredictor:
 
     @torch.inference_mode()
     def scores(self, video: str | Path) -> Tensor:
-        """(classes,) float32 probabilities on the CPU, averaged over the views of the model's recipe.
+        """Return probabilities (classes,) float32 on the CPU, averaged over the test views.
 
         Raises:
             MediaError: the video cannot be read.
             StorageOutage: its storage did not answer for a minute.
-            UserError: the scores are not finite numbers.
+            UserError: the scores are not finite.
         """
         views = self._patience.through(lambda: read_views(self.open(video), self.description.data.test_views))
         clips = views[None].to(self._device)
         with autocast(self._device, self._runtime):
             scores = video_scores(self._model, clips, self.description.task)[0].cpu()
         if not scores.isfinite().all():
-            raise UserError(
-                f"{self.folder} gives scores of {video} that are not finite numbers: its weights are damaged"
-            )
+            raise UserError(f"{self.folder} returns scores of {video} that are not finite: its weights are damaged")
         return scores
 
     def open(self, video: str | Path) -> FrameReader:
-        """The frames of a video file, or of a folder of images.
+        """Open the frames of a video file or a folder of images.
 
         Raises:
             MediaError: it cannot be opened.
@@ -83,7 +81,7 @@ class RecognizerPredictor:
 
 
 def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
-    """The frames of a video file, of a folder of images, or of a packed file of them; a local path or a URL.
+    """Open the frames of a video file, a folder of images or a packed file of them; a local path or a URL.
 
     Raises:
         MediaError: it cannot be opened.
@@ -92,7 +90,7 @@ def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
     path, ending = str(video), suffix(str(video))
     check_no_pipe(path)
     try:
-        # A server is not asked what the name says.
+        # Do not ask a server about what the name tells.
         if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
             return open_rawframes(path, template=options.template)
         if ending == PACK_SUFFIX:

@@ -1,4 +1,4 @@
-"""What labels and videos of a dataset's splits say before a recognizer is trained on them."""
+"""Checks and warnings about the labels and videos of a dataset's splits before training."""
 
 import logging
 import os
@@ -22,11 +22,11 @@ def check_told_apart(train: Index, classes: Sequence[str]) -> None:
     """Check that the training videos do not all have the same label, or the same set of labels.
 
     Raises:
-        UserError: they have, or none has a label.
+        UserError: they do, or none has a label.
     """
     counts = _videos_of_classes(train, len(classes))
     if not counts.any():
-        raise UserError(f"no training video of '{train.source}' has a label: there is nothing to learn")
+        raise UserError(f"no training video of '{train.source}' has a label; training needs labels")
     if not ((counts > 0) & (counts < len(train))).any():
         same = _listed([classes[k] for k in np.flatnonzero(counts).tolist()])
         what = "all of one class" if train.label_offsets is None else "all of the same classes"
@@ -34,7 +34,7 @@ def check_told_apart(train: Index, classes: Sequence[str]) -> None:
 
 
 def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> None:
-    """Log which classes lack training videos, and validation videos that cannot be recognized or measured."""
+    """Warn of classes without training videos, and of validation videos that are unlabeled or of such classes."""
     counts = _videos_of_classes(train, len(classes))
     missing = [classes[k] for k in np.flatnonzero(counts == 0).tolist()]
     if missing and train.class_names is None:
@@ -43,7 +43,7 @@ def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> N
         log.warning("%d of %d classes have no training video: %s", len(missing), len(classes), _listed(missing))
     if val is None:
         return
-    if warn_of_unlabelled(val):
+    if warn_of_unlabeled(val):
         log.warning("`best` will be the model that was validated last")
     val_counts = _videos_of_classes(val, len(classes))
     unseen = np.flatnonzero((val_counts > 0) & (counts == 0))
@@ -54,8 +54,8 @@ def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> N
         )  # fmt: skip
 
 
-def warn_of_unlabelled(index: Index) -> bool:
-    """Log that no video has a label, where that is so; returns whether it is."""
+def warn_of_unlabeled(index: Index) -> bool:
+    """Warn if no video has a label; return whether that is so."""
     if len(index.labels):
         return False
     log.warning("no video of '%s' has a label: mAP is undefined, null in JSON", index.source)
@@ -63,7 +63,7 @@ def warn_of_unlabelled(index: Index) -> bool:
 
 
 def label_advice(index: Index, num_classes: int) -> str:
-    """What to do about labels of training videos that are out of range."""
+    """Return advice for training labels that are out of range."""
     if index.class_names is not None:
         return "--data.classes names them"
     if not len(index.labels):
@@ -75,7 +75,7 @@ def label_advice(index: Index, num_classes: int) -> str:
 
 
 def warn_of_overlap(train: Index, val: Index) -> None:
-    """Log how many validation videos are training videos too, by their paths."""
+    """Warn of validation videos whose paths are those of training videos."""
     trained_on = {_plain(path) for path in train.paths()}
     common = sum(_plain(path) in trained_on for path in val.paths())
     if common:
@@ -86,7 +86,7 @@ def warn_of_overlap(train: Index, val: Index) -> None:
 
 
 def with_flip_pairs(crop: TrainCrop, classes: Sequence[str]) -> TrainCrop:
-    """`crop` with its flip pairs as class indices, whether they are given as indices or as names.
+    """Return `crop` with its flip pairs, class indices or names, as indices.
 
     Raises:
         UserError: a pair is not of two classes, or a class is in two pairs.
@@ -125,7 +125,7 @@ def _index(label: str, pair: str, classes: Sequence[str]) -> int:
 
 
 def _videos_of_classes(index: Index, num_classes: int) -> NDArray[np.int64]:
-    """(classes,) how many videos have each class."""
+    """Return the number of videos per class, (classes,)."""
     labels = index.labels.numpy()
     if index.label_offsets is None:
         return np.bincount(labels, minlength=num_classes)

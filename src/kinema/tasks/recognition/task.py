@@ -48,7 +48,7 @@ class RecognitionTask:
     """Training of a recognizer; see `kinema.training.task.Task`."""
 
     config: RecognitionConfig[Any]
-    """With the number of classes that the data have."""
+    """Config with the number of classes of the data."""
     process: Process
     train: Index
     val: Index | None
@@ -62,57 +62,57 @@ class RecognitionTask:
 
     @property
     def num_train(self) -> int:
-        """Videos of an epoch."""
+        """Number of training videos."""
         return len(self.train)
 
     @property
     def num_val(self) -> int:
-        """Videos of a validation; 0: there is none."""
+        """Number of validation videos; 0 without validation."""
         return len(self.val or ())
 
     @property
     def phases(self) -> Sequence[Phase]:
-        """The epochs of the training, and how their batches change."""
+        """Phases of epochs with the same batch shapes."""
         return self.plan.phases
 
     @property
     def schedule(self) -> StepSchedule | CosineSchedule | StretchSchedule:
-        """The learning rate over these epochs."""
+        """Learning-rate schedule over these epochs."""
         return self.plan.schedule
 
     @property
     def reads(self) -> str:
-        """What reads the data, for the log. Loads the decoder's libraries before loader workers are forked."""
+        """Reader of the data, for the log. Loads the decoder's libraries before loader workers are forked."""
         video = self.config.data.source == "video"
         return f"frames are decoded by {reader_in_use(self.config.data.reader) if video else 'simplejpeg and Pillow'}"
 
     def empty_model(self) -> Recognizer:
-        """The model with random weights, the same ones for the same seed."""
+        """Return the model with random weights, determined by the seed."""
         torch.manual_seed(self.config.training.seed)
         return build(self.config.model)
 
     def first_model(self) -> Recognizer:
-        """The model with the weights that a new training starts from: another model's, or ImageNet's, or random ones.
+        """Return the model with the initial weights: those of `training.init`, ImageNet's, or random ones.
 
         Raises:
-            UserError: `training.init` is no model or of another architecture, or ImageNet's weights cannot be had.
+            UserError: `training.init` is no model or of another architecture, or ImageNet's weights are unavailable.
         """
         model = self.empty_model()
         if self.config.training.init:
             _load_init(model, self.config.model, self.classes, Path(self.config.training.init))
         elif getattr(self.config.model, "pretrained", "none") != "none":
-            # Downloaded once; the others then find the file.
+            # Download once; the other processes then read the file.
             self.process.run_on_main(lambda: load_pretrained(model, self.config.model))
             if not self.process.is_main:
                 load_pretrained(model, self.config.model)
         return model
 
     def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch[Tensor]]:
-        """This process's training batches from a step on."""
+        """Return this process's training batches, starting at step `first_step`."""
         return self._batches(self.plan.clips, timetable, first_step)
 
     def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch[Tensor]]:
-        """Training batches, always the same, of the clips without multigrid: for batch-norm statistics."""
+        """Return training batches for precise batch norm, the same in every call, without multigrid."""
         return self._batches([self.config.data.train_clip], timetable, 0)
 
     def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch[Tensor]]:
@@ -123,7 +123,7 @@ class RecognitionTask:
         return load(dataset, order, workers=workers, pin=self.process.device.type == "cuda")
 
     def val_batches(self) -> DataLoader[Batch[Tensor]]:
-        """This process's part of the validation videos."""
+        """Return this process's validation batches."""
         assert self.val is not None
         return evaluation_batches(
             self.val,
@@ -136,17 +136,17 @@ class RecognitionTask:
         )
 
     def inputs(self, batch: Batch[Tensor]) -> Tensor:
-        """What the model takes of a batch."""
+        """Return the model's input in a batch."""
         return as_clips(batch.inputs)
 
     def loss(self, network: nn.Module, batch: Batch[Tensor]) -> Loss:
-        """The loss of a batch, and how many of its clips are answered right."""
+        """Return the loss of a batch and its top-1 accuracy."""
         loss, right = training_loss(network, batch, self.config.task)
         return Loss(loss, {"top1": right / (len(batch) * batch.inputs.shape[1])})
 
     def validate(self, model: nn.Module, batches: DataLoader[Batch[Tensor]]) -> Validation:
-        """Measure the model on `val_batches`. Leaves it in eval mode."""
-        found = evaluate(
+        """Evaluate the model on `val_batches`, leaving it in eval mode."""
+        evaluation = evaluate(
             model,
             batches,
             num_classes=len(self.classes),
@@ -155,14 +155,14 @@ class RecognitionTask:
             device=self.process.device,
             show=self.process.is_main,
         )
-        return Validation(found.metrics, found.bad)
+        return Validation(evaluation.metrics, evaluation.bad)
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """By which of its metrics a model is better than another: larger is better."""
+        """Return the metric that selects the best model, larger is better."""
         return metrics[main_metric(self.config.task.labels)]
 
     def summary(self, metrics: Mapping[str, float]) -> str:
-        """The metrics that people look for, in a few words."""
+        """Return the main metrics as text, for the log."""
         if self.config.task.labels == "multi":
             return f"mAP {metrics['mAP']:.4f}, top-1 {metrics['top1']:.4f}"
         return f"top-1 {metrics['top1']:.4f}, mean class {metrics['mean_class']:.4f}"
@@ -220,7 +220,7 @@ def _open_val(config: RecognitionConfig[Any], train: Index, num_classes: int) ->
 
 
 def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str, ...], init: Path) -> None:
-    """Take over `init`'s weights; its head only where it tells the same classes apart."""
+    """Load the weights of `init`, including its head only if it has the same classes."""
     folder = find_model(init)
     weights = read_weights(folder)
     theirs = read_recognizer(folder)
@@ -228,7 +228,7 @@ def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str
     if theirs.classes != classes:
         of_head = {id(parameter) for parameter in model.head.parameters()}
         weights |= {name: wanted[name] for name, parameter in model.named_parameters() if id(parameter) in of_head}
-        log.info("new head: %s tells %d other classes apart than these %d", init, len(theirs.classes), len(classes))
+        log.info("new head for %d classes: %s has %d other classes", len(classes), init, len(theirs.classes))
     check_same_weights(wanted, weights, origin=str(init))
     warn_of_other_options(str(init), theirs.model, options)
     model.load_state_dict(weights)

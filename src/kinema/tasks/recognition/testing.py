@@ -1,4 +1,4 @@
-"""Testing a trained model on labelled videos."""
+"""Testing of a trained model on labeled videos."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from kinema.storage.outputs import cannot_write, check_writable
 from kinema.tasks.recognition.ensemble import label_array
 from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, gather_on_main
 from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
-from kinema.tasks.recognition.splits import warn_of_unlabelled
+from kinema.tasks.recognition.splits import warn_of_unlabeled
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_weights
 from kinema.weights.own_paths import write_tested_on
@@ -59,7 +59,7 @@ def run_test(
             check_labels(
                 index, len(description.classes), advice="these are the model's, --data.val lists what it is tested on"
             )
-            warn_of_unlabelled(index)
+            warn_of_unlabeled(index)
             batches = evaluation_batches(
                 index,
                 options.data.test_views,
