@@ -70,7 +70,7 @@ def test_other_data_needs_a_folder(
     for other in (["--data.val", "s/train"], ["--data.val-where", "fold=1"], ["--data.root", "s"]):
         assert main(["test", "run", *other]) == 2
         said = capsys.readouterr().err
-        assert f"{other[0]}: not the model's own data" in said
+        assert f"{other[0]}: run/test is for results on the model's own data" in said
         assert "--work-dir" in said
     assert {path.name: path.read_bytes() for path in Path("run/test").iterdir()} == kept
     other = measured(capsys, "run", "--data.val", "s/train", "--work-dir", str(tmp_path / "train"))
