@@ -74,7 +74,7 @@ def test_sgd_steps_as_the_formula_says() -> None:
 
 @pytest.mark.parametrize("recipe", RECOGNIZERS)
 def test_rates_fall_from_the_head_down_to_the_stem(recipe: str) -> None:
-    """0.5 to the power of the layers above, which stand in the order of `state_dict` in every family."""
+    """0.5 to the power of the layers above: four stages below the head, of X3D a convolution and a layer between."""
     options = config_of(recipe, {"optim.layer_decay": "0.5"})
     with torch.device("meta"):
         model = build(replace(options.model, pretrained="none"))
@@ -84,10 +84,15 @@ def test_rates_fall_from_the_head_down_to_the_stem(recipe: str) -> None:
         for group in parameter_groups(model, replace(options.optim, head_weight_lr=1, head_bias_lr=1), 1.0)
         for parameter in group["params"]
     }
+    between = {"conv5": 2, "bn5": 2, "neck": 1} if recipe.startswith("x3d") else {}
+    stem = 5 + len(set(between.values()))
     for name, rate in rates.items():
         parts = name.split(".")
+        if above := next((between[part] for part in parts if part in between), 0):
+            assert rate == 0.5**above, name
+            continue
         stage = next((int(part[-1]) for part in parts if part.startswith("layer")), None)
         if stage is None and "laterals" in parts:
             stage = int(parts[parts.index("laterals") + 1]) + 1
-        assert rate == 0.5 ** (0 if parts[0] == "fc" else 5 - (stage or 0)), name
-    assert {0.5**k for k in range(6)} - set(rates.values()) <= {0.5**5}  # the stem may be frozen
+        assert rate == 0.5 ** (0 if parts[0] == "fc" else stem - (stage or 0)), name
+    assert {0.5**k for k in range(stem + 1)} - set(rates.values()) <= {0.5**stem}  # the stem may be frozen
