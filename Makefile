@@ -17,7 +17,7 @@ AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=haswell 
 BF16 := $(if $(shell grep -m 1 -w avx512_bf16 /proc/cpuinfo),AVX512_CORE_BF16)
 
 # Where the kind of CPU matters; first what computes most.
-COMPUTING := tests/models tests/training tests/recipes tests/recognition tests/localization tests/inference
+COMPUTING := tests/models tests/training tests/recipes tests/tasks tests/weights
 
 .PHONY: demo test test-cpus test-slow test-all test-slurm check format clean
 
@@ -40,7 +40,7 @@ test-cpus: .venv/ready
 
 test-slow: .venv/ready
 	.venv/bin/python -m pytest -x -n auto --maxprocesses 8 -m slow tests/training/test_sample.py tests/training/test_resume.py \
-	    tests/training/test_outage.py tests/inference tests/docs -k "not motions or 0 or 1"
+	    tests/training/test_outage.py tests/tasks tests/weights tests/docs -k "not motions or 0 or 1"
 
 test-all: .venv/ready
 	.venv/bin/python -m pytest -m "" $(PARALLEL)

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from tests.assets.old_data import write_flow_lists, write_multi_label_list
-from tests.localization.planted import write_planted
+from tests.tasks.localization.planted import write_planted
 
 Command = list[str]
 

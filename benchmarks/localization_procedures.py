@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.localization import plain_loops
+from tests.tasks.localization import plain_loops
 
 from kinema.console import print_table
 from kinema.data.features.spans import whole_video

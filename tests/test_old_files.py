@@ -14,7 +14,7 @@ from kinema.config import read
 from kinema.models import build
 from kinema.tasks.models import read_description
 from tests.assets.old_data import write_flow_lists
-from tests.localization.planted import write_planted
+from tests.tasks.localization.planted import write_planted
 
 OLD = Path(__file__).parent / "assets" / "written_by_0_1_0"
 

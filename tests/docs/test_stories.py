@@ -14,7 +14,7 @@ import pytest
 from kinema.cli import main
 from tests.conftest import TINY
 from tests.docs.commands import ROOT, Line, lines_of
-from tests.inference.test_localize import write_joined
+from tests.tasks.localization.test_localize import write_joined
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tiny_arguments
-from tests.localization.planted import write_planted
 from tests.slurm.cluster import Cluster, slurm_cluster
+from tests.tasks.localization.planted import write_planted
 from tests.training.test_resume import rows
 
 pytestmark = pytest.mark.slow

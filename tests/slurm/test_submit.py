@@ -13,7 +13,7 @@ from kinema.errors import UserError
 from kinema.slurm.job import _requeuing
 from kinema.slurm.options import SlurmOptions
 from tests.conftest import tiny_arguments
-from tests.localization.planted import write_planted
+from tests.tasks.localization.planted import write_planted
 
 RECIPE = "tsm_r18_video_1x1x8_sample_rgb"
 

@@ -10,7 +10,7 @@ python - <<'PYTHON'
 from pathlib import Path
 
 from tests.assets.old_data import write_flow_lists, write_multi_label_list
-from tests.localization.planted import write_planted
+from tests.tasks.localization.planted import write_planted
 
 write_multi_label_list(Path("labels.csv"), Path("sample/train"))
 write_flow_lists(Path("flow"))

@@ -16,7 +16,7 @@ from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
 from kinema.storage import Direct
 from kinema.tasks.localization.videos import Videos, best_overlaps, read_truth, warn_of_short_instances, with_features
-from tests.localization.plain_loops import overlap
+from tests.tasks.localization.plain_loops import overlap
 
 
 def written(folder: Path, entries: dict[str, Any], descriptions: dict[str, Any] | None = None) -> Videos:

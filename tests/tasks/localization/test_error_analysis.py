@@ -24,7 +24,7 @@ from kinema.tasks.localization.metrics.error_analysis import (
     kinds_table,
 )
 from kinema.tasks.localization.metrics.error_plot import draw_errors
-from tests.localization.plain_loops import overlap
+from tests.tasks.localization.plain_loops import overlap
 
 THRESHOLDS = (0.5, 0.7)
 LABELS = ("Jump", "Run", "Swim")

@@ -10,7 +10,7 @@ import pytest
 from kinema.errors import UserError
 from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, read_ground_truth, read_results, subsets_of
 from kinema.tasks.localization.metrics.detection import average_precision
-from tests.localization.activitynet_files import Database, Found, measured, written
+from tests.tasks.localization.activitynet_files import Database, Found, measured, written
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from kinema.tasks.localization.bsn.pgm import CandidateOptions, GenerationOption
 from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds, write_results
 from kinema.tasks.localization.videos import read_truth, with_features
-from tests.localization.planted import write_planted
+from tests.tasks.localization.planted import write_planted
 
 TINY = {"data.workers": "0", "data.batch_size": "4"}
 BMN = {

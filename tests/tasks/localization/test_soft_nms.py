@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.tasks.localization.soft_nms import SoftNmsOptions, soft_nms
-from tests.localization import plain_loops
+from tests.tasks.localization import plain_loops
 
 
 @given(

@@ -18,8 +18,8 @@ from kinema.weights.convert import convert
 from kinema.weights.fitting import disagreements, find_recipe, with_clips
 from kinema.weights.foreign_configs import Trained, read_config
 from kinema.weights.model_files import AnyDescription, find_model
-from tests.inference.foreign_checkpoints import candidates, filled, tiny
-from tests.inference.test_foreign_numbers import recorded
+from tests.weights.foreign_checkpoints import candidates, filled, tiny
+from tests.weights.test_foreign_numbers import recorded
 
 
 def config_of(tool: str, name: str) -> str:

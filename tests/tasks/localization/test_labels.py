@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kinema.tasks.localization.bmn import bmn_labels
 from kinema.tasks.localization.bsn.tem import tem_labels
-from tests.localization.plain_loops import overlap
+from tests.tasks.localization.plain_loops import overlap
 
 Segment = tuple[float, float]
 

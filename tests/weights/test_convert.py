@@ -23,8 +23,8 @@ from kinema.recipes import config_of
 from kinema.tasks.models import load_model
 from kinema.weights.convert import convert, convert_to_mmaction2
 from kinema.weights.model_files import save_model
-from tests.inference.foreign_checkpoints import TINY, candidates, filled, tiny
 from tests.models import parity
+from tests.weights.foreign_checkpoints import TINY, candidates, filled, tiny
 
 
 def convert_back(model: Path, file: Path) -> None:

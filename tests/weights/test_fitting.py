@@ -13,7 +13,7 @@ from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 from kinema.weights.fitting import find_recipe
 from kinema.weights.model_files import AnyDescription
-from tests.inference.foreign_checkpoints import candidates
+from tests.weights.foreign_checkpoints import candidates
 
 
 def on_meta(options: RecognizerOptions, source: Source = "mmaction2") -> dict[str, Tensor]:

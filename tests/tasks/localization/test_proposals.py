@@ -13,7 +13,7 @@ from kinema.tasks.localization.bmn import bmn_proposals
 from kinema.tasks.localization.bsn.pgm import GenerationOptions, bsn_proposals, generate
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
-from tests.localization import plain_loops
+from tests.tasks.localization import plain_loops
 
 
 @given(seed=st.integers(0, 2**32 - 1), parts=st.integers(2, 40), share=st.sampled_from([0.5, 1.0]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kinema.tasks.localization.bsn.pgm import GenerationOptions, ProposalFeatureOptions, describe, generate, match
 from kinema.tasks.localization.proposals import peaks
-from tests.localization import plain_loops
+from tests.tasks.localization import plain_loops
 
 Floats = NDArray[Any]
 

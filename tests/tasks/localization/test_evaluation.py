@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, read_ground_truth, read_results
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
 from kinema.tasks.localization.metrics.proposals import area_under, average_recall
-from tests.localization.activitynet_files import Database, Found, measured, written
+from tests.tasks.localization.activitynet_files import Database, Found, measured, written
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
