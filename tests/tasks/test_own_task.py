@@ -99,6 +99,23 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: str, lists: list[str], tm
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_code_that_comes_with_a_model_is_not_executed(
+    recipe: str, lists: list[str], tmp_path: Path, beside: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(recipe, run, [*lists, "--schedule.epochs", "1"]) == 0
+    best = run / "checkpoints" / "best"
+    (best / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    described = json.loads((best / "model.json").read_text())
+    described["architecture"] = f"{best / 'evil.py' if beside else 'evil.py'}:NumberNetOptions"
+    (best / "model.json").write_text(json.dumps(described))
+    capfd.readouterr()
+    assert main(["test", str(best)]) == 2
+    assert "executed only if asked for" in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "executed").exists()
+
+
 def test_where_the_file_has_moved_the_recipe_is_passed(
     recipe: str, lists: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

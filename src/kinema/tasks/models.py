@@ -1,5 +1,7 @@
 """Loading of trained models of any task: description, network, predictor."""
 
+import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from kinema.addresses import load_address
-from kinema.errors import UserError
+from kinema.errors import UserError, did_you_mean
 from kinema.models import options_class
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
@@ -15,6 +17,8 @@ from kinema.training.config import RecipeConfig
 from kinema.training.task import Predictor
 from kinema.weights.model_files import AnyDescription, Description, ModelJson, find_model, load_weights, read_model_json
 from kinema.weights.own_paths import resolved
+
+log = logging.getLogger(__name__)
 
 
 class Types(NamedTuple):
@@ -97,6 +101,8 @@ def load(model: str | Path, *, device: str = "auto", types: Types | None = None)
 def _types(content: ModelJson) -> Types:
     if content.task_name not in TASKS and ":" not in content.task_name:
         raise UserError(f"{content.path}: unknown task '{content.task_name}'; known: {', '.join(TASKS)}")
+    for address in (content.task_name, content.architecture):
+        _check_own_code(address, content)
     try:
         task = load_address(TASKS.get(content.task_name, content.task_name), what="task")
         return Types(task, options_class(content.architecture), task.data_type)
@@ -106,7 +112,27 @@ def _types(content: ModelJson) -> Types:
         ) from error
 
 
+def _check_own_code(address: str, content: ModelJson) -> None:
+    """Check that a file of code that a model names did not come with the model.
+
+    Raises:
+        UserError: it lies beside the model, or its path is relative: a download might bring code to execute.
+    """
+    file = Path(address.rpartition(":")[0])
+    if file.suffix != ".py":
+        return
+    if not file.is_absolute() or file.resolve().is_relative_to(content.path.parent.resolve()):
+        raise UserError(
+            f"{content.path} names code in {file}, which is executed only if asked for: pass its recipe with --recipe"
+        )
+    log.info("executing %s, which %s names", file, content.path)
+
+
 def _options(kind: Any, values: dict[str, Any], content: ModelJson) -> Any:
+    known = [field.name for field in fields(kind)]
+    for name in values:
+        if name not in known:
+            raise UserError(f"{content.path}: unknown option '{name}' of {kind.__name__}{did_you_mean(name, known)}")
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
