@@ -172,7 +172,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(sample: Path, tmp_path: Path) -
     second = subprocess.run([*arguments, *tiny_arguments(sample)], preexec_fn=full_disk, capture_output=True, text=True)
     assert second.returncode == 2, second.stderr
     assert "could not save the checkpoint of step 16" in second.stderr
-    assert "the checkpoint before it is kept" in second.stderr
+    assert "the previous checkpoint is kept in" in second.stderr
     assert "Traceback" not in second.stderr
     assert (tmp_path / "checkpoints/last/model.safetensors").read_bytes() == weights
     assert not list((tmp_path / "checkpoints").glob(".kinema-*"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
@@ -171,6 +171,7 @@ def test_a_path_without_a_file_is_refused(tmp_path: Path) -> None:
             read_foreign_weights(path)
 
 
+@example(zipped=True, cut=1.0, places=[0.75], byte=128)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     zipped=st.booleans(),

@@ -243,8 +243,9 @@ def _damaged(path: Path, beginning: bytes, reason: str) -> str:
 
 
 def _has_pickle(path: Path) -> bool:
+    """Whether an archive has PyTorch's pickle, as far as its directory can be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # ValueError: names that are not UTF-8
         return True
