@@ -1,6 +1,6 @@
 """Options: checked and applied by dotted key, saved as YAML, explained in words.
 
-Mechanism only: it knows no option of Kinema's. Each options dataclass stands beside the code that reads it; a recipe
+Mechanism only, independent of Kinema's options. Each options dataclass stands beside the code that reads it; a recipe
 returns a complete tree of them, and
 
 - `parse_arguments` and `read` give dotted keys, from the command line and from a saved config,

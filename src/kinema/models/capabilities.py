@@ -80,9 +80,6 @@ class HasHead(Protocol):
     def head(self) -> nn.Linear:
         """Linear layer from features to class scores."""
 
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the head by one for `num_classes` classes, with random weights."""
-
 
 @runtime_checkable
 class HasFeatures(Protocol):
@@ -96,7 +93,7 @@ _NAMES: dict[type, str] = {
     HasInput: "an input (`input`)",
     HasBlocks: "blocks (`blocks()`)",
     HasLayerGroups: "layer groups (`layer_groups()`)",
-    HasHead: "a head (`head`, `reset_head()`)",
+    HasHead: "a head (`head`)",
     HasFeatures: "features (`forward_features()`)",
 }
 

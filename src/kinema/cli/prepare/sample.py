@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Sample:
     """Render a small dataset of H.264 clips: eight motions in four opposite pairs, such as left and right.
 
-    Only the order of frames tells the two motions of a pair apart. After an interruption, run the command again to
+    The two motions of a pair differ only in the order of frames. After an interruption, run the command again to
     continue.
     """
 

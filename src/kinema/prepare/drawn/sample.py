@@ -47,7 +47,7 @@ def prepare_sample(folder: Path, options: SampleOptions, *, workers: int = 0) ->
     """Render clips of 8 motions in 4 opposite pairs, such as `folder/train/growing/growing_0000.mp4`.
 
     A clip has 32 frames of 128×96 pixels in H.264 at 16 fps, about 13 kB. Clip i of a class is clip i of the opposite
-    class reversed in time, so that only the order of frames tells the two apart. The same options give the same clips,
+    class reversed in time, so that the two differ only in the order of frames. The same options give the same clips,
     independent of the number of workers. After an interruption, another call renders only the missing clips.
 
     Args:

@@ -53,9 +53,9 @@ def evaluate_results(
     """Metrics of the weighted average of several results, as `kinema test` computes them: for two streams, RGB and flow
     (Simonyan & Zisserman 2014, section 2).
 
-    Videos are the same when their names are: the file's or folder's, without a video file's suffix, and as many of the
-    folders above as it takes to tell a file's videos apart. A stream may so have its videos elsewhere, or as folders. A
-    video that a file names several times counts as many times; the files' rows of it are taken in their order.
+    Videos are matched by name: that of the file or folder without a video suffix, with as many parent folders as make
+    the names unique. Streams may thus store their videos in different places. A video listed several times counts as
+    often; its rows are matched in order.
 
     Args:
         results: npz files with `paths` (n,) text and `scores` (n, classes) probabilities; `labels` (n,) integers and
@@ -261,7 +261,7 @@ def _called(name: tuple[str, int]) -> str:
 
 
 def _naming(files: Sequence[_Videos]) -> Callable[[str], str]:
-    """The shortest names, by parts of the paths, that tell the videos of each file apart.
+    """Return the function from paths to the shortest names that are unique in each file.
 
     Suffixes of video files are left out, unless two videos differ in nothing else.
     """

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from kinema.data.batch import Batch
 from kinema.errors import UserError
 from kinema.models import Recognizer
+from kinema.models.capabilities import HasHead, require
 from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import as_clips, multi_hot, right_answers
 
@@ -28,7 +29,7 @@ def training_loss(model: nn.Module, batch: Batch[Tensor], options: RecognitionOp
         recognizer = cast(Recognizer, model.module if isinstance(model, DistributedDataParallel) else model)
         if not hasattr(recognizer, "normalize"):
             raise UserError("--task.mixup and --task.cutmix need a model with a method normalize(clips)")
-        num_classes = recognizer.head.out_features
+        num_classes = require(recognizer, HasHead, "--task.mixup or --task.cutmix").head.out_features
         clips, targets = mix_clips(
             recognizer.normalize(clips),
             multi_hot(labels, num_classes) if multi else labels,

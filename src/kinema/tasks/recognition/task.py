@@ -20,6 +20,7 @@ from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.models import Recognizer, RecognizerOptions, build, load_pretrained
+from kinema.models.capabilities import HasHead, require
 from kinema.runtime.processes import Process
 from kinema.tasks.recognition import multigrid
 from kinema.tasks.recognition.description import read_recognizer
@@ -226,7 +227,8 @@ def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str
     theirs = read_recognizer(folder)
     wanted = model.state_dict()
     if theirs.classes != classes:
-        of_head = {id(parameter) for parameter in model.head.parameters()}
+        head = require(model, HasHead, "--init with other classes").head
+        of_head = {id(parameter) for parameter in head.parameters()}
         weights |= {name: wanted[name] for name, parameter in model.named_parameters() if id(parameter) in of_head}
         log.info("new head for %d classes: %s has %d other classes", len(classes), init, len(theirs.classes))
     check_same_weights(wanted, weights, origin=str(init))

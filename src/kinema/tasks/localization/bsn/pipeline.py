@@ -18,7 +18,7 @@ from kinema.tasks.localization.bsn.candidates import generate_candidates
 from kinema.tasks.localization.bsn.data import ProposalData
 from kinema.tasks.localization.bsn.pem import PEMTask
 from kinema.tasks.localization.bsn.tem import TEMTask
-from kinema.tasks.localization.data import FeatureData
+from kinema.tasks.localization.data import FeatureData, LoadingOptions
 from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training.config import AnyConfig, M, T, TrainConfig, TrainingOptions
 from kinema.training.loop import train_network
@@ -113,19 +113,8 @@ class BSN:
         return TrainConfig(recipe=self.recipe, data=data, runtime=self.runtime, **vars(stage))
 
     def _candidates(self, folder: Path) -> ProposalData:
-        data = self.data
-        return ProposalData(
-            ground_truth=data.ground_truth,
-            val_ground_truth=data.val_ground_truth,
-            train_subset=data.train_subset,
-            val_subset=data.val_subset,
-            batch_size=data.batch_size,
-            val_batch_size=data.val_batch_size,
-            workers=data.workers,
-            max_bad_fraction=data.max_bad_fraction,
-            proposals=str(folder),
-            train_candidates=self.train_candidates,
-        )
+        shared = {each.name: getattr(self.data, each.name) for each in fields(LoadingOptions)}
+        return ProposalData(**shared, proposals=str(folder), train_candidates=self.train_candidates)
 
     def _write_config(self, work_dir: Path) -> None:
         if file := resumable_config(work_dir):
