@@ -236,7 +236,7 @@ class Bare(nn.Module):
     [
         (HasBlocks, "blocks()"),
         (HasLayerGroups, "layer_groups()"),
-        (HasHead, "reset_head()"),
+        (HasHead, "a head"),
         (HasFeatures, "forward_features()"),
     ],
 )
