@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from kinema.addresses import address_of, load_address
+from kinema.config import options_from
 from kinema.errors import UserError
-from kinema.models import MODELS, name_of, options_class, options_from
+from kinema.models import MODELS, name_of, options_class
 
 FAMILY = """
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def test_options_of_an_own_network_are_found_by_address(file: Path) -> None:
     kind = options_class(f"{file}:MyOptions")
     options = kind(width=6)
     assert name_of(options) == f"{file}:MyOptions"
-    assert options_from(name_of(options), {"width": 6}) == options
+    assert options_from(options_class(name_of(options)), {"width": 6}, origin="test") == options
     assert sum(p.numel() for p in options.build().parameters()) == 3 * 6 + 6
     with pytest.raises(UserError, match="is no options class of a network"):
         options_class(f"{file}:helper")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from kinema.config import options_from
 from kinema.errors import UserError
-from kinema.models import name_of, options_from
+from kinema.models import name_of, options_class
 from kinema.models.recognizer import fold_time
 from tests.models.families import CLASSES, RECOGNIZERS, pixels, small_model, small_options
 
@@ -33,7 +34,7 @@ def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None
 def test_options_survive_json_and_rebuild_the_model(name: str) -> None:
     options = small_options(name, dropout=0.25, mean=(1.0, 2.0, 3.0), norm_eval=True)
     model = options.build()
-    again = options_from(name_of(options), json.loads(json.dumps(asdict(options))))
+    again = options_from(options_class(name_of(options)), json.loads(json.dumps(asdict(options))), origin="test")
     assert again == options
     rebuilt: Any = again.build()
     rebuilt.load_state_dict(model.state_dict())
@@ -94,13 +95,13 @@ def test_no_option_is_ignored(name: str) -> None:
 )
 def test_faulty_options_are_named(name: str, values: dict[str, object], words: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        options_from(name, values)
+        options_from(options_class(name), values, origin=name)
     assert all(word in str(error.value) for word in (name, *words))
 
 
 def test_an_unknown_model_is_named(name: str) -> None:
     with pytest.raises(UserError, match=f"'{name}x'; did you mean '{name}'"):
-        options_from(f"{name}x", {})
+        options_class(f"{name}x")
 
 
 def test_pixels_equal_floats_normalised_by_hand(name: str) -> None:

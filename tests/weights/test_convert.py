@@ -23,7 +23,7 @@ from kinema.recipes import config_of
 from kinema.tasks.models import load_model
 from kinema.weights.convert import convert, convert_to_mmaction2
 from kinema.weights.model_files import save_model
-from tests.models import parity
+from tests.models import parity, reference_models
 from tests.weights.foreign_checkpoints import TINY, candidates, filled, tiny
 
 
@@ -222,16 +222,7 @@ def test_only_an_earlier_model_is_replaced(tmp_path: Path) -> None:
     assert (out / "notes.txt").exists()
 
 
-COUNTERPARTS = {
-    "tsn_r50_1x1x3": "tsn_r50_1x1x3_100e_kinetics400_rgb",
-    "tsm_r50_1x1x8": "tsm_r50_1x1x8_50e_kinetics400_rgb",
-    "i3d_r50_32x2x1": "i3d_r50_32x2x1_100e_kinetics400_rgb",
-    "i3d_heavy_r50_8x8x1": "i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb",
-    "i3d_pysf_r50_8x8x1": "i3d_r50_video_8x8x1_100e_kinetics400_rgb",
-    "slowonly_r50_4x16x1": "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
-    "slowfast_r50_4x16x1": "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
-    "r2plus1d_r34_8x8x1": "r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb",
-}
+COUNTERPARTS = {name: recipe for name, recipe in reference_models.RECIPES.items() if not name.startswith("x3d")}
 """The reference's models whose keys are at hand → recipes of the same networks."""
 
 

@@ -17,7 +17,7 @@ from kinema.config.explain import changed, options_help
 from kinema.config.files import dump, read
 from kinema.config.overrides import NOT_AN_OPTION, Leaf, Value, apply, current_keys, leaves, parse_arguments
 from kinema.config.suggestions import as_option, suggest
-from kinema.config.values import as_argument
+from kinema.config.values import as_argument, options_from
 
 __all__ = [
     "NOT_AN_OPTION",
@@ -30,6 +30,7 @@ __all__ = [
     "current_keys",
     "dump",
     "leaves",
+    "options_from",
     "options_help",
     "parse_arguments",
     "read",

@@ -1,10 +1,14 @@
 """One option's value: checked against its field's type, described in plain words, written as on the command line."""
 
 import shlex
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from kinema.errors import UserError, did_you_mean
+
+T = TypeVar("T")
 
 _BOUNDS = {
     "exclusiveMinimum": "above",
@@ -39,6 +43,25 @@ def check(hint: Any, value: object) -> object:
             return checked
     found = "true (a key without a value means true)" if value is True else repr(value)
     raise ValueError(f"found {found}; allowed: {allowed(hint)}")
+
+
+def options_from(kind: type[T], values: Mapping[str, Any], *, origin: str) -> T:
+    """Return a dataclass of options with `values`, as `dataclasses.asdict` gives them, or JSON of that.
+
+    Raises:
+        UserError: a field is unknown, or does not allow its value; the message begins with `origin`.
+    """
+    known = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    for name in values:
+        if name not in known:
+            raise UserError(f"{origin}: unknown option '{name}' of {kind.__name__}{did_you_mean(name, known)}")
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors()
+        )
+        raise UserError(f"{origin}: {faults}") from error
 
 
 def allowed(hint: Any) -> str:

@@ -1,14 +1,11 @@
 """Networks: tensors in, tensors out, independent of configs, datasets and files.
 
 A network is described by its options, a dataclass that builds it: `TSMOptions(num_classes=8).build()`. Name and options
-together rebuild it: `options_from("tsm", {"num_classes": 8}).build()`.
+together rebuild it: `options_class("tsm")(num_classes=8).build()`.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, overload
+from typing import overload
 
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from kinema.addresses import address_of, load_address
@@ -29,7 +26,6 @@ __all__ = [
     "load_pretrained",
     "name_of",
     "options_class",
-    "options_from",
 ]
 
 MODELS: dict[str, str] = {
@@ -68,24 +64,6 @@ def name_of(options: ModelOptions) -> str:
     """Return the name in `MODELS` of the network that `options` describe, or the address of one's own."""
     address = address_of(type(options))
     return next((name for name, known in MODELS.items() if known == address), address)
-
-
-def options_from(name: str, values: Mapping[str, Any]) -> ModelOptions:
-    """Return the options of network `name` with `values`, as `dataclasses.asdict` gives them, or JSON of that.
-
-    Raises:
-        UserError: The network or a field is unknown, or a field does not allow its value.
-    """
-    kind = options_class(name)
-    known = [field.name for field in fields(kind)]
-    for key in values:
-        if key not in known:
-            raise UserError(f"unknown option '{key}' of model '{name}'{did_you_mean(key, known)}")
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors())
-        raise UserError(f"options of model '{name}': {faults}") from error
 
 
 @overload

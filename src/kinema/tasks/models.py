@@ -1,15 +1,14 @@
 """Loading of trained models of any task: description, network, predictor."""
 
 import logging
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from kinema.addresses import load_address
-from kinema.errors import UserError, did_you_mean
+from kinema.config import options_from
+from kinema.errors import UserError
 from kinema.models import options_class
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
@@ -56,11 +55,12 @@ def read_description(folder: Path, types: Types | None = None) -> AnyDescription
     """
     content = read_model_json(folder)
     task_type, model_type, data_type = types or _types(content)
-    data = _options(data_type, content.data, content)
+    origin = str(content.path)
+    data = options_from(data_type, content.data, origin=origin)
     return Description(
         recipe=content.recipe,
-        task=_options(task_type, content.task, content),
-        model=_options(model_type, content.model, content),
+        task=options_from(task_type, content.task, origin=origin),
+        model=options_from(model_type, content.model, origin=origin),
         data=resolved(data, content.folder),
         classes=content.classes,
     )
@@ -126,17 +126,3 @@ def _check_own_code(address: str, content: ModelJson) -> None:
             f"{content.path} names code in {file}, which is executed only if asked for: pass its recipe with --recipe"
         )
     log.info("executing %s, which %s names", file, content.path)
-
-
-def _options(kind: Any, values: dict[str, Any], content: ModelJson) -> Any:
-    known = [field.name for field in fields(kind)]
-    for name in values:
-        if name not in known:
-            raise UserError(f"{content.path}: unknown option '{name}' of {kind.__name__}{did_you_mean(name, known)}")
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {fault['input']!r}" for fault in error.errors()
-        )
-        raise UserError(f"{content.path} is damaged: {faults}") from error
