@@ -8,7 +8,7 @@ from kinema.recipes import config_of
 from kinema.report.observers import OBSERVERS
 from kinema.tasks import models
 from kinema.training import RecipeConfig
-from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor
+from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, TaskOptions
 from kinema.weights.model_files import find_model
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def evaluation_options(model: str | Path, *, recipe: str = "") -> EvaluationOpti
         UserError: there is no model, or its files are damaged.
     """
     description = models.read_description(find_model(Path(model)), types_of_recipe(recipe))
-    options: EvaluationOptions[Any, Any] = description.task.test_options(description)
-    return options
+    task: TaskOptions = description.task
+    return task.test_options(description)
 
 
 def run_test(
@@ -103,8 +103,8 @@ def run_test(
     files = find_model(Path(model))
     description = models.read_description(files, types_of_recipe(recipe))
     outputs = EvaluationOutputs(folder=folder, dump=dump, font=font)
-    metrics: dict[str, float] = description.task.test(files, description, options, outputs)
-    return metrics
+    task: TaskOptions = description.task
+    return task.test(files, description, options, outputs)
 
 
 def types_of_recipe(recipe: str) -> models.Types | None:

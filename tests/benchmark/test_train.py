@@ -132,7 +132,7 @@ def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([RECIPE, "--data.train", str(tmp_path / "none")], "none"),
         ([RECIPE, "--videos", str(tmp_path / "none")], "no file or folder"),
         (["tsn_r50_1x1x3_110e_kinetics400_flow"], "reads flow, which cannot be generated: pass --data.train"),
-        (["bsn_64x50_small_feature"], "trains several networks"),
+        (["bsn_64x50_small_feature"], "has several networks"),
         (["bmn_64x50_small_feature", "--source", "dense"], "reads no clips"),
     ):
         assert main(["benchmark", "train", *arguments, "--work-dir", str(tmp_path / "work")]) == 2

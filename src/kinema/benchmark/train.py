@@ -24,7 +24,7 @@ from kinema.console import progress
 from kinema.errors import UserError
 from kinema.recipes import config_of, recognizer_config_of
 from kinema.runtime.processes import Process, process_group
-from kinema.training.config import AnyConfig, TrainConfig
+from kinema.training.config import AnyConfig, single_training
 from kinema.training.run import Run, set_up
 
 log = logging.getLogger(__name__)
@@ -138,9 +138,7 @@ def training(
     """
     if measure.source != "recipe":
         recognizer_config_of(recipe)  # others read no videos
-    config = config_of(recipe, {**_quick_start(recipe), **_form(measure.source), **keys})
-    if not isinstance(config, TrainConfig):
-        raise UserError(f"{recipe} trains several networks: pass the recipe of one of them instead")
+    config = single_training(config_of(recipe, {**_quick_start(recipe), **_form(measure.source), **keys}))
     with TemporaryDirectory() as work_dir, process_group(config.runtime) as process:
         config, data = _with_data(config, measure, process, folder)
         config.schedule.epochs = max(config.schedule.epochs, measure.skip + measure.iters + 2 * measure.parts + 99)

@@ -202,11 +202,9 @@ def build_model(name: str, values: Mapping[str, object] | None = None) -> "nn.Mo
     Raises:
         UserError: there is no such recipe, it has several networks, or options are unknown or out of range.
     """
-    stages = config_of(name, values).stages()
-    if len(stages) > 1:
-        raise UserError(f"the recipe {name} has {len(stages)} networks ({', '.join(stages)}); pass the recipe of one")
-    (config,) = stages.values()
-    module: nn.Module = config.model.build()
+    from kinema.training.config import single_training
+
+    module: nn.Module = single_training(config_of(name, values)).model.build()
     return module
 
 

@@ -12,8 +12,8 @@ from kinema.errors import UserError
 from kinema.models import options_class
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
-from kinema.training.config import RecipeConfig
-from kinema.training.task import Predictor
+from kinema.training.config import RecipeConfig, single_training
+from kinema.training.task import Predictor, TaskOptions
 from kinema.weights.model_files import AnyDescription, Description, ModelJson, find_model, load_weights, read_model_json
 from kinema.weights.own_paths import resolved
 
@@ -34,13 +34,8 @@ def types_of(config: RecipeConfig) -> Types:
     Raises:
         UserError: the recipe has several networks.
     """
-    stages = config.stages()
-    if len(stages) > 1:
-        raise UserError(
-            f"the recipe {config.recipe} has several networks ({', '.join(stages)}); pass the recipe of one"
-        )
-    (config,) = stages.values()
-    return Types(type(config.task), type(config.model), type(config.data))
+    training = single_training(config)
+    return Types(type(training.task), type(training.model), type(training.data))
 
 
 def read_description(folder: Path, types: Types | None = None) -> AnyDescription:
@@ -94,8 +89,8 @@ def load(model: str | Path, *, device: str = "auto", types: Types | None = None)
     folder = find_model(Path(model))
     description = read_description(folder, types)
     runtime = RuntimeOptions(device=device)  # type: ignore[arg-type]
-    loaded: Predictor = description.task.load(folder, description, runtime)
-    return loaded
+    task: TaskOptions = description.task
+    return task.load(folder, description, runtime)
 
 
 def _types(content: ModelJson) -> Types:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 from annotated_types import Ge, Interval
 
 from kinema.config import NOT_AN_OPTION
+from kinema.errors import UserError
 from kinema.models import ModelOptions
 from kinema.runtime.device import RuntimeOptions
 from kinema.training.observers import Observers
@@ -116,3 +117,16 @@ class Pipeline(Protocol):
 
 RecipeConfig = AnyConfig | Pipeline
 """What a recipe returns."""
+
+
+def single_training(config: RecipeConfig) -> AnyConfig:
+    """Return the training of a recipe of one network.
+
+    Raises:
+        UserError: the recipe has several.
+    """
+    stages = config.stages()
+    if len(stages) > 1:
+        raise UserError(f"the recipe {config.recipe} has several networks ({', '.join(stages)}); pass that of one")
+    (training,) = stages.values()
+    return training

@@ -26,6 +26,7 @@ from kinema.training.config import AnyConfig
 from kinema.training.ddp_warmup import BackwardWarmup
 from kinema.training.observers import Observer, Observers
 from kinema.training.optimization.optimizer import make_optimizer
+from kinema.training.optimization.schedule import Schedule
 from kinema.training.parallel.sharding import copy_full_weights, gather_tensors, is_sharded, shard
 from kinema.training.saving.checkpoint import (
     Position,
@@ -162,33 +163,17 @@ def set_up(
     model = task.empty_model() if resuming else task.first_model()
     state = _train_state(to_device(model, process.device, config.runtime), config, process)
     position = load_checkpoint(checkpoints / "last", state) if resuming else Position()
-    steps_per_epoch = timetable.steps_per_epoch(0)
-    if position.steps_per_epoch not in (0, steps_per_epoch):
-        raise UserError(
-            f"{work_dir} was trained in {position.steps_per_epoch} steps an epoch, this would be {steps_per_epoch}: "
-            "resume it with the same videos, --data.batch-size, --training.accumulate and number of processes"
-        )
-    position.steps_per_epoch = steps_per_epoch
-    if position.step > timetable.steps:
-        raise UserError(
-            f"{work_dir} has trained for {position.step / steps_per_epoch:.3g} epochs already: "
-            f"pass --schedule.epochs of at least that, not {config.schedule.epochs}"
-        )
+    _check_position(position, timetable, config, work_dir)
+    position.steps_per_epoch = timetable.steps_per_epoch(0)
     if config.training.precise_bn and not task.num_val:
         raise UserError("--training.precise-bn needs a validation: pass --data.val, or --training.precise-bn 0")
     # Load the decoder's libraries before loader workers are forked, which then share their memory.
     reads = task.reads
     process.run_on_main(lambda: write_config(config, work_dir / "config.yaml"))
     if process.is_main:
-        log.info("%s: %d videos, %d steps an epoch", config.recipe, task.num_train, steps_per_epoch)
+        log.info("%s: %d videos, %d steps an epoch", config.recipe, task.num_train, position.steps_per_epoch)
         log.info("%s", reads)
-        if config.schedule.warmup != config.schedule.warmup_epochs:
-            log.warning(
-                "--schedule.warmup-epochs %g is shortened to %g: the training has %d epochs",
-                config.schedule.warmup_epochs,
-                config.schedule.warmup,
-                config.schedule.epochs,
-            )
+        _warn_of_warmup(config.schedule)
         if resuming:
             log.info("resuming %s after step %d", work_dir, position.step)
     usual = timetable_of([Phase(epochs=max(1, config.training.precise_bn))])
@@ -214,6 +199,36 @@ def set_up(
         observers=[opened(work_dir, first_step=position.step) for opened in observers] if process.is_main else [],
         position=position,
     )
+
+
+def _check_position(position: Position, timetable: Timetable, config: AnyConfig, work_dir: Path) -> None:
+    """Check that a resumed run has the steps and the length that its checkpoint began with.
+
+    Raises:
+        UserError: it has other steps per epoch, or ends before the checkpoint.
+    """
+    steps_per_epoch = timetable.steps_per_epoch(0)
+    if position.steps_per_epoch not in (0, steps_per_epoch):
+        raise UserError(
+            f"{work_dir} was trained in {position.steps_per_epoch} steps an epoch, this would be {steps_per_epoch}: "
+            "resume it with the same videos, --data.batch-size, --training.accumulate and number of processes"
+        )
+    if position.step > timetable.steps:
+        raise UserError(
+            f"{work_dir} has trained for {position.step / steps_per_epoch:.3g} epochs already: "
+            f"pass --schedule.epochs of at least that, not {config.schedule.epochs}"
+        )
+
+
+def _warn_of_warmup(schedule: Schedule) -> None:
+    """Warn if the warm-up is longer than the training, and thus shortened."""
+    if schedule.warmup != schedule.warmup_epochs:
+        log.warning(
+            "--schedule.warmup-epochs %g is shortened to %g: the training has %d epochs",
+            schedule.warmup_epochs,
+            schedule.warmup,
+            schedule.epochs,
+        )
 
 
 def _train_state(model: nn.Module, config: AnyConfig, process: Process) -> TrainState:
