@@ -26,7 +26,6 @@ from tests.emulated import CPUS, environment
 from torch import Tensor
 
 from kinema import config_of
-from kinema.models import build
 from kinema.runtime import device as runtime
 
 SWITCHES = {
@@ -138,7 +137,7 @@ def prepared(job: dict[str, Any]) -> Callable[[], None]:
     """Return a training step."""
     config = config_of(job["recipe"], {"runtime.precision": job["precision"]})
     device = runtime.pick_device(config.runtime)
-    model = runtime.to_device(build(config.model), device, config.runtime).train()
+    model = runtime.to_device(config.model.build(), device, config.runtime).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
     inputs = inputs_of(config, job["batch_size"], job["size"])
 

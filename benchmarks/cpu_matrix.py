@@ -31,7 +31,7 @@ import torch
 from tests.emulated import CPUS, environment
 from torch import Tensor, nn
 
-from kinema.models import build, options_from
+from kinema.models import options_from
 from kinema.models.bmn import BMNOptions
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.recipes import LOCALIZERS, RECOGNIZERS
@@ -60,15 +60,15 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
         config = recipe()
         if (key := f"{config.model} {config.data.train_clip.sampling.frames}") not in seen:
             seen.add(key)
-            found[name] = lambda options=config.model: build(options)
+            found[name] = lambda options=config.model: options.build()
     for name, recipe in LOCALIZERS.items():
         config = recipe()
         if isinstance(config, TrainConfig) and str(config.model) not in seen:
             seen.add(str(config.model))
-            found[name] = lambda options=config.model: build(options)
+            found[name] = lambda options=config.model: options.build()
     for family, width in product(FAMILIES, WIDTHS):
         options = options_from(family, {"depth": 18, "width": width, "num_classes": 8})
-        found[f"{family}_r18_width{width}"] = lambda options=options: build(options)
+        found[f"{family}_r18_width{width}"] = lambda options=options: options.build()
     return found
 
 

@@ -29,7 +29,6 @@ import torch
 from torch import nn
 
 from kinema import config_of
-from kinema.models import build
 from kinema.runtime import device as engine
 
 OWN_SOURCE = Path(__file__).parents[1] / "src"
@@ -102,7 +101,7 @@ def prepared(
 ) -> tuple[Callable[[], None], Callable[[], tuple[float, float, float]]]:
     config = config_of(recipe, values)
     device = engine.pick_device(config.runtime)
-    model = engine.to_device(build(config.model), device, config.runtime).train()
+    model = engine.to_device(config.model.build(), device, config.runtime).train()
     if getattr(config.runtime, "compile", False):
         engine.compile_blocks(model, config.runtime)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)

@@ -29,7 +29,6 @@ from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import TrainBatches, load
 from kinema.data.timetable import Phase, Timetable
-from kinema.models import build
 from kinema.recipes import config_of
 
 Curve = dict[str, list[float]]
@@ -93,7 +92,7 @@ def batch(_videos: Path) -> dict[str, Curve]:
 def _step_seconds(clips: Tensor) -> float:
     """Median seconds of forward, backward and update on one thread."""
     torch.set_num_threads(1)
-    model = build(config_of(MODEL_RECIPE).model)
+    model = config_of(MODEL_RECIPE).model.build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     seconds = []
     for _ in range(4):

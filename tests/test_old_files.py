@@ -11,7 +11,6 @@ import torch
 
 from kinema.cli import main
 from kinema.config import read
-from kinema.models import build
 from kinema.tasks.models import read_description
 from tests.assets.old_data import write_flow_lists
 from tests.tasks.localization.planted import write_planted
@@ -93,7 +92,7 @@ def test_the_config_of_candidates_names_the_command_that_generates_them(capfd: p
 def test_descriptions_build_their_model(model: str, classes: int) -> None:
     description = read_description(Path(model))
     clips = torch.zeros(1, 8, 32, 32, 3, dtype=torch.uint8).movedim(-1, 1)
-    assert build(description.model).eval()(clips).shape == (1, classes) == (1, len(description.classes))
+    assert description.model.build().eval()(clips).shape == (1, classes) == (1, len(description.classes))
 
 
 def test_a_run_goes_on_and_ends_as_if_never_stopped() -> None:

@@ -15,7 +15,6 @@ from kinema.benchmark.compare.run import CompareOptions, compare
 from kinema.benchmark.pages.page import page
 from kinema.benchmark.suite import INPUTS, Measurements, read_measurements
 from kinema.cli import main
-from kinema.models import build
 from kinema.recipes import config_of
 
 
@@ -80,7 +79,7 @@ def test_rows_are_the_models_that_recipes_train(row: Row) -> None:
     config = config_of(row.recipe, row.keys)
     pixels = len(row.shape) == 4
     with torch.device("meta" if pixels else "cpu"), torch.no_grad():
-        model = build(config.model).eval()  # type: ignore[union-attr]
+        model = config.model.build().eval()  # type: ignore[union-attr]
         model(torch.empty(row.shape if row.title.endswith("PEM") else (1, *row.shape)))
     if pixels:
         assert config.data.train_clip.sampling.frames == row.shape[1]  # type: ignore[union-attr]

@@ -14,7 +14,6 @@ from kinema.benchmark.inputs.videos import sample_list
 from kinema.cli import main
 from kinema.data.lists.annotations import read_index
 from kinema.data.readers.video import open_video
-from kinema.models import build
 from kinema.recipes import config_of
 from tests.conftest import TINY
 
@@ -53,7 +52,7 @@ def test_flops_are_three_times_those_of_a_forward_pass_but_for_the_input(
     """A layer's backward pass costs its forward pass twice; the first layer's, once: pixels need no gradient."""
     found = measured(capsys, tmp_path, RECIPE, "--parts", "0")
     config = config_of(RECIPE, {key: value for key, value in TINY.items() if key.startswith(("model", "train_clip"))})
-    network = build(config.model)
+    network = config.model.build()
     with FlopCounterMode(display=False) as forward:
         network(torch.zeros(2, 3, 8, 32, 32))
     first = 2 * 16 * 16 * 16 * network.backbone.conv1.weight.numel()

@@ -11,7 +11,6 @@ import torchvision
 from PIL import Image
 
 from kinema.cli import main
-from kinema.models import build
 from kinema.models.foreign import foreign_state_dict
 from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECIPES, build_model
@@ -48,7 +47,7 @@ def test_a_converted_model_predicts_and_goes_back(
     tmp_path: Path, recipe: str, frames: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    weights = foreign_state_dict(build(TSMOptions(depth=18, width=8, num_classes=3)), source="mmaction2")
+    weights = foreign_state_dict(TSMOptions(depth=18, width=8, num_classes=3).build(), source="mmaction2")
     checkpoint, model, back = tmp_path / "best.pth", tmp_path / "model", tmp_path / "back.pth"
     torch.save({"meta": {"epoch": 9}, "state_dict": weights}, checkpoint)
     (tmp_path / "classes.txt").write_text("run\njump\nsit\n")

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kinema.models import build
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 
@@ -16,7 +15,7 @@ SEGMENTS, FIELDS = 3, 5
 @pytest.fixture(params=[TSNOptions, TSMOptions])
 def model(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
-    return build(request.param(num_classes=4, depth=18, width=8, flow_fields=FIELDS, pretrained="none")).eval()
+    return request.param(num_classes=4, depth=18, width=8, flow_fields=FIELDS, pretrained="none").build().eval()
 
 
 def test_a_segments_fields_stand_as_x1_y1_x2_y2(model: Any) -> None:
@@ -43,7 +42,7 @@ def test_no_motion_is_zero(model: Any) -> None:
 def test_gradient_checkpointing_changes_nothing(kind: type[TSNOptions]) -> None:
     clips = torch.randn(2, 3, 4, 32, 32)
     plain, checkpointed = (
-        build(kind(num_classes=4, depth=18, width=8, dropout=0, pretrained="none", gradient_checkpointing=on)).train()
+        kind(num_classes=4, depth=18, width=8, dropout=0, pretrained="none", gradient_checkpointing=on).build().train()
         for on in (False, True)
     )
     checkpointed.load_state_dict(plain.state_dict())

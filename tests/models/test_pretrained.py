@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from kinema.errors import UserError
-from kinema.models import build, load_pretrained
+from kinema.models import load_pretrained
 from kinema.models.i3d import I3DOptions
 from kinema.models.slowonly import SlowOnlyOptions
 from kinema.models.tsm import TSMOptions
@@ -34,7 +34,7 @@ def test_a_file_put_into_the_cache_fills_the_backbone_alone(cache: Path, kind: t
     imagenet = torchvision.models.resnet18()
     torch.save(imagenet.state_dict(), cache / FILE)
     options = kind(depth=18, num_classes=5)
-    model = build(options)
+    model = options.build()
     head = model.fc.weight.clone()
     load_pretrained(model, options)
     for key, value in model.backbone.state_dict().items():
@@ -47,7 +47,7 @@ def test_3d_backbones_get_the_weights_inflated(cache: Path, kind: type[I3DOption
     imagenet = torchvision.models.resnet18()
     torch.save(imagenet.state_dict(), cache / FILE)
     options = kind(depth=18, num_classes=5, pretrained="imagenet")
-    model = build(options)
+    model = options.build()
     load_pretrained(model, options)
     for key, value in model.backbone.state_dict().items():
         whole = value.sum(dim=2) if value.dim() == 5 else value
@@ -60,7 +60,7 @@ def test_a_stem_for_flow_gets_the_mean_of_the_colours(cache: Path) -> None:
     weights = torchvision.models.resnet18().state_dict()
     torch.save(weights, cache / FILE)
     options = TSNOptions(num_classes=3, depth=18, flow_fields=5)
-    model = build(options)
+    model = options.build()
     load_pretrained(model, options)
     stem = model.backbone.state_dict()["conv1.weight"]
     assert stem.shape == (64, 10, 7, 7)
@@ -72,7 +72,7 @@ def test_a_stem_for_flow_gets_the_mean_of_the_colours(cache: Path) -> None:
 def test_non_local_blocks_keep_their_own_weights(cache: Path) -> None:
     torch.save(torchvision.models.resnet18().state_dict(), cache / FILE)
     options = I3DOptions(depth=18, non_local="embedded_gaussian")
-    model = build(options)
+    model = options.build()
     before = {key: value.clone() for key, value in model.state_dict().items() if ".non_local." in key}
     load_pretrained(model, options)
     assert before
@@ -87,7 +87,7 @@ def assert_says_what_to_do(message: str, file: Path) -> None:
 def test_a_failed_download_says_what_to_do(cache: Path) -> None:
     options = TSNOptions(depth=18)
     with pytest.raises(UserError) as error:
-        load_pretrained(build(options), options)
+        load_pretrained(options.build(), options)
     assert_says_what_to_do(str(error.value), cache / FILE)
 
 
@@ -96,19 +96,19 @@ def test_a_damaged_file_in_the_cache_says_what_to_do(cache: Path, content: bytes
     (cache / FILE).write_bytes(content)
     options = TSNOptions(depth=18)
     with pytest.raises(UserError) as error:
-        load_pretrained(build(options), options)
+        load_pretrained(options.build(), options)
     assert_says_what_to_do(str(error.value), cache / FILE)
 
 
 def test_imagenet_weights_fit_one_width_only() -> None:
     options = TSNOptions(depth=18, width=32)
     with pytest.raises(UserError, match=r"width 64 only, found 32; .*--model\.pretrained none"):
-        load_pretrained(build(options), options)
+        load_pretrained(options.build(), options)
 
 
 def test_none_leaves_the_weights_alone(cache: Path) -> None:
     options = TSNOptions(depth=18, width=8, pretrained="none")
-    model = build(options)
+    model = options.build()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     load_pretrained(model, options)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -7,7 +7,6 @@ import torch
 
 from kinema.config import apply, dump, leaves, read
 from kinema.errors import UserError
-from kinema.models import build
 from kinema.models.complexity import complexity
 from kinema.recipes import RECIPES, RECOGNIZERS, build_model, config_of, find_recipe
 from kinema.training import SGD, CosineSchedule, StepSchedule
@@ -54,7 +53,7 @@ def test_recipes_share_nothing_that_a_variant_could_change(name: str) -> None:
 def test_one_step_lowers_the_loss_on_its_batch(name: str) -> None:
     config = config_of(name)
     torch.manual_seed(0)
-    model = build(config.model).train()
+    model = config.model.build().train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -102,7 +101,7 @@ def test_views_and_clips_fit_the_model(name: str) -> None:
 def test_size_is_the_references(name: str, millions: float, gmacs: float) -> None:
     config = config_of(name)
     size = config.data.train_clip.crop.size
-    parameters, macs = complexity(build(config.model), (1, 3, config.data.train_clip.sampling.frames, size, size))
+    parameters, macs = complexity(config.model.build(), (1, 3, config.data.train_clip.sampling.frames, size, size))
     assert parameters / 1e6 == pytest.approx(millions, abs=0.006)
     assert macs / 1e9 == pytest.approx(gmacs, abs=0.06)
 

@@ -7,7 +7,6 @@ from torch import nn
 from torchvision.transforms import v2
 
 from kinema.data.crops import crop_views
-from kinema.models import build
 from kinema.models.foreign import load_foreign_state_dict
 from kinema.models.recognizer import Normalize
 from kinema.recipes import config_of
@@ -25,7 +24,7 @@ def test_computes_torchvisions_logits(name: str) -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name).eval()
     nn.init.normal_(theirs.fc.weight, std=0.1)
-    ours = build(config_of(RECIPES[name]).model).eval()
+    ours = config_of(RECIPES[name]).model.build().eval()
     load_foreign_state_dict(ours, theirs.state_dict(), source="torchvision")
     clips = torch.randn(2, 3, 16, 48, 48)
     with torch.inference_mode():
@@ -35,7 +34,7 @@ def test_computes_torchvisions_logits(name: str) -> None:
 @every_model
 def test_has_as_many_weights_as_the_published_one(name: str) -> None:
     with torch.device("meta"):
-        model = build(config_of(RECIPES[name]).model)
+        model = config_of(RECIPES[name]).model.build()
     assert sum(parameter.numel() for parameter in model.parameters()) == weights_of(name).meta["num_params"]
 
 

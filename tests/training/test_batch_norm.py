@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from kinema.models import build
 from kinema.models.tsm import TSMOptions
 from kinema.training.batch_norm import recompute_batch_norm
 
@@ -28,7 +27,7 @@ def test_statistics_are_averages_over_batches() -> None:
 
 
 def test_frozen_layers_keep_theirs() -> None:
-    model = build(TSMOptions(depth=18, width=8, num_classes=3, frozen_stages=1, pretrained="none")).train()
+    model = TSMOptions(depth=18, width=8, num_classes=3, frozen_stages=1, pretrained="none").build().train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     recompute_batch_norm(model, [torch.randn(2, 3, 8, 32, 32)])
     changed = {name for name, buffer in model.named_buffers() if not torch.equal(buffer, before[name])}

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kinema.models import build
 from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECOGNIZERS, config_of
 from kinema.training import SGD, AdamW
@@ -15,7 +14,7 @@ MODEL = TSMOptions(depth=18, width=8, num_classes=5)
 
 
 def rates_and_decays(options: SGD | AdamW, total_batch: int = 1) -> dict[str, tuple[float, float]]:
-    model = build(MODEL)
+    model = MODEL.build()
     optimizer = make_optimizer(model, options, total_batch=total_batch)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
@@ -43,7 +42,7 @@ def test_the_rate_follows_the_total_batch(total: int, expected: float) -> None:
 
 
 def test_frozen_weights_are_not_optimized() -> None:
-    model = build(TSMOptions(depth=18, width=8, num_classes=5, frozen_stages=2))
+    model = TSMOptions(depth=18, width=8, num_classes=5, frozen_stages=2).build()
     optimizer = make_optimizer(model, AdamW(lr=1e-3), total_batch=1)
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert not held & {id(parameter) for parameter in model.backbone.layer2.parameters()}
@@ -51,7 +50,7 @@ def test_frozen_weights_are_not_optimized() -> None:
 
 
 def test_set_lr_scales_every_group_from_its_own_start() -> None:
-    model = build(MODEL)
+    model = MODEL.build()
     optimizer = make_optimizer(model, SGD(lr=1.0, head_weight_lr=5), total_batch=1)
     for factor in (0.5, 0.1):
         assert set_lr(optimizer, factor) == pytest.approx(factor)
@@ -60,7 +59,7 @@ def test_set_lr_scales_every_group_from_its_own_start() -> None:
 
 def test_sgd_steps_as_the_formula_says() -> None:
     """v ← μ v + g + λ w; w ← w − lr v."""
-    model = build(MODEL)
+    model = MODEL.build()
     optimizer = make_optimizer(model, SGD(lr=0.1, weight_decay=0.01, momentum=0.9), total_batch=1)
     weight = model.fc.weight
     expected, velocity = weight.detach().double().clone(), torch.zeros_like(weight, dtype=torch.float64)
@@ -77,7 +76,7 @@ def test_rates_fall_from_the_head_down_to_the_stem(recipe: str) -> None:
     """0.5 to the power of the layers above: four stages below the head, of X3D a convolution and a layer between."""
     options = config_of(recipe, {"optim.layer_decay": "0.5"})
     with torch.device("meta"):
-        model = build(replace(options.model, pretrained="none"))
+        model = replace(options.model, pretrained="none").build()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {
         names[id(parameter)]: group["lr"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kinema.models import RecognizerOptions, build
+from kinema.models import RecognizerOptions
 from kinema.models.foreign import foreign_state_dict
 from kinema.models.tsn import TSNOptions
 from kinema.recipes import config_of
@@ -21,7 +21,7 @@ def tiny(options: RecognizerOptions) -> dict[str, AnyDescription]:
 def filled(options: RecognizerOptions) -> dict[str, Tensor]:
     """Weights under MMAction2's names, none of them as initialised."""
     torch.manual_seed(0)
-    model = build(options)
+    model = options.build()
     for value in model.state_dict().values():
         if value.is_floating_point():
             value.normal_().abs_()

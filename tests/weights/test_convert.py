@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models import RecognizerOptions, build
+from kinema.models import RecognizerOptions
 from kinema.models.foreign import foreign_state_dict
 from kinema.models.i3d import I3DOptions
 from kinema.models.r2plus1d import R2Plus1DOptions
@@ -96,7 +96,7 @@ def test_converted_models_compute_the_same(
     tmp_path: Path, options: RecognizerOptions, source: Any, wrapper: str, prefix: str
 ) -> None:
     torch.manual_seed(0)
-    given = build(options).eval()
+    given = options.build().eval()
     weights = {prefix + key: value for key, value in foreign_state_dict(given, source=source).items()}
     torch.save({wrapper: weights, "epoch": 5}, tmp_path / "a.pth")
     recipe = replace(
@@ -134,7 +134,7 @@ def test_the_tsm_repositorys_names(tmp_path: Path) -> None:
 
 def test_the_tsm_repositorys_flow_is_refused(tmp_path: Path) -> None:
     options = TSMOptions(depth=18, width=8, flow_fields=5)
-    torch.save(foreign_state_dict(build(options), source="tsm"), tmp_path / "a.pth")
+    torch.save(foreign_state_dict(options.build(), source="tsm"), tmp_path / "a.pth")
     with pytest.raises(UserError, match="normalizes optical flow in another way"):
         convert(tmp_path / "a.pth", tmp_path / "out", tiny(options), source="tsm")
 
@@ -153,7 +153,7 @@ def test_a_2d_network_becomes_a_tsn_that_averages_its_answers(tmp_path: Path) ->
 
 def narrow_resnet18() -> dict[str, Tensor]:
     """A state dict by torchvision's names, of fewer channels than its own networks have."""
-    return foreign_state_dict(build(TSNOptions(depth=18, width=8, num_classes=1000)), source="torchvision")
+    return foreign_state_dict(TSNOptions(depth=18, width=8, num_classes=1000).build(), source="torchvision")
 
 
 @pytest.mark.parametrize("kind", [I3DOptions, SlowOnlyOptions])
@@ -261,7 +261,7 @@ def test_mmaction2s_checkpoints_come_back_bit_by_bit(shared: Path, tmp_path: Pat
 )
 def test_networks_that_mmaction2_has_not_are_refused(tmp_path: Path, options: RecognizerOptions, said: str) -> None:
     described = replace(tiny(options)["tiny"], classes=tuple(map(str, range(400))))
-    save_model(tmp_path, build(options).state_dict(), described)
+    save_model(tmp_path, options.build().state_dict(), described)
     with pytest.raises(UserError, match=said):
         convert_back(tmp_path, tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
@@ -269,7 +269,7 @@ def test_networks_that_mmaction2_has_not_are_refused(tmp_path: Path, options: Re
 
 def test_normalisation_that_mmaction2_must_be_told_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = replace(TINY, mean=(1.0, 2.0, 3.0))
-    save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
+    save_model(tmp_path, options.build().state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
     convert_back(tmp_path, tmp_path / "a.pth")
     assert "mean=[1.0, 2.0, 3.0]" in caplog.text
 
@@ -285,7 +285,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -
 
 
 def test_a_model_whose_weights_are_no_numbers_is_not_loaded(tmp_path: Path) -> None:
-    weights = build(TINY).state_dict()
+    weights = TINY.build().state_dict()
     weights["fc.bias"][1] = float("nan")
     save_model(tmp_path, weights, replace(tiny(TINY)["tiny"], classes=("a", "b", "c")))
     with pytest.raises(UserError, match=r"model\.safetensors holds NaN or infinity in 1 of .* \(fc\.bias\)"):
@@ -306,6 +306,6 @@ def test_mmaction2s_backbone_alone_is_taken(tmp_path: Path) -> None:
 
 def test_pyslowfasts_slow_frames_are_not_mmaction2s(tmp_path: Path) -> None:
     options = SlowFastOptions(depth=18, width=8, num_classes=3, slow_frames="spread")
-    save_model(tmp_path, build(options).state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
+    save_model(tmp_path, options.build().state_dict(), replace(tiny(options)["tiny"], classes=("a", "b", "c")))
     with pytest.raises(UserError, match="slow pathway takes other frames"):
         convert_back(tmp_path, tmp_path / "a.pth")

@@ -6,7 +6,7 @@ import torchvision
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.models import RecognizerOptions, build
+from kinema.models import RecognizerOptions
 from kinema.models.foreign import Source, foreign_state_dict
 from kinema.models.slowfast import SlowFastOptions
 from kinema.models.tsm import TSMOptions
@@ -18,7 +18,7 @@ from tests.weights.foreign_checkpoints import candidates
 
 def on_meta(options: RecognizerOptions, source: Source = "mmaction2") -> dict[str, Tensor]:
     with torch.device("meta"):
-        return foreign_state_dict(build(options), source=source)
+        return foreign_state_dict(options.build(), source=source)
 
 
 NAMES = (

@@ -8,7 +8,6 @@ import torch
 import yaml
 
 from kinema.errors import UserError
-from kinema.models import build
 from kinema.models.foreign import Source, foreign_state_dict
 from kinema.models.i3d import I3DOptions
 from kinema.models.tsm import TSMOptions
@@ -89,7 +88,7 @@ def test_pyslowfasts_non_local_i3d_has_its_recipe(trained: Trained) -> None:
     )
     with torch.device("meta"):
         options = I3DOptions(non_local="embedded_gaussian", non_local_form="pyslowfast")
-        weights = foreign_state_dict(build(options), source="pyslowfast")
+        weights = foreign_state_dict(options.build(), source="pyslowfast")
     assert find_recipe(weights, known, source="pyslowfast", path="a.pyth", trained=trained) == NON_LOCAL
     del known[NON_LOCAL]
     with pytest.raises(UserError, match="no recipe's network computes what these weights are of"):
@@ -159,7 +158,7 @@ def test_mmaction2s_configuration_tells_networks_of_the_same_weights_apart(kind:
         "i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb", "i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb"
     )
     with torch.device("meta"):
-        weights = foreign_state_dict(build(I3DOptions(non_local="dot_product")), source="mmaction2")
+        weights = foreign_state_dict(I3DOptions(non_local="dot_product").build(), source="mmaction2")
     with pytest.raises(UserError, match="fits 2 recipes"):
         find_recipe(weights, known, source="mmaction2", path="a.pth")
     found = find_recipe(weights, known, source="mmaction2", path="a.pth", trained=mmaction2(f"i3d_r50_nl_{kind}"))

@@ -4,10 +4,6 @@ A network is described by its options, a dataclass that builds it: `TSMOptions(n
 together rebuild it: `options_class("tsm")(num_classes=8).build()`.
 """
 
-from typing import overload
-
-from torch import nn
-
 from kinema.addresses import address_of, load_address
 from kinema.errors import UserError, did_you_mean
 from kinema.models.capabilities import ModelOptions
@@ -22,7 +18,6 @@ __all__ = [
     "ModelOptions",
     "Recognizer",
     "RecognizerOptions",
-    "build",
     "load_pretrained",
     "name_of",
     "options_class",
@@ -64,17 +59,6 @@ def name_of(options: ModelOptions) -> str:
     """Return the name in `MODELS` of the network that `options` describe, or the address of one's own."""
     address = address_of(type(options))
     return next((name for name, known in MODELS.items() if known == address), address)
-
-
-@overload
-def build(options: RecognizerOptions) -> Recognizer: ...
-@overload
-def build(options: LocalizerOptions) -> Localizer: ...
-@overload
-def build(options: ModelOptions) -> nn.Module: ...
-def build(options: ModelOptions) -> nn.Module:
-    """Return `options.build()`."""
-    return options.build()
 
 
 def load_pretrained(model: Recognizer, options: RecognizerOptions) -> None:

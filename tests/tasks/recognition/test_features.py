@@ -22,7 +22,6 @@ from kinema.data.readers.video import open_video
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import UserError
-from kinema.models import build
 from kinema.models.tsn import TSNOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
@@ -241,7 +240,7 @@ def test_a_flow_model_reads_flow(tiny_run: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     (tmp_path / "model").mkdir()
-    save_model(tmp_path / "model", build(options).state_dict(), described)
+    save_model(tmp_path / "model", options.build().state_dict(), described)
     (tmp_path / "flow" / "v").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(1, 31):

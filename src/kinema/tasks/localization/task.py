@@ -14,7 +14,6 @@ from kinema.data.batch import Batch
 from kinema.data.loader import num_workers
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.models import build
 from kinema.runtime.processes import Process
 from kinema.tasks.localization.data import OpenSplit, Split, train_truth, val_file, val_truth
 from kinema.tasks.localization.description import read_localizer
@@ -70,7 +69,7 @@ class LocalizerTask:
     def empty_model(self) -> nn.Module:
         """The model with random weights, the same ones for the same seed."""
         torch.manual_seed(self.config.training.seed)
-        return build(self.config.model)
+        return self.config.model.build()
 
     def first_model(self) -> nn.Module:
         """The model with the weights of `training.init`, or random ones.

@@ -19,7 +19,7 @@ from kinema.data.readers.video import reader_in_use
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
-from kinema.models import Recognizer, RecognizerOptions, build, load_pretrained
+from kinema.models import Recognizer, RecognizerOptions, load_pretrained
 from kinema.models.capabilities import HasHead, require
 from kinema.runtime.processes import Process
 from kinema.tasks.recognition import multigrid
@@ -90,7 +90,7 @@ class RecognitionTask:
     def empty_model(self) -> Recognizer:
         """Return the model with random weights, determined by the seed."""
         torch.manual_seed(self.config.training.seed)
-        return build(self.config.model)
+        return self.config.model.build()
 
     def first_model(self) -> Recognizer:
         """Return the model with the initial weights: those of `training.init`, ImageNet's, or random ones.
