@@ -31,7 +31,8 @@ import torch
 from tests.emulated import CPUS, environment
 from torch import Tensor, nn
 
-from kinema.models import options_from
+from kinema.config import options_from
+from kinema.models import options_class
 from kinema.models.bmn import BMNOptions
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.recipes import LOCALIZERS, RECOGNIZERS
@@ -67,7 +68,7 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
             seen.add(str(config.model))
             found[name] = lambda options=config.model: options.build()
     for family, width in product(FAMILIES, WIDTHS):
-        options = options_from(family, {"depth": 18, "width": width, "num_classes": 8})
+        options = options_from(options_class(family), {"depth": 18, "width": width, "num_classes": 8}, origin=family)
         found[f"{family}_r18_width{width}"] = lambda options=options: options.build()
     return found
 

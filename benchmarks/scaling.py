@@ -1,6 +1,6 @@
 """How the cost grows as the work grows: rows of the index, loader workers, clip length, batch, processes.
 
-    python benchmarks/scaling.py VIDEOS [--parts index workers clip batch processes]
+    python -m benchmarks.scaling VIDEOS [--parts index workers clip batch processes]
 
 VIDEOS is what `kinema prepare sample --train-per-class 8` makes. Writes benchmarks/figures/scaling.json, where parts
 measured earlier are kept, and the picture docs/scaling.png; `benchmarks/kinetics_needs.py` then writes the page around
@@ -22,7 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from index_memory import write_list
+from benchmarks.index_memory import write_list
 from torch import Tensor
 
 from kinema.data.dataset import ClipDataset, open_train_index
