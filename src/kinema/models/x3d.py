@@ -23,7 +23,7 @@ _BLOCKS = (1, 2, 5, 3)
 
 @dataclass(kw_only=True)
 class X3DOptions(RecognizerOptions, ForeignOptions):
-    """Options of X3D. The defaults are those of X3D-S and X3D-M, which differ in their clips."""
+    """Options of X3D. The defaults are those of X3D-XS, S and M, which differ in their clips."""
 
     width: Annotated[int, Ge(8)] = 24
     """Channels of the stem and of the first stage; each further stage has twice as many."""
@@ -63,11 +63,11 @@ class X3DOptions(RecognizerOptions, ForeignOptions):
         config.expect("RESNET.TRANS_FUNC", "x3d_transform")
         config.expect("X3D.BN_LIN5", False)
         config.expect("X3D.CHANNELWISE_3x3x3", True)
-        return Configured()
+        return Configured(taken={"window": ceil(config.get("DATA.TRAIN_CROP_SIZE", 224) / 32)})
 
 
 class X3D(Recognizer):
-    """A narrow and deep 3D network of channel-wise convolutions, for clips of 13 (S) or 16 (M) frames."""
+    """A narrow and deep 3D network of channel-wise convolutions, for clips of 4 (XS), 13 (S) or 16 (M and L) frames."""
 
     def __init__(self, options: X3DOptions) -> None:
         backbone = X3DBackbone(options)

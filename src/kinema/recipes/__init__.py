@@ -112,8 +112,10 @@ _RECOGNITION = {
         "mc3_18_video_16x2x1_225e_kinetics400_rgb",
     ),
     "x3d": (
+        "x3d_xs_4x12_kinetics400",
         "x3d_s_13x6_kinetics400",
         "x3d_m_16x5_kinetics400",
+        "x3d_l_16x5_kinetics400",
         "x3d_s_13x6_small",
     ),
     "sample": (

@@ -1,5 +1,7 @@
 """X3D (Feichtenhofer 2020) from scratch, as PySlowFast trains it."""
 
+from math import ceil
+
 from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
@@ -10,6 +12,11 @@ from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptio
 from kinema.training import SGD, CosineSchedule, TrainConfig, TrainingOptions
 
 
+def x3d_xs_4x12_kinetics400() -> RecognitionConfig[X3DOptions]:
+    """X3D-XS, the network of X3D-S, on 4 frames of 160 px, every 12th of a video file: 8 processes of 16 videos."""
+    return _from_scratch(clip_len=4, frame_interval=12, size=160, test_size=182)
+
+
 def x3d_s_13x6_kinetics400() -> RecognitionConfig[X3DOptions]:
     """X3D-S on 13 frames of 160 px, every 6th of a video file: 8 processes of 16 videos."""
     return _from_scratch(clip_len=13, frame_interval=6, size=160, test_size=182)
@@ -18,6 +25,16 @@ def x3d_s_13x6_kinetics400() -> RecognitionConfig[X3DOptions]:
 def x3d_m_16x5_kinetics400() -> RecognitionConfig[X3DOptions]:
     """X3D-M on 16 frames of 224 px, every 5th of a video file: 8 processes of 16 videos."""
     return _from_scratch(clip_len=16, frame_interval=5, size=224, test_size=256)
+
+
+def x3d_l_16x5_kinetics400() -> RecognitionConfig[X3DOptions]:
+    """X3D-L, deeper, on 16 frames of 312 px, every 5th of a video file: 8 processes of 8 videos, fewer epochs."""
+    config = _from_scratch(clip_len=16, frame_interval=5, size=312, test_size=356)
+    config.model.depth_factor = 5.0
+    config.data.batch_size = 8
+    config.optim.lr, config.optim.lr_batch = 0.05, 64
+    config.schedule = CosineSchedule(epochs=256, warmup_epochs=35, warmup_start=0.2)
+    return config
 
 
 def x3d_s_13x6_small() -> RecognitionConfig[X3DOptions]:
@@ -40,7 +57,7 @@ def _from_scratch(*, clip_len: int, frame_interval: int, size: int, test_size: i
 
     box = MultiScaleCrop(scales=(0.875, 0.82, 0.76, 0.7), max_scale_gap=0, positions=13)
     return TrainConfig(
-        model=X3DOptions(window=size // 32),
+        model=X3DOptions(window=ceil(size / 32)),
         task=RecognitionOptions(),
         data=ClipData(
             source="video",

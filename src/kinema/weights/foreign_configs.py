@@ -110,12 +110,14 @@ def _pyslowfast(config: ToolConfig) -> Trained:
         config.expect("MODEL.ARCH")
     config.expect("MODEL.HEAD_ACT", "softmax", "sigmoid")
     config.expect("DETECTION.ENABLE", False)
-    taken = {**found.taken, **_normalization(config.get("DATA.MEAN"), config.get("DATA.STD"), 255)}
+    normalization = _normalization(config.get("DATA.MEAN"), config.get("DATA.STD"), 255)
     data = str(config.get("TEST.DATASET", "kinetics")).lower()
     multi = config.get("MODEL.HEAD_ACT", "softmax") == "sigmoid"
     adaptive = config.get("MULTIGRID.SHORT_CYCLE", False)
-    taken["window"] = 0 if adaptive else config.get("DATA.TRAIN_CROP_SIZE", 224) // 32
-    taken["window_scores"] = "sigmoid" if multi else "softmax"
+    windows = {
+        "window": 0 if adaptive else config.get("DATA.TRAIN_CROP_SIZE", 224) // 32,
+        "window_scores": "sigmoid" if multi else "softmax",
+    }
     frames = config.get("DATA.NUM_FRAMES")
     return Trained(
         network=network,
@@ -123,7 +125,7 @@ def _pyslowfast(config: ToolConfig) -> Trained:
         clip=None if data == "ssv2" else _pair(frames, config.get("DATA.SAMPLING_RATE")),
         segments=frames if data == "ssv2" else None,
         spread=data not in ("ssv2", "charades"),
-        taken=taken,
+        taken={**windows, **normalization, **found.taken},
         reverses_channels=bool(config.get("DATA.REVERSE_INPUT_CHANNEL", False)),
         labels="multi" if multi else "single",
         average="max" if multi and config.get("DATA.ENSEMBLE_METHOD") == "max" else "prob",
