@@ -3,9 +3,11 @@
 `config_of(name)` returns it with options changed by dotted key.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema.addresses import load_address
@@ -18,124 +20,9 @@ if TYPE_CHECKING:
     from kinema.tasks.recognition.options import RecognitionConfig
     from kinema.training import RecipeConfig
 
-_RECOGNITION = {
-    "tsn": (
-        "tsn_r50_1x1x3_100e_kinetics400_rgb",
-        "tsn_r50_video_1x1x3_100e_kinetics400_rgb",
-        "tsn_r18_video_1x1x3_100e_kinetics400_rgb",
-        "tsn_r101_video_1x1x3_100e_kinetics400_rgb",
-        "tsn_r50_video_1x1x8_100e_kinetics400_rgb",
-        "tsn_r50_1x1x8_100e_kinetics400_rgb",
-        "tsn_r50_1x1x3_110e_kinetics400_flow",
-        "tsn_r50_1x1x3_75e_ucf101_rgb",
-        "tsn_r50_video_1x1x3_75e_ucf101_rgb",
-        "tsn_r50_1x1x8_50e_hmdb51_rgb",
-        "tsn_r50_video_1x1x8_50e_hmdb51_rgb",
-        "tsn_r50_1x1x8_50e_sthv1_rgb",
-        "tsn_r50_1x1x8_50e_sthv2_rgb",
-        "tsn_r50_video_1x1x8_50e_sthv2_rgb",
-        "tsn_r18_video_1x1x8_small_rgb",
-    ),
-    "tsm": (
-        "tsm_r50_1x1x8_50e_kinetics400_rgb",
-        "tsm_r50_video_1x1x8_50e_kinetics400_rgb",
-        "tsm_r18_video_1x1x8_50e_kinetics400_rgb",
-        "tsm_r101_video_1x1x8_50e_kinetics400_rgb",
-        "tsm_r50_1x1x16_50e_kinetics400_rgb",
-        "tsm_r50_video_1x1x16_50e_kinetics400_rgb",
-        "tsm_r50_1x1x8_25e_ucf101_rgb",
-        "tsm_r50_video_1x1x8_25e_ucf101_rgb",
-        "tsm_r50_1x1x8_25e_hmdb51_rgb",
-        "tsm_r50_video_1x1x8_25e_hmdb51_rgb",
-        "tsm_r50_1x1x8_50e_sthv1_rgb",
-        "tsm_r50_1x1x8_50e_sthv2_rgb",
-        "tsm_r50_video_1x1x8_50e_sthv2_rgb",
-        "tsm_r50_1x1x16_50e_sthv2_rgb",
-        "tsm_r50_video_1x1x16_50e_sthv2_rgb",
-        "tsm_r18_video_1x1x8_small_rgb",
-        "tsm_r18_1x1x8_small_rgb",
-    ),
-    "i3d": (
-        "i3d_r50_32x2x1_100e_kinetics400_rgb",
-        "i3d_r50_video_32x2x1_100e_kinetics400_rgb",
-        "i3d_r50_video_heavy_8x8x1_100e_kinetics400_rgb",
-        "i3d_r50_heavy_8x8x1_100e_kinetics400_rgb",
-        "i3d_r50_video_8x8x1_100e_kinetics400_rgb",
-        "i3d_r50_8x8x1_100e_kinetics400_rgb",
-        "i3d_r50_nl_dot_product_32x2x1_100e_kinetics400_rgb",
-        "i3d_r50_nl_embedded_gaussian_32x2x1_100e_kinetics400_rgb",
-        "i3d_r50_video_nl_embedded_gaussian_8x8x1_100e_kinetics400_rgb",
-        "i3d_r101_video_32x2x1_100e_kinetics400_rgb",
-        "i3d_r18_video_32x2x1_100e_kinetics400_rgb",
-        "i3d_r18_video_16x2x1_small_rgb",
-    ),
-    "slowfast": (
-        "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
-        "slowonly_r50_4x16x1_256e_kinetics400_rgb",
-        "slowonly_r50_video_8x8x1_256e_kinetics400_rgb",
-        "slowonly_r50_8x8x1_256e_kinetics400_rgb",
-        "slowonly_r18_video_4x16x1_256e_kinetics400_rgb",
-        "slowonly_r101_video_8x8x1_196e_kinetics400_rgb",
-        "slowonly_r101_8x8x1_196e_kinetics400_rgb",
-        "slowonly_r50_8x4x1_40e_ucf101_rgb",
-        "slowonly_r50_video_8x4x1_40e_ucf101_rgb",
-        "slowonly_r50_8x4x1_40e_hmdb51_rgb",
-        "slowonly_r50_video_8x4x1_40e_hmdb51_rgb",
-        "slowonly_r18_video_8x4x1_small_rgb",
-        "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
-        "slowfast_r50_4x16x1_256e_kinetics400_rgb",
-        "slowfast_r50_video_8x8x1_256e_kinetics400_rgb",
-        "slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb",
-        "slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb",
-        "slowfast_r101_video_8x8x1_256e_kinetics400_rgb",
-        "slowfast_r101_8x8x1_256e_kinetics400_rgb",
-        "slowfast_r50_8x8x1_256e_kinetics400_rgb",
-        "slowfast_r18_video_4x16x1_256e_kinetics400_rgb",
-        "slowfast_r101_video_4x16x1_256e_kinetics400_rgb",
-        "slowfast_r50_16x8x1_22e_sthv1_rgb",
-        "slowfast_r50_16x8x1_57e_charades_rgb",
-        "slowfast_r50_video_16x8x1_57e_charades_rgb",
-        "slowfast_r18_video_4x4x1_small_rgb",
-        "slowfast_r18_4x4x1_small_rgb",
-    ),
-    "r2plus1d": (
-        "r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb",
-        "r2plus1d_r34_8x8x1_180e_kinetics400_rgb",
-        "r2plus1d_r34_video_32x2x1_180e_kinetics400_rgb",
-        "r2plus1d_r34_32x2x1_180e_kinetics400_rgb",
-        "r2plus1d_r18_video_8x8x1_180e_kinetics400_rgb",
-        "r2plus1d_r18_video_16x2x1_small_rgb",
-    ),
-    "torchvision_models": (
-        "r2plus1d_18_video_16x2x1_225e_kinetics400_rgb",
-        "r3d_18_video_16x2x1_225e_kinetics400_rgb",
-        "mc3_18_video_16x2x1_225e_kinetics400_rgb",
-    ),
-    "x3d": (
-        "x3d_xs_4x12_kinetics400",
-        "x3d_s_13x6_kinetics400",
-        "x3d_m_16x5_kinetics400",
-        "x3d_l_16x5_kinetics400",
-        "x3d_s_13x6_small",
-    ),
-    "sample": (
-        "tsm_r18_video_1x1x8_sample_rgb",
-        "tsn_r18_video_1x1x8_sample_rgb",
-    ),
-}
-_LOCALIZATION = {
-    "bmn": (
-        "bmn_400x100_2x8_9e_activitynet_feature",
-        "bmn_64x50_small_feature",
-    ),
-    "bsn": (
-        "bsn_tem_400x100_1x16_20e_activitynet_feature",
-        "bsn_pem_400x100_1x16_20e_activitynet_feature",
-        "bsn_400x100_20e_activitynet_feature",
-        "bsn_64x50_small_feature",
-    ),
-}
-"""Module of `kinema.recipes` → its recipes."""
+_RECOGNITION = ("tsn", "tsm", "i3d", "slowfast", "r2plus1d", "torchvision_models", "x3d", "sample")
+_LOCALIZATION = ("bmn", "bsn")
+"""Modules of this folder, whose public functions without arguments are the recipes."""
 
 _RENAMED = {
     "bsn_pgm_400x100_activitynet_feature": "kinema prepare candidates TEM --output FOLDER generates BSN's candidates",
@@ -158,8 +45,14 @@ class Recipe:
         return config
 
 
-def _recipes(modules: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]:
-    return {name: Recipe(module, name) for module, names in modules.items() for name in names}
+def _recipes(modules: tuple[str, ...]) -> dict[str, Recipe]:
+    """Return the recipes of modules, whose source is read instead of imported: that would import torch."""
+    sources = {module: Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8") for module in modules}
+    return {
+        name: Recipe(module, name)
+        for module, source in sources.items()
+        for name in re.findall(r"^def ([a-z]\w*)\(\)", source, re.MULTILINE)
+    }
 
 
 RECOGNIZERS, LOCALIZERS = _recipes(_RECOGNITION), _recipes(_LOCALIZATION)

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
+from kinema.data.crops import MultiScaleCrop, RandomResizedCrop, TrainCrop, ViewCrops
+from kinema.data.options import ClipData
+from kinema.data.sampling import Sampling
+from kinema.data.views import TrainClip, Views
 from kinema.tasks.recognition.options import RecognitionConfig
 from kinema.training import AdamW, CosineSchedule
 from kinema.training.config import M
@@ -13,6 +16,34 @@ STHV1_MIRRORED = ("2:4", "30:41", "52:66")
 
 STHV2_MIRRORED = ("86:87", "93:94", "166:167")
 """The same of V2."""
+
+
+def segments(count: int) -> Sampling:
+    """One frame from each of `count` equal parts of a video, which the model sees together: 1x1xCOUNT."""
+    return Sampling(clip_len=1, num_clips=count, joined=True)
+
+
+def clips_of_videos(
+    *,
+    clip_len: int,
+    frame_interval: int,
+    box: MultiScaleCrop | RandomResizedCrop,
+    size: int = 224,
+    test_size: int = 256,
+    batch_size: int = 8,
+) -> ClipData:
+    """Clips of video files, trained on `size` pixels; tested on 10 clips x 3 crops of the short side, `test_size`."""
+
+    def clips(count: int) -> Sampling:
+        return Sampling(clip_len=clip_len, frame_interval=frame_interval, num_clips=count)
+
+    return ClipData(
+        source="video",
+        batch_size=batch_size,
+        train_clip=TrainClip(sampling=clips(1), crop=TrainCrop(box=box, size=size)),
+        val_views=Views(sampling=clips(1), crops=ViewCrops(crops="center", short_side=test_size, size=size)),
+        test_views=Views(sampling=clips(10), crops=ViewCrops(crops="three", short_side=test_size, size=test_size)),
+    )
 
 
 def with_model(config: RecognitionConfig[Any], model: M) -> RecognitionConfig[M]:

@@ -5,8 +5,7 @@ from kinema.data.options import ClipData
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
-from kinema.recipes.parts import with_model
-from kinema.recipes.tsn import segments
+from kinema.recipes.parts import segments, with_model
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import AdamW, CosineSchedule, TrainConfig, TrainingOptions
 

@@ -1,12 +1,9 @@
 """SlowFast and its slow pathway alone (Feichtenhofer et al. 2019), from scratch."""
 
-from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
-from kinema.data.options import ClipData
-from kinema.data.sampling import Sampling
-from kinema.data.views import TrainClip, Views
+from kinema.data.crops import RandomResizedCrop, ViewCrops
 from kinema.models.slowfast import SlowFastOptions
 from kinema.models.slowonly import SlowOnlyOptions
-from kinema.recipes.parts import STHV1_MIRRORED, on_rawframes, on_videos, sampled, small
+from kinema.recipes.parts import STHV1_MIRRORED, clips_of_videos, on_rawframes, on_videos, sampled, small, with_model
 from kinema.tasks.recognition.multigrid import Multigrid
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import SGD, CosineSchedule, StepSchedule, TrainConfig
@@ -15,7 +12,7 @@ from kinema.training.config import M
 
 def slowonly_r50_video_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptions]:
     """The slow pathway on 4 frames, every 16th of a video file: 8 processes of 8 videos."""
-    return _from_scratch(SlowOnlyOptions(num_classes=400, depth=50), clip_len=4, frame_interval=16, warmup_epochs=0)
+    return _from_scratch(SlowOnlyOptions(), clip_len=4, frame_interval=16, warmup_epochs=0)
 
 
 def slowonly_r50_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptions]:
@@ -25,7 +22,7 @@ def slowonly_r50_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOpti
 
 def slowonly_r50_video_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptions]:
     """The slow pathway on 8 frames, every 8th."""
-    return _from_scratch(SlowOnlyOptions(num_classes=400, depth=50), clip_len=8, frame_interval=8, warmup_epochs=0)
+    return sampled(slowonly_r50_video_4x16x1_256e_kinetics400_rgb(), clip_len=8, frame_interval=8)
 
 
 def slowonly_r50_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptions]:
@@ -35,15 +32,13 @@ def slowonly_r50_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptio
 
 def slowonly_r18_video_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptions]:
     """ResNet-18 on 4 frames, every 16th."""
-    config = slowonly_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.model = SlowOnlyOptions(num_classes=400, depth=18)
-    return config
+    return with_model(slowonly_r50_video_4x16x1_256e_kinetics400_rgb(), SlowOnlyOptions(depth=18))
 
 
 def slowonly_r101_video_8x8x1_196e_kinetics400_rgb() -> RecognitionConfig[SlowOnlyOptions]:
     """ResNet-101 on 8 frames, every 8th, for 196 epochs."""
     config = slowonly_r50_video_8x8x1_256e_kinetics400_rgb()
-    config.model = SlowOnlyOptions(num_classes=400, depth=101)
+    config.model = SlowOnlyOptions(depth=101)
     config.schedule = CosineSchedule(epochs=196, warmup_epochs=34)
     return config
 
@@ -82,13 +77,12 @@ def slowonly_r50_video_8x4x1_40e_hmdb51_rgb() -> RecognitionConfig[SlowOnlyOptio
 def slowonly_r18_video_8x4x1_small_rgb() -> RecognitionConfig[SlowOnlyOptions]:
     """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
     config = small(sampled(slowonly_r50_video_8x8x1_256e_kinetics400_rgb(), clip_len=8, frame_interval=4))
-    config.model = SlowOnlyOptions(depth=18, width=32, dropout=0.3)
-    return config
+    return with_model(config, SlowOnlyOptions(depth=18, width=32, dropout=0.3))
 
 
 def slowfast_r50_video_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
     """32 frames, every second of a video file, for the fast pathway; every 8th of those, 4, for the slow one."""
-    return _from_scratch(SlowFastOptions(num_classes=400, depth=50), clip_len=32, frame_interval=2, warmup_epochs=34)
+    return _from_scratch(SlowFastOptions(), clip_len=32, frame_interval=2, warmup_epochs=34)
 
 
 def slowfast_r50_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
@@ -98,8 +92,7 @@ def slowfast_r50_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOpti
 
 def slowfast_r50_video_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
     """8 frames for the slow pathway, every 4th of the fast one's 32."""
-    model = SlowFastOptions(num_classes=400, depth=50, alpha=4, fusion_kernel=7)
-    return _from_scratch(model, clip_len=32, frame_interval=2, warmup_epochs=34)
+    return with_model(slowfast_r50_video_4x16x1_256e_kinetics400_rgb(), SlowFastOptions(alpha=4, fusion_kernel=7))
 
 
 def slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
@@ -112,7 +105,7 @@ def slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFas
 def slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
     """The same on batches of smaller clips at first: 1.5 times 239 epochs, in a third of the steps."""
     config = slowfast_prebn_r50_8x8x1_256e_kinetics400_rgb()
-    config.model = SlowFastOptions(num_classes=400, depth=50, alpha=4, fusion_kernel=7, lateral_norm=True)
+    config.model.lateral_norm = True
     config.schedule = StepSchedule(epochs=239, milestones=(94, 154, 196), warmup_epochs=34)
     config.task.multigrid = Multigrid(long_cycle=True, short_cycle=True)
     return config
@@ -121,8 +114,7 @@ def slowfast_multigrid_r50_8x8x1_358e_kinetics400_rgb() -> RecognitionConfig[Slo
 def slowfast_r101_video_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
     """The same with ResNet-101."""
     config = slowfast_r50_video_8x8x1_256e_kinetics400_rgb()
-    config.model = SlowFastOptions(num_classes=400, depth=101, alpha=4, fusion_kernel=7)
-    return config
+    return with_model(config, SlowFastOptions(depth=101, alpha=4, fusion_kernel=7))
 
 
 def slowfast_r101_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
@@ -137,16 +129,12 @@ def slowfast_r50_8x8x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptio
 
 def slowfast_r18_video_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
     """4 frames for the slow pathway, with ResNet-18."""
-    config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.model = SlowFastOptions(num_classes=400, depth=18)
-    return config
+    return with_model(slowfast_r50_video_4x16x1_256e_kinetics400_rgb(), SlowFastOptions(depth=18))
 
 
 def slowfast_r101_video_4x16x1_256e_kinetics400_rgb() -> RecognitionConfig[SlowFastOptions]:
     """4 frames for the slow pathway, with ResNet-101."""
-    config = slowfast_r50_video_4x16x1_256e_kinetics400_rgb()
-    config.model = SlowFastOptions(num_classes=400, depth=101)
-    return config
+    return with_model(slowfast_r50_video_4x16x1_256e_kinetics400_rgb(), SlowFastOptions(depth=101))
 
 
 def slowfast_r50_16x8x1_22e_sthv1_rgb() -> RecognitionConfig[SlowFastOptions]:
@@ -199,20 +187,10 @@ def slowfast_r18_4x4x1_small_rgb() -> RecognitionConfig[SlowFastOptions]:
 
 def _from_scratch(model: M, *, clip_len: int, frame_interval: int, warmup_epochs: float) -> RecognitionConfig[M]:
     """What both are trained with: 256 epochs of half a cosine, 8 videos in each of 8 processes, 10 clips x 3 crops."""
-
-    def clips(count: int) -> Sampling:
-        return Sampling(clip_len=clip_len, frame_interval=frame_interval, num_clips=count)
-
     return TrainConfig(
         model=model,
         task=RecognitionOptions(),
-        data=ClipData(
-            source="video",
-            batch_size=8,
-            train_clip=TrainClip(sampling=clips(1), crop=TrainCrop(box=RandomResizedCrop(), size=224)),
-            val_views=Views(sampling=clips(1), crops=ViewCrops(crops="center")),
-            test_views=Views(sampling=clips(10), crops=ViewCrops(crops="three", short_side=256, size=256)),
-        ),
+        data=clips_of_videos(clip_len=clip_len, frame_interval=frame_interval, box=RandomResizedCrop()),
         optim=SGD(lr=0.1, lr_batch=64, clip_norm=40),
         schedule=CosineSchedule(epochs=256, warmup_epochs=warmup_epochs),
     )

@@ -11,6 +11,7 @@ from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.r2plus1d import R2Plus1DOptions
+from kinema.recipes.parts import with_model
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import SGD, StepSchedule, TrainConfig
 
@@ -42,16 +43,12 @@ def r2plus1d_18_video_16x2x1_225e_kinetics400_rgb() -> RecognitionConfig[R2Plus1
 
 def r3d_18_video_16x2x1_225e_kinetics400_rgb() -> RecognitionConfig[R2Plus1DOptions]:
     """torchvision's r3d_18: convolutions over space and time at once."""
-    config = r2plus1d_18_video_16x2x1_225e_kinetics400_rgb()
-    config.model = _network("3d")
-    return config
+    return with_model(r2plus1d_18_video_16x2x1_225e_kinetics400_rgb(), _network("3d"))
 
 
 def mc3_18_video_16x2x1_225e_kinetics400_rgb() -> RecognitionConfig[R2Plus1DOptions]:
     """torchvision's mc3_18: convolutions over time in the stem and the first stage only."""
-    config = r2plus1d_18_video_16x2x1_225e_kinetics400_rgb()
-    config.model = _network("mixed")
-    return config
+    return with_model(r2plus1d_18_video_16x2x1_225e_kinetics400_rgb(), _network("mixed"))
 
 
 def _network(convolutions: Literal["2+1d", "3d", "mixed"]) -> R2Plus1DOptions:

@@ -4,8 +4,7 @@ from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsm import TSMOptions
-from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_rawframes, on_videos, small
-from kinema.recipes.tsn import segments
+from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_rawframes, on_videos, segments, small, with_model
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import SGD, StepSchedule, TrainConfig
 
@@ -13,7 +12,7 @@ from kinema.training import SGD, StepSchedule, TrainConfig
 def tsm_r50_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """ResNet-50 from ImageNet, 8 segments, on rawframes of Kinetics-400: 8 processes of 8 videos."""
     return TrainConfig(
-        model=TSMOptions(num_classes=400, depth=50, shift_div=8, dropout=0.5, init_std=0.001, pretrained="imagenet"),
+        model=TSMOptions(),
         task=RecognitionOptions(),
         data=ClipData(
             source="rawframes",
@@ -39,16 +38,12 @@ def tsm_r50_video_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
 
 def tsm_r18_video_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """The same with ResNet-18."""
-    config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
-    config.model = TSMOptions(num_classes=400, depth=18, pretrained="imagenet")
-    return config
+    return with_model(tsm_r50_video_1x1x8_50e_kinetics400_rgb(), TSMOptions(depth=18))
 
 
 def tsm_r101_video_1x1x8_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
     """The same with ResNet-101."""
-    config = tsm_r50_video_1x1x8_50e_kinetics400_rgb()
-    config.model = TSMOptions(num_classes=400, depth=101, pretrained="imagenet")
-    return config
+    return with_model(tsm_r50_video_1x1x8_50e_kinetics400_rgb(), TSMOptions(depth=101))
 
 
 def tsm_r50_1x1x16_50e_kinetics400_rgb() -> RecognitionConfig[TSMOptions]:
@@ -133,9 +128,10 @@ def tsm_r50_video_1x1x16_50e_sthv2_rgb() -> RecognitionConfig[TSMOptions]:
 def tsm_r18_video_1x1x8_small_rgb() -> RecognitionConfig[TSMOptions]:
     """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
     config = small(tsm_r50_video_1x1x8_50e_kinetics400_rgb())
-    config.model = TSMOptions(depth=18, width=32, shift_div=4, dropout=0.3, init_std=0.01, pretrained="none")
     config.data.test_views.sampling.twice = True
-    return config
+    return with_model(
+        config, TSMOptions(depth=18, width=32, shift_div=4, dropout=0.3, init_std=0.01, pretrained="none")
+    )
 
 
 def tsm_r18_1x1x8_small_rgb() -> RecognitionConfig[TSMOptions]:

@@ -2,10 +2,9 @@
 
 from kinema.data.crops import MultiScaleCrop, RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
-from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsn import TSNOptions
-from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_videos, small
+from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_videos, segments, small, with_model
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import SGD, StepSchedule, TrainConfig
 
@@ -13,7 +12,7 @@ from kinema.training import SGD, StepSchedule, TrainConfig
 def tsn_r50_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """ResNet-50 from ImageNet, 3 segments, on rawframes of Kinetics-400: 8 processes of 32 videos."""
     return TrainConfig(
-        model=TSNOptions(num_classes=400, depth=50, dropout=0.4, pretrained="imagenet"),
+        model=TSNOptions(),
         task=RecognitionOptions(average="score"),
         data=ClipData(
             source="rawframes",
@@ -40,16 +39,12 @@ def tsn_r50_video_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
 
 def tsn_r18_video_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """The same with ResNet-18."""
-    config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
-    config.model = TSNOptions(num_classes=400, depth=18, dropout=0.4, pretrained="imagenet")
-    return config
+    return with_model(tsn_r50_video_1x1x3_100e_kinetics400_rgb(), TSNOptions(depth=18))
 
 
 def tsn_r101_video_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
     """The same with ResNet-101."""
-    config = tsn_r50_video_1x1x3_100e_kinetics400_rgb()
-    config.model = TSNOptions(num_classes=400, depth=101, dropout=0.4, pretrained="imagenet")
-    return config
+    return with_model(tsn_r50_video_1x1x3_100e_kinetics400_rgb(), TSNOptions(depth=101))
 
 
 def tsn_r50_video_1x1x8_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
@@ -71,7 +66,7 @@ def tsn_r50_1x1x8_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
 def tsn_r50_1x1x3_110e_kinetics400_flow() -> RecognitionConfig[TSNOptions]:
     """5 fields of optical flow from each of 3 segments, as `kinema prepare flow` writes them, longer and slower."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
-    config.model = TSNOptions(num_classes=400, depth=50, dropout=0.4, flow_fields=5, pretrained="imagenet")
+    config.model = TSNOptions(flow_fields=5)
     config.data.source = "flow"
     config.data.train_clip = TrainClip(sampling=segments(3), crop=TrainCrop(box=RandomResizedCrop(), size=224))
     for sampling in (config.data.train_clip.sampling, config.data.val_views.sampling, config.data.test_views.sampling):
@@ -84,7 +79,7 @@ def tsn_r50_1x1x3_110e_kinetics400_flow() -> RecognitionConfig[TSNOptions]:
 def tsn_r50_1x1x3_75e_ucf101_rgb() -> RecognitionConfig[TSNOptions]:
     """ResNet-50 from ImageNet on rawframes of UCF101, at one low learning rate."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
-    config.model = TSNOptions(num_classes=101, depth=50, dropout=0.4, init_std=0.001, pretrained="imagenet")
+    config.model = TSNOptions(num_classes=101, init_std=0.001)
     config.data.train_clip.crop = TrainCrop(box=RandomResizedCrop(), size=224)
     config.data.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
     config.optim = SGD(lr=0.00128, lr_batch=256, weight_decay=5e-4, clip_norm=40)
@@ -100,7 +95,7 @@ def tsn_r50_video_1x1x3_75e_ucf101_rgb() -> RecognitionConfig[TSNOptions]:
 def tsn_r50_1x1x8_50e_hmdb51_rgb() -> RecognitionConfig[TSNOptions]:
     """Fine-tunes a model of Kinetics-400 (`--init`) on rawframes of HMDB51."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
-    config.model = TSNOptions(num_classes=51, depth=50, dropout=0.4, pretrained="imagenet")
+    config.model = TSNOptions(num_classes=51)
     config.data.train_clip = TrainClip(sampling=segments(8), crop=TrainCrop(box=RandomResizedCrop(), size=224))
     config.data.val_views.sampling = segments(8)
     config.data.test_views = Views(sampling=segments(8), crops=ViewCrops(short_side=256, size=256))
@@ -117,7 +112,7 @@ def tsn_r50_video_1x1x8_50e_hmdb51_rgb() -> RecognitionConfig[TSNOptions]:
 def tsn_r50_1x1x8_50e_sthv1_rgb() -> RecognitionConfig[TSNOptions]:
     """8 segments on rawframes of Something-Something V1, with ImageNet's batch-norm statistics kept."""
     config = _something()
-    config.model = TSNOptions(num_classes=174, depth=50, norm_eval=True, pretrained="imagenet")
+    config.model = TSNOptions(num_classes=174, norm_eval=True)
     config.data.train_clip.crop.flip_pairs = STHV1_MIRRORED
     config.data.test_views.crops = ViewCrops(crops="ten")
     config.optim = SGD(lr=0.02, lr_batch=128, weight_decay=5e-4, clip_norm=20)
@@ -138,15 +133,14 @@ def tsn_r50_video_1x1x8_50e_sthv2_rgb() -> RecognitionConfig[TSNOptions]:
 
 def tsn_r18_video_1x1x8_small_rgb() -> RecognitionConfig[TSNOptions]:
     """A narrow ResNet-18 from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
-    config = tsn_r50_video_1x1x8_100e_kinetics400_rgb()
-    config.model = TSNOptions(depth=18, width=32, dropout=0.3, pretrained="none")
-    return small(config)
+    config = small(tsn_r50_video_1x1x8_100e_kinetics400_rgb())
+    return with_model(config, TSNOptions(depth=18, width=32, dropout=0.3, pretrained="none"))
 
 
 def _something() -> RecognitionConfig[TSNOptions]:
     """What both versions of Something-Something are trained with: 8 segments, 8 processes of 16 videos."""
     config = tsn_r50_1x1x3_100e_kinetics400_rgb()
-    config.model = TSNOptions(num_classes=174, depth=50, pretrained="imagenet")
+    config.model = TSNOptions(num_classes=174)
     config.data.batch_size = 16
     config.data.train_clip.sampling = segments(8)
     config.data.train_clip.crop.box = MultiScaleCrop(scales=(1.0, 0.875, 0.75, 0.66), max_scale_gap=1, positions=13)
@@ -155,8 +149,3 @@ def _something() -> RecognitionConfig[TSNOptions]:
     config.optim = SGD(lr=0.02, lr_batch=128, clip_norm=40)
     config.schedule = StepSchedule(epochs=50, milestones=(20, 40))
     return config
-
-
-def segments(count: int) -> Sampling:
-    """One frame from each of `count` equal parts of a video, which the model sees together: 1x1xCOUNT."""
-    return Sampling(clip_len=1, num_clips=count, joined=True)

@@ -2,12 +2,9 @@
 
 from math import ceil
 
-from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
-from kinema.data.options import ClipData
-from kinema.data.sampling import Sampling
-from kinema.data.views import TrainClip, Views
+from kinema.data.crops import MultiScaleCrop
 from kinema.models.x3d import X3DOptions
-from kinema.recipes.parts import small
+from kinema.recipes.parts import clips_of_videos, small
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import SGD, CosineSchedule, TrainConfig, TrainingOptions
 
@@ -51,20 +48,12 @@ def _from_scratch(*, clip_len: int, frame_interval: int, size: int, test_size: i
 
     The short side is jittered from 8/7 to 10/7 of the crop's side (182-228 px for 160): squares of 7/8 to 7/10 of it.
     """
-
-    def clips(count: int) -> Sampling:
-        return Sampling(clip_len=clip_len, frame_interval=frame_interval, num_clips=count)
-
     box = MultiScaleCrop(scales=(0.875, 0.82, 0.76, 0.7), max_scale_gap=0, positions=13)
     return TrainConfig(
         model=X3DOptions(window=ceil(size / 32)),
         task=RecognitionOptions(),
-        data=ClipData(
-            source="video",
-            batch_size=16,
-            train_clip=TrainClip(sampling=clips(1), crop=TrainCrop(box=box, size=size)),
-            val_views=Views(sampling=clips(1), crops=ViewCrops(short_side=test_size, size=size)),
-            test_views=Views(sampling=clips(10), crops=ViewCrops(crops="three", short_side=test_size, size=test_size)),
+        data=clips_of_videos(
+            clip_len=clip_len, frame_interval=frame_interval, box=box, size=size, test_size=test_size, batch_size=16
         ),
         optim=SGD(lr=0.1, lr_batch=128, weight_decay=5e-5, nesterov=True, decay_norm_and_bias=False),
         schedule=CosineSchedule(epochs=300, warmup_epochs=35, warmup_start=0.1),
