@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kinema.models import MODELS, Localizer, Recognizer, RecognizerOptions, options_class
+from kinema.models.transformer import TransformerOptions
 
 RECOGNIZERS = [name for name in MODELS if issubclass(options_class(name), RecognizerOptions)]
 LOCALIZERS = [name for name in MODELS if name not in RECOGNIZERS]
@@ -22,6 +23,10 @@ SMALL = {
     "init_std": LARGE_INIT,
     "zero_init_residual": False,
     "depth_factor": 1.0,
+    "heads": 2,
+    "frames": 8,
+    "size": 64,
+    "drop_path": 0.1,
 }
 SMALL_LOCALIZER = {"parts": 8, "samples": 4, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 8, "feature_channels": 16}
 
@@ -48,9 +53,13 @@ def small_localizer(name: str) -> Localizer:
     return model
 
 
-def pixels(clips: int = 2, frames: int = 8) -> Tensor:
+TRANSFORMERS = [name for name in RECOGNIZERS if issubclass(options_class(name), TransformerOptions)]
+"""Families that take square clips of one size."""
+
+
+def pixels(name: str, clips: int = 2, frames: int = 8) -> Tensor:
     """`uint8` clips `(N, 3, T, H, W)` in the memory order `(N, T, H, W, C)`, as the data path delivers them."""
-    memory = torch.randint(256, (clips, frames, 64, 48, 3), dtype=torch.uint8)
+    memory = torch.randint(256, (clips, frames, 64, 64 if name in TRANSFORMERS else 48, 3), dtype=torch.uint8)
     return memory.permute(0, 4, 1, 2, 3)
 
 

@@ -6,7 +6,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone
+from kinema.models.backbone import Backbone, ConvNetOptions
 from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, of_tool, renamed
 from kinema.models.recognizer import Recognizer, RecognizerOptions
 from kinema.recipes.sample import tsm_r18_video_1x1x8_sample_rgb
@@ -17,7 +17,7 @@ NAMES: Rules = ((r"^backbone\.stem", "trunk.stem"), (r"^backbone\.stage(\d)\.(\d
 
 
 @dataclass(kw_only=True)
-class PlainOptions(RecognizerOptions, ForeignOptions):
+class PlainOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     """Options of a plain 3D network."""
 
     width: int = 8
@@ -52,7 +52,7 @@ class PlainBackbone(Backbone):
     """A stem and two stages of two blocks."""
 
     def __init__(self, options: PlainOptions) -> None:
-        super().__init__(options, out_channels=options.width)
+        super().__init__(options, out_channels=options.width, norm_eval=options.norm_eval)
         self.stem = nn.Conv3d(3, options.width, (1, 7, 7), stride=(1, 8, 8))
         self.stage1, self.stage2 = (nn.Sequential(*[_block(options.width) for _ in range(2)]) for _ in range(2))
         self.freeze()

@@ -13,7 +13,7 @@ from kinema.config import options_from
 from kinema.errors import UserError
 from kinema.models import name_of, options_class
 from kinema.models.recognizer import fold_time
-from tests.models.families import CLASSES, RECOGNIZERS, pixels, small_model, small_options
+from tests.models.families import CLASSES, RECOGNIZERS, TRANSFORMERS, pixels, small_model, small_options
 
 pytestmark = pytest.mark.parametrize("name", RECOGNIZERS)
 
@@ -22,8 +22,10 @@ pytestmark = pytest.mark.parametrize("name", RECOGNIZERS)
 def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None:
     if name == "i3d":
         frames = max(frames, 5)  # it halves them three times, the last time by twos
-    model = small_model(name).train()
-    logits = model(pixels(frames=frames))
+    if name == "videomae":
+        frames += frames % 2  # a token has two
+    model = small_model(name, frames=frames).train()
+    logits = model(pixels(name, frames=frames))
     assert logits.shape == (2, CLASSES)
     nn.functional.cross_entropy(logits, torch.tensor([0, 3])).backward()
     for key, parameter in model.named_parameters():
@@ -32,13 +34,13 @@ def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None
 
 
 def test_options_survive_json_and_rebuild_the_model(name: str) -> None:
-    options = small_options(name, dropout=0.25, mean=(1.0, 2.0, 3.0), norm_eval=True)
+    options = small_options(name, dropout=0.25, mean=(1.0, 2.0, 3.0), norm_eval=True, drop_path=0.2)
     model = options.build()
     again = options_from(options_class(name_of(options)), json.loads(json.dumps(asdict(options))), origin="test")
     assert again == options
     rebuilt: Any = again.build()
     rebuilt.load_state_dict(model.state_dict())
-    clips = pixels()
+    clips = pixels(name)
     assert torch.equal(rebuilt.eval()(clips), model.eval()(clips))
     assert rebuilt.dropout.p == 0.25
 
@@ -54,7 +56,7 @@ def other_value(hint: Any, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(number + 1 for number in value)
     if isinstance(value, float):
-        return value / 2
+        return value / 2 or 0.5
     return value // 2 if value > 1 else value + 2
 
 
@@ -89,7 +91,7 @@ def test_no_option_is_ignored(name: str) -> None:
     ("values", "words"),
     [
         ({"num_clases": 18}, ["num_clases", "did you mean 'num_classes'"]),
-        ({"frozen_stages": 5}, ["frozen_stages", "-1, 0, 1, 2, 3 or 4", "5"]),
+        ({"frozen_stages": -2}, ["frozen_stages", "-1", "-2"]),
         ({"mean": [1.0, 2.0]}, ["mean"]),
     ],
 )
@@ -107,7 +109,7 @@ def test_an_unknown_model_is_named(name: str) -> None:
 def test_pixels_equal_floats_normalised_by_hand(name: str) -> None:
     mean, std = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
     model = small_model(name, mean=mean, std=std).eval()
-    clips = pixels()
+    clips = pixels(name)
     channels = [(clips[:, c].double() - mean[c]) / std[c] for c in range(3)]
     torch.testing.assert_close(model(clips), model(torch.stack(channels, dim=1).float()), rtol=1e-4, atol=1e-5)
 
@@ -116,7 +118,7 @@ def test_pixels_equal_floats_normalised_by_hand(name: str) -> None:
 @pytest.mark.parametrize("depth", [18, 50])
 def test_channels_last_clips_stay_so_without_a_copy(name: str, depth: int) -> None:
     model = small_model(name, depth=depth, width=16)
-    clips = pixels(clips=2, frames=8)
+    clips = pixels(name, clips=2, frames=8)
     assert fold_time(clips).data_ptr() == clips.data_ptr()
     layouts: dict[str, bool] = {}
 
@@ -136,13 +138,13 @@ def test_channels_last_clips_stay_so_without_a_copy(name: str, depth: int) -> No
         if isinstance(module, nn.Conv2d | nn.Conv3d | _BatchNorm | nn.MaxPool2d | nn.MaxPool3d):
             module.register_forward_hook(note(key))
     model(clips)
-    assert layouts
+    assert bool(layouts) == (name not in TRANSFORMERS)  # they compute products of tokens
     assert [key for key, kept in layouts.items() if not kept] == []
 
 
 def test_bfloat16_autocast_trains_and_comes_near_float32(name: str) -> None:
     model = small_model(name).eval()
-    clips = pixels()
+    clips = pixels(name)
     expected = model(clips)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(clips)
@@ -163,7 +165,7 @@ def test_only_the_head_depends_on_the_classes(name: str) -> None:
 
 def test_only_tsn_ignores_the_order_of_frames(name: str) -> None:
     model = small_model(name).eval()
-    clips = pixels(frames=8)
+    clips = pixels(name, frames=8)
     forwards, backwards = model(clips), model(clips.flip(2))
     assert torch.allclose(forwards, backwards, atol=1e-5) == (name == "tsn")
 
@@ -172,6 +174,6 @@ def test_dropout_acts_on_the_video_but_in_tsm_on_frames(name: str) -> None:
     model = small_model(name)
     shapes: list[torch.Size] = []
     model.dropout.register_forward_hook(lambda _module, inputs, _output: shapes.append(inputs[0].shape))
-    model(pixels(clips=2, frames=8))
+    model(pixels(name, clips=2, frames=8))
     rows = 2 * 8 if name == "tsm" else 2
     assert shapes == [(rows, model.head.in_features)]

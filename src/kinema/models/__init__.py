@@ -6,6 +6,7 @@ together rebuild it: `options_class("tsm")(num_classes=8).build()`.
 
 from kinema.addresses import address_of, load_address
 from kinema.errors import UserError, did_you_mean
+from kinema.models.backbone import ConvNetOptions
 from kinema.models.capabilities import ModelOptions
 from kinema.models.localizer import Localizer, LocalizerOptions
 from kinema.models.pretrained import load_imagenet
@@ -31,6 +32,7 @@ MODELS: dict[str, str] = {
     "slowfast": "kinema.models.slowfast:SlowFastOptions",
     "r2plus1d": "kinema.models.r2plus1d:R2Plus1DOptions",
     "x3d": "kinema.models.x3d:X3DOptions",
+    "videomae": "kinema.models.videomae:VideoMAEOptions",
     "bmn": "kinema.models.bmn:BMNOptions",
     "tem": "kinema.models.bsn:TEMOptions",
     "pem": "kinema.models.bsn:PEMOptions",
@@ -61,7 +63,7 @@ def name_of(options: ModelOptions) -> str:
     return next((name for name, known in MODELS.items() if known == address), address)
 
 
-def load_pretrained(model: Recognizer, options: RecognizerOptions) -> None:
+def load_pretrained(model: Recognizer, options: ConvNetOptions) -> None:
     """Initialize the backbone of `model` as `options.pretrained` says.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol, Self
 
@@ -21,9 +22,24 @@ FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
 class BackboneOptions(Protocol):
     """Options of every backbone."""
 
-    frozen_stages: FrozenStages
-    norm_eval: bool
     gradient_checkpointing: bool
+
+    @property
+    def frozen_stages(self) -> int:
+        """Stages whose weights are frozen, with the stem; -1: none."""
+
+
+@dataclass(kw_only=True)
+class ConvNetOptions:
+    """Options of every convolutional backbone."""
+
+    frozen_stages: FrozenStages = -1
+    """Freeze the stem (0), or the stem and the first 1–4 stages: no gradients, batch norm in eval mode; -1 trains
+    everything."""
+    norm_eval: bool = False
+    """Keep all batch norms in eval mode."""
+    pretrained: Literal["imagenet", "none"] = "none"
+    """Initial weights of the backbone: torchvision's ImageNet weights, downloaded once, or none."""
 
 
 class Backbone(nn.Module):
@@ -36,11 +52,11 @@ class Backbone(nn.Module):
     statistics are the same.
     """
 
-    def __init__(self, options: BackboneOptions, *, out_channels: int) -> None:
+    def __init__(self, options: BackboneOptions, *, out_channels: int, norm_eval: bool = False) -> None:
         super().__init__()
         self.out_channels = out_channels
         self.frozen_stages = options.frozen_stages
-        self.norm_eval = options.norm_eval
+        self.norm_eval = norm_eval
         self.gradient_checkpointing = options.gradient_checkpointing
 
     @property
@@ -77,6 +93,12 @@ class Backbone(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+    def compile_units(self) -> list[nn.Module]:
+        """Stages, or blocks where activations are recomputed block by block."""
+        if self.gradient_checkpointing:
+            return [block for stage in self.stages for block in stage]
+        return list(self.stages)
 
     def run(self, stage: nn.Sequential, x: Tensor, *more: int) -> Tensor:
         """Return `stage(x, *more)`, block by block under `gradient_checkpointing`."""

@@ -4,21 +4,40 @@ A network that other tools have, too, has a method `foreign` (their names of its
 of `ForeignOptions` (how a tool's network differs from Kinema's defaults).
 """
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, RecognizerOptions
 
-Source = Literal["mmaction2", "pyslowfast", "tsm", "torchvision", "pytorchvideo"]
+log = logging.getLogger(__name__)
+
+Source = Literal[
+    "mmaction2", "pyslowfast", "tsm", "torchvision", "pytorchvideo", "transformers", "videomae", "timesformer"
+]  # fmt: skip
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """Patterns in the names of Kinema's modules and their replacements, applied in sequence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """Checkpoints that a tool's self-supervised pre-training writes, as patterns of its keys."""
+
+    told_by: str
+    """A key that no other checkpoint has."""
+    unused: str
+    """Keys beside the network's."""
+    untrained: str
+    """Keys of the network that are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +45,13 @@ class Foreign:
     """A network's weights as another tool has them."""
 
     names: Mapping[str, str]
-    """Kinema's key → the tool's, for every key."""
+    """Kinema's key → the tool's, for every key but those in `parts`."""
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kinema's key → the tool's keys of its equal parts along the first dimension."""
+    aliases: Rules = ()
+    """Patterns in other keys that the tool has for the same weights, and their replacements."""
+    pretraining: Pretraining | None = None
+    """What of the network is in the tool's pre-training checkpoints."""
     constants: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Keys and shapes of constants that the tool saves beside the weights."""
     rolled: Mapping[str, int] = field(default_factory=dict)
@@ -128,6 +153,9 @@ _HEADS: dict[Source, str] = {
     "tsm": r"new_fc\.weight",
     "torchvision": r"fc\.weight",
     "pytorchvideo": r"blocks\.\d+\.proj\.weight",
+    "transformers": r"classifier\.weight",
+    "videomae": r"head\.weight",
+    "timesformer": r"(model\.)?head\.weight",
 }
 """Weights of each tool's classifiers."""
 
@@ -149,10 +177,14 @@ def renamed(model: nn.Module, rules: Rules) -> dict[str, str]:
     names = {}
     for key in model.state_dict():
         module, _, leaf = key.rpartition(".")
-        for pattern, replacement in rules:
-            module = re.sub(pattern, replacement, module)
-        names[key] = f"{module}.{leaf}"
+        names[key] = f"{_renamed(module, rules)}.{leaf}".removeprefix(".")
     return names
+
+
+def _renamed(name: str, rules: Rules) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def foreign_of(model: nn.Module, source: Source) -> Foreign:
@@ -201,14 +233,17 @@ def foreign_misfits(model: nn.Module, state_dict: Mapping[str, Tensor], *, sourc
     """Return keys of a state dict of `source`'s that do not fit `model`: missing, unknown, then misshaped ones.
 
     Batch norm's `num_batches_tracked` may be missing, as in old checkpoints. So may the constants that a tool saves
-    beside the weights; if present, they must have the network's shapes.
+    beside the weights; if present, they must have the network's shapes. Of a pre-training checkpoint, the weights that
+    only pre-training uses and the absence of those that it does not train are no misfits.
 
     Raises:
         UserError: `source` has no such network.
     """
     foreign = foreign_of(model, source)
+    state_dict, _, untrained = _canonical(state_dict, foreign)
     found = {name: tuple(value.shape) for name, value in state_dict.items()}
-    wanted = {foreign.names[key]: tuple(value.shape) for key, value in model.state_dict().items()}
+    wanted = {name: tuple(value.shape) for name, value in _as_theirs(model.state_dict(), foreign).items()}
+    wanted = {name: shape for name, shape in wanted.items() if name not in untrained or name in found}
     wanted |= {name: shape for name, shape in foreign.constants.items() if name in found}
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
     unknown = sorted(found.keys() - wanted)
@@ -242,8 +277,31 @@ def load_foreign_state_dict(
         )
     unfit = {misfit.key for misfit in misfits}
     foreign = foreign_of(model, source)
-    weights = {key: state_dict[name] for key, name in foreign.names.items() if name in state_dict and name not in unfit}
-    model.load_state_dict(model.state_dict() | _rolled(weights, foreign, -1))
+    state_dict, unused, untrained = _canonical(state_dict, foreign)
+    if unused:
+        log.warning(
+            "a pre-training checkpoint: %s are not used; %s keep their initial values: fine-tune them",
+            _summary("of pre-training", unused),
+            ", ".join(sorted(untrained - state_dict.keys())),
+        )
+    theirs = _as_theirs(model.state_dict(), foreign)
+    theirs |= {name: state_dict[name] for name in theirs if name in state_dict and name not in unfit}
+    ours = {key: theirs[name] for key, name in foreign.names.items()}
+    ours |= {key: torch.cat([theirs[name] for name in names]) for key, names in foreign.parts.items()}
+    model.load_state_dict(_rolled(ours, foreign, -1))
+
+
+def _canonical(
+    state_dict: Mapping[str, Tensor], foreign: Foreign
+) -> tuple[Mapping[str, Tensor], list[str], frozenset[str]]:
+    """Return weights under the tool's current keys, and of a pre-training checkpoint its unused and untrained keys."""
+    unused, untrained, pretraining = list[str](), frozenset[str](), foreign.pretraining
+    if pretraining is not None and any(re.search(pretraining.told_by, key) for key in state_dict):
+        unused = [key for key in state_dict if re.search(pretraining.unused, key)]
+        names = chain(foreign.names.values(), *foreign.parts.values())
+        untrained = frozenset(name for name in names if re.search(pretraining.untrained, name))
+    kept = {_renamed(key, foreign.aliases): value for key, value in state_dict.items() if key not in unused}
+    return kept, unused, untrained
 
 
 def _described(misfit: Misfit) -> str:
@@ -262,8 +320,18 @@ def foreign_state_dict(model: nn.Module, *, source: Source) -> dict[str, Tensor]
     Raises:
         UserError: `source` has no such network.
     """
-    foreign = foreign_of(model, source)
-    return {foreign.names[key]: value for key, value in _rolled(model.state_dict(), foreign, 1).items()}
+    return _as_theirs(model.state_dict(), foreign_of(model, source))
+
+
+def _as_theirs(weights: Mapping[str, Tensor], foreign: Foreign) -> dict[str, Tensor]:
+    theirs: dict[str, Tensor] = {}
+    for key, value in _rolled(weights, foreign, 1).items():
+        if key in foreign.parts:
+            names = foreign.parts[key]
+            theirs |= dict(zip(names, value.chunk(len(names)), strict=True))
+        else:
+            theirs[foreign.names[key]] = value
+    return theirs
 
 
 def _rolled(weights: Mapping[str, Tensor], foreign: Foreign, sign: int) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, FrozenStages
+from kinema.models.backbone import Backbone
 from kinema.models.capabilities import Input
 
 RGB = tuple[float, float, float]
@@ -29,19 +29,12 @@ class RecognizerOptions:
     """Dropout probability of the features before the head, 0–1."""
     init_std: float = 0.01
     """Standard deviation of the head's initial weights."""
-    frozen_stages: FrozenStages = -1
-    """Freeze the stem (0), or the stem and the first 1–4 stages: no gradients, batch norm in eval mode; -1 trains
-    everything."""
-    norm_eval: bool = False
-    """Keep all batch norms in eval mode."""
     gradient_checkpointing: bool = False
     """Recompute the activations of each block in the backward pass instead of storing them: less memory, more time."""
     mean: RGB = IMAGENET_MEAN
     """Mean of the red, green and blue pixels, on the scale 0–255."""
     std: RGB = IMAGENET_STD
     """Standard deviation of the red, green and blue pixels, on the scale 0–255."""
-    pretrained: Literal["imagenet", "none"] = "none"
-    """Initial weights of the backbone: torchvision's ImageNet weights, downloaded once, or none."""
 
     def build(self) -> "Recognizer":
         """Return the network with random weights; nothing is downloaded."""
@@ -120,12 +113,12 @@ class Recognizer(nn.Module):
             self.fc = self._head(self.fc.in_features, num_classes).to(self.fc.weight.dtype)
 
     def blocks(self) -> list[nn.Module]:
-        """Residual blocks."""
+        """Blocks of the backbone."""
         return [block for stage in self.backbone.stages for block in stage]
 
     def compile_units(self) -> list[nn.Module]:
-        """Stages, or blocks where activations are recomputed block by block."""
-        return self.blocks() if self.backbone.gradient_checkpointing else list(self.backbone.stages)
+        """Units of the backbone: stages or blocks."""
+        return self.backbone.compile_units()
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """Groups of layers: stem, stages, neck if there is one, head."""

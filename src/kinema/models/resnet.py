@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, Depth
+from kinema.models.backbone import Backbone, ConvNetOptions, Depth
 from kinema.models.convolution import Conv2d
 from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalization import Projection, norm_relu
@@ -22,7 +22,7 @@ Shift = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(kw_only=True)
-class ResNetOptions(RecognizerOptions, ForeignOptions):
+class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     """Options of recognizers with a 2D ResNet."""
 
     depth: Depth = 50
@@ -61,7 +61,7 @@ class ResNet(Backbone):
     def __init__(self, options: ResNetOptions) -> None:
         width = options.width
         block, lengths = _LAYOUTS[options.depth]
-        super().__init__(options, out_channels=8 * width * block.expansion)
+        super().__init__(options, out_channels=8 * width * block.expansion, norm_eval=options.norm_eval)
         self.depth = options.depth
         self.width = width
         self.in_channels = 2 * options.flow_fields or 3

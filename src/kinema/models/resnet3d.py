@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, Depth
+from kinema.models.backbone import Backbone, ConvNetOptions, Depth
 from kinema.models.convolution import Size, convolution
 from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalization import Projection, norm_relu
@@ -26,7 +26,7 @@ InflateStyle = Literal["3x1x1", "3x3x3"]
 
 
 @dataclass(kw_only=True)
-class ResNet3dOptions(RecognizerOptions, ForeignOptions):
+class ResNet3dOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     """Options of recognizers with 3D ResNets."""
 
     depth: Depth = 50
@@ -75,7 +75,7 @@ class ResNet3d(Backbone):
     ) -> None:
         width = options.width
         block, lengths = _LAYOUTS[options.depth]
-        super().__init__(options, out_channels=8 * width * block.expansion)
+        super().__init__(options, out_channels=8 * width * block.expansion, norm_eval=options.norm_eval)
         self.depth = options.depth
         self.width = width
         self.conv1: nn.Module = convolution(3, width, (conv1_kernel_t, 7, 7), (conv1_stride_t, 2, 2))

@@ -129,7 +129,7 @@ class SlowFastBackbone(Backbone):
             for count in channels
         ]
         slow = ResNet3d(options, conv1_kernel_t=1, inflate="late", lateral_channels=[2 * count for count in channels])
-        super().__init__(options, out_channels=slow.out_channels + fast.out_channels)
+        super().__init__(options, out_channels=slow.out_channels + fast.out_channels, norm_eval=options.norm_eval)
         self.slow = slow
         self.fast = fast
         self.laterals = nn.ModuleList(laterals)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone
+from kinema.models.backbone import Backbone, ConvNetOptions
 from kinema.models.convolution import convolution
 from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, of_tool
 from kinema.models.normalization import Projection, norm, norm_relu
@@ -22,7 +22,7 @@ _BLOCKS = (1, 2, 5, 3)
 
 
 @dataclass(kw_only=True)
-class X3DOptions(RecognizerOptions, ForeignOptions):
+class X3DOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     """Options of X3D. The defaults are those of X3D-XS, S and M, which differ in their clips."""
 
     width: Annotated[int, Ge(8)] = 24
@@ -91,7 +91,7 @@ class X3DBackbone(Backbone):
     def __init__(self, options: X3DOptions) -> None:
         widths = [options.width * 2**i for i in range(4)]
         out_channels = int(options.bottleneck * widths[-1])
-        super().__init__(options, out_channels=out_channels)
+        super().__init__(options, out_channels=out_channels, norm_eval=options.norm_eval)
         self.conv1 = convolution(3, options.width, (1, 3, 3), (1, 2, 2))
         self.conv1_t = convolution(options.width, options.width, (5, 1, 1), groups=options.width)
         self.bn1 = nn.BatchNorm3d(options.width)

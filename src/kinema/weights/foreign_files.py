@@ -16,7 +16,7 @@ from torch import Tensor
 from kinema.errors import UserError
 
 _WRAPPERS = (
-    "state_dict", "model_state", "model", "model_state_dict", "net",
+    "state_dict", "model_state", "model", "model_state_dict", "net", "module",
     "model_ema", "ema_state_dict", "state_dict_ema", "ema",
 )  # fmt: skip
 """Under which key tools and training scripts keep the weights, beside an optimizer's. Averages come after the rest."""
@@ -54,7 +54,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
         r"(bn1|stem\.\d)\.",
         r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample\.\d)",
     ),
-    "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway|res_blocks|proj|pool|output_pool)",),
+    "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway\w*|res_blocks|proj|pool|output_pool)\.",),
+    "transformers": (r"videomae\.", r"timesformer\.", r"(classifier|fc_norm)\."),
+    "videomae": (r"(encoder\.)?(patch_embed|blocks\.\d+\.(norm\d|attn|mlp))\.", r"(fc_norm|head)\."),
+    "timesformer": (
+        r"(cls_token|pos_embed|time_embed)$",
+        r"patch_embed\.",
+        r"blocks\.\d+\.(norm\d|attn|mlp|temporal_\w+)\.",
+        r"(norm|head)\.",
+    ),
 }
 """How the names of each tool's weights begin."""
 
