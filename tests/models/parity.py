@@ -54,7 +54,7 @@ def numbers(shared: Path, model: str) -> Numbers:
         logits=load_file(shared / "parity" / "numbers" / f"{model}.safetensors")["eval"],
         train_loss=found["train_loss"],
         grad_norm=found["grad_norm"],
-        running_sum_after=found["running_sum_after"],
+        running_sum_after=found.get("running_sum_after", {}),
     )
 
 
