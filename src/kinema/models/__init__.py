@@ -33,6 +33,7 @@ MODELS: dict[str, str] = {
     "r2plus1d": "kinema.models.r2plus1d:R2Plus1DOptions",
     "x3d": "kinema.models.x3d:X3DOptions",
     "videomae": "kinema.models.videomae:VideoMAEOptions",
+    "timesformer": "kinema.models.timesformer:TimeSformerOptions",
     "bmn": "kinema.models.bmn:BMNOptions",
     "tem": "kinema.models.bsn:TEMOptions",
     "pem": "kinema.models.bsn:PEMOptions",

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from kinema.tasks.recognition.options import RecognitionConfig
     from kinema.training import RecipeConfig
 
-_RECOGNITION = ("tsn", "tsm", "i3d", "slowfast", "r2plus1d", "torchvision_models", "x3d", "videomae", "sample")
+_RECOGNITION = (
+    "tsn",
+    "tsm",
+    "i3d",
+    "slowfast",
+    "r2plus1d",
+    "torchvision_models",
+    "x3d",
+    "videomae",
+    "timesformer",
+    "sample",
+)
 _LOCALIZATION = ("bmn", "bsn")
 """Modules of this folder, whose public functions without arguments are the recipes."""
 
