@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinema.models import MODELS, Localizer, Recognizer, RecognizerOptions, options_class
 from kinema.models.transformer import TransformerOptions
@@ -27,6 +27,7 @@ SMALL = {
     "frames": 8,
     "size": 64,
     "drop_path": 0.1,
+    "depths": (1, 1, 2, 1),
 }
 SMALL_LOCALIZER = {"parts": 8, "samples": 4, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 8, "feature_channels": 16}
 
@@ -43,9 +44,6 @@ def small_model(name: str, **values: Any) -> Recognizer:
     torch.manual_seed(0)
     model = small_options(name, **values).build()
     assert isinstance(model, Recognizer)
-    for parameter in model.parameters():
-        if parameter.dim() > 1 and not parameter.any():  # of branches and embeddings that training begins without
-            nn.init.normal_(parameter, std=0.1)
     return model
 
 

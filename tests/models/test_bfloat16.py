@@ -30,6 +30,10 @@ SIZES = [(8, 1, 1), (8, 32, 8), (8, 9, 64), (8, 48, 33), (12, 33, 24), (16, 32, 
 """Frames, height and width of clips; five halvings leave 1 to 2 of height and width, three or four 1 to 4 frames."""
 
 
+FIXED_DEPTH = ("s3d", "swin3d", "mvit")
+FEW_SIZES = (*TRANSFORMERS, *FIXED_DEPTH)
+
+
 @dataclass
 class Layer:
     """A layer's operands and results."""
@@ -75,7 +79,7 @@ def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize(
     ("name", "size"),
-    [(name, size) for name in RECOGNIZERS for size in (SIZES if name not in TRANSFORMERS else [(8, 64, 64)])],
+    [(name, size) for name in RECOGNIZERS for size in (SIZES if name not in FEW_SIZES else [(8, 64, 64)])],
 )
 def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int, int]) -> None:
     model = small_model(name, depth=depth, init_std=None).train()
@@ -84,7 +88,7 @@ def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, 
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(clips)
     F.cross_entropy(logits.float(), torch.tensor([0, 3])).backward()
-    assert len(layers) > depth
+    assert len(layers) > (depth if name not in FIXED_DEPTH else 10)
     for layer in layers:
         module: Any = layer.module
         to_input, to_output = layer.gradients
@@ -92,14 +96,16 @@ def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, 
         rounded = [each.bfloat16() for each in (layer.input, module.weight.detach(), to_output)]
         exact, magnitude = results(module, *rounded), results(module, *[each.abs() for each in rounded])
         count = results(module, *[torch.ones_like(each) for each in rounded])
-        bias = 0 if module.bias is None else module.bias.detach().bfloat16().double()
+        bias = torch.zeros(1) if module.bias is None else module.bias.detach().bfloat16().double()
+        if not isinstance(module, nn.Linear):
+            bias = bias.view(-1, *[1] * (layer.output.dim() - 2))
         found = (layer.output.double() - bias, to_input, module.weight.grad)
         for what, value, right, size_, terms in zip(
             ("output", "input's gradient", "weight's gradient"), found, exact, magnitude, count, strict=True
         ):
             if value is not None:
                 rounding = 4 * terms.sqrt() * 2**-8 if SUMS_IN_BFLOAT16 else terms * 2**-24
-                bound = (2**-8 + rounding) * (size_ + torch.as_tensor(bias).abs().max())
+                bound = (2**-8 + rounding) * (size_ + bias.abs().max())
                 assert bool(((value.double() - right).abs() <= bound).all()), f"{what} of {module}, {layer.input.shape}"
 
 
@@ -213,5 +219,5 @@ def test_gradients_are_as_near_to_float64_as_without_onednn(name: str) -> None:
     sizes = torch.stack([value.norm() for value in exact.values()])
     typical = errors(plain).norm() / sizes.norm() * sizes
     assert found.keys() == exact.keys()
-    worst = errors(found) / (errors(plain) + typical)
+    worst = errors(found) / (errors(plain) + typical).clamp(min=1e-300)  # some are zero: positions of single tokens
     assert worst.max() < 4, list(exact)[worst.argmax()]

@@ -146,7 +146,7 @@ def test_a_sharded_network_takes_the_same_step(name: str, one_process: Any) -> N
 @every_recognizer
 def test_frozen_stages_freeze_the_first_groups(name: str, frozen_stages: int) -> None:
     model = small_model(name, frozen_stages=frozen_stages).train()
-    before = {key: buffer.clone() for key, buffer in model.named_buffers()}
+    before = {key: buffer.clone() for key, buffer in model.named_buffers() if "relative_position" not in key}
     model(pixels(name))
     for number, group in enumerate(model.layer_groups()):
         frozen = number <= frozen_stages
@@ -155,10 +155,11 @@ def test_frozen_stages_freeze_the_first_groups(name: str, frozen_stages: int) ->
             for path, module in layer.named_modules():
                 if isinstance(module, _BatchNorm):
                     assert module.training != frozen, path
-    names = {id(buffer): key for key, buffer in model.named_buffers()}
-    for number, group in enumerate(model.layer_groups()):
-        for buffer in (buffer for layer in group for buffer in layer.buffers()):
-            assert torch.equal(buffer, before[names[id(buffer)]]) == (number <= frozen_stages)
+    group_of = {id(b): i for i, group in enumerate(model.layer_groups()) for layer in group for b in layer.buffers()}
+    for key, value in before.items():
+        buffer = model.get_buffer(key)
+        if id(buffer) in group_of:
+            assert torch.equal(buffer, value) == (group_of[id(buffer)] <= frozen_stages)
 
 
 @every_recognizer

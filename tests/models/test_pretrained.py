@@ -1,6 +1,7 @@
 """ImageNet weights: taken from torch's hub cache, and what is said when they cannot be had."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from kinema.errors import UserError
 from kinema.models import load_pretrained
 from kinema.models.i3d import I3DOptions
 from kinema.models.slowonly import SlowOnlyOptions
+from kinema.models.swin3d import Swin3DOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 
@@ -103,6 +105,27 @@ def test_a_damaged_file_in_the_cache_says_what_to_do(cache: Path, content: bytes
 def test_imagenet_weights_fit_one_width_only() -> None:
     options = TSNOptions(depth=18, width=32)
     with pytest.raises(UserError, match=r"width 64 only, found 32; .*--model\.pretrained none"):
+        load_pretrained(options.build(), options)
+
+
+def test_a_video_swin_sees_a_still_image_as_the_2d_network(cache: Path) -> None:
+    torch.manual_seed(0)
+    imagenet = torchvision.models.swin_t().eval()
+    torch.save(imagenet.state_dict(), cache / Path(torchvision.models.Swin_T_Weights.IMAGENET1K_V1.url).name)
+    options = Swin3DOptions(num_classes=5, pretrained="imagenet")
+    model = options.build().eval()
+    load_pretrained(model, options)
+    image = torch.randn(1, 3, 224, 224)
+    imagenet.head = torch.nn.Identity()
+    with torch.inference_mode():
+        clip = image.unsqueeze(2).expand(-1, -1, 4, -1, -1)
+        torch.testing.assert_close(model.forward_features(clip), imagenet(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("values", [{"width": 32}, {"depths": (2, 2, 2, 2)}, {"window_size": (8, 8, 8)}])
+def test_imagenet_weights_fit_three_sizes_of_video_swin(values: dict[str, Any]) -> None:
+    options = Swin3DOptions(pretrained="imagenet", **values)
+    with torch.device("meta"), pytest.raises(UserError, match=r"model\.width 96 .*--model\.pretrained none"):
         load_pretrained(options.build(), options)
 
 

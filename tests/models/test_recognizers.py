@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("name", RECOGNIZERS)
 def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None:
     if name == "i3d":
         frames = max(frames, 5)  # it halves them three times, the last time by twos
-    if name == "videomae":
+    if name in ("videomae", "mvit"):
         frames += frames % 2  # a token has two
     model = small_model(name, frames=frames).train()
     logits = model(pixels(name, frames=frames))
@@ -135,7 +135,8 @@ def test_channels_last_clips_stay_so_without_a_copy(name: str, depth: int) -> No
         return hook
 
     for key, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | _BatchNorm | nn.MaxPool2d | nn.MaxPool3d):
+        tokens = key.endswith(".pool")  # MViT's, of channels by head
+        if isinstance(module, nn.Conv2d | nn.Conv3d | _BatchNorm | nn.MaxPool2d | nn.MaxPool3d) and not tokens:
             module.register_forward_hook(note(key))
     model(clips)
     assert bool(layouts) == (name not in TRANSFORMERS)  # they compute products of tokens
@@ -166,8 +167,9 @@ def test_only_the_head_depends_on_the_classes(name: str) -> None:
 def test_only_tsn_ignores_the_order_of_frames(name: str) -> None:
     model = small_model(name).eval()
     clips = pixels(name, frames=8)
-    forwards, backwards = model(clips), model(clips.flip(2))
-    assert torch.allclose(forwards, backwards, atol=1e-5) == (name == "tsn")
+    with torch.inference_mode():
+        forwards, backwards = model(clips), model(clips.flip(2))
+    assert torch.allclose(forwards, backwards, rtol=0, atol=1e-4 * forwards.abs().max().item()) == (name == "tsn")
 
 
 def test_dropout_acts_on_the_video_but_in_tsm_on_frames(name: str) -> None:

@@ -6,8 +6,7 @@ together rebuild it: `options_class("tsm")(num_classes=8).build()`.
 
 from kinema.addresses import address_of, load_address
 from kinema.errors import UserError, did_you_mean
-from kinema.models.backbone import ConvNetOptions
-from kinema.models.capabilities import ModelOptions
+from kinema.models.capabilities import HasPretrained, ModelOptions
 from kinema.models.localizer import Localizer, LocalizerOptions
 from kinema.models.pretrained import load_imagenet
 from kinema.models.recognizer import Recognizer, RecognizerOptions
@@ -33,7 +32,9 @@ MODELS: dict[str, str] = {
     "r2plus1d": "kinema.models.r2plus1d:R2Plus1DOptions",
     "x3d": "kinema.models.x3d:X3DOptions",
     "videomae": "kinema.models.videomae:VideoMAEOptions",
-    "timesformer": "kinema.models.timesformer:TimeSformerOptions",
+    "s3d": "kinema.models.s3d:S3DOptions",
+    "swin3d": "kinema.models.swin3d:Swin3DOptions",
+    "mvit": "kinema.models.mvit:MViTOptions",
     "bmn": "kinema.models.bmn:BMNOptions",
     "tem": "kinema.models.bsn:TEMOptions",
     "pem": "kinema.models.bsn:PEMOptions",
@@ -64,11 +65,16 @@ def name_of(options: ModelOptions) -> str:
     return next((name for name, known in MODELS.items() if known == address), address)
 
 
-def load_pretrained(model: Recognizer, options: ConvNetOptions) -> None:
-    """Initialize the backbone of `model` as `options.pretrained` says.
+def load_pretrained(model: Recognizer, options: RecognizerOptions) -> None:
+    """Initialize the backbone of `model` as `options.pretrained` says; networks without that option have none.
 
     Raises:
-        UserError: The weights cannot be downloaded, or do not exist for the backbone's width.
+        UserError: The weights cannot be downloaded, or do not exist for the backbone's size.
     """
-    if options.pretrained == "imagenet":
+    name = getattr(options, "pretrained", "none")
+    if name == "none":
+        return
+    if isinstance(model.backbone, HasPretrained):
+        model.backbone.load_pretrained(name)
+    else:
         load_imagenet(model.backbone)

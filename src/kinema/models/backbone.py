@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +18,9 @@ Depth = Literal[18, 34, 50, 101, 152]
 """Layers of a ResNet."""
 
 FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
+
+Depths = tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)], Annotated[int, Ge(1)], Annotated[int, Ge(1)]]
+"""Blocks of each of four stages."""
 
 
 class BackboneOptions(Protocol):
@@ -106,11 +110,11 @@ class Backbone(nn.Module):
             out: Tensor = stage(x, *more)
             return out
         for block in stage:
-            x = checkpoint(block, x, *more, use_reentrant=False, context_fn=partial(_contexts, block))
+            x = checkpoint(block, x, *more, use_reentrant=False, context_fn=partial(recomputation_contexts, block))
         return x
 
 
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def recomputation_contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Contexts of a block's forward pass, and of its recomputation."""
     return kept_by_others(), _buffers_kept(block)
 

@@ -89,6 +89,18 @@ class HasFeatures(Protocol):
         """Clips `(N, C, T, H, W)` → features `(N, F)`, averaged over space and time, as the head takes them."""
 
 
+@runtime_checkable
+class HasPretrained(Protocol):
+    """A backbone with pretrained weights of its own kind."""
+
+    def load_pretrained(self, name: str) -> None:
+        """Fill the backbone with the weights that the option `pretrained` names.
+
+        Raises:
+            UserError: There are none of its size, or they cannot be had.
+        """
+
+
 _NAMES: dict[type, str] = {
     HasInput: "an input (`input`)",
     HasBlocks: "blocks (`blocks()`)",

@@ -54,6 +54,8 @@ class Foreign:
     """What of the network is in the tool's pre-training checkpoints."""
     constants: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Keys and shapes of constants that the tool saves beside the weights."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Kinema's key → the weight's shape in the tool, where it has other dimensions of length 1."""
     rolled: Mapping[str, int] = field(default_factory=dict)
     """Kinema's key → positions by which the tool has the weight's input channels rolled (`torch.roll`)."""
 
@@ -100,6 +102,8 @@ class ForeignOptions(Protocol):
     @classmethod
     def from_config(cls, config: "ToolConfig", source: Source) -> Configured | None:
         """Return what a configuration of `source` says of the network; None if it is of another network."""
+        del config, source
+        return None
 
 
 class ToolConfig:
@@ -151,7 +155,7 @@ _HEADS: dict[Source, str] = {
     "mmaction2": r"cls_head\.fc_cls\.weight",
     "pyslowfast": r"head\.projection\.weight",
     "tsm": r"new_fc\.weight",
-    "torchvision": r"fc\.weight",
+    "torchvision": r"(fc|head(\.1)?|classifier\.1)\.weight",
     "pytorchvideo": r"blocks\.\d+\.proj\.weight",
     "transformers": r"classifier\.weight",
     "videomae": r"head\.weight",
@@ -165,7 +169,7 @@ _O = TypeVar("_O", bound=RecognizerOptions)
 def of_tool(options: _O, weights: Mapping[str, Tensor], source: Source, **changes: Any) -> _O:
     """Return `options` with the weights' number of classes, the tool's normalization, and `changes`."""
     head = next((weight for key, weight in weights.items() if re.fullmatch(_HEADS[source], key)), None)
-    if head is not None and head.dim() == 2:
+    if head is not None and head.dim() >= 2:
         changes["num_classes"] = head.shape[0]
     if source in NORMALIZATION:
         changes = {"mean": NORMALIZATION[source][0], "std": NORMALIZATION[source][1], **changes}
@@ -284,9 +288,10 @@ def load_foreign_state_dict(
             _summary("of pre-training", unused),
             ", ".join(sorted(untrained - state_dict.keys())),
         )
-    theirs = _as_theirs(model.state_dict(), foreign)
+    own = model.state_dict()
+    theirs = _as_theirs(own, foreign)
     theirs |= {name: state_dict[name] for name in theirs if name in state_dict and name not in unfit}
-    ours = {key: theirs[name] for key, name in foreign.names.items()}
+    ours = {key: theirs[name].reshape(own[key].shape) for key, name in foreign.names.items()}
     ours |= {key: torch.cat([theirs[name] for name in names]) for key, names in foreign.parts.items()}
     model.load_state_dict(_rolled(ours, foreign, -1))
 
@@ -330,7 +335,7 @@ def _as_theirs(weights: Mapping[str, Tensor], foreign: Foreign) -> dict[str, Ten
             names = foreign.parts[key]
             theirs |= dict(zip(names, value.chunk(len(names)), strict=True))
         else:
-            theirs[foreign.names[key]] = value
+            theirs[foreign.names[key]] = value.reshape(foreign.shapes.get(key, value.shape))
     return theirs
 
 

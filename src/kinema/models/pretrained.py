@@ -1,4 +1,4 @@
-"""ImageNet weights for ResNet backbones, from torchvision; 3D ones get them inflated."""
+"""ImageNet weights from torchvision, for ResNet backbones; 3D ones get them inflated."""
 
 import pickle
 import sys
@@ -18,9 +18,7 @@ from kinema.models.recognizer import Recognizer
 
 
 def load_imagenet(backbone: Backbone) -> None:
-    """Fill `backbone` with torchvision's `IMAGENET1K_V1` weights of its depth, downloaded into torch's hub cache once.
-
-    A 3D backbone gets them inflated, as `fill_from_2d` says.
+    """Fill a ResNet with torchvision's `IMAGENET1K_V1` weights of its depth; a 3D one as `fill_from_2d` says.
 
     Raises:
         UserError: The backbone's width is not 64, or the weights cannot be had.
@@ -30,18 +28,28 @@ def load_imagenet(backbone: Backbone) -> None:
             f"model.pretrained: ImageNet weights exist for model.width 64 only, found {backbone.width}; "
             "train from scratch with --model.pretrained none"
         )
-    weights = get_weight(f"ResNet{backbone.depth}_Weights.IMAGENET1K_V1")
+    fill_from_2d(backbone, imagenet_weights(f"ResNet{backbone.depth}"))
+
+
+def imagenet_weights(network: str) -> Mapping[str, Tensor]:
+    """Return torchvision's `IMAGENET1K_V1` weights of a network such as `ResNet50`.
+
+    They are downloaded into torch's hub cache once.
+
+    Raises:
+        UserError: The weights cannot be had.
+    """
+    weights = get_weight(f"{network}_Weights.IMAGENET1K_V1")
     try:
         with redirect_stdout(sys.stderr):  # where torch announces a download; stdout is for answers
-            state_dict = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+            return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
         raise UserError(
-            f"model.pretrained: cannot get ImageNet weights for ResNet-{backbone.depth} from {weights.url}: {error}. "
+            f"model.pretrained: cannot get ImageNet weights of {network} from {weights.url}: {error}. "
             f"Put that file at {file} by hand (TORCH_HOME moves the folder), "
             "or train from scratch with --model.pretrained none"
         ) from error
-    fill_from_2d(backbone, state_dict)
 
 
 def fill_from_2d(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:

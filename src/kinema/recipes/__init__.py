@@ -21,17 +21,9 @@ if TYPE_CHECKING:
     from kinema.training import RecipeConfig
 
 _RECOGNITION = (
-    "tsn",
-    "tsm",
-    "i3d",
-    "slowfast",
-    "r2plus1d",
-    "torchvision_models",
-    "x3d",
-    "videomae",
-    "timesformer",
-    "sample",
-)
+    "tsn", "tsm", "i3d", "slowfast", "r2plus1d", "torchvision_models", "x3d", "s3d", "swin3d", "mvit",
+    "videomae", "sample",
+)  # fmt: skip
 _LOCALIZATION = ("bmn", "bsn")
 """Modules of this folder, whose public functions without arguments are the recipes."""
 

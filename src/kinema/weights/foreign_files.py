@@ -53,6 +53,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         r"(conv1|fc)\.(weight|bias)$",
         r"(bn1|stem\.\d)\.",
         r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample\.\d)",
+        r"(conv_proj|pos_encoding|patch_embed\.norm|classifier\.1)\.",
+        r"features\.\d+\.",
     ),
     "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway\w*|res_blocks|proj|pool|output_pool)\.",),
     "transformers": (r"videomae\.", r"timesformer\.", r"(classifier|fc_norm)\."),
