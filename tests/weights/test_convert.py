@@ -17,8 +17,10 @@ from kinema.models.i3d import I3DOptions
 from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.models.slowfast import SlowFastOptions
 from kinema.models.slowonly import SlowOnlyOptions
+from kinema.models.timesformer import TimeSformerOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
+from kinema.models.videomae import VideoMAEOptions
 from kinema.recipes import config_of
 from kinema.tasks.models import load_model
 from kinema.weights.convert import convert, convert_to_mmaction2
@@ -81,6 +83,9 @@ def test_names_of_another_tool_are_told(tmp_path: Path) -> None:
         convert(tmp_path / "a.pth", tmp_path / "out", tiny(TINY), source="tsm")
 
 
+TOKENS: Any = {"frames": 8, "size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3, "num_classes": 3}
+
+
 @pytest.mark.parametrize(
     ("options", "source", "wrapper", "prefix"),
     [
@@ -90,6 +95,10 @@ def test_names_of_another_tool_are_told(tmp_path: Path) -> None:
         (SlowFastOptions(depth=18, width=8, num_classes=3, lateral_norm=True), "pyslowfast", "model_state", ""),
         (TSMOptions(depth=18, width=8, num_classes=3), "tsm", "state_dict", "module."),
         (R2Plus1DOptions(depth=18, width=8, num_classes=3, form="torchvision"), "torchvision", "model", ""),
+        (VideoMAEOptions(**TOKENS, norm_eps=1e-12, head_norm_eps=1e-5), "transformers", "state_dict", ""),
+        (VideoMAEOptions(**TOKENS), "videomae", "module", ""),
+        (TimeSformerOptions(**TOKENS), "transformers", "state_dict", ""),
+        (TimeSformerOptions(**TOKENS), "timesformer", "model_state", "model."),
     ],
 )
 def test_converted_models_compute_the_same(
@@ -102,6 +111,7 @@ def test_converted_models_compute_the_same(
     recipe = replace(
         options,
         num_classes=3,
+        **({"norm_eps": 1e-6} if isinstance(options, VideoMAEOptions) else {}),
         **({"lateral_norm": False} if source == "pyslowfast" and isinstance(options, SlowFastOptions) else {}),
     )
     convert(tmp_path / "a.pth", tmp_path / "out", tiny(recipe), source=source)

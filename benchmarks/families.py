@@ -1,0 +1,182 @@
+"""Forward passes and training steps of Kinema's networks beside the same networks of other packages.
+
+    python benchmarks/families.py [CASE …] [--precisions fp32 bf16] [--rounds 5] [--threads 2]
+
+Both have random weights and the same clips in memory; a step is forward, cross-entropy, backward and AdamW. They take
+turns in one process, of whose rounds the medians are printed, and the median of the rounds' ratios. The peak is that of
+a large matrix product in the same rounds; its share counts multiply-adds as `kinema recipes` does, three times for a
+step. Memory is the resident peak of a process of its own that takes two steps.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema import build_model
+from kinema.models.complexity import complexity
+from kinema.runtime.device import RuntimeOptions, to_device
+
+PEAK_SIDE = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A network of both, for clips of a size."""
+
+    recipe: str
+    theirs: Callable[[], nn.Module]
+    """Returns a network from normalized clips `(N, C, T, H, W)` to logits."""
+    frames: int
+    size: int = 224
+    clips: int = 1
+
+
+class FramesFirst(nn.Module):
+    """A network of transformers, which takes `(N, T, C, H, W)`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips `(N, C, T, H, W)` → logits."""
+        logits: Tensor = self.network(clips.transpose(1, 2)).logits
+        return logits
+
+
+def videomae(width: int, heads: int) -> nn.Module:
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+    config = VideoMAEConfig(hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width)
+    config.num_labels = 400
+    return FramesFirst(VideoMAEForVideoClassification(config))
+
+
+def timesformer() -> nn.Module:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    config = TimesformerConfig()
+    config.num_labels = 400
+    return FramesFirst(TimesformerForVideoClassification(config))
+
+
+CASES = {
+    "videomae_s": Case(recipe="videomae_s_16x4_kinetics400", theirs=lambda: videomae(384, 6), frames=16),
+    "videomae_b": Case(recipe="videomae_b_16x4_kinetics400", theirs=lambda: videomae(768, 12), frames=16),
+    "timesformer_b": Case(recipe="timesformer_b_8x32_kinetics400", theirs=timesformer, frames=8),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=[*CASES])
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory-of", choices=["ours", "theirs"], help="take two steps and print the peak in MiB")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print_memory(CASES[options.cases[0]], options.memory_of, options.precisions[0])
+        return
+    print("| network | clips | precision | forward, s | ratio | step, s | ratio | of the peak | memory, GiB | theirs |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for name in options.cases:
+        for precision in options.precisions:
+            print(row(name, precision, options), flush=True)
+
+
+def row(name: str, precision: str, options: argparse.Namespace) -> str:
+    """The row of a table; ratios are theirs to ours."""
+    case = CASES[name]
+    networks = {who: network(case, who) for who in ("ours", "theirs")}
+    optimizers = {who: torch.optim.AdamW(each.parameters(), fused=True) for who, each in networks.items()}
+    clips = {who: clips_of(case, who) for who in networks}
+    forward: dict[str, list[float]] = {who: [] for who in networks}
+    step: dict[str, list[float]] = {who: [] for who in networks}
+    peaks = []
+    for turn in range(options.rounds + 1):
+        peak = multiply_adds_per_second(precision)
+        for who, each in networks.items():
+            passed = seconds(lambda each=each, who=who: forward_pass(each, clips[who], precision))
+            taken = seconds(lambda each=each, who=who: training_step(each, optimizers[who], clips[who], precision))
+            if turn:  # the first warms up
+                forward[who].append(passed)
+                step[who].append(taken)
+        if turn:
+            peaks.append(peak)
+    _, macs = complexity(build_model(case.recipe), (case.clips, 3, case.frames, case.size, case.size))
+    share = median(3 * macs / taken / peak for taken, peak in zip(step["ours"], peaks, strict=True))
+    ratios = [median(b / a for a, b in zip(times["ours"], times["theirs"], strict=True)) for times in (forward, step)]
+    memory = [peak_memory(name, who, precision, options.threads) for who in ("ours", "theirs")]
+    return (
+        f"| {name} | {case.clips}×{case.frames}×{case.size}² | {precision} | {median(forward['ours']):.2f} | "
+        f"{ratios[0]:.2f} | {median(step['ours']):.2f} | {ratios[1]:.2f} | {share:.0%} | "
+        f"{memory[0]:.2f} | {memory[1]:.2f} |"
+    )
+
+
+def network(case: Case, who: str) -> nn.Module:
+    torch.manual_seed(0)
+    if who == "theirs":
+        return case.theirs().train()
+    return to_device(build_model(case.recipe), torch.device("cpu"), RuntimeOptions(device="cpu")).train()
+
+
+def clips_of(case: Case, who: str) -> Tensor:
+    """Pixels in the memory order of the data path; normalized floats for the other package."""
+    shape = (case.clips, case.frames, case.size, case.size, 3)
+    clips = torch.randint(256, shape, dtype=torch.uint8).permute(0, 4, 1, 2, 3)
+    return clips if who == "ours" else (clips / 255 - 0.45) / 0.225
+
+
+def forward_pass(network: nn.Module, clips: Tensor, precision: str) -> None:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        network(clips)
+
+
+def training_step(network: nn.Module, optimizer: torch.optim.Optimizer, clips: Tensor, precision: str) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        logits = network(clips)
+    F.cross_entropy(logits.float(), torch.arange(len(clips))).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def multiply_adds_per_second(precision: str) -> float:
+    """Of the best of three products of large square matrices."""
+    a = torch.randn(PEAK_SIDE, PEAK_SIDE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    return PEAK_SIDE**3 / min(seconds(lambda: torch.mm(a, a)) for _ in range(3))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def print_memory(case: Case, who: str, precision: str) -> None:
+    own, clips = network(case, who), clips_of(case, who)
+    optimizer = torch.optim.AdamW(own.parameters(), fused=True)
+    for _ in range(2):
+        training_step(own, optimizer, clips, precision)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def peak_memory(name: str, who: str, precision: str, threads: int) -> float:
+    """GiB."""
+    command = [sys.executable, __file__, name, "--precisions", precision, "--memory-of", who]
+    return float(subprocess.check_output([*command, "--threads", str(threads)], text=True)) / 1024
+
+
+if __name__ == "__main__":
+    main()
