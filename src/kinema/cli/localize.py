@@ -15,7 +15,6 @@ from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_p
 from kinema.errors import MediaError, UserError, renamed_options
 from kinema.report.fonts import check_font, say_missing
 from kinema.storage import display_name
-from kinema.tasks.localization.metrics.results import Detections
 from kinema.tasks.localization.video.localize import Localization, LocalizeOptions, VideoLocalizer
 from kinema.tasks.localization.video.results_file import Localizations
 from kinema.tasks.localization.video.timeline import draw_timeline
@@ -126,7 +125,7 @@ def _plots(inputs: Sequence[Input], plot: Path | None) -> Mapping[Input, Path]:
 
 def _print(name: str, answer: Localization) -> None:
     found = answer.found
-    labels = [answer.classes[label] for label in found.labels] if isinstance(found, Detections) else None
+    labels = None if found.labels is None else [answer.classes[label] for label in found.labels]
     print(printable(name))
     print_table(
         [""] * 3,

@@ -14,7 +14,7 @@ from kinema.tasks.localization.metrics.class_scores import (
     label_results,
     read_video_classes,
 )
-from kinema.tasks.localization.metrics.results import Detections, Proposals, results_layout, write_results
+from kinema.tasks.localization.metrics.results import Proposals, results_layout, write_results
 
 TWO = Proposals(segments=np.array([[0.0, 5.0], [2.0, 9.0]]), scores=np.array([0.9, 0.5]))
 
@@ -160,7 +160,7 @@ def test_a_missing_file_of_class_scores_is_named(tmp_path: Path) -> None:
 
 def test_written_results_are_read_as_they_were(tmp_path: Path) -> None:
     truth = truth_of(tmp_path)
-    detections = Detections(segments=TWO.segments, scores=TWO.scores, labels=np.array([1, 0]))
+    detections = Proposals(segments=TWO.segments, scores=TWO.scores, labels=np.array([1, 0]))
     write_results(tmp_path / "results.json", {"b": detections}, classes=("Run", "Jump"))
     found = read_results(tmp_path / "results.json", truth, labelled=True)
     assert [truth.videos[video] for video in found.video] == ["b", "b"]

@@ -8,7 +8,7 @@ from kinema import strict_json
 from kinema.data.features.spans import whole_video
 from kinema.tasks.localization.bsn.candidate_files import Described, Origin, write_described, write_origin
 from kinema.tasks.localization.bsn.data import ProposalData
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates
+from kinema.tasks.localization.bsn.pgm import CandidateOptions
 from kinema.training.config import AnyConfig
 
 _TRUTH = "ground_truth.json"
@@ -67,12 +67,13 @@ def _write_candidates(
     folder.mkdir(exist_ok=True)
     count = data.train_candidates
     for name in names:
-        candidates = Candidates(
+        described = Described(
             segments=np.sort(random.uniform(size=(count, 2)), axis=1),
             starts=random.uniform(size=count),
             ends=random.uniform(size=count),
+            features=random.random((count, channels), np.float32),
+            overlaps=random.random(count, np.float32),
+            span=whole_video(_SECONDS),
         )
-        features, overlaps = random.random((count, channels), np.float32), random.random(count, np.float32)
-        span = whole_video(_SECONDS)
-        write_described(folder, name, Described(candidates=candidates, features=features, overlaps=overlaps, span=span))
+        write_described(folder, name, described)
     write_origin(folder, Origin(tem="", options=options))

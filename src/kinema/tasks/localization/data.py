@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -33,27 +32,13 @@ MakeLabels = Callable[[Videos, Sequence[int], int], Any]
 """Labels of the videos of a batch: of rows of these videos, at a number of points in time."""
 
 
-class OpenSplit(Protocol):
-    """Videos of one use, and what the networks read of them."""
-
-    @property
-    def videos(self) -> Videos:
-        """The videos, in the order of the ground truth."""
-
-    def train_batches(
-        self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
-    ) -> "DataLoader[Batch[Any]]":
-        """Training batches in the given order; a random video takes a bad one's place."""
-
-    def eval_batches(
-        self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-    ) -> "DataLoader[Batch[Any]]":
-        """Every video once, without labels; process `rank` of `world` has its share."""
-
-
 @dataclass(kw_only=True)
 class LoadingOptions:
-    """Videos of a localizer, and their loading."""
+    """Videos of a localizer, and their loading.
+
+    Subclasses, for each kind of input, have the properties `patience`, seconds to wait for a storage that does not
+    answer, and `reads`, what is read, for the log; and the methods `input_shape(channels)` and `open`.
+    """
 
     ground_truth: str = ""
     """JSON file of the videos, their subsets, durations and instances, in ActivityNet's format or that of MMAction2's
@@ -75,21 +60,7 @@ class LoadingOptions:
     max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     """A run stops when more than this fraction of its videos cannot be read (rounded up to whole videos)."""
 
-    @property
-    def patience(self) -> float:
-        """Seconds to wait for a storage that does not answer."""
-        raise NotImplementedError
-
-    @property
-    def reads(self) -> str:
-        """What is read, for the log."""
-        raise NotImplementedError
-
-    def input_shape(self, channels: int) -> tuple[int, ...]:
-        """Return the shape of one input of the network, which has `channels` channels."""
-        raise NotImplementedError
-
-    def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> Sequence[OpenSplit]:
+    def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> "Sequence[OpenSplit]":
         """Open what the networks read of the videos of `splits`.
 
         Args:
@@ -146,58 +117,56 @@ class FeatureData(LoadingOptions):
         return FeatureSplit(videos=videos, source=source, data=self)
 
 
-class FeatureDataset(SampleDataset[int, Any]):
-    """Features (C, T) of videos; the targets of a batch are `label` of its rows."""
-
-    def __init__(
-        self,
-        videos: Videos,
-        source: FeatureSource,
-        label: Callable[[Sequence[int]], Any],
-        *,
-        seed: int = 0,
-        replace: bool = False,
-    ) -> None:
-        super().__init__(len(videos), seed=seed, replace=replace, generator=np.random.default_rng)
-        self._videos, self._source, self._label = videos, source, label
-
-    def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:
-        """Read the features of a video; the source itself waits for its storage."""
-        return Sample(self._source.read(self._videos.name(key.row)), key.row)
-
-    def stack_targets(self, targets: list[int]) -> Any:
-        """Return the labels of a batch."""
-        return self._label(targets)
-
-
 @dataclass(frozen=True, kw_only=True)
-class FeatureSplit:
-    """Videos of one use, and their features; see `OpenSplit`."""
+class OpenSplit:
+    """Videos of one use, in the order of the ground truth, and what the networks read of them."""
 
     videos: Videos
-    source: FeatureSource
-    data: FeatureData
+    data: LoadingOptions
+
+    def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> SampleDataset[Any, Any]:
+        """Return the dataset of training, in which a random video takes a bad one's place; without labels, of tests."""
+        raise NotImplementedError
 
     def train_batches(
         self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
     ) -> DataLoader[Batch[Any]]:
-        """Training batches in the given order; a random video takes a bad one's place."""
-        label = partial(_labels, labels, self.videos, self.data.parts)
-        dataset = FeatureDataset(self.videos, self.source, label, seed=seed, replace=True)
-        return load(dataset, order, workers=workers, pin=pin)
+        """Training batches in the given order."""
+        return load(self.dataset(labels, seed=seed), order, workers=workers, pin=pin)
 
     def eval_batches(self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False) -> DataLoader[Batch[Any]]:
         """Every video once, without labels; process `rank` of `world` has its share."""
         order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=rank, world=world)
-        return load(FeatureDataset(self.videos, self.source, _no_labels), order, workers=workers, pin=pin)
+        return load(self.dataset(None), order, workers=workers, pin=pin)
 
 
-def _labels(labels: MakeLabels, videos: Videos, parts: int, rows: Sequence[int]) -> Any:
-    return labels(videos, rows, parts)
+@dataclass(frozen=True, kw_only=True)
+class FeatureSplit(OpenSplit):
+    """Videos and their features."""
+
+    data: FeatureData
+    source: FeatureSource
+
+    def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> "FeatureDataset":
+        """See `OpenSplit`."""
+        return FeatureDataset(self, labels, seed=seed)
 
 
-def _no_labels(_rows: Sequence[int]) -> Any:
-    return ()
+class FeatureDataset(SampleDataset[int, Any]):
+    """Features (C, T) of videos; the targets of a batch are `labels` of its rows."""
+
+    def __init__(self, split: FeatureSplit, labels: MakeLabels | None, *, seed: int) -> None:
+        replace = labels is not None
+        super().__init__(len(split.videos), seed=seed, replace=replace, generator=np.random.default_rng)
+        self._split, self._labels = split, labels
+
+    def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:
+        """Read the features of a video; the source itself waits for its storage."""
+        return Sample(self._split.source.read(self._split.videos.name(key.row)), key.row)
+
+    def stack_targets(self, targets: list[int]) -> Any:
+        """Return the labels of a batch."""
+        return self._labels(self._split.videos, targets, self._split.data.parts) if self._labels else ()
 
 
 def train_truth(options: LoadingOptions) -> GroundTruth:

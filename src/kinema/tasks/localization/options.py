@@ -16,7 +16,7 @@ from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.proposer import FeatureProposer, Proposer
+from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.tasks.localization.videos import Videos
 from kinema.training.config import T, TrainConfig
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Loss, Predictor, Task
@@ -78,7 +78,14 @@ class LocalizerOptions:
         Raises:
             UserError: its files are damaged, or the model of another stage that it needs is missing.
         """
-        return FeatureProposer(model, description, runtime)
+        network = load_network(model, runtime)
+
+        def propose(features: Tensor) -> Proposals:
+            (proposals,) = self.decode(network(features[None]))
+            return proposals
+
+        channels = description.model.feature_channels
+        return Proposer(folders=(model,), data=description.data, channels=channels, propose=propose)
 
     def open(self, config: "LocalizationConfig[Any]", process: Process) -> Task:
         """Open the videos of a training; see `open_localization`."""

@@ -20,14 +20,13 @@ _ORIGIN = "candidates.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """The candidates of a video.
+class Described(Candidates):
+    """The candidates of a video as PEM is trained on them.
 
     features: (n, C) of each; overlaps: (n,) its largest tIoU with an instance. span: the seconds of the video that the
     candidates' times are fractions of.
     """
 
-    candidates: Candidates
     features: Singles
     overlaps: Singles
     span: FeatureSpan
@@ -76,17 +75,8 @@ def write_described(folder: Path, video: str, described: Described) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    candidates = described.candidates
     with replacing(file_of(folder, video)) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            segments=candidates.segments,
-            starts=candidates.starts,
-            ends=candidates.ends,
-            features=described.features,
-            overlaps=described.overlaps,
-            span=np.array(astuple(described.span)),
-        )
+        np.savez(file, **{**vars(described), "span": np.array(astuple(described.span))})
 
 
 def read_described(folder: str | Path, video: str) -> Described:
@@ -99,16 +89,12 @@ def read_described(folder: str | Path, video: str) -> Described:
     path = file_of(folder, video)
     try:
         with np.load(path, allow_pickle=False) as found:
-            candidates = Candidates(segments=found["segments"], starts=found["starts"], ends=found["ends"])
+            arrays = {name: found[name] for name in ("segments", "starts", "ends", "features", "overlaps")}
             if "span" not in found:
                 raise MediaError(str(path), "it is of an earlier version: generate the candidates again")
-            span = FeatureSpan(*found["span"].tolist())
-            described = Described(
-                candidates=candidates, features=found["features"], overlaps=found["overlaps"], span=span
-            )
+            return Described(**arrays, span=FeatureSpan(*found["span"].tolist()))
     except FileNotFoundError:
         raise MediaError(str(path), "no candidates of this video: proposal generation writes them") from None
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         check_outage(str(path), error)
         raise MediaError(str(path), f"it holds no candidates, or is damaged ({error})") from None
-    return described

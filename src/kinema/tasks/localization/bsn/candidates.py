@@ -141,7 +141,7 @@ def _described(
 ) -> Described:
     candidates = generate(start, end, options.generation)
     return Described(
-        candidates=candidates,
+        **vars(candidates),
         features=describe(action, candidates.segments, options.description).astype(np.float32),
         overlaps=match(candidates.segments, instances)[0].astype(np.float32),
         span=span,

@@ -8,15 +8,12 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import Batch
-from kinema.data.loader import EvalBatches, load
 from kinema.data.patience import Patience
 from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.storage import StorageOptions
 from kinema.tasks.localization.bsn.candidate_files import Described, read_described
-from kinema.tasks.localization.data import LoadingOptions, MakeLabels, Split
+from kinema.tasks.localization.data import LoadingOptions, MakeLabels, OpenSplit, Split
 from kinema.tasks.localization.videos import Videos
 
 
@@ -49,25 +46,14 @@ class ProposalData(LoadingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateSplit:
-    """Videos of one use, and their candidates; see `OpenSplit`."""
+class CandidateSplit(OpenSplit):
+    """Videos and their candidates."""
 
-    videos: Videos
     data: ProposalData
 
-    def train_batches(
-        self, order: Sampler[list[SampleKey]], _labels: MakeLabels, *, seed: int, workers: int, pin: bool
-    ) -> DataLoader[Batch[Tensor]]:
-        """Training batches in the given order, whose labels the candidates have; a random video replaces a bad one."""
-        dataset = ProposalDataset(self.videos, self.data, seed=seed, replace=True)
-        return load(dataset, order, workers=workers, pin=pin)
-
-    def eval_batches(
-        self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-    ) -> DataLoader[Batch[Tensor]]:
-        """Every video once; process `rank` of `world` has its share."""
-        order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=rank, world=world)
-        return load(ProposalDataset(self.videos, self.data), order, workers=workers, pin=pin)
+    def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> "ProposalDataset":
+        """See `OpenSplit`; candidates have their labels themselves."""
+        return ProposalDataset(self, seed=seed, training=labels is not None)
 
     def read(self, row: int) -> Described:
         """Read the candidates of a video.
@@ -84,15 +70,14 @@ class ProposalDataset(SampleDataset[Tensor, Tensor]):
     A batch has the candidates of all its videos, one after the other.
     """
 
-    def __init__(self, videos: Videos, options: ProposalData, *, seed: int = 0, replace: bool = False) -> None:
-        patience = Patience(StorageOptions().patience)
-        super().__init__(len(videos), seed=seed, replace=replace, patience=patience, generator=np.random.default_rng)
-        self._videos, self._folder = videos, options.proposals
-        self._most = options.train_candidates if replace else None
+    def __init__(self, split: CandidateSplit, *, seed: int, training: bool) -> None:
+        rows, patience = len(split.videos), Patience(StorageOptions().patience)
+        super().__init__(rows, seed=seed, replace=training, patience=patience, generator=np.random.default_rng)
+        self._split, self._most = split, split.data.train_candidates if training else None
 
     def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[Tensor]:
         """Read the candidates of a video."""
-        described = read_described(self._folder, self._videos.name(key.row))
+        described = self._split.read(key.row)
         features, overlaps = described.features[: self._most], described.overlaps[: self._most]
         return Sample(torch.from_numpy(features), torch.from_numpy(overlaps))
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from kinema.errors import UserError
-from kinema.runtime.device import RuntimeOptions, autocast, to_device
+from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.bsn.candidate_files import read_origin
 from kinema.tasks.localization.bsn.data import CandidateSplit, ProposalData
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, bsn_proposals, describe, generate
@@ -20,9 +20,8 @@ from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.losses import sampled_by_overlap
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions, arrays
-from kinema.tasks.localization.proposer import FeatureNetwork
+from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
-from kinema.tasks.models import load_model
 from kinema.training.task import Loss
 from kinema.weights.model_files import find_model
 
@@ -75,11 +74,11 @@ class PEMTask(LocalizerOptions):
         confidence, first = output.float().cpu().numpy(), 0
         for row in rows:  # from the page cache: the loader has just read them
             described = split.read(row)
-            last = first + len(described.candidates.starts)
-            yield in_seconds(bsn_proposals(described.candidates, confidence[first:last], self.nms), described.span)
+            last = first + len(described.starts)
+            yield in_seconds(bsn_proposals(described, confidence[first:last], self.nms), described.span)
             first = last
 
-    def load_proposer(self, model: Path, _description: LocalizerDescription, runtime: RuntimeOptions) -> "BSNProposer":
+    def load_proposer(self, model: Path, _description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
         """See `LocalizerOptions`."""
         run = model.parent.parent if model.parent.name == "checkpoints" else model
         if not (run.parent / "tem").is_dir():
@@ -87,7 +86,19 @@ class PEMTask(LocalizerOptions):
                 f"{model} is BSN's last stage, which reads no features: pass the folder that holds its run and "
                 "that of its TEM (tem/ and pem/, as a bsn recipe leaves them)"
             )
-        return BSNProposer(find_model(run.parent / "tem"), model, self, runtime)
+        tem = find_model(run.parent / "tem")
+        described = read_localizer(tem)
+        boundaries, evaluate = load_network(tem, runtime), load_network(model, runtime)
+
+        def propose(features: Tensor) -> Proposals:
+            action, start, end = (each[0] for each in arrays(boundaries(features[None])))
+            candidates = generate(start, end, self.candidates.generation)
+            samples = describe(action, candidates.segments, self.candidates.description).astype(np.float32)
+            (confidence,) = arrays([evaluate(torch.from_numpy(samples))])
+            return bsn_proposals(candidates, confidence, self.nms)
+
+        channels = described.model.feature_channels
+        return Proposer(folders=(tem, model), data=described.data, channels=channels, propose=propose)
 
 
 def pem_loss(predicted: Tensor, overlap: Tensor, options: PEMLossOptions) -> Tensor:
@@ -102,35 +113,3 @@ def pem_loss(predicted: Tensor, overlap: Tensor, options: PEMLossOptions) -> Ten
     taken = sampled_by_overlap(overlap, high=options.high_overlap, low=options.low_overlap, ratios=ratios)
     losses = F.smooth_l1_loss(predicted, overlap, reduction="none")
     return (losses * taken).sum() / taken.sum().clamp(min=1)
-
-
-class BSNProposer:
-    """TEM and PEM together; see `Proposer`.
-
-    Attributes:
-        folders: folders of TEM's and PEM's files.
-        data: features that TEM was trained on.
-        channels: features that TEM takes at each point in time.
-    """
-
-    def __init__(self, tem: Path, pem: Path, task: PEMTask, runtime: RuntimeOptions) -> None:
-        """Load the models in the folders `tem` and `pem`; `task` is PEM's.
-
-        Raises:
-            UserError: their files are damaged, or `tem` is no localizer.
-        """
-        self._tem = FeatureNetwork(tem, read_localizer(tem), runtime)
-        self._pem = to_device(load_model(pem)[0], self._tem.device, runtime)
-        self._task = task
-        self.folders, self.data, self.channels = (tem, pem), self._tem.data, self._tem.channels
-
-    @torch.inference_mode()
-    def propose(self, features: Tensor) -> Proposals:
-        """Return segments as fractions of the video, best first."""
-        action, start, end = (each[0] for each in arrays(self._tem.output(features)))
-        options = self._task.candidates
-        candidates = generate(start, end, options.generation)
-        described = describe(action, candidates.segments, options.description).astype(np.float32)
-        with autocast(self._tem.device, self._tem.runtime):
-            confidence = self._pem(torch.from_numpy(described).to(self._tem.device)).float().cpu().numpy()
-        return bsn_proposals(candidates, confidence, self._task.nms)

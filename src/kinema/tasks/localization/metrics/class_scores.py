@@ -13,9 +13,9 @@ import numpy as np
 
 from kinema.data.lists.video_names import same_video
 from kinema.errors import UserError, did_you_mean
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Results, warn_of_unknown_labels
+from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Ints, Results, warn_of_unknown_labels
 from kinema.tasks.localization.metrics.layout import instances_of, label_of, number_of
-from kinema.tasks.localization.metrics.results import Detections, Proposals
+from kinema.tasks.localization.metrics.results import Proposals
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class VideoClasses:
     scores: Mapping[str, Floats]
 
 
-def label_proposals(proposals: Proposals, class_scores: Floats, *, top: int) -> Detections:
+def label_proposals(proposals: Proposals, class_scores: Floats, *, top: int) -> Proposals:
     """Combine each proposal with each of the video's best classes, as BSN and BMN are turned into detectors.
 
     Args:
@@ -49,13 +49,16 @@ def label_proposals(proposals: Proposals, class_scores: Floats, *, top: int) -> 
     """
     best = np.argsort(-class_scores, kind="stable")[:top]
     best = best[np.isfinite(class_scores[best])]
-    scores = np.outer(proposals.scores, class_scores[best]).reshape(-1)
+    shape = len(proposals.scores), len(best)
+    return with_labels(proposals, np.broadcast_to(best, shape), np.broadcast_to(class_scores[best], shape))
+
+
+def with_labels(proposals: Proposals, labels: Ints, class_scores: Floats) -> Proposals:
+    """Return n proposals with each of their `labels` (n, k), whose scores (n, k) are multiplied with theirs."""
+    scores = (proposals.scores[:, None] * class_scores).reshape(-1)
     order = np.argsort(-scores, kind="stable")
-    return Detections(
-        segments=np.repeat(proposals.segments, len(best), axis=0)[order],
-        scores=scores[order],
-        labels=np.tile(best, len(proposals.scores))[order],
-    )
+    segments = np.repeat(proposals.segments, labels.shape[1], axis=0)
+    return Proposals(segments=segments, scores=scores, labels=labels.reshape(-1))[order]
 
 
 def label_results(
@@ -95,6 +98,7 @@ def label_results(
             continue
         of_video = Proposals(segments=proposals.segments[rows], scores=proposals.scores[rows])
         found = label_proposals(of_video, classes.scores[name], top=top)
+        assert found.labels is not None
         known = number[found.labels] >= 0
         unknown += [classes.classes[label] for label in found.labels[~known]]
         labels, segments = number[found.labels[known]], found.segments[known]

@@ -1,7 +1,7 @@
 """Proposals and detections of single videos, and their files in ActivityNet's format."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,18 @@ from kinema.tasks.localization.metrics.annotations import Floats, Ints, Results
 
 @dataclass(frozen=True, kw_only=True)
 class Proposals:
-    """The proposals of one video, best first. segments: (n, 2) start and end; scores: (n,)."""
+    """The proposals of one video, best first; with labels, its detections.
 
-    segments: Floats
-    scores: Floats
-
-
-@dataclass(frozen=True, kw_only=True)
-class Detections:
-    """The detections of one video, best first.
-
-    segments: (n, 2) in seconds. scores: (n,). labels: (n,) index into the classes.
+    segments: (n, 2) start and end. scores: (n,). labels: (n,) index into the classes.
     """
 
     segments: Floats
     scores: Floats
-    labels: Ints
+    labels: Ints | None = None
+
+    def __getitem__(self, rows: Ints) -> "Proposals":
+        labels = None if self.labels is None else self.labels[rows]
+        return Proposals(segments=self.segments[rows], scores=self.scores[rows], labels=labels)
 
 
 def as_results(proposals: Mapping[int, Proposals]) -> Results:
@@ -48,10 +44,10 @@ def as_results(proposals: Mapping[int, Proposals]) -> Results:
 
 def in_seconds(proposals: Proposals, span: FeatureSpan) -> Proposals:
     """Convert proposals from fractions of what features cover to seconds of the video."""
-    return Proposals(segments=span.seconds(proposals.segments), scores=proposals.scores)
+    return replace(proposals, segments=span.seconds(proposals.segments))
 
 
-def write_results(path: Path, found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> None:
+def write_results(path: Path, found: Mapping[str, Proposals], classes: Sequence[str] = ()) -> None:
     """Write proposals or detections by the name of their video in ActivityNet's layout of results, in one step.
 
     Raises:
@@ -60,23 +56,23 @@ def write_results(path: Path, found: Mapping[str, Proposals | Detections], class
     write_text(path, strict_json.dumps(results_layout(found, classes)) + "\n")
 
 
-def results_layout(found: Mapping[str, Proposals | Detections], classes: Sequence[str] = ()) -> dict[str, Any]:
+def results_layout(found: Mapping[str, Proposals], classes: Sequence[str] = ()) -> dict[str, Any]:
     """Return results in ActivityNet's format.
 
     That is `{"version", "results": {video: [{"segment", "score", "label"}]}, "external_data"}`.
 
     Args:
-        found: proposals or detections in seconds, by the name of their video; proposals have no label.
+        found: proposals or detections in seconds, by the name of their video.
         classes: the names that the labels of detections are indices of.
     """
     results = {video: _instances(each, classes) for video, each in found.items()}
     return {"version": "VERSION 1.3", "results": results, "external_data": {}}
 
 
-def _instances(found: Proposals | Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
+def _instances(found: Proposals, classes: Sequence[str]) -> list[dict[str, Any]]:
     pairs = zip(found.segments.tolist(), found.scores.tolist(), strict=True)
     instances: list[dict[str, Any]] = [{"segment": segment, "score": score} for segment, score in pairs]
-    if isinstance(found, Detections):
+    if found.labels is not None:
         for instance, label in zip(instances, found.labels.tolist(), strict=True):
             instance["label"] = classes[label]
     return instances

@@ -16,8 +16,8 @@ from kinema.data.features.rescaling import rescale
 from kinema.data.features.spans import FeatureSpan
 from kinema.data.readers.reader import FrameReader
 from kinema.errors import MediaError, UserError, did_you_mean
-from kinema.tasks.localization.metrics.class_scores import label_proposals
-from kinema.tasks.localization.metrics.results import Detections, Proposals, in_seconds
+from kinema.tasks.localization.metrics.class_scores import label_proposals, with_labels
+from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.proposer import Proposer
 from kinema.version import __version__
@@ -61,10 +61,10 @@ class LocalizeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Localization:
-    """Segments of a video of `seconds`; detections index `classes`, proposals have no label."""
+    """Segments of a video of `seconds`, whose labels, if they have any, index `classes`."""
 
     seconds: float
-    found: Detections | Proposals
+    found: Proposals
     classes: tuple[str, ...]
 
 
@@ -165,10 +165,10 @@ class VideoLocalizer:
                 video, span.last, data.parts, shortest,
             )  # fmt: skip
         proposals = in_seconds(proposals, span)
-        found: Proposals | Detections = proposals
         if self._options.labels != "none":
-            found = self._labelled(proposals, self._class_scores(video, features.values), span)
-        return Localization(seconds=span.last, found=_best(found, self._options), classes=self.classes)
+            proposals = self._labelled(proposals, self._class_scores(video, features.values), span)
+        best = np.flatnonzero(proposals.scores >= self._options.least_score)[: self._options.most]
+        return Localization(seconds=span.last, found=proposals[best], classes=self.classes)
 
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video file, at a constant frame rate, or of a folder of images.
@@ -185,7 +185,7 @@ class VideoLocalizer:
             scores[:, self.classes.index(self._options.background)] = 0
         return scores
 
-    def _labelled(self, proposals: Proposals, scores: Floats, span: FeatureSpan) -> Detections:
+    def _labelled(self, proposals: Proposals, scores: Floats, span: FeatureSpan) -> Proposals:
         """Give segments their labels by class scores (T, classes) of clips all along a span of the video."""
         top = self._options.top_classes
         if self._options.labels == "video":
@@ -197,13 +197,7 @@ class VideoLocalizer:
         last = np.maximum(np.ceil(bounds[:, 1] - _TOUCHES).astype(int).clip(0, len(scores)), first + 1)
         of_segments = (sums[last] - sums[first]) / (last - first)[:, None]
         best = np.argsort(-of_segments, axis=1, kind="stable")[:, :top]
-        combined = (proposals.scores[:, None] * np.take_along_axis(of_segments, best, axis=1)).reshape(-1)
-        order = np.argsort(-combined, kind="stable")
-        return Detections(
-            segments=np.repeat(proposals.segments, best.shape[1], axis=0)[order],
-            scores=combined[order],
-            labels=best.reshape(-1)[order],
-        )
+        return with_labels(proposals, best, np.take_along_axis(of_segments, best, axis=1))
 
 
 def features_folder(proposer: Proposer, options: LocalizeOptions) -> Path:
@@ -227,10 +221,3 @@ def _origin(proposer: Proposer, encoder: VideoEncoder, options: LocalizeOptions)
     chosen = replace(options, device="auto", features=None, classifier=None)
     settings = (__version__, encoder.settings, chosen)
     return blake2b(b"".join(files) + repr(settings).encode(), digest_size=8).hexdigest()
-
-
-def _best(found: Proposals | Detections, options: LocalizeOptions) -> Proposals | Detections:
-    kept = np.flatnonzero(found.scores >= options.least_score)[: options.most]
-    if isinstance(found, Detections):
-        return Detections(segments=found.segments[kept], scores=found.scores[kept], labels=found.labels[kept])
-    return Proposals(segments=found.segments[kept], scores=found.scores[kept])

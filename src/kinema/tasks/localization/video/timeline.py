@@ -13,7 +13,6 @@ from kinema.data.readers.reader import FrameReader
 from kinema.errors import UserError
 from kinema.report.fonts import drawn_with
 from kinema.storage import replacing
-from kinema.tasks.localization.metrics.results import Detections
 from kinema.tasks.localization.video.localize import Localization
 
 # By Okabe and Ito, distinguishable with any kind of color vision.
@@ -78,7 +77,7 @@ def _rows(localization: Localization) -> list[_Row]:
     """Labels by their best segment."""
     found, rows = localization.found, dict[str, list[tuple[float, float, float]]]()
     labels: Sequence[str] = ["segment"] * len(found.scores)
-    if isinstance(found, Detections):
+    if found.labels is not None:
         labels = [localization.classes[label] for label in found.labels]
     for label, (start, end), score in zip(labels, found.segments.tolist(), found.scores.tolist(), strict=True):
         rows.setdefault(label, []).append((start, end, score))
