@@ -14,9 +14,8 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kinema.errors import UserError
 from kinema.report.fonts import drawn_with
-from kinema.storage import replacing
+from kinema.report.style import BLUE, DPI, FAINT, GRID, INK, ORANGE, SKY, drawable, note, quiet, save_png, title
 
 Rows = Sequence[Mapping[str, float]]
 """Rows of a split of `metrics.jsonl`, oldest first."""
@@ -24,11 +23,7 @@ Rows = Sequence[Mapping[str, float]]
 _Array = NDArray[np.float64]
 _Counts = NDArray[np.int64]
 
-# Color-blind safe colors by Okabe and Ito.
-_BLUE, _ORANGE, _SKY = "#0072B2", "#D55E00", "#56B4E9"
-_INK, _FAINT, _GRID, _BLANK = "#1F2933", "#6B7785", "#DFE4E9", "#EDEFF2"
-
-_DPI = 150
+_BLANK = "#EDEFF2"
 _MOST_POINTS = 800  # per curve
 _MOST_MARKERS = 40
 _MOST_CELLS_WITH_TEXT, _MOST_NAMES, _LONGEST_NAME, _LISTED_PAIRS = 20, 60, 26, 10  # of a confusion matrix
@@ -44,7 +39,7 @@ def draw_curves(training: Rows, validation: Rows, path: Path) -> None:
     Raises:
         UserError: `path` cannot be written.
     """
-    _save(curves_figure(training, validation), path)
+    save_png(curves_figure(training, validation), path)
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, font: Path | None = None) -> None:
@@ -62,15 +57,7 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, fon
         UserError: `path` cannot be written.
     """
     with drawn_with(font):
-        _save(confusion_figure(confusion, classes), path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.2, facecolor="white")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        save_png(confusion_figure(confusion, classes), path)
 
 
 def curves_figure(training: Rows, validation: Rows) -> Figure:
@@ -80,8 +67,8 @@ def curves_figure(training: Rows, validation: Rows) -> Figure:
     panels = figure.subplots(2, 2, sharex=True)
     (loss, accuracy), (rate, seconds) = panels
     for panel in panels.flat:
-        _quiet(panel)
-        panel.grid(color=_GRID, linewidth=0.8)
+        quiet(panel)
+        panel.grid(color=GRID, linewidth=0.8)
         panel.set_axisbelow(True)
     _plot_loss(loss, training)
     _plot_accuracy(accuracy, training, validation)
@@ -91,9 +78,9 @@ def curves_figure(training: Rows, validation: Rows) -> Figure:
         if not panel.has_data():
             panel.set_yticks([])
     for panel in panels[1]:
-        panel.set_xlabel("epoch", color=_FAINT)
+        panel.set_xlabel("epoch", color=FAINT)
         panel.set_xlim(0, 1.02 * last["epoch"] if last else 1)
-    figure.suptitle(_summary(last, training), x=0.012, ha="left", fontsize=13, fontweight="bold", color=_INK)
+    figure.suptitle(_summary(last, training), x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     return figure
 
 
@@ -119,11 +106,11 @@ def _column(rows: Rows, name: str) -> _Array:
 
 
 def _plot_loss(axes: Axes, training: Rows) -> None:
-    _title(axes, "Training loss")
+    title(axes, "Training loss")
     if training:
         loss = _column(training, "loss")
-        _note(axes, f"{loss[-1]:.3g} at the end")
-        _plot_noisy(axes, _column(training, "epoch"), loss, color=_BLUE, linewidth=2.2)
+        note(axes, f"{loss[-1]:.3g} at the end")
+        _plot_noisy(axes, _column(training, "epoch"), loss, color=BLUE, linewidth=2.2)
         axes.set_ylim(bottom=0)
 
 
@@ -131,51 +118,51 @@ def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
     main, second = next(
         (pair for pair in _METRICS if any(pair[0] in row for row in validation)), ("top1", "mean_class")
     )
-    _title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
+    title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     epochs, best_of, others = (_column(validation, name) for name in ("epoch", main, second))
     if validation:
         bold = {"linewidth": 2.2, **_markers(len(epochs))}
-        axes.plot(epochs, best_of, color=_BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
+        axes.plot(epochs, best_of, color=BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
         axes.plot(
-            epochs, others, "--", color=_ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
+            epochs, others, "--", color=ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
         )
     if np.isfinite(best_of).any():
         best = np.nanargmax(best_of)
-        _note(axes, f"best {_NAMES.get(main, main)} {best_of[best]:.1%} at epoch {epochs[best]:.4g}")
-        axes.axvline(epochs[best], color=_BLUE, linewidth=1, linestyle=":")
+        note(axes, f"best {_NAMES.get(main, main)} {best_of[best]:.1%} at epoch {epochs[best]:.4g}")
+        axes.axvline(epochs[best], color=BLUE, linewidth=1, linestyle=":")
         axes.plot(
-            epochs[best], best_of[best], "o", markersize=12, fillstyle="none", color=_BLUE, markeredgewidth=2, zorder=5
+            epochs[best], best_of[best], "o", markersize=12, fillstyle="none", color=BLUE, markeredgewidth=2, zorder=5
         )
     in_training = _column(training, "top1")
     if np.isfinite(in_training).any():
-        _plot_noisy(axes, _column(training, "epoch"), in_training, color=_SKY, linewidth=1.2, label="training top-1")
+        _plot_noisy(axes, _column(training, "epoch"), in_training, color=SKY, linewidth=1.2, label="training top-1")
     # The range fits low accuracies too; 1.03 leaves room for a marker at 100 %.
     axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *others])))
     _legend(axes)
 
 
 def _plot_rate(axes: Axes, training: Rows) -> None:
-    _title(axes, "Learning rate")
+    title(axes, "Learning rate")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if training:
         rate = _column(training, "lr")
-        _note(axes, f"{rate.max():.3g} at most")
+        note(axes, f"{rate.max():.3g} at most")
         last = _bin_edges(len(rate))[1:] - 1
-        axes.plot(_column(training, "epoch")[last], rate[last], color=_BLUE, linewidth=2.2, **_markers(len(rate)))
+        axes.plot(_column(training, "epoch")[last], rate[last], color=BLUE, linewidth=2.2, **_markers(len(rate)))
         axes.set_ylim(bottom=0)
 
 
 def _plot_seconds(axes: Axes, training: Rows) -> None:
     """Stack the wait for data and the rest of a step; rows hold means since the previous row."""
-    _title(axes, "Seconds per step")
+    title(axes, "Seconds per step")
     if training:
         epochs, step, data = (_column(training, name) for name in ("epoch", "step_time", "data_time"))
-        _note(axes, f"median {np.median(step):.3g} s, of that {np.median(data):.2g} s for data")
+        note(axes, f"median {np.median(step):.3g} s, of that {np.median(data):.2g} s for data")
         ends = np.concatenate([[0.0], epochs[_bin_edges(len(epochs))[1:] - 1]])
         low, high = _mean_per_bin(data), _mean_per_bin(step)
-        axes.stairs(high, ends, baseline=low, fill=True, color=_SKY, label="computing")
-        axes.stairs(low, ends, fill=True, color=_ORANGE, label="waiting for data")
+        axes.stairs(high, ends, baseline=low, fill=True, color=SKY, label="computing")
+        axes.stairs(low, ends, fill=True, color=ORANGE, label="waiting for data")
         # The first row often includes a warm-up of many steps' length and may exceed the panel.
         axes.set_ylim(0, min(1.3 * high.max(), 2 * np.median(high)))
         _legend(axes)
@@ -216,25 +203,9 @@ def _markers(points: int) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if points <= _MOST_MARKERS else {}
 
 
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=_INK)
-
-
-def _note(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="right", fontsize=9.5, color=_FAINT)
-
-
 def _legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(framealpha=0.85, edgecolor="none", fontsize=9, labelcolor=_INK)
-
-
-def _quiet(axes: Axes) -> None:
-    """Draw frame and ticks in light colors."""
-    axes.tick_params(color=_GRID, labelcolor=_INK, labelsize=9.5)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_GRID)
+        axes.legend(framealpha=0.85, edgecolor="none", fontsize=9, labelcolor=INK)
 
 
 def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> Figure:
@@ -244,16 +215,16 @@ def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> Figure:
     shares = np.divide(counts, of_class, where=of_class > 0, out=np.full(counts.shape, np.nan))
     few = len(classes) <= _MOST_CELLS_WITH_TEXT
     # In inches. Small cells are an integer number of pixels. Labels around the matrix are added when saving.
-    side = max(0.58 * len(classes), 3.6) if few else len(classes) * max(round(9.5 * _DPI / len(classes)), 1) / _DPI
-    figure = Figure(figsize=(side, side), dpi=_DPI)
+    side = max(0.58 * len(classes), 3.6) if few else len(classes) * max(round(9.5 * DPI / len(classes)), 1) / DPI
+    figure = Figure(figsize=(side, side), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     # The square root keeps small values visible where cells have no numbers.
     norm = Normalize(0, 1) if few else PowerNorm(0.5, 0, 1)
     image = axes.imshow(shares, colormaps["Blues"].with_extremes(bad=_BLANK), norm, interpolation="nearest")
     bar = figure.colorbar(image, figure.add_axes((1 + 0.2 / side, 0, 0.15 / side, 1)), format=PercentFormatter(1))
-    bar.set_label("fraction of the true class", color=_FAINT)
+    bar.set_label("fraction of the true class", color=FAINT)
     for panel in (axes, bar.ax):
-        _quiet(panel)
+        quiet(panel)
     bar.outline.set_visible(False)
     _title_matrix(axes, counts, shares)
     _name_classes(axes, classes, of_class[:, 0], side)
@@ -268,15 +239,15 @@ def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> Figure:
 def _title_matrix(axes: Axes, counts: _Counts, shares: _Array) -> None:
     videos = counts.sum()
     if videos:
-        title = f"Top-1 {counts.trace() / videos:.1%}   ·   mean class {np.nanmean(shares.diagonal()):.1%}"
+        found = f"Top-1 {counts.trace() / videos:.1%}   ·   mean class {np.nanmean(shares.diagonal()):.1%}"
     else:
-        title = "No videos"
-    _write_above(axes, title, f"{videos:,} videos, {len(counts):,} classes")
+        found = "No videos"
+    _write_above(axes, found, f"{videos:,} videos, {len(counts):,} classes")
 
 
-def _write_above(axes: Axes, title: str, figures: str) -> None:
-    axes.annotate(title, (0, 1), (0, 26), "axes fraction", "offset points", fontsize=13, fontweight="bold", color=_INK)
-    axes.annotate(figures, (0, 1), (0, 9), "axes fraction", "offset points", fontsize=10, color=_FAINT)
+def _write_above(axes: Axes, text: str, figures: str) -> None:
+    axes.annotate(text, (0, 1), (0, 26), "axes fraction", "offset points", fontsize=13, fontweight="bold", color=INK)
+    axes.annotate(figures, (0, 1), (0, 9), "axes fraction", "offset points", fontsize=10, color=FAINT)
 
 
 def _name_classes(axes: Axes, classes: Sequence[str], of_class: _Counts, side: float) -> None:
@@ -288,13 +259,13 @@ def _name_classes(axes: Axes, classes: Sequence[str], of_class: _Counts, side: f
     slant = 45 if len(classes) <= _MOST_CELLS_WITH_TEXT else 90
     axes.set_xticks(named, names, rotation=slant, ha="right", va="center", rotation_mode="anchor", **style)
     axes.set_yticks(named, with_videos, **style)
-    axes.set_xlabel("predicted class", color=_FAINT, labelpad=10)
-    axes.set_ylabel("true class  ·  its videos", color=_FAINT, labelpad=10)
+    axes.set_xlabel("predicted class", color=FAINT, labelpad=10)
+    axes.set_ylabel("true class  ·  its videos", color=FAINT, labelpad=10)
     borders = np.arange(0, len(classes) + 1, every) - 0.5
     axes.set_xticks(borders, minor=True)
     axes.set_yticks(borders, minor=True)
     axes.tick_params(which="minor", length=0)
-    axes.grid(which="minor", color=_GRID, linewidth=0.8 if every == 1 else 0.5)
+    axes.grid(which="minor", color=GRID, linewidth=0.8 if every == 1 else 0.5)
 
 
 def _write_cells(axes: Axes, counts: _Counts, shares: _Array, cell: float) -> None:
@@ -302,7 +273,7 @@ def _write_cells(axes: Axes, counts: _Counts, shares: _Array, cell: float) -> No
     size = float(np.clip(0.25 * cell, 6.5, 12))
     for row, column in np.argwhere(counts):
         share, count = shares[row, column], counts[row, column]
-        color = "white" if share > 0.55 else _INK
+        color = "white" if share > 0.55 else INK
         axes.text(column, row - 0.02, _percent(share), ha="center", va="bottom", fontsize=size, color=color)
         axes.text(column, row + 0.06, f"{count:,}", ha="center", va="top", fontsize=0.75 * size, color=color, alpha=0.9)
 
@@ -326,18 +297,17 @@ def _list_pairs(axes: Axes, counts: _Counts, classes: Sequence[str]) -> None:
     axes.set_xlim(0, 1.5 * max(confused.max(), 1))
     for line, (row, column) in enumerate(pairs):
         lost, videos = confused[row, column], counts[row].sum()
-        axes.barh(line + 0.62, lost, 0.24, color=_ORANGE)
+        axes.barh(line + 0.62, lost, 0.24, color=ORANGE)
         pair = f"{_shortened(classes[row])}  →  {_shortened(classes[column])}"
-        axes.text(0, line + 0.42, pair, va="bottom", fontsize=10, color=_INK, parse_math=False)
+        axes.text(0, line + 0.42, pair, va="bottom", fontsize=10, color=INK, parse_math=False)
         figures = f"{lost:,} of {videos:,}, {_percent(lost / videos)}"
         axes.annotate(
-            figures, (lost, line + 0.62), (5, 0), textcoords="offset points", va="center", fontsize=9, color=_FAINT
+            figures, (lost, line + 0.62), (5, 0), textcoords="offset points", va="center", fontsize=9, color=FAINT
         )
 
 
 def _shortened(name: str) -> str:
     """Shorten a long name in the middle: long names often differ in the last word."""
-    # Names of folders that are not UTF-8 contain surrogates, which no font has.
-    name = " ".join(name.encode(errors="replace").decode().split())
+    name = drawable(name)
     kept = (_LONGEST_NAME - 1) // 2
     return name if len(name) <= _LONGEST_NAME else f"{name[:kept].rstrip()}…{name[-kept:].lstrip()}"

@@ -24,6 +24,7 @@ from kinema.data.readers.video import frame_times
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.prediction import Prediction
 from kinema.report.fonts import font_for
+from kinema.report.style import drawable
 from kinema.storage import replacing
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -109,16 +110,16 @@ def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: 
     scale = -(-_SHORT_SIDE // min(height, width))
     even_height, even_width = height * scale // 2 * 2, width * scale // 2 * 2
     card = lay_out(predictions, even_width, even_height, font=font)
-    overlay = _Overlay(_draw(card), card.box)
+    drawn = _draw(card)
     at_once = min(max(_BYTES_AT_ONCE // (3 * height * width), 1), _FRAMES_AT_ONCE)
     for start in range(0, len(reader), at_once):
         chunk = reader.frames(range(start, min(start + at_once, len(reader)))).numpy()
         for done, frame in enumerate(chunk, start + 1):
             enlarged = Image.fromarray(frame).resize((width * scale, height * scale), Image.Resampling.LANCZOS)
-            picture = np.array(enlarged)[:even_height, :even_width]
-            overlay.cover(picture)
+            picture = enlarged.crop((0, 0, even_width, even_height))
+            picture.paste(drawn, card.box[:2], drawn)
             _draw_time(picture, done / len(reader))
-            yield picture
+            yield np.asarray(picture)
 
 
 def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
@@ -157,30 +158,14 @@ def _tag_colors(context: VideoCodecContext) -> None:
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
 
-class _Overlay:
-    """An RGBA image to blend over many frames at the same position."""
-
-    def __init__(self, image: Image.Image, box: Box) -> None:
-        left, top, right, bottom = box
-        self._region = slice(top, bottom), slice(left, right)
-        rgba = np.asarray(image).astype(np.uint16)
-        color, alpha = rgba[..., :3], rgba[..., 3:]
-        self._frame_weight = 255 - alpha
-        self._added = color * alpha + 127
-
-    def cover(self, frame: Frame) -> None:
-        """Blend the image over `frame`, in place."""
-        region = frame[self._region]
-        region[:] = (region * self._frame_weight + self._added) // 255
-
-
-def _draw_time(frame: Frame, progress: float) -> None:
+def _draw_time(picture: Image.Image, progress: float) -> None:
     """Draw a thin progress bar along the bottom."""
-    height, width = frame.shape[:2]
-    thickness, middle = max(min(height, width) // 120, 1), round(progress * width)
-    for columns, (*color, alpha) in ((slice(middle), _TIME_DONE), (slice(middle, None), _TIME_LEFT)):
-        region = frame[-thickness:, columns]
-        region[:] = (region * np.uint16(255 - alpha) + np.array(color, np.uint16) * np.uint16(alpha)) // 255
+    width, height = picture.size
+    top, middle = height - max(min(height, width) // 120, 1), round(progress * width)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    for left, right, color in ((0, middle, _TIME_DONE), (middle, width, _TIME_LEFT)):
+        if right > left:
+            draw.rectangle((left, top, right - 1, height - 1), fill=color)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,13 +231,13 @@ class _Style:
 
     def width_of(self, prediction: Prediction) -> float:
         """Width in pixels of a row with the full label."""
-        label, percent = _one_line(prediction.label), _percent(prediction)
+        label, percent = drawable(prediction.label), f"{prediction.score:.1%}"
         return self._font(label).getlength(label) + self._font(percent).getlength(percent) + 4 * self.inset
 
     def row(self, prediction: Prediction, box: Box) -> Row:
         """Return the row of a prediction in `box`."""
         left, _, right, _ = box
-        label, percent = _one_line(prediction.label), _percent(prediction)
+        label, percent = drawable(prediction.label), f"{prediction.score:.1%}"
         room = right - left - self._font(percent).getlength(percent) - 4 * self.inset
         return Row(
             box=box,
@@ -266,15 +251,6 @@ class _Style:
 
     def _font(self, text: str) -> FreeTypeFont:
         return font_for(text, self.size, bold=self.bold, file=self.font)
-
-
-def _percent(prediction: Prediction) -> str:
-    return f"{prediction.score:.1%}"
-
-
-def _one_line(label: str) -> str:
-    # Names of folders that are not UTF-8 contain surrogates, which no font has.
-    return " ".join(label.encode(errors="replace").decode().split())
 
 
 def _shortened(text: str, font: FreeTypeFont, room: float) -> str:

@@ -10,15 +10,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from kinema.data.readers.reader import FrameReader
-from kinema.errors import UserError
 from kinema.report.fonts import drawn_with
-from kinema.storage import replacing
+from kinema.report.style import AMBER, BLUE, FAINT, GREEN, GRID, INK, ORANGE, PINK, SKY, YELLOW, drawable, save_png
 from kinema.tasks.localization.video.localize import Localization
 
-# By Okabe and Ito, distinguishable with any kind of color vision.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-_INK, _FAINT, _GRID = "#1F2933", "#6B7785", "#DFE4E9"
-_DPI = 150
+_COLORS = (BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW)
 _PICTURES = 10
 _MOST_ROWS = 12
 
@@ -44,12 +40,8 @@ def draw_timeline(
         UserError: `path` cannot be written.
         MediaError: a frame of the video cannot be read.
     """
-    try:
-        with replacing(path) as temporary, drawn_with(font):
-            figure = _figure(localization, video, title)
-            figure.savefig(temporary, format="png", dpi=_DPI, facecolor="white")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    with drawn_with(font):
+        save_png(_figure(localization, video, title), path, crop=False)
 
 
 def _figure(localization: Localization, video: FrameReader | None, title: str) -> Figure:
@@ -65,7 +57,7 @@ def _figure(localization: Localization, video: FrameReader | None, title: str) -
         _draw_frames(pictures, video)
     _draw_rows(axes, rows, localization.seconds)
     # No mathematics: a file may be called `a$b$.mp4`.
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=_INK, parse_math=False)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False)
     return figure
 
 
@@ -84,11 +76,6 @@ def _rows(localization: Localization) -> list[_Row]:
     return list(rows.items())[:_MOST_ROWS]
 
 
-def _drawable(label: str) -> str:
-    # The name of a folder that is not UTF-8 holds half characters, which no font draws.
-    return label.encode(errors="replace").decode()
-
-
 def _draw_frames(axes: Axes, video: FrameReader) -> None:
     axes.set_axis_off()
     middles = (np.arange(_PICTURES) + 0.5) / _PICTURES
@@ -103,24 +90,24 @@ def _draw_frames(axes: Axes, video: FrameReader) -> None:
 def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
     best = max((score for _, segments in rows for *_, score in segments), default=1.0) or 1.0
     for row, (_, segments) in enumerate(rows):
-        colour = _COLOURS[row % len(_COLOURS)]
+        color = _COLORS[row % len(_COLORS)]
         for start, end, score in sorted(segments, key=lambda segment: segment[2]):
             axes.barh(
-                row, end - start, left=start, height=0.62, color=colour, alpha=0.12 + 0.88 * score / best,
+                row, end - start, left=start, height=0.62, color=color, alpha=0.12 + 0.88 * score / best,
                 edgecolor="white", linewidth=0.8,
             )  # fmt: skip
         start, end, score = max(segments, key=lambda segment: segment[2])
-        axes.text((start + end) / 2, row, f"{score:.2f}", ha="center", va="center", fontsize=8, color=_INK)
-    axes.set_yticks(range(len(rows)), [_drawable(label) for label, _ in rows], color=_INK, parse_math=False)
+        axes.text((start + end) / 2, row, f"{score:.2f}", ha="center", va="center", fontsize=8, color=INK)
+    axes.set_yticks(range(len(rows)), [drawable(label) for label, _ in rows], color=INK, parse_math=False)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{value % 60:04.1f}"))
-    axes.set_xlabel("minutes : seconds", color=_FAINT)
-    axes.tick_params(length=0, labelcolor=_FAINT)
-    axes.tick_params(axis="y", labelcolor=_INK)
-    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.set_xlabel("minutes : seconds", color=FAINT)
+    axes.tick_params(length=0, labelcolor=FAINT)
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
     if not rows:
-        axes.text(0.5, 0.5, "nothing found", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
+        axes.text(0.5, 0.5, "nothing found", transform=axes.transAxes, ha="center", va="center", color=FAINT)

@@ -1,0 +1,53 @@
+"""Colors, axes and files that all plots share."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kinema.errors import UserError
+from kinema.storage import replacing
+
+# By Okabe and Ito, distinguishable with any kind of color vision.
+BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
+)  # fmt: skip
+INK, FAINT, GRID = "#1F2933", "#6B7785", "#DFE4E9"
+DPI = 150
+
+
+def save_png(figure: Figure, path: Path, *, crop: bool = True) -> None:
+    """Write a figure as a PNG, cropped to what is drawn.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            bounds = "tight" if crop else None
+            figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", bbox_inches=bounds, pad_inches=0.2)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def quiet(axes: Axes) -> None:
+    """Draw frame and ticks in light colors."""
+    axes.tick_params(color=GRID, labelcolor=INK, labelsize=9.5)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+
+
+def title(axes: Axes, text: str) -> None:
+    """Write a title at the left of the axes."""
+    axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=INK)
+
+
+def note(axes: Axes, text: str) -> None:
+    """Write a small note at the right of the title."""
+    axes.set_title(text, loc="right", fontsize=9.5, color=FAINT)
+
+
+def drawable(label: str) -> str:
+    """Return a label on one line; names of folders that are not UTF-8 contain surrogates, which no font has."""
+    return " ".join(label.encode(errors="replace").decode().split())
