@@ -23,9 +23,7 @@ from av.video.stream import VideoStream
 from kinema.console import progress
 from kinema.data.crops import Box, cut
 from kinema.data.dataset import ClipDataset, open_train_index, opener
-from kinema.data.readers.packed import PackedReader
-from kinema.data.readers.rawframes import RawFramesReader
-from kinema.data.readers.reader import Image
+from kinema.data.readers.reader import HasFiles, Image
 from kinema.data.readers.sources import FLOW, Opener
 from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.data.readers.video.quick import QUICK, QuickDecoder
@@ -191,7 +189,7 @@ def _limit_sample(frames_opener: Opener, path: str, clip: TrainClip, seed: int) 
     numbers = sorted(set(sample_train(clip.sampling, len(video), rng).ravel().tolist()))
     height, width = video.frames(numbers[:1]).shape[1:3]
     box = clip.crop.box.draw(height, width, rng)
-    if isinstance(video, (RawFramesReader, PackedReader)):
+    if isinstance(video, HasFiles):
         files = [video.file(number) for number in numbers]
         return _LimitSample(decode=lambda: map(_decode_image, files), box=box, size=clip.crop.size)
     exact = PyAVReader(frames_opener.storage.local(path), path=path)

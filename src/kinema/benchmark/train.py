@@ -13,7 +13,6 @@ import annotated_types as at
 import torch
 import torch.distributed as dist
 
-from kinema.benchmark.inputs.features import sample_options, write_sample
 from kinema.benchmark.inputs.memcached import Storage, serving
 from kinema.benchmark.inputs.videos import Form, sample_list
 from kinema.benchmark.measure import steps
@@ -26,6 +25,7 @@ from kinema.recipes import config_of, recognizer_config_of
 from kinema.runtime.processes import Process, process_group
 from kinema.training.config import AnyConfig, single_training
 from kinema.training.run import Run, set_up
+from kinema.training.task import HasSampleData
 
 log = logging.getLogger(__name__)
 
@@ -163,15 +163,22 @@ def _with_data(config: AnyConfig, measure: TrainMeasure, process: Process, folde
     """Return the config with generated data if it names none, and a description of that data."""
     if getattr(config.data, "train", "") or getattr(config.data, "ground_truth", ""):
         return config, ""
-    name = getattr(config.task, "name", "")
-    if name not in _SAMPLES:
+    if isinstance(config.task, HasSampleData):
+        task, videos = config.task, _videos(config, process)
+        process.run_on_main(lambda: task.write_sample(folder, config, videos=videos))
+        return apply(config, task.sample_options(folder, config)), f"random features of {videos} videos"
+    if not hasattr(config.data, "source"):
         raise UserError(f"no data can be generated for {config.recipe}: pass its data by options")
-    return _SAMPLES[name](config, measure, process, folder)
+    return _with_videos(config, measure, process, folder)
+
+
+def _videos(config: AnyConfig, process: Process) -> int:
+    return int(config.data.batch_size * process.world * config.training.accumulate * 4)
 
 
 def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
-    rows = config.data.batch_size * process.world * config.training.accumulate * 4
+    rows = _videos(config, process)
     listing, num_classes = folder / f"{form}.txt", config.model.num_classes
     process.run_on_main(
         lambda: sample_list(
@@ -189,16 +196,6 @@ def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, fol
     if process.is_main:
         log.info("no --data.train given: measuring on %s, repeated", data)
     return apply(config, {"data.train": str(listing), "data.val": ""}), data
-
-
-def _with_features(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:  # noqa: ARG001
-    videos = config.data.batch_size * process.world * config.training.accumulate * 4
-    process.run_on_main(lambda: write_sample(folder, config, videos=videos))
-    return apply(config, sample_options(folder, config)), f"random features of {videos} videos"
-
-
-_SAMPLES = {"recognition": _with_videos, "bmn": _with_features, "tem": _with_features, "pem": _with_features}
-"""Functions that generate data, by task."""
 
 
 def _form_of(config: AnyConfig) -> Form:
@@ -264,8 +261,8 @@ def _of_all_processes(memory: Memory) -> Memory:
 def _input(config: AnyConfig, measure: TrainMeasure) -> str:
     options = getattr(config.data, "storage", None)
     storage = "Memcached" if options and options.memcached else "disk"
-    if hasattr(config.data, "ground_truth"):
-        return f"{'candidates' if config.task.name == 'pem' else 'features'}, {storage}"
+    if hasattr(config.data, "reads"):
+        return f"{config.data.reads.partition(' ')[0]}, {storage}"
     form = measure.source if measure.source != "recipe" else config.data.source
     kind = {"rawframes": "rawframes", "video": "videos", "dense": "dense-encoded videos"}.get(form, form)
     return f"{kind}, {storage}"

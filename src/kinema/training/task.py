@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -109,6 +109,17 @@ class TaskOptions(Protocol):
         Raises:
             UserError: its files are damaged, or the task has no predictor.
         """
+
+
+@runtime_checkable
+class HasSampleData(Protocol):
+    """Options of a task that can generate data to measure its training on."""
+
+    def write_sample(self, folder: Path, config: AnyConfig, *, videos: int) -> None:
+        """Write random data of `videos` videos to `folder`."""
+
+    def sample_options(self, folder: Path, config: AnyConfig) -> dict[str, object]:
+        """Return the options that select the data in `folder`, by dotted key."""
 
 
 class Loss(NamedTuple):

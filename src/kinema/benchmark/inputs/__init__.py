@@ -1,1 +1,1 @@
-"""Synthetic videos and features, and a Memcached server, to measure with."""
+"""Synthetic videos, and a Memcached server, to measure with."""

@@ -1,7 +1,7 @@
 """The interface of frame readers, and what they share."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,14 @@ from kinema.errors import MediaError
 
 Image = npt.NDArray[np.uint8]
 """One frame, (H, W, 3) RGB, or (H, W, 2) optical flow in x and y."""
+
+
+@runtime_checkable
+class HasFiles(Protocol):
+    """A reader of images, which are files of their own or parts of one."""
+
+    def file(self, index: int) -> bytes:
+        """Return the content of the file of frame `index`."""
 
 
 class FrameReader(Protocol):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -18,6 +19,9 @@ from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
 from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.videos import Videos, read_truth, warn_of_short_instances, with_features
+
+SAMPLE_SECONDS = 120.0
+"""Length of the random videos that training is measured on."""
 
 
 class Split(NamedTuple):
@@ -37,7 +41,7 @@ class LoadingOptions:
     """Videos of a localizer, and their loading.
 
     Subclasses, for each kind of input, have the properties `patience`, seconds to wait for a storage that does not
-    answer, and `reads`, what is read, for the log; and the methods `input_shape(channels)` and `open`.
+    answer, and `reads`, what is read, for the log; and the methods `input_shape(channels)`, `open` and `write_random`.
     """
 
     ground_truth: str = ""
@@ -78,6 +82,9 @@ class LoadingOptions:
 class FeatureData(LoadingOptions):
     """Features of videos, and the ground truth."""
 
+    INPUTS: ClassVar[str] = "features"
+    """Option of the networks' inputs."""
+
     features: tuple[str, ...] = ()
     """Folder with a CSV, npy or npz file for each video, or a safetensors or npz file of all; path or URL. Of several,
     as of RGB and flow, the features of a video are put side by side."""
@@ -106,6 +113,10 @@ class FeatureData(LoadingOptions):
         """See `LoadingOptions`."""
         source = open_source(self, channels=channels)
         return [self._open(split, source, grid_offset) for split in splits]
+
+    def write_random(self, folder: Path, name: str, channels: int, random: np.random.Generator) -> None:
+        """Write random features of a video."""
+        np.save(folder / f"{name}.npy", random.standard_normal((self.parts, channels), np.float32))
 
     def _open(self, split: Split, source: FeatureSource, grid_offset: float) -> "FeatureSplit":
         if split.use == "training":

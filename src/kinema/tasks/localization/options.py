@@ -1,17 +1,13 @@
 """Base class of the options of localizers: all that differs between one localizer and another."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from kinema.errors import UserError
 from kinema.models import LocalizerOptions as LocalizerNetwork
 from kinema.runtime.device import RuntimeOptions
-from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import val_file
 from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results, in_seconds
@@ -19,15 +15,15 @@ from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.tasks.localization.videos import Videos
 from kinema.training.config import T, TrainConfig
-from kinema.training.task import EvaluationOptions, EvaluationOutputs, Loss, Predictor, Task
+from kinema.training.task import Loss
 from kinema.weights.model_files import Description
 
 
 class LocalizerOptions:
-    """Options of a localizer, and what it does by them; see `kinema.training.task.TaskOptions`.
+    """Options of a localizer, and what it does by them; `LocalizerTaskOptions` makes it a task.
 
-    A localizer is a dataclass that inherits from this one, in a file of its own: `compute_loss`, and, as features of
-    whole videos are its input, `labels` and `decode`. One with another input overrides `proposals` and `load_proposer`.
+    A localizer has `compute_loss`, and, as features of whole videos are its input, `labels` and `decode`. One with
+    another input overrides `proposals` and `load_proposer`.
     """
 
     FORMERLY: ClassVar[dict[str, str]] = {"training.multigrid": ""}
@@ -86,44 +82,6 @@ class LocalizerOptions:
 
         channels = description.model.feature_channels
         return Proposer(folders=(model,), data=description.data, channels=channels, propose=propose)
-
-    def open(self, config: "LocalizationConfig[Any]", process: Process) -> Task:
-        """Open the videos of a training; see `open_localization`."""
-        from kinema.tasks.localization.task import open_localization
-
-        return open_localization(config, process)
-
-    def input_shape(self, config: "LocalizationConfig[Any]") -> tuple[int, ...]:
-        """Return the shape of a video's features, (C, T), or of a candidate's, (C,)."""
-        return config.data.input_shape(config.model.feature_channels)
-
-    def test_options(self, description: "LocalizerDescription") -> EvaluationOptions[Any, Any]:
-        """Return the options of a test as the model was trained."""
-        data = replace(description.data, ground_truth=val_file(description.data), val_ground_truth="")
-        return EvaluationOptions(data=data, task=description.task, runtime=RuntimeOptions())
-
-    def test(
-        self,
-        model: Path,
-        description: "LocalizerDescription",
-        options: EvaluationOptions[Any, Any],
-        outputs: EvaluationOutputs,
-    ) -> dict[str, float]:
-        """Test a model; see `run_localizer_test`."""
-        from kinema.tasks.localization.testing import run_localizer_test
-
-        return run_localizer_test(model, description, options, outputs)
-
-    def load(self, model: Path, description: "LocalizerDescription", runtime: RuntimeOptions) -> Predictor:  # noqa: ARG002
-        """Refuse: single videos are localized by `kinema localize`.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(
-            f"{model} is a model of the recipe {description.recipe}, which finds when something happens, not what: "
-            "pass it to kinema localize"
-        )
 
 
 def arrays(output: Iterable[Tensor]) -> tuple[Floats, ...]:

@@ -3,22 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from kinema import strict_json
-from kinema.data.bad_files import BadFiles
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
-from kinema.storage import write_text
-from kinema.storage.outputs import cannot_write, check_writable
-from kinema.tasks.localization.data import LoadingOptions, Split
+from kinema.storage.outputs import check_writable
+from kinema.tasks.localization.data import Split
 from kinema.tasks.localization.evaluation import ProposalEvaluation, evaluate_localizer
 from kinema.tasks.localization.metrics.results import write_results
 from kinema.tasks.localization.options import LocalizerDescription
 from kinema.tasks.localization.videos import Videos, read_truth
+from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_weights
-from kinema.weights.own_paths import write_tested_on
 
 
 def run_localizer_test(
@@ -69,16 +66,7 @@ def run_localizer_test(
     return found.metrics
 
 
-def _write(found: ProposalEvaluation, videos: Videos, data: LoadingOptions, folder: Path) -> None:
+def _write(found: ProposalEvaluation, videos: Videos, data: Any, folder: Path) -> None:
     """Leave the results behind, unless too many videos are bad."""
-    listing = folder / "bad_files.csv"
-    listing.unlink(missing_ok=True)
-    bad_files = BadFiles(num_videos=len(videos), max_fraction=data.max_bad_fraction, listing=listing)
-    bad_files.add(found.bad)
-    bad_files.check()
-    try:
-        write_tested_on(folder, data)
-        write_text(folder / "metrics.json", strict_json.dumps(found.metrics, indent=2) + "\n")
+    with writing_results(folder, found.metrics, found.bad, data=data, num_videos=len(videos)):
         write_results(folder / "results.json", {videos.name(row): each for row, each in found.proposals.items()})
-    except OSError as error:
-        raise cannot_write(error, folder) from error

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema import strict_json
-from kinema.data.bad_files import BadFiles
 from kinema.data.dataset import open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
@@ -15,15 +13,15 @@ from kinema.report.fonts import check_font, say_missing
 from kinema.report.plots import draw_confusion
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
-from kinema.storage import replacing, write_text
-from kinema.storage.outputs import cannot_write, check_writable
+from kinema.storage import replacing
+from kinema.storage.outputs import check_writable
 from kinema.tasks.recognition.ensemble import label_array
 from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, gather_on_main
 from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
 from kinema.tasks.recognition.splits import warn_of_unlabeled
+from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_weights
-from kinema.weights.own_paths import write_tested_on
 
 Options = EvaluationOptions[RecognitionOptions, ClipData]
 
@@ -88,21 +86,12 @@ def _write(
 ) -> None:
     """Write the results, unless too many videos are bad."""
     folder = outputs.folder
-    listing = folder / "bad_files.csv"
-    listing.unlink(missing_ok=True)
-    bad_files = BadFiles(num_videos=len(index), max_fraction=options.data.max_bad_fraction, listing=listing)
-    bad_files.add(evaluation.bad)
-    bad_files.check()
-    try:
-        write_tested_on(folder, options.data)
-        write_text(folder / "metrics.json", strict_json.dumps(evaluation.metrics, indent=2) + "\n")
+    with writing_results(folder, evaluation.metrics, evaluation.bad, data=options.data, num_videos=len(index)):
         if evaluation.confusion is not None:
             say_missing(classes, outputs.font)
             draw_confusion(evaluation.confusion, classes, folder / "confusion.png", font=outputs.font)
         if outputs.dump is not None:
             _dump(outputs.dump, evaluation, index, classes)
-    except OSError as error:
-        raise cannot_write(error, folder) from error
 
 
 def _dump(path: Path, evaluation: Evaluation, index: Index, classes: tuple[str, ...]) -> None:

@@ -2,24 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from kinema.data.features.spans import whole_video
 from kinema.data.patience import Patience
 from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.storage import StorageOptions
-from kinema.tasks.localization.bsn.candidate_files import Described, read_described
-from kinema.tasks.localization.data import LoadingOptions, MakeLabels, OpenSplit, Split
+from kinema.tasks.localization.bsn.candidate_files import Described, read_described, write_described
+from kinema.tasks.localization.data import SAMPLE_SECONDS, LoadingOptions, MakeLabels, OpenSplit, Split
 from kinema.tasks.localization.videos import Videos
 
 
 @dataclass(kw_only=True)
 class ProposalData(LoadingOptions):
     """Candidates that proposal generation has left behind, and the ground truth."""
+
+    INPUTS: ClassVar[str] = "proposals"
+    """Option of the network's inputs."""
 
     proposals: str = ""
     """Folder that `kinema prepare candidates` has written."""
@@ -43,6 +48,19 @@ class ProposalData(LoadingOptions):
     def open(self, splits: Sequence[Split], _channels: int, _grid_offset: float, /) -> "list[CandidateSplit]":
         """See `LoadingOptions`."""
         return [CandidateSplit(videos=Videos(truth=split.truth), data=self) for split in splits]
+
+    def write_random(self, folder: Path, name: str, channels: int, random: np.random.Generator) -> None:
+        """Write random candidates of a video."""
+        count = self.train_candidates
+        described = Described(
+            segments=np.sort(random.uniform(size=(count, 2)), axis=1),
+            starts=random.uniform(size=count),
+            ends=random.uniform(size=count),
+            features=random.random((count, channels), np.float32),
+            overlaps=random.random(count, np.float32),
+            span=whole_video(SAMPLE_SECONDS),
+        )
+        write_described(folder, name, described)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.bsn.candidate_files import read_origin
+from kinema.tasks.localization.bsn.candidate_files import Origin, read_origin, write_origin
 from kinema.tasks.localization.bsn.data import CandidateSplit, ProposalData
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, bsn_proposals, describe, generate
 from kinema.tasks.localization.description import read_localizer
+from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.losses import sampled_by_overlap
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
-from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions, arrays
+from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, arrays
 from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from kinema.training.task import Loss
@@ -41,7 +42,7 @@ class PEMLossOptions:
 
 
 @dataclass(kw_only=True)
-class PEMTask(LocalizerOptions):
+class PEMTask(LocalizerTaskOptions):
     """Loss of a PEM, and suppression of the proposals that it evaluates."""
 
     name: ClassVar[str] = "pem"
@@ -77,6 +78,11 @@ class PEMTask(LocalizerOptions):
             last = first + len(described.starts)
             yield in_seconds(bsn_proposals(described, confidence[first:last], self.nms), described.span)
             first = last
+
+    def write_sample(self, folder: Path, config: LocalizationConfig[Any], *, videos: int) -> None:
+        """See `LocalizerTaskOptions`."""
+        super().write_sample(folder, config, videos=videos)
+        write_origin(folder / config.data.INPUTS, Origin(tem="", options=self.candidates))
 
     def load_proposer(self, model: Path, _description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
         """See `LocalizerOptions`."""

@@ -13,10 +13,11 @@ from kinema.models.bsn import TEMOutput
 from kinema.tasks.localization.bsn.pgm import GenerationOptions, bsn_proposals, generate
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.labels import concatenated, covered
+from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.losses import balanced_log_loss
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.options import LocalizerOptions, arrays
+from kinema.tasks.localization.options import arrays
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from kinema.tasks.localization.videos import Videos
 from kinema.training.task import Loss
@@ -33,7 +34,7 @@ class TEMLossOptions:
 
 
 @dataclass(kw_only=True)
-class TEMTask(LocalizerOptions):
+class TEMTask(LocalizerTaskOptions):
     """Loss of a TEM. In validation its candidates are the proposals, scored by their boundaries alone."""
 
     name: ClassVar[str] = "tem"

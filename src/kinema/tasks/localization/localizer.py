@@ -1,0 +1,76 @@
+"""Base class of the tasks of localizers."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema import strict_json
+from kinema.errors import UserError
+from kinema.runtime.device import RuntimeOptions
+from kinema.runtime.processes import Process
+from kinema.tasks.localization.data import SAMPLE_SECONDS, val_file
+from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
+from kinema.tasks.localization.task import open_localization
+from kinema.tasks.localization.testing import run_localizer_test
+from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
+
+_TRUTH = "ground_truth.json"
+
+
+class LocalizerTaskOptions(LocalizerOptions):
+    """Options of a localizer as a task, see `kinema.training.task.TaskOptions`: a dataclass that inherits from this."""
+
+    def open(self, config: LocalizationConfig[Any], process: Process) -> Task:
+        """Open the videos of a training; see `open_localization`."""
+        return open_localization(config, process)
+
+    def input_shape(self, config: LocalizationConfig[Any]) -> tuple[int, ...]:
+        """Return the shape of a video's features, (C, T), or of a candidate's, (C,)."""
+        return config.data.input_shape(config.model.feature_channels)
+
+    def test_options(self, description: LocalizerDescription) -> EvaluationOptions[Any, Any]:
+        """Return the options of a test as the model was trained."""
+        data = replace(description.data, ground_truth=val_file(description.data), val_ground_truth="")
+        return EvaluationOptions(data=data, task=description.task, runtime=RuntimeOptions())
+
+    def test(
+        self,
+        model: Path,
+        description: LocalizerDescription,
+        options: EvaluationOptions[Any, Any],
+        outputs: EvaluationOutputs,
+    ) -> dict[str, float]:
+        """Test a model; see `run_localizer_test`."""
+        return run_localizer_test(model, description, options, outputs)
+
+    def write_sample(self, folder: Path, config: LocalizationConfig[Any], *, videos: int) -> None:
+        """Write ground truth with random instances of `videos` videos, and random features or candidates."""
+        random, inputs = np.random.default_rng(0), folder / config.data.INPUTS
+        inputs.mkdir(parents=True, exist_ok=True)
+        database = {}
+        for name in (f"v_{number:05}" for number in range(videos)):
+            segments = np.sort(random.uniform(0, SAMPLE_SECONDS, (2, 2)), axis=1).tolist()
+            annotations = [{"label": "action", "segment": segment} for segment in segments]
+            entry = {"duration": SAMPLE_SECONDS, "subset": config.data.train_subset, "annotations": annotations}
+            database[name] = entry
+            config.data.write_random(inputs, name, config.model.feature_channels, random)
+        (folder / _TRUTH).write_text(strict_json.dumps({"database": database}))
+
+    def sample_options(self, folder: Path, config: LocalizationConfig[Any]) -> dict[str, object]:
+        """Return the options that select what `write_sample` has written."""
+        inputs = config.data.INPUTS
+        truth = {"data.ground_truth": str(folder / _TRUTH), "data.val_subset": ""}
+        return {**truth, f"data.{inputs}": str(folder / inputs)}
+
+    def load(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Predictor:  # noqa: ARG002
+        """Refuse: single videos are localized by `kinema localize`.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{model} is a model of the recipe {description.recipe}, which finds when something happens, not what: "
+            "pass it to kinema localize"
+        )
