@@ -1,7 +1,14 @@
-"""What glibc does with freed memory. It changes no result."""
+"""Peak memory, and what glibc does with freed memory, which changes no result."""
 
 import ctypes
+import resource
 import sys
+
+
+def peak_resident_gib() -> float:
+    """Return the peak resident set of this process in GiB."""
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def keep_memory() -> None:

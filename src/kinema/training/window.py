@@ -1,12 +1,11 @@
 """Averages over the steps since the last row of `metrics.jsonl`, accumulated without synchronizing the device."""
 
-import resource
-import sys
 import time
 
 import torch
 
 from kinema.errors import UserError
+from kinema.runtime.memory import peak_resident_gib
 from kinema.training.parallel.distributed import mean_over_processes
 from kinema.training.task import Loss
 
@@ -70,5 +69,4 @@ class Window:
         """Return the peak memory: allocated by torch on a GPU, or resident in the process on a CPU."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**30
-        unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        return peak_resident_gib()

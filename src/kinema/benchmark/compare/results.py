@@ -1,5 +1,6 @@
 """Timings of the contenders of a comparison, and their ratios."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -57,17 +58,18 @@ class Comparison:
 
     def ratio(self, contender: str) -> float | None:
         """Iteration time relative to Kinema in fp32: median over rounds, each compared with the same round."""
-        own, other = self.results[OWN], self.results[contender]
-        if own.fault or other.fault:
-            return None
-        return _median_ratio(other.train, own.train)
+        return self._ratio(contender, lambda result: result.train)
 
     def cpu_ratio(self, contender: str) -> float | None:
         """Like `ratio`, of CPU times."""
-        own, other = self.results[OWN], self.results[contender]
-        if not own.cpu or not other.cpu:
+        return self._ratio(contender, lambda result: result.cpu)
+
+    def _ratio(self, contender: str, times: Callable[[Result], list[list[float]]]) -> float | None:
+        """Return the ratio of times by round; None where one of the two has not run."""
+        rounds = [times(self.results[name]) if name in self.results else [] for name in (contender, OWN)]
+        if not all(rounds):
             return None
-        return _median_ratio(other.cpu, own.cpu)
+        return median(median(theirs) / median(ours) for theirs, ours in zip(*rounds, strict=True))
 
     def as_json(self) -> dict[str, Any]:
         """All fields, with the medians and ratios of each result."""
@@ -81,7 +83,3 @@ class Comparison:
                     "cpu_ratio": self.cpu_ratio(name),
                 }
         return fields
-
-
-def _median_ratio(other: list[list[float]], own: list[list[float]]) -> float:
-    return median(median(theirs) / median(ours) for theirs, ours in zip(other, own, strict=True))

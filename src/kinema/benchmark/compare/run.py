@@ -100,22 +100,16 @@ def _commands(
     threads = torch.get_num_threads()
     request: dict[str, object] = {"model": name, "shape": [batch, *row.shape], "threads": threads}
     own_keys = {**row.keys, "data.batch_size": str(batch), "data.workers": "0", **keys}
-    precisions = {OWN: "fp32"} | ({} if options.best == "none" else {BEST: options.best})
-    commands = {
-        contender: [
-            sys.executable,
-            "-m",
-            "kinema.benchmark.compare.contender",
-            strict_json.dumps(
-                {"recipe": row.recipe, "keys": {"runtime.precision": precision, **own_keys}, "request": request}
-            ),
-        ]
-        for contender, precision in precisions.items()
-    }
+    commands = {}
+    for contender, precision in ((OWN, "fp32"), (BEST, options.best)):
+        if precision != "none":
+            own = {"recipe": row.recipe, "keys": {"runtime.precision": precision, **own_keys}, "request": request}
+            program = "kinema.benchmark.compare.contender"
+            commands[contender] = [sys.executable, "-m", program, strict_json.dumps(own)]
     for name_of_peer in row.peers:
         peer = PEERS[name_of_peer]
-        program = Path(peers.__file__).parent / f"{peer.program}.py"
+        python, program = python_of(options.environments, peer.environment), Path(peers.__file__).parent / peer.program
         checkout = str(options.checkouts / peer.checkout) if peer.checkout else ""
-        python = python_of(options.environments, peer.environment)
-        commands[name_of_peer] = [str(python), str(program), strict_json.dumps({**request, "checkout": checkout})]
+        asked = strict_json.dumps({**request, "checkout": checkout})
+        commands[name_of_peer] = [str(python), f"{program}.py", asked]
     return commands

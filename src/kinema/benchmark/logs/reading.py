@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kinema.benchmark.logs import boundary, openmmlab, own, pyslowfast, temporal_shift
+from kinema.benchmark.logs import json_lines, texts
 from kinema.benchmark.logs.rows import Parser, Row
 from kinema.benchmark.measure.statistics import summarize
 from kinema.errors import UserError
 
 TOOLS: dict[str, Parser] = {
-    "Kinema (metrics.jsonl)": own.metrics_rows,
-    "Kinema (messages)": own.message_rows,
-    "MMAction2 1.x": openmmlab.mmengine_text,
-    "MMAction2 1.x (scalars.json)": openmmlab.mmengine_scalars,
-    "MMAction2 0.x or MMAction": openmmlab.mmcv_text,
-    "MMAction2 0.x (log.json)": openmmlab.mmcv_json,
-    "PySlowFast": pyslowfast.rows,
-    "Temporal-Shift-Module": temporal_shift.rows,
+    "Kinema (metrics.jsonl)": json_lines.metrics,
+    "Kinema (messages)": texts.messages,
+    "MMAction2 1.x": texts.mmengine,
+    "MMAction2 1.x (scalars.json)": json_lines.mmengine,
+    "MMAction2 0.x or MMAction": texts.mmcv,
+    "MMAction2 0.x (log.json)": json_lines.mmcv,
+    "PySlowFast": json_lines.pyslowfast,
+    "Temporal-Shift-Module": texts.temporal_shift,
 }
 """Parsers of logs with iteration times, by tool."""
 
@@ -79,8 +79,7 @@ def read_log(path: Path, *, skip: int = 50, iters_per_epoch: int = 0) -> LogFigu
 def _rows(file: Path, iters_per_epoch: int) -> tuple[str, list[Row]]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     per_epoch: dict[str, Parser] = {
-        "BMN": partial(boundary.bmn_rows, iters_per_epoch=iters_per_epoch),
-        "BSN": partial(boundary.bsn_rows, iters_per_epoch=iters_per_epoch),
+        tool: partial(texts.stamped, tool=tool, iters_per_epoch=iters_per_epoch) for tool in ("BMN", "BSN")
     }
     for tool, parser in (TOOLS | per_epoch).items():
         if rows := parser(lines):

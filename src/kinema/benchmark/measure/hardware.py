@@ -3,13 +3,13 @@
 import multiprocessing
 import os
 import re
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from kinema.runtime.memory import peak_resident_gib
 
 GIB = 2**30
 
@@ -38,17 +38,11 @@ def peak_memory(device: torch.device) -> Memory:
     on_gpu = device.type == "cuda"
     children = [child.pid for child in multiprocessing.active_children() if child.pid]
     return Memory(
-        process=process_peak_gib(),
+        process=peak_resident_gib(),
         workers=sum(map(_peak_gib, children)),
         allocated=torch.cuda.max_memory_allocated(device) / GIB if on_gpu else 0.0,
         reserved=torch.cuda.max_memory_reserved(device) / GIB if on_gpu else 0.0,
     )
-
-
-def process_peak_gib() -> float:
-    """Peak resident set of this process."""
-    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
 
 
 def _peak_gib(pid: int) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kinema.benchmark.compare.results import BEST, OWN, Comparison
 from kinema.benchmark.compare.rows import PEERS, ROWS
-from kinema.benchmark.pages.tables import compared_notes, markdown, seconds
+from kinema.benchmark.pages.tables import compared_notes, cost, markdown, seconds
 from kinema.benchmark.suite import INPUTS, Input, Measurements
 
 TRAINED = (
@@ -93,20 +93,10 @@ def _trained_row(one: Input, measurements: Measurements) -> list[str]:
     labels = [title, _FORMS[one.form], "Memcached" if one.storage == "memcached" else "Disk"]
     if figures is None:
         return [*labels, *["–"] * (len(TRAINED) - len(labels))]
-    per_second = figures.flops_per_s
-    return [
-        *labels,
-        f"{figures.batch_size}x{figures.processes} (benchmark: {ROWS[one.row].spec_batch})",
-        f"**{seconds(figures.s_per_iter)}**",
-        seconds(figures.p95),
-        f"{figures.data_wait_share:.0%}",
-        seconds(figures.compute_s_per_iter),
-        seconds(figures.data_s_per_iter),
-        f"{figures.videos_per_s:.3g}",
-        f"{figures.memory_gib:.2f}",
-        "–" if per_second is None else f"{per_second / 1e9:.0f}",
-        "–" if per_second is None else f"{per_second / figures.matmul_flops_per_s:.0%}",
-    ]
+    batch = f"{figures.batch_size}x{figures.processes} (benchmark: {ROWS[one.row].spec_batch})"
+    mean, _, *others, _, of_peak = cost(figures)
+    achieved = "–" if figures.flops_per_s is None else f"{figures.flops_per_s / 1e9:.0f}"
+    return [*labels, batch, f"**{mean}**", *others, achieved, of_peak]
 
 
 def _steps(rows: Sequence[str], peers: Sequence[str], compared: dict[str, Comparison]) -> str:
@@ -135,16 +125,11 @@ def _steps_row(row: str, peers: Sequence[str], comparison: Comparison | None) ->
 
 def _forward(compared: dict[str, Comparison]) -> str:
     names = (OWN, BEST, *PEERS)
-    rows = [
-        [
-            comparison.title,
-            *(
-                seconds(result.infer_s) if (result := comparison.results.get(name)) and not result.fault else "x"
-                for name in names
-            ),
-        ]
-        for row, comparison in ((row, compared[row]) for row in ROWS if row in compared)
-    ]
+    rows = []
+    for comparison in (compared[row] for row in ROWS if row in compared):
+        results = [comparison.results.get(name) for name in names]
+        times = ["x" if result is None or result.fault else seconds(result.infer_s) for result in results]
+        rows.append([comparison.title, *times])
     return markdown(["Model", *names], rows)
 
 
@@ -157,10 +142,8 @@ def _goal_row(comparison: Comparison) -> list[str]:
     if not peers:
         return [comparison.title, *["x"] * (len(_GOAL_HEADER) - 1)]
     fastest = min(peers, key=lambda name: peers[name])
-    best, memory = (
-        comparison.ratio(BEST) if BEST in comparison.results else None,
-        comparison.results[fastest].memory_gib,
-    )
+    best = comparison.ratio(BEST)
+    memory = comparison.results[fastest].memory_gib
     return [
         comparison.title,
         fastest,
@@ -177,19 +160,11 @@ def _disturbed(compared: Sequence[Comparison]) -> str:
     if not busy:
         return ""
     names = [OWN, BEST, *(name for name in PEERS if any(name in comparison.results for comparison in busy))]
-    rows = [
-        [
-            comparison.title,
-            f"{comparison.load:.1f}",
-            *(
-                "x"
-                if name not in comparison.results or (ratio := comparison.cpu_ratio(name)) is None
-                else f"{ratio:.2f}"
-                for name in names
-            ),
-        ]
-        for comparison in busy
-    ]
+    rows = []
+    for comparison in busy:
+        ratios = [comparison.cpu_ratio(name) for name in names]
+        cells = ["x" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        rows.append([comparison.title, f"{comparison.load:.1f}", *cells])
     return (
         "### CPU time\n\nOther programs ran on the machine when these rows were measured: times above are too long and "
         "ratios vary. The CPU time of all threads per step, relative to Kinema in fp32, varies much less:\n\n"

@@ -20,12 +20,14 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def train_row(figures: TrainFigures) -> list[str]:
     """Row of `kinema benchmark train` under `HEADER`."""
     kind, _, backend = figures.input.partition(", ")
+    labels = [figures.recipe, kind, backend, f"{figures.batch_size}x{figures.processes}"]
+    return [*labels, *cost(figures)]
+
+
+def cost(figures: TrainFigures) -> list[str]:
+    """Cells of a row's columns from s/iter on."""
     achieved = figures.flops_per_s
     return [
-        figures.recipe,
-        kind,
-        backend,
-        f"{figures.batch_size}x{figures.processes}",
         seconds(figures.s_per_iter),
         seconds(figures.median),
         seconds(figures.p95),
