@@ -50,11 +50,14 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocal
         UserError: a model is missing, or the models do not match.
     """
     from kinema.runtime.device import RuntimeOptions
-    from kinema.tasks.localization.description import load_proposer
+    from kinema.tasks.localization.description import read_localizer
     from kinema.tasks.localization.video.localize import VideoLocalizer, features_folder
     from kinema.tasks.recognition.encoder import RecognizerEncoder
 
-    proposer = load_proposer(Path(model), RuntimeOptions(device=options.device, precision=options.precision))
+    folder = find_model(Path(model))
+    description = read_localizer(folder)
+    runtime = RuntimeOptions(device=options.device, precision=options.precision)
+    proposer = description.task.load_proposer(folder, description, runtime)
     encoder = RecognizerEncoder(
         features_folder(proposer, options),
         options.classifier,

@@ -38,19 +38,26 @@ def types_of(config: RecipeConfig) -> Types:
     return Types(type(training.task), type(training.model), type(training.data))
 
 
-def read_description(folder: Path, types: Types | None = None) -> AnyDescription:
+def read_description(
+    folder: Path, types: Types | None = None, *, task: type = object, expected: str = ""
+) -> AnyDescription:
     """Read `model.json`; relative paths of the data are resolved, see `resolved`.
 
     Args:
         folder: the folder of the model's files, see `find_model`.
         types: classes of the options; None: those named in `model.json`.
+        task: class of the task's options that is expected.
+        expected: what a model of that task is called, and which to pass.
 
     Raises:
-        UserError: it is damaged or of a later version, or its task or network cannot be imported.
+        UserError: it is damaged or of a later version, its task or network cannot be imported, or it is of another
+            task.
     """
     content = read_model_json(folder)
     task_type, model_type, data_type = types or _types(content)
     origin = str(content.path)
+    if not issubclass(task_type, task):
+        raise UserError(f"{folder} is a model of the recipe {content.recipe}, which is no {expected}")
     data = options_from(data_type, content.data, origin=origin)
     return Description(
         recipe=content.recipe,
@@ -61,13 +68,15 @@ def read_description(folder: Path, types: Types | None = None) -> AnyDescription
     )
 
 
-def load_model(folder: Path, types: Types | None = None) -> tuple[nn.Module, AnyDescription]:
+def load_model(
+    folder: Path, types: Types | None = None, *, task: type = object, expected: str = ""
+) -> tuple[nn.Module, AnyDescription]:
     """Build a model and load its weights, in eval mode.
 
     Raises:
         UserError: see `read_description`; or the weights are damaged.
     """
-    description = read_description(folder, types)
+    description = read_description(folder, types, task=task, expected=expected)
     module = description.model.build()
     load_weights(module, folder)
     return module, description

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import ResNet50_Weights
 from torchvision.models.video import R2Plus1D_18_Weights
 
@@ -37,13 +37,9 @@ from kinema.weights.fitting import (
     with_backbone_prefix,
     with_clips,
 )
-from kinema.weights.foreign_configs import read_config
-from kinema.weights.foreign_files import ForeignCheckpoint, read_foreign_checkpoint
-from kinema.weights.model_files import (
-    AnyDescription,
-    check_finite,
-    save_model,
-)
+from kinema.weights.foreign_configs import Trained, read_config
+from kinema.weights.foreign_files import read_foreign_checkpoint
+from kinema.weights.model_files import AnyDescription, check_finite, save_model
 
 log = logging.getLogger(__name__)
 
@@ -89,44 +85,53 @@ def convert(
         log.info("recipe: %s, the only one with this network and its classes", recipe)
     else:
         (recipe,) = candidates
-        if faults := disagreements(candidates[recipe].model, source, trained):
-            raise UserError(
-                f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}. "
-                "Without --recipe the one that fits is taken"
-            )
-    assumed = candidates[recipe].model
+        advice = ". Without --recipe the one that fits is taken"
+        _check_network(checkpoint, recipe, candidates[recipe], source, trained, advice=advice)
+    _warn_of_differences(checkpoint, candidates[recipe], source, trained)
+    described = _with_clips(candidates[recipe], trained)
+    options = as_trained(described.model, weights, source, trained)
+    if options.num_classes != (ours := described.model.num_classes):
+        log.info("%d classes, as the weights have them (the recipe has %d)", options.num_classes, ours)
+    names = _class_names(classes, options.num_classes, recipe, of_pictures=is_of_pictures(weights, source))
+    described = replace(described, model=options, classes=names)
+    where = f"{checkpoint} and the model of {recipe}"
+    _write(folder, described, weights, source=source, trained=trained, allow_missing=allow_missing, where=where)
+    return described
+
+
+def _check_network(
+    checkpoint: Path, recipe: str, described: AnyDescription, source: Source, trained: Trained, *, advice: str = ""
+) -> None:
+    """Check that a checkpoint's tool and configuration are of a recipe's network.
+
+    Raises:
+        UserError: they are not.
+    """
+    if faults := disagreements(described.model, source, trained):
+        raise UserError(f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}{advice}")
+
+
+def _warn_of_differences(checkpoint: Path, described: AnyDescription, source: Source, trained: Trained) -> None:
+    """Warn of options that are taken from the recipe, and of what Kinema does in another way."""
+    assumed = described.model
     if not trained.network and isinstance(assumed, ForeignOptions) and (names := assumed.not_shown(source)):
-        log.warning(
-            "%s has no configuration with %s: check that the weights were trained so",
-            checkpoint,
-            ", ".join(f"{name} {getattr(assumed, name)}" for name in names),
-        )
+        values = ", ".join(f"{name} {getattr(assumed, name)}" for name in names)
+        log.warning("%s has no configuration with %s: check that the weights were trained so", checkpoint, values)
     for note in trained.notes:
         log.warning("%s: %s; scores of videos will differ", checkpoint, note)
-    described = with_clips(candidates[recipe], trained)
-    if described != candidates[recipe]:
-        sampling = described.data.test_views.sampling
+
+
+def _with_clips(recipe: AnyDescription, trained: Trained) -> AnyDescription:
+    """Return the recipe's description with the clips of a checkpoint's configuration, and log them."""
+    described = with_clips(recipe, trained)
+    if described != recipe:
+        sampling, task = described.data.test_views.sampling, described.task
         log.info(
             "as the checkpoint was trained, unlike the recipe: clips of %dx%d%s, %d of a video; labels %s, average %s",
-            sampling.clip_len,
-            sampling.frame_interval,
+            sampling.clip_len, sampling.frame_interval,
             " from the first frame to the last" if sampling.spread else "",
-            sampling.num_clips,
-            described.task.labels,
-            described.task.average,
-        )
-    options = as_trained(described.model, weights, source, trained)
-    theirs, ours = options.num_classes, described.model.num_classes
-    if theirs != ours:
-        log.info("%d classes, as the weights have them (the recipe has %d)", theirs, ours)
-    class_names = _class_names(classes, theirs, recipe, of_pictures=is_of_pictures(weights, source))
-    described = replace(described, model=options, classes=class_names)
-
-    model = options.build()
-    fitted = weights_for(model, weights, source, trained)
-    _check_fit(foreign_misfits(model, fitted, source=source), allow_missing, f"{checkpoint} and the model of {recipe}")
-    load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
-    _write(folder, model, described)
+            sampling.num_clips, task.labels, task.average,
+        )  # fmt: skip
     return described
 
 
@@ -159,15 +164,15 @@ def convert_localizer(
         if misfits[recipe] and len(candidates) > 1:
             continue
         _check_free(folder)
-        _check_fit(misfits[recipe], allow_missing, f"{checkpoint} and the model of {recipe}")
-        _check_localizer(checkpoint, found, recipe, described)
+        check_finite(found.weights, origin=str(checkpoint))
+        trained = read_config(found.config, "mmaction2", path=str(checkpoint))
+        _check_network(checkpoint, recipe, described, "mmaction2", trained)
         log.info("recipe: %s", recipe)
         theirs, ours = described.model.feature_channels, candidate.model.feature_channels
         if theirs != ours:
             log.info("features of %d channels, as the weights have them (the recipe has %d)", theirs, ours)
-        model = described.model.build()
-        load_foreign_state_dict(model, found.weights, source="mmaction2", allow_missing=allow_missing)
-        _write(folder, model, described)
+        where = f"{checkpoint} and the model of {recipe}"
+        _write(folder, described, found.weights, source="mmaction2", allow_missing=allow_missing, where=where)
         return True
     nearest = min(misfits, key=lambda recipe: len(misfits[recipe]), default="")
     if nearest and len(misfits[nearest]) < len(found.weights):  # some weights are a localizer's
@@ -179,19 +184,21 @@ def _with_channels(options: LocalizerOptions, weights: Mapping[str, Tensor]) -> 
     return options.of_source(weights, "mmaction2") if isinstance(options, ForeignOptions) else options
 
 
-def _check_localizer(checkpoint: Path, found: ForeignCheckpoint, recipe: str, described: AnyDescription) -> None:
-    """Check that weights are finite, and of the recipe's network.
-
-    Raises:
-        UserError: they are not.
-    """
-    check_finite(found.weights, origin=str(checkpoint))
-    trained = read_config(found.config, "mmaction2", path=str(checkpoint))
-    if faults := disagreements(described.model, "mmaction2", trained):
-        raise UserError(f"{checkpoint} is not of the network of {recipe}: {'; '.join(faults)}")
-
-
-def _write(folder: Path, model: nn.Module, described: AnyDescription) -> None:
+def _write(
+    folder: Path,
+    described: AnyDescription,
+    weights: Mapping[str, Tensor],
+    *,
+    source: Source,
+    allow_missing: Sequence[str],
+    where: str,
+    trained: Trained | None = None,
+) -> None:
+    """Write a model with another tool's weights."""
+    model = described.model.build()
+    fitted = weights_for(model, weights, source, trained)
+    _check_fit(foreign_misfits(model, fitted, source=source), allow_missing, where)
+    load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
     try:
         with replacing_folder(folder) as new:
             save_model(new, model.state_dict(), described)

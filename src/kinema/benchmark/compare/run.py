@@ -104,8 +104,8 @@ def _commands(
     for contender, precision in ((OWN, "fp32"), (BEST, options.best)):
         if precision != "none":
             own = {"recipe": row.recipe, "keys": {"runtime.precision": precision, **own_keys}, "request": request}
-            program = "kinema.benchmark.compare.contender"
-            commands[contender] = [sys.executable, "-m", program, strict_json.dumps(own)]
+            module = "kinema.benchmark.compare.contender"
+            commands[contender] = [sys.executable, "-m", module, strict_json.dumps(own)]
     for name_of_peer in row.peers:
         peer = PEERS[name_of_peer]
         python, program = python_of(options.environments, peer.environment), Path(peers.__file__).parent / peer.program

@@ -27,7 +27,7 @@ from kinema.data.readers.sources import FLOW, KINDS, Opener, Source
 from kinema.data.readers.timed_video import TimedVideo
 from kinema.data.sampling import Sampling
 from kinema.errors import UserError
-from kinema.models import Recognizer
+from kinema.models.capabilities import HasFeatures, HasHead, require
 from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
@@ -130,7 +130,7 @@ class FeatureExtractor:
         self._device = pick_device(runtime)
         module, description = load_recognizer(find_model(model))
         check_options(options, description)
-        self._model: Recognizer = to_device(module, self._device, runtime)
+        self._model = to_device(module, self._device, runtime)
         self._sampling = description.data.test_views.sampling
         self._patience = Patience(WITHOUT_OPTION, option="")
         self._crops = replace(description.data.test_views.crops, crops="center")
@@ -177,7 +177,8 @@ class FeatureExtractor:
     def scores_of(self, features: Singles) -> Singles:
         """Class probabilities (T, classes) that the model's last layer makes of features (T, C)."""
         with autocast(self._device, self._runtime):
-            logits = self._model.head(torch.from_numpy(features).to(self._device)).float()
+            head = require(self._model, HasHead, "class scores of features").head
+            logits = head(torch.from_numpy(features).to(self._device)).float()
         scores: Singles = logits.softmax(-1).cpu().numpy()
         return scores
 
@@ -198,7 +199,7 @@ class FeatureExtractor:
         here = as_clips(clips[:, None].to(self._device))
         with autocast(self._device, self._runtime):
             if self._options.layer == "features":
-                return self._model.forward_features(here).float().cpu()
+                return require(self._model, HasFeatures, "--layer features").forward_features(here).float().cpu()
             logits = self._model(here).float()
         return (logits if self._options.layer == "logits" else logits.softmax(-1)).cpu()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from kinema.console import progress
 from kinema.data.bad_files import BadFiles
 from kinema.data.features.spans import FeatureSpan
 from kinema.data.loader import num_workers
 from kinema.errors import UserError
-from kinema.models import Localizer
+from kinema.models.capabilities import HasInput, require
 from kinema.runtime.device import RuntimeOptions, autocast, to_device
 from kinema.runtime.processes import Process, outage_shared, process_group
 from kinema.tasks.localization.bsn.candidate_files import (
@@ -27,9 +28,9 @@ from kinema.tasks.localization.bsn.candidate_files import (
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, match
 from kinema.tasks.localization.bsn.tem import TEMTask
 from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source, train_truth, val_file, val_truth
-from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
+from kinema.tasks.models import load_model
 from kinema.training.parallel.distributed import StopRequest, raise_if_stop_requested
 from kinema.weights.model_files import digest, find_model
 
@@ -60,7 +61,7 @@ def generate_candidates(
         tem, data, origin = _open_tem(model, options)
         process.run_on_main(lambda: _claim(output, origin))
         to_device(tem, process.device, runtime)
-        source = open_source(data, channels=tem.input.channels)
+        source = open_source(data, channels=require(tem, HasInput, "kinema prepare candidates").input.channels)
         truths = [(data.ground_truth, train_truth(data))]
         truths += [(val_file(data), val_truth(data))] if data.val_subset else []
         videos, bad = 0, 0
@@ -72,12 +73,11 @@ def generate_candidates(
         return {"videos": videos, "bad_files": bad}
 
 
-def _open_tem(model: Path, options: CandidateOptions) -> tuple[Localizer, FeatureData, Origin]:
+def _open_tem(model: Path, options: CandidateOptions) -> tuple[nn.Module, FeatureData, Origin]:
     """Return the TEM, its data, and the origin of its candidates."""
-    tem, described = load_localizer(model)
-    if not isinstance(described.task, TEMTask):
-        raise UserError(f"{model} is a {type(tem).__name__}; pass a TEM, the run of a bsn_tem recipe")
-    return tem, described.data, Origin(tem=digest(find_model(model)), options=options)
+    folder = find_model(model)
+    tem, described = load_model(folder, task=TEMTask, expected="TEM; pass one, the run of a bsn_tem recipe")
+    return tem, described.data, Origin(tem=digest(folder), options=options)
 
 
 def _claim(output: Path, origin: Origin) -> None:
@@ -88,7 +88,7 @@ def _claim(output: Path, origin: Origin) -> None:
 
 
 def _generate(
-    tem: Localizer,
+    tem: nn.Module,
     split: FeatureSplit,
     options: CandidateOptions,
     runtime: RuntimeOptions,
