@@ -8,6 +8,7 @@ from kinema.recipes import config_of
 from kinema.report.observers import OBSERVERS
 from kinema.tasks import models
 from kinema.training import RecipeConfig
+from kinema.training.config import single_training
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, TaskOptions
 from kinema.weights.model_files import find_model
 
@@ -116,4 +117,7 @@ def types_of_recipe(recipe: str) -> models.Types | None:
     Raises:
         UserError: there is no such recipe, or it has several networks.
     """
-    return models.types_of(config_of(recipe)) if recipe else None
+    if not recipe:
+        return None
+    training = single_training(config_of(recipe))
+    return models.Types(type(training.task), type(training.model), type(training.data))

@@ -2,10 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+import torch
+import tyro
+from annotated_types import Ge, Gt
 from pydantic import TypeAdapter
 
 from kinema import strict_json
@@ -70,41 +74,39 @@ class Measurements:
     """Names of measurements still to be taken."""
 
 
-def run_suite(
-    folder: Path,
-    options: CompareOptions,
-    *,
-    iters: int,
-    skip: int,
-    devices: int,
-    videos: Path | None,
-    minutes: float,
-    only: Sequence[str],
-    keys: Mapping[str, object],
-) -> Measurements:
-    """Take the measurements missing in `folder`, at least one, until `minutes` are over.
+@dataclass(kw_only=True)
+class SuiteOptions(CompareOptions):
+    """Options of all measurements together."""
 
-    Args:
-        folder: Folder of a JSON file per measurement, and of generated videos.
-        options: Options of comparisons.
-        iters: Timed iterations of trainings that load data.
-        skip: Warm-up iterations before them.
-        devices: Processes that train together.
-        videos: Videos to read, see `TrainMeasure`.
-        minutes: Time after which no further measurement is started.
-        only: Names of measurements to take, in this order; empty: all.
-        keys: Dotted keys of recipe options to change.
+    iters: Annotated[int, Ge(0)] = 0
+    """Timed iterations of trainings with data loading; 0: 200 on a GPU, 12 on a CPU."""
+    skip: Annotated[int, Ge(0)] = 0
+    """Warm-up iterations before them; 0: 50 on a GPU, 3 on a CPU."""
+    devices: Annotated[int, Ge(1)] = 1
+    """Processes that train together."""
+    videos: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder of videos to read; None: synthetic videos."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
+    """Measurements to take, such as compare_tsn or train_tsn_dense; none: all that are missing."""
+    minutes: Annotated[float, Gt(0)] = 100_000.0
+    """Minutes after which no further measurement is started; the next call continues there."""
+    work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
+    """Output folder: a JSON file for each measurement."""
+
+
+def run_suite(options: SuiteOptions, keys: Mapping[str, object]) -> Measurements:
+    """Take the measurements missing in the folder, at least one, with `keys`, dotted keys of recipe options, changed.
 
     Raises:
         UserError: A measurement of Kinema failed, or `only` has an unknown name.
     """
-    end = time.monotonic() + 60 * minutes
-    plan = _plan(folder, options, iters, skip, devices, videos, keys)
-    if unknown := [name for name in only if name not in plan]:
+    end, folder = time.monotonic() + 60 * options.minutes, options.work_dir
+    plan = _plan(options, keys)
+    if unknown := [name for name in options.only if name not in plan]:
         raise UserError(
             f"unknown measurement '{unknown[0]}'{did_you_mean(unknown[0], plan)}; allowed: {', '.join(plan)}"
         )
-    for name in only or plan:
+    for name in options.only or plan:
         if _file(folder, name).exists():
             continue
         log.info("measuring %s", name)
@@ -131,17 +133,11 @@ def read_measurements(folder: Path) -> Measurements:
     return Measurements(trained=trained, compared=compared, missing=tuple(missing))
 
 
-def _plan(
-    folder: Path,
-    options: CompareOptions,
-    iters: int,
-    skip: int,
-    devices: int,
-    videos: Path | None,
-    keys: Mapping[str, object],
-) -> dict[str, Callable[[], dict[str, object]]]:
+def _plan(options: SuiteOptions, keys: Mapping[str, object]) -> dict[str, Callable[[], dict[str, object]]]:
     """Functions that take each measurement, by name; comparisons first."""
-    common = TrainMeasure(iters=iters, skip=skip, parts=max(1, iters // 2), videos=videos)
+    on_gpu = torch.cuda.is_available()
+    iters, skip = options.iters or (200 if on_gpu else 12), options.skip or (50 if on_gpu else 3)
+    common = TrainMeasure(iters=iters, skip=skip, parts=max(1, iters // 2), videos=options.videos)
 
     def compared(row: str) -> Callable[[], dict[str, object]]:
         return lambda: compare(row, ROWS[row], options, keys).as_json()
@@ -153,8 +149,8 @@ def _plan(
                 ROWS[one.row].recipe,
                 measure,
                 {"data.batch_size": str(batch_size(ROWS[one.row], options)), **keys},
-                folder=folder / "data",
-                devices=devices,
+                folder=options.work_dir / "data",
+                devices=options.devices,
             )
         )
 

@@ -12,7 +12,6 @@ from kinema.errors import UserError
 from kinema.models import options_class
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
-from kinema.training.config import RecipeConfig, single_training
 from kinema.training.task import Predictor, TaskOptions
 from kinema.weights.model_files import AnyDescription, Description, ModelJson, find_model, load_weights, read_model_json
 from kinema.weights.own_paths import resolved
@@ -26,16 +25,6 @@ class Types(NamedTuple):
     task: Any
     model: Any
     data: Any
-
-
-def types_of(config: RecipeConfig) -> Types:
-    """Return the types of a recipe's options.
-
-    Raises:
-        UserError: the recipe has several networks.
-    """
-    training = single_training(config)
-    return Types(type(training.task), type(training.model), type(training.data))
 
 
 def read_description(

@@ -64,6 +64,25 @@ class LoadingOptions:
     max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     """A run stops when more than this fraction of its videos cannot be read (rounded up to whole videos)."""
 
+    @property
+    def val_file(self) -> str:
+        """Ground truth of the validation videos."""
+        return self.val_ground_truth or self.ground_truth
+
+    def splits(self) -> list[Split]:
+        """Read the training videos and, if there are any, the validation videos.
+
+        Raises:
+            UserError: see `read_truth`.
+        """
+        own_file = bool(self.val_ground_truth) or not self.val_subset
+        truth = read_truth(self.ground_truth, self.train_subset, own_file=own_file)
+        splits = [Split("training", self.ground_truth, truth)]
+        if self.val_subset:
+            truth = read_truth(self.val_file, self.val_subset, own_file=bool(self.val_ground_truth))
+            splits.append(Split("validation", self.val_file, truth))
+        return splits
+
     def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> "Sequence[OpenSplit]":
         """Open what the networks read of the videos of `splits`.
 
@@ -178,30 +197,6 @@ class FeatureDataset(SampleDataset[int, Any]):
     def stack_targets(self, targets: list[int]) -> Any:
         """Return the labels of a batch."""
         return self._labels(self._split.videos, targets, self._split.data.parts) if self._labels else ()
-
-
-def train_truth(options: LoadingOptions) -> GroundTruth:
-    """Read the training videos of a ground truth.
-
-    Raises:
-        UserError: see `read_truth`.
-    """
-    own_file = bool(options.val_ground_truth) or not options.val_subset
-    return read_truth(options.ground_truth, options.train_subset, own_file=own_file)
-
-
-def val_truth(options: LoadingOptions) -> GroundTruth:
-    """Read the videos to validate on.
-
-    Raises:
-        UserError: see `read_truth`.
-    """
-    return read_truth(val_file(options), options.val_subset, own_file=bool(options.val_ground_truth))
-
-
-def val_file(options: LoadingOptions) -> str:
-    """Return the ground truth of the validation videos."""
-    return options.val_ground_truth or options.ground_truth
 
 
 def open_source(options: FeatureData, *, channels: int) -> FeatureSource:

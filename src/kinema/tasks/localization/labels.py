@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.compiled import compiled
-from kinema.tasks.localization.metrics.segments import Floats
-
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from kinema.tasks.localization.metrics.segments import Floats, Ints, Singles
 
 
 def concatenated(instances: Sequence[Floats]) -> tuple[Ints, Floats]:

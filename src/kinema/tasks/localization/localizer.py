@@ -10,7 +10,7 @@ from kinema import strict_json
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import SAMPLE_SECONDS, val_file
+from kinema.tasks.localization.data import SAMPLE_SECONDS
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
 from kinema.tasks.localization.task import open_localization
 from kinema.tasks.localization.testing import run_localizer_test
@@ -32,7 +32,7 @@ class LocalizerTaskOptions(LocalizerOptions):
 
     def test_options(self, description: LocalizerDescription) -> EvaluationOptions[Any, Any]:
         """Return the options of a test as the model was trained."""
-        data = replace(description.data, ground_truth=val_file(description.data), val_ground_truth="")
+        data = replace(description.data, ground_truth=description.data.val_file, val_ground_truth="")
         return EvaluationOptions(data=data, task=description.task, runtime=RuntimeOptions())
 
     def test(

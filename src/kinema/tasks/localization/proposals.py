@@ -1,14 +1,12 @@
 """Proposals from boundary probabilities: what BSN and BMN share."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.tasks.localization.metrics.results import Proposals
-from kinema.tasks.localization.metrics.segments import Floats
+from kinema.tasks.localization.metrics.segments import Bools, Floats, Singles
 from kinema.tasks.localization.soft_nms import SoftNmsOptions, soft_nms
 
-Scores = NDArray[np.float32] | Floats
-Bools = NDArray[np.bool_]
+Scores = Singles | Floats
 
 
 def peaks(probability: Scores, *, threshold: float) -> Bools:

@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from kinema.compiled import compiled
-from kinema.tasks.localization.metrics.annotations import Floats, Ints
+from kinema.tasks.localization.metrics.segments import Floats, Ints
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,7 @@ from kinema.data.loader import num_workers
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import OpenSplit, Split, train_truth, val_file, val_truth
+from kinema.tasks.localization.data import OpenSplit
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.evaluation import evaluate_localizer
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
@@ -154,10 +154,8 @@ def open_localization(config: LocalizationConfig[Any], process: Process) -> Loca
         raise UserError("--training.precise-bn is for recognizers")
     if (config.optim.layer_decay, config.optim.head_weight_lr, config.optim.head_bias_lr) != (1, 1, 1):
         raise UserError("--optim.layer-decay, --optim.head-weight-lr and --optim.head-bias-lr are for recognizers")
-    splits = [Split("training", data.ground_truth, train_truth(data))]
-    if data.val_subset:
-        splits.append(Split("validation", val_file(data), val_truth(data)))
-    else:
+    splits = data.splits()
+    if not data.val_subset:
         log.warning("no --data.val-subset: nothing is validated, and `best` is not written")
     config.task.check(config)
     train, *val = data.open(splits, config.model.feature_channels, config.task.grid_offset)

@@ -8,7 +8,8 @@ import numpy as np
 from kinema.data.features.source import FeatureSource
 from kinema.data.features.spans import FeatureSpan, whole_video
 from kinema.errors import UserError
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, read_ground_truth, subsets_of
+from kinema.tasks.localization.metrics.annotations import GroundTruth, read_ground_truth, subsets_of
+from kinema.tasks.localization.metrics.segments import Floats
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Features and class scores all along a raw video, as a localizer was trained on."""
+"""Features and class scores of raw videos, as a localizer was trained on."""
 
 import json
 from dataclasses import fields, replace
@@ -22,12 +22,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class RecognizerEncoder:
-    """The recognizer that a folder's features were extracted with, and the one whose class scores are asked for.
+    """Features of raw videos as those of a folder were extracted, and class scores along them.
 
-    Attributes:
-        classes: names of the classes.
-        folders: folders of the models' files.
-        settings: all else that features and scores depend on.
+    See `kinema.tasks.localization.video.localize.VideoEncoder`.
     """
 
     def __init__(
@@ -37,13 +34,13 @@ class RecognizerEncoder:
 
         Args:
             features: a folder that `kinema prepare features` wrote, or its packed file.
-            classifier: a recognizer; None: the one of the features.
-            device: of both models.
-            precision: of both models.
+            classifier: recognizer that scores the classes; None: the one of the features.
+            device: device of both models.
+            precision: arithmetic of both models.
             fps: frames per second of folders of images; 0: as of the features.
 
         Raises:
-            UserError: a model is missing, or is another than the features were extracted with.
+            UserError: a model is missing, or has other weights than those that extracted the features.
         """
         extractor, made = _extraction(features)
         options = replace(made, device=device, precision=precision, fps=fps or made.fps)
@@ -60,36 +57,24 @@ class RecognizerEncoder:
         self._data = described.data
 
     def extract(self, video: str | Path) -> VideoFeatures:
-        """Extract the features of a video file, or of a folder of images.
-
-        Raises:
-            MediaError: the video cannot be read.
-        """
+        """Extract the features of a video file or a folder of images."""
         return self._features.extract(str(video))
 
     def class_scores(self, video: str | Path, features: Singles) -> NDArray[np.float64]:
-        """Return probabilities (T, classes) of clips all along a video, from its features (T, C) if these suffice.
-
-        Raises:
-            MediaError: the video cannot be read.
-        """
+        """Return probabilities (T, classes) of clips all along a video; of its features (T, C) if these suffice."""
         if self._classifier is not None:
             return self._classifier.extract(str(video)).values.astype(np.float64)
         return self._features.scores_of(features).astype(np.float64)
 
     def open(self, video: str | Path) -> FrameReader:
-        """Open the frames of a video file, at a constant frame rate, or of a folder of images.
-
-        Raises:
-            MediaError: it cannot be opened.
-        """
+        """Open the frames of a video file, at a constant frame rate, or of a folder of images."""
         if self._data.source in FLOW:
             return open_frames(video, self._data)
         return self._features.open(str(video)).reader
 
 
 def _extraction(features: Path) -> tuple[Path, FeatureOptions]:
-    """Return the recognizer that extracted features, and its options."""
+    """Return the folder of the recognizer that extracted features, and the options of the extraction."""
     record = (features.parent if features.suffix else features) / "features.json"
     try:
         settings: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Scores of videos that were kept (`kinema test --dump`), alone or of several models together, and their metrics."""
+"""Metrics of dumped scores (`kinema test --dump`), of one model or averaged over several."""
 
 import logging
 import zipfile
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Videos:
-    """Videos that a file names, with labels if it has them: (n,) int64; (n, classes) of 0 and 1 for any number each."""
+    """Videos of a file, and their labels, if it has any: (n,) int64 class indices, or (n, classes) int64 multi-hot."""
 
     origin: Path
     paths: list[str]
@@ -33,7 +33,7 @@ class _Videos:
 
 @dataclass(frozen=True, kw_only=True)
 class _Results(_Videos):
-    """Videos with their probabilities (n, classes) float64, and the classes' names if they are known."""
+    """Videos with probabilities (n, classes) float64, and class names, if known."""
 
     scores: NDArray[np.float64]
     classes: tuple[str, ...] | None
@@ -50,24 +50,23 @@ def evaluate_results(
     average: Literal["prob", "score"] = "prob",
     skip_missing: bool = False,
 ) -> dict[str, float]:
-    """Metrics of the weighted average of several results, as `kinema test` computes them: for two streams, RGB and flow
-    (Simonyan & Zisserman 2014, section 2).
+    """Return the metrics of the weighted average of several results, such as those of RGB and flow (Simonyan &
+    Zisserman 2014, section 2).
 
-    Videos are matched by name: that of the file or folder without a video suffix, with as many parent folders as make
-    the names unique. Streams may thus store their videos in different places. A video listed several times counts as
-    often; its rows are matched in order.
+    Videos are matched by the name of their file or folder, without a video suffix and with as many parent folders as
+    make names unique: streams may be stored in different folders. A video that is listed several times counts as often;
+    its rows are matched in order.
 
     Args:
-        results: npz files with `paths` (n,) text and `scores` (n, classes) probabilities; `labels` (n,) integers and
-            `classes` (classes,) text when known. `labels` (n, classes) of 0 and 1 say that videos have any number of
-            labels.
-        weights: of each result; empty: all count the same.
+        results: npz files with `paths` (n,) text and `scores` (n, classes) probabilities; optionally `labels`, (n,)
+            integers or (n, classes) multi-hot, and `classes` (classes,) text.
+        weights: weight of each result; empty: equal weights.
         ground_truth: an npz with `paths` and `labels`, or annotations as `read_index` takes them; None: the labels in
             the results.
-        kind: what annotations list.
+        kind: media that annotations list.
         root: folder or URL that relative paths in annotations start from; empty: the file's own folder.
         labels: whether annotations have one label a video, or any number.
-        average: probabilities (prob), or their logarithms (score): logits, but for a constant that changes nothing.
+        average: probabilities (prob), or their logarithms (score), which are logits up to a constant.
         skip_missing: leave out videos that a result lacks, instead of refusing.
 
     Returns:
@@ -96,14 +95,11 @@ def evaluate_results(
             _check_sums(stream)
         scores = stream.scores[rows]
         averaged += share * (scores if average == "prob" else np.log(np.maximum(scores, np.finfo(np.float32).tiny)))
-    if wanted.ndim == 2:
-        averaged = averaged if average == "prob" else np.exp(averaged)
-        metrics = recognition_metrics("multi", count, torch.device("cpu"))
-        metrics.update(torch.from_numpy(averaged), torch.from_numpy(np.where(wanted, np.arange(count), -1)))
-        return metrics.compute()[0]
-    if outside := wanted[(wanted < 0) | (wanted >= count)].tolist():
+    if wanted.ndim == 1 and (outside := wanted[(wanted < 0) | (wanted >= count)].tolist()):
         raise UserError(f"{truth.origin}: label {outside[0]}, but the results are of {count} classes, counted from 0")
-    metrics = recognition_metrics("single", count, torch.device("cpu"))
+    if wanted.ndim == 2:
+        averaged, wanted = averaged if average == "prob" else np.exp(averaged), np.where(wanted, np.arange(count), -1)
+    metrics = recognition_metrics("single" if wanted.ndim == 1 else "multi", count, torch.device("cpu"))
     metrics.update(torch.from_numpy(averaged), torch.from_numpy(wanted))
     return metrics.compute()[0]
 
@@ -182,7 +178,7 @@ def _read_npz(path: Path, needed: Sequence[str]) -> dict[str, NDArray[np.generic
 
 
 def label_array(index: Index, num_classes: int) -> NDArray[np.int64]:
-    """Class indices (n,), or (n, num_classes) of 0 and 1 where videos have any number of labels."""
+    """Return class indices (n,), or multi-hot vectors (n, num_classes) of multi-label videos."""
     if index.label_offsets is None:
         return index.labels.numpy().astype(np.int64)
     hot = np.zeros((len(index), num_classes), np.int64)
@@ -222,9 +218,9 @@ def _same_classes(streams: Sequence[_Results]) -> tuple[str, ...] | None:
 
 
 def _same_videos(files: Sequence[_Videos], *, skip_missing: bool) -> list[list[int]]:
-    """For each file its rows of the videos that all have, in the order of the first file.
+    """Return the rows of each file of the videos that all files have, in the order of the first file.
 
-    A video that a file names several times is as many videos: its first row is the first row in all files, and so on.
+    A video that is listed several times counts as several videos, whose rows are matched in order.
     """
     naming = _naming(files)
     rows = [_rows_by_name(file, naming) for file in files]
@@ -245,7 +241,7 @@ def _same_videos(files: Sequence[_Videos], *, skip_missing: bool) -> list[list[i
 
 
 def _rows_by_name(file: _Videos, naming: Callable[[str], str]) -> dict[tuple[str, int], int]:
-    """Rows by a video's name and how many times it was named before."""
+    """Return rows by the name of a video and the number of its earlier rows."""
     before = Counter[str]()
     rows: dict[tuple[str, int], int] = {}
     for row, path in enumerate(file.paths):
@@ -261,9 +257,9 @@ def _called(name: tuple[str, int]) -> str:
 
 
 def _naming(files: Sequence[_Videos]) -> Callable[[str], str]:
-    """Return the function from paths to the shortest names that are unique in each file.
+    """Return a function from paths to the shortest names that are unique in each file.
 
-    Suffixes of video files are left out, unless two videos differ in nothing else.
+    Suffixes of video files are omitted, unless two videos differ in nothing else.
     """
     longest = max((path.count("/") + 1 for file in files for path in file.paths), default=1)
     for suffixed in (False, True):
@@ -296,5 +292,5 @@ def _check_same_labels(truth: _Videos, stream: _Results, labels: NDArray[np.int6
 
 
 def _said(label: NDArray[np.int64]) -> str:
-    """A label, or those that a row of 0 and 1 means."""
+    """Format a class index, or the indices of a multi-hot vector."""
     return str(label) if label.ndim == 0 else str(np.flatnonzero(label).tolist())

@@ -1,4 +1,4 @@
-"""Features of whole videos out of a recognizer: what localization works on."""
+"""Features of whole videos, extracted by a recognizer: the input of localization."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,39 +41,39 @@ from kinema.weights.model_files import digest, find_model
 Singles = NDArray[np.float32]
 
 _FRAMES_AT_ONCE = 512
-"""Frames in a forward pass, of one clip at least."""
+"""Maximum number of frames in a forward pass; at least one clip."""
 
 _DECODED_BYTES = 256 * 2**20
-"""Of frames as they are decoded, of one clip at least, in memory at a time."""
+"""Maximum size of the decoded frames in memory; at least one clip."""
 
 _WINDOW = 32
 _RECORD = "features.json"
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
-"""Of files that list videos, where these are read from a URL."""
+"""Suffixes of URLs that are lists of videos."""
 
 Format = Literal["npy", "csv", "packed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
-    """Which clips of a video are looked at, and what is kept of them."""
+    """Clips along a video, and the output of the model that is kept of each."""
 
     layer: Literal["features", "logits", "scores"] = "features"
-    """features: what the model's last layer sees, averaged over space and time; logits: what comes out of it; scores:
-    class probabilities."""
+    """features: the input of the model's last layer, averaged over space and time; logits: its output; scores: class
+    probabilities."""
     stride: Annotated[int, at.Ge(1)] = 16
     """Frames from one clip to the next: the middle of clip t is frame (t + 0.5) x stride. Of a video of variable frame
     rate, these are frames at its average rate, so that clips lie at even distances in time."""
     parts: Annotated[int, at.Ge(0)] = 0
-    """So many clips in the middle of as many equal parts of the video, instead of --stride; 0: by --stride."""
+    """Number of equal parts of the video, with a clip in the middle of each, instead of --stride; 0: by --stride."""
     window: Annotated[int, at.Ge(0)] = 0
-    """Frames that a clip of a segment model (TSN, TSM) spans; 0: 32. Other models have their recipe's clip length."""
+    """Frames that the segments of a clip span, for TSN and TSM; 0: 32. Other models have their recipe's clip length."""
     source: Literal["auto"] | Source = "auto"
     """Video files, folders of images or packed files of them, folders of flow images or packed files of these; auto:
     what the model was trained on."""
     fps: Annotated[float, at.Ge(0)] = 0
-    """Frames per second of folders of images, which do not say it; 0: unknown."""
+    """Frames per second of folders of images; 0: unknown."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto: on a GPU when there is one. Each worker process has a copy of the model there."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -101,7 +101,7 @@ class VideoFeatures:
         return self.frames / self.fps if self.fps else None
 
     def description(self) -> dict[str, Any]:
-        """All but the values."""
+        """Return the contents of NAME.json: all but the values."""
         rows, channels = self.values.shape
         return {
             "frames": self.frames, "fps": self.fps, "duration": self.duration,
@@ -111,12 +111,12 @@ class VideoFeatures:
 
     @property
     def span(self) -> FeatureSpan | None:
-        """The seconds that the rows stand for; None where nothing says it."""
+        """Seconds that the rows cover; None if the frame rate is unknown."""
         return described_span(self.description())
 
 
 class FeatureExtractor:
-    """A trained recognizer that looks at clips all along a video."""
+    """Extractor of features of clips along a video, by a trained recognizer."""
 
     def __init__(self, model: Path, options: FeatureOptions) -> None:
         """Load a model and check the options against it.
@@ -144,7 +144,7 @@ class FeatureExtractor:
         )
 
     def extract(self, video: str) -> VideoFeatures:
-        """The features of a video file, or of a folder of images; a local path or a URL.
+        """Return the features of a video file or a folder of images; a local path or a URL.
 
         Raises:
             MediaError: the video cannot be read.
@@ -165,7 +165,7 @@ class FeatureExtractor:
         return VideoFeatures(values=values.numpy(), frames=frames, fps=fps, stride=stride, start=timed.start)
 
     def open(self, video: str) -> TimedVideo:
-        """Open a video as its features see it: at a constant frame rate.
+        """Open a video at a constant frame rate, as its features are extracted.
 
         Raises:
             MediaError: it cannot be read.
@@ -175,7 +175,7 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def scores_of(self, features: Singles) -> Singles:
-        """Class probabilities (T, classes) that the model's last layer makes of features (T, C)."""
+        """Return the class probabilities (T, classes) of features (T, C), by the model's last layer."""
         with autocast(self._device, self._runtime):
             head = require(self._model, HasHead, "class scores of features").head
             logits = head(torch.from_numpy(features).to(self._device)).float()
@@ -183,13 +183,13 @@ class FeatureExtractor:
         return scores
 
     def _clips(self, reader: FrameReader, places: NDArray[np.int64]) -> Iterator[Tensor]:
-        """Clips (n, T, C, H, W) uint8 at frames (N, T), cropped, as many at a time as memory allows."""
+        """Yield cropped clips (n, T, C, H, W) uint8 at frames `places` (N, T), as many together as memory allows."""
         of_one = reader.frames([int(places[0, 0])]).nbytes * places.shape[1]
         together = max(1, min(_DECODED_BYTES // of_one, _FRAMES_AT_ONCE // places.shape[1]))
         for start in range(0, len(places), together):
             distinct, inverse = np.unique(places[start : start + together], return_inverse=True)
             frames = crop_views(reader.frames(distinct.tolist())[None], self._crops)[0]
-            # By the memory's order: colours last.
+            # In the order of memory: channels last.
             clips = frames.movedim(-3, -1)[torch.from_numpy(inverse.reshape(-1, places.shape[1]))]
             yield clips.movedim(-1, -3)
 
@@ -205,10 +205,10 @@ class FeatureExtractor:
 
 
 def clip_frames(sampling: Sampling, centres: NDArray[np.float64], *, window: int, num_frames: int) -> NDArray[np.int64]:
-    """Frame indices (n, T) of clips whose middles are `centres`, in frames, of which frame i spans i to i + 1.
+    """Return the frame indices (n, T) of clips centered at `centres`, in frames; frame i spans i to i + 1.
 
-    A clip has `clip_len` frames, `frame_interval` apart; where clips are segments of what the model sees together, one
-    such in the middle of each of `num_clips` parts of a `window`. Beyond the video's ends, its first or last frame.
+    A clip has `clip_len` frames, `frame_interval` apart; with segments, one such in the middle of each of `num_clips`
+    parts of a `window`. Indices beyond the video's ends are clipped to its first and last frame.
     """
     segments = sampling.num_clips if sampling.joined else 1
     middles = ((np.arange(segments) + 0.5) / segments - 0.5) * (window if sampling.joined else 0)
@@ -230,23 +230,20 @@ def extract_features(
     workers: int = 0,
     cluster: str = "",
 ) -> Summary:
-    """Write the features of every video: `output`/NAME.npy or NAME.csv, beside it NAME.json.
+    """Write the features of each video to `output`/NAME.npy or NAME.csv, described in NAME.json (see `VideoFeatures`).
 
-    That says the video's `frames`, `fps` on average, `duration` in seconds, and `stride`, the frames that a row stands
-    for; and `start`, the second at which the first frame is shown, where sound precedes it.
-    `features.json` records the model and the options, `failures.csv` the videos that failed. Called again, it makes
-    only what is missing. packed: .npy files, and all of them together in `features.safetensors`.
+    `features.json` records the model and the options, `failures.csv` the videos that failed. Files that exist are kept.
 
     Args:
         model: A run folder, a checkpoint folder or a `model.safetensors`.
         videos: Videos, folders of them at any depth, or lists, see `read_index`; paths or URLs. Their names must
             differ.
         output: A new folder, or that of an earlier call with the same options.
-        options: Which clips, and what of them.
-        format: The kind of files.
-        root: Where the paths of lists start; empty: the list's own folder.
+        options: Clips, and the model's output that is kept.
+        format: Kind of files; packed: .npy files, and all of them together in `features.safetensors`.
+        root: Folder that paths in lists start from; empty: the list's own folder.
         labels: Whether each video of a list has one label, or any number of them.
-        workers: Processes that decode and compute; 0: one a core, of this machine or of the cluster.
+        workers: Processes that decode and compute; 0: one per core of this machine or of the cluster.
         cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
 
     Raises:
@@ -277,9 +274,9 @@ def extract_features(
 
 
 def write_features(model: Path, weights: str, options: FeatureOptions, unit: Unit) -> None:
-    """Write the features of `unit.source` to `unit.output`, and before that what they are, beside it.
+    """Write the description of the features of `unit.source`, then the features, to `unit.output`.
 
-    `weights` is the `digest` of the model: a process that stays loads it anew when that changes.
+    `weights` is the `digest` of the model: a worker process reloads the model when it changes.
 
     Raises:
         MediaError: the video cannot be read.
@@ -296,12 +293,12 @@ def write_features(model: Path, weights: str, options: FeatureOptions, unit: Uni
 
 @lru_cache(maxsize=1)
 def _extractor(model: Path, _weights: str, options: FeatureOptions) -> FeatureExtractor:
-    """One a process."""
+    """Return the extractor of this process."""
     return FeatureExtractor(model, options)
 
 
 def source_of(options: FeatureOptions, description: RecognizerDescription) -> Source:
-    """What videos are: as the options say, otherwise as the model knows them."""
+    """Return the kind of videos: that of the options, or that which the model was trained on."""
     return description.data.source if options.source == "auto" else options.source
 
 
@@ -325,7 +322,7 @@ def check_options(options: FeatureOptions, description: RecognizerDescription) -
 def _units(
     videos: Sequence[str | Path], output: Path, suffix: str, *, source: Source, root: str, labels: LabelMode
 ) -> list[Unit]:
-    """A unit for each video, whose output has its name and lies in `output` itself."""
+    """Return a unit of work for each video, whose output has its name and lies in `output` itself."""
     found = list[tuple[str, str]]()
     for each in videos:
         found += _remote(str(each), KINDS[source], root, labels) or [
@@ -346,7 +343,7 @@ def _units(
 
 
 def _remote(given: str, kind: MediaKind, root: str, labels: LabelMode) -> list[tuple[str, str]]:
-    """The URLs, and names, of the videos that `given` stands for; none where they are on this machine."""
+    """Return the URLs and names of the videos that `given` stands for; none if they are on this machine."""
     is_list = suffix_of(given) in LIST_SUFFIXES
     if is_list and (is_url(given) or is_url(root)):
         index = Patience(WITHOUT_OPTION, option="").through(
@@ -367,14 +364,8 @@ def _remote(given: str, kind: MediaKind, root: str, labels: LabelMode) -> list[t
 def _settings(
     folder: Path, weights: str, description: RecognizerDescription, options: FeatureOptions, suffix: str
 ) -> dict[str, Any]:
-    """What the features in a folder have in common."""
+    """Return the contents of `features.json`."""
     shown = {name: value for name, value in asdict(options).items() if name != "device"}
     classes = {} if options.layer == "features" else {"classes": list(description.classes)}
-    return {
-        "model": str(folder),
-        "weights": weights,
-        "recipe": description.recipe,
-        "files": suffix,
-        **shown,
-        **classes,
-    }
+    model = {"model": str(folder), "weights": weights, "recipe": description.recipe}
+    return {**model, "files": suffix, **shown, **classes}

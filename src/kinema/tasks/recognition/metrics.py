@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,21 +14,6 @@ from torchmetrics.classification import (
 
 from kinema.data.lists.index import LabelMode
 from kinema.tasks.recognition.scoring import multi_hot, right_answers
-
-
-class RecognitionMetrics(Protocol):
-    """Metrics accumulated over batches of videos."""
-
-    def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Add scores (B, classes) and labels of videos, see `Batch`."""
-
-    def compute(self) -> tuple[dict[str, float], Tensor | None]:
-        """Return metrics (fractions) and the number of `videos`, and the confusion matrix if there is one."""
-
-
-def recognition_metrics(labels: LabelMode, num_classes: int, device: torch.device) -> RecognitionMetrics:
-    """Return the metrics of single-label or multi-label videos."""
-    return (SingleLabelMetrics if labels == "single" else MultiLabelMetrics)(num_classes, device)
 
 
 def main_metric(labels: LabelMode) -> str:
@@ -127,3 +111,11 @@ class _Counts(Metric):
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.right, self.videos, self.of_class
+
+
+RecognitionMetrics = SingleLabelMetrics | MultiLabelMetrics
+
+
+def recognition_metrics(labels: LabelMode, num_classes: int, device: torch.device) -> RecognitionMetrics:
+    """Return the metrics of single-label or multi-label videos."""
+    return (SingleLabelMetrics if labels == "single" else MultiLabelMetrics)(num_classes, device)

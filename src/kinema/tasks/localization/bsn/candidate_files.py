@@ -5,7 +5,6 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from kinema import strict_json
@@ -13,8 +12,7 @@ from kinema.data.features.spans import FeatureSpan
 from kinema.errors import MediaError, UserError
 from kinema.storage import check_outage, replacing, write_text
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates
-
-Singles = NDArray[np.float32]
+from kinema.tasks.localization.metrics.segments import Singles
 
 _ORIGIN = "candidates.json"
 

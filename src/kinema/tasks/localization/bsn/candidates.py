@@ -27,7 +27,7 @@ from kinema.tasks.localization.bsn.candidate_files import (
 )
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, match
 from kinema.tasks.localization.bsn.tem import TEMTask
-from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source, train_truth, val_file, val_truth
+from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
 from kinema.tasks.models import load_model
@@ -62,10 +62,8 @@ def generate_candidates(
         process.run_on_main(lambda: _claim(output, origin))
         to_device(tem, process.device, runtime)
         source = open_source(data, channels=require(tem, HasInput, "kinema prepare candidates").input.channels)
-        truths = [(data.ground_truth, train_truth(data))]
-        truths += [(val_file(data), val_truth(data))] if data.val_subset else []
         videos, bad = 0, 0
-        for path, truth in truths:
+        for _, path, truth in data.splits():
             split = FeatureSplit(videos=with_features(path, truth, source), source=source, data=data)
             failed = _generate(tem, split, options, runtime, output, process, stop)
             raise_if_stop_requested(stop)

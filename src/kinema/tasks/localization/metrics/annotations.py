@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.data.lists.video_names import same_video
 from kinema.errors import UserError, did_you_mean
@@ -20,15 +19,13 @@ from kinema.tasks.localization.metrics.layout import (
     scores_of,
     segments_of,
 )
+from kinema.tasks.localization.metrics.segments import Floats, Ints
 from kinema.tasks.localization.metrics.text_results import read_text_results
 
 log = logging.getLogger(__name__)
 
 AMBIGUOUS = "Ambiguous"
 """THUMOS14's label of instances that are ignored: neither required nor false positives."""
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

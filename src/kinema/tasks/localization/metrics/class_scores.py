@@ -13,9 +13,10 @@ import numpy as np
 
 from kinema.data.lists.video_names import same_video
 from kinema.errors import UserError, did_you_mean
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Ints, Results, warn_of_unknown_labels
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, warn_of_unknown_labels
 from kinema.tasks.localization.metrics.layout import instances_of, label_of, number_of
 from kinema.tasks.localization.metrics.results import Proposals
+from kinema.tasks.localization.metrics.segments import Floats, Ints
 
 log = logging.getLogger(__name__)
 

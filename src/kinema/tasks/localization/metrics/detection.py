@@ -3,10 +3,10 @@
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.compiled import compiled
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Ints, Results
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
+from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints
 
 Protocol = Literal["activitynet", "thumos14"]
 
@@ -15,8 +15,6 @@ THRESHOLDS: dict[Protocol, tuple[float, ...]] = {
     "thumos14": (0.3, 0.4, 0.5, 0.6, 0.7),
 }
 """Thresholds that papers report."""
-
-Bools = NDArray[np.bool_]
 
 
 def average_precision(

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from kinema.compiled import compiled
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Ints, Results
-from kinema.tasks.localization.metrics.detection import Bools, Protocol, best_first, interpolated_area, taken_instances
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
+from kinema.tasks.localization.metrics.detection import Protocol, best_first, interpolated_area, taken_instances
+from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints
 
 KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
 """A detection by the instance of the video, of whatever label, that it overlaps most: by the threshold or more and the

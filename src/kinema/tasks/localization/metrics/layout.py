@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.errors import UserError
 from kinema.storage import Direct
+from kinema.tasks.localization.metrics.segments import Floats
 
-Floats = NDArray[np.float64]
 Instances = Sequence[tuple[str, Mapping[str, Any]]]
 """Annotations or results, each with the name of its video."""
 

@@ -6,9 +6,9 @@ best first, so that the videos' average is AN. Of equal scores the last in the f
 
 import numpy as np
 
-from kinema.tasks.localization.metrics.annotations import Floats, GroundTruth, Results
+from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
 from kinema.tasks.localization.metrics.detection import best_first
-from kinema.tasks.localization.metrics.segments import tiou
+from kinema.tasks.localization.metrics.segments import Floats, tiou
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 BUDGETS = 100

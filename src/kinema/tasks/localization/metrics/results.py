@@ -10,7 +10,8 @@ import numpy as np
 from kinema import strict_json
 from kinema.data.features.spans import FeatureSpan
 from kinema.storage import write_text
-from kinema.tasks.localization.metrics.annotations import Floats, Ints, Results
+from kinema.tasks.localization.metrics.annotations import Results
+from kinema.tasks.localization.metrics.segments import Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
-"""Arithmetic of segments (start, end)."""
+"""Types of arrays, and arithmetic of segments (start, end)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 def tiou(one: Floats, other: Floats) -> Floats:
