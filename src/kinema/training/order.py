@@ -1,6 +1,12 @@
-"""Order of a process's training samples."""
+"""Batches of a process, and the order of its training samples."""
 
-from kinema.data.loader import TrainBatches
+from typing import Any, Literal
+
+from torch.utils.data import DataLoader, Sampler
+
+from kinema.data.batch import Batch
+from kinema.data.loader import TrainBatches, load, num_workers
+from kinema.data.samples import SampleDataset, SampleKey
 from kinema.data.timetable import Timetable
 from kinema.runtime.processes import Process
 from kinema.training.config import AnyConfig
@@ -20,3 +26,10 @@ def train_order(
         world=process.world,
         first_step=first_step,
     )
+
+
+def load_batches(
+    dataset: SampleDataset[Any, Any], order: Sampler[list[SampleKey]], workers: int | Literal["auto"], process: Process
+) -> DataLoader[Batch[Any]]:
+    """Return this process's batches in the given order, read by `workers` loader processes (see `num_workers`)."""
+    return load(dataset, order, workers=num_workers(workers, process.local_world), pin=process.device.type == "cuda")

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader, Sampler
 from kinema.data.batch import Batch
 from kinema.data.features.rescaling import Rescaling
 from kinema.data.features.source import FeatureSource
-from kinema.data.loader import EvalBatches, load
+from kinema.data.loader import EvalBatches
 from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
+from kinema.runtime.processes import Process
 from kinema.storage import StorageOptions, open_storage
 from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.videos import Videos, read_truth, warn_of_short_instances, with_features
+from kinema.training.order import load_batches
 
 SAMPLE_SECONDS = 120.0
 """Length of the random videos that training is measured on."""
@@ -159,15 +161,15 @@ class OpenSplit:
         raise NotImplementedError
 
     def train_batches(
-        self, order: Sampler[list[SampleKey]], labels: MakeLabels, *, seed: int, workers: int, pin: bool
+        self, order: Sampler[list[SampleKey]], labels: MakeLabels, process: Process, *, seed: int
     ) -> DataLoader[Batch[Any]]:
-        """Training batches in the given order."""
-        return load(self.dataset(labels, seed=seed), order, workers=workers, pin=pin)
+        """Return this process's training batches in the given order."""
+        return load_batches(self.dataset(labels, seed=seed), order, self.data.workers, process)
 
-    def eval_batches(self, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False) -> DataLoader[Batch[Any]]:
-        """Every video once, without labels; process `rank` of `world` has its share."""
-        order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=rank, world=world)
-        return load(self.dataset(None), order, workers=workers, pin=pin)
+    def eval_batches(self, process: Process) -> DataLoader[Batch[Any]]:
+        """Return this process's share of the videos, each once, without labels."""
+        order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=process.rank, world=process.world)
+        return load_batches(self.dataset(None), order, self.data.workers, process)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from kinema.console import progress
 from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile, Batch
 from kinema.runtime.device import RuntimeOptions, autocast
-from kinema.runtime.processes import outage_shared
+from kinema.runtime.processes import Process, outage_shared
 from kinema.tasks.localization.data import OpenSplit
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.options import LocalizerOptions
@@ -38,16 +38,16 @@ def evaluate_localizer(
     split: OpenSplit,
     task: LocalizerOptions,
     runtime: RuntimeOptions,
-    device: torch.device,
-    show: bool = True,
+    process: Process,
 ) -> ProposalEvaluation:
     """Propose segments in every video of `batches` of `split`, and measure them. Leaves `model` in eval mode.
 
     All instances of the ground truth are measured, also those that lie outside what the features cover.
     """
     model.eval()
+    device = process.device
     found, bad = dict[int, Proposals](), list[BadFile]()
-    meter_of = progress("testing", len(batches), show=show)
+    meter_of = progress("testing", len(batches), show=process.is_main)
     with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
         for batch in batches:
             bad.extend(batch.bad)

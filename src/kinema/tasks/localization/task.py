@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kinema.data.batch import Batch
-from kinema.data.loader import num_workers
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from kinema.runtime.processes import Process
@@ -91,8 +90,7 @@ class LocalizerTask:
         """This process's training batches from a step on."""
         config = self.config
         order = train_order(config, self.num_train, timetable, self.process, first_step=first_step)
-        pin, seed = self.process.device.type == "cuda", config.training.seed
-        return self.train.train_batches(order, config.task.labels, seed=seed, workers=self._workers, pin=pin)
+        return self.train.train_batches(order, config.task.labels, self.process, seed=config.training.seed)
 
     def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch[Any]]:
         """The same from the start on."""
@@ -101,14 +99,7 @@ class LocalizerTask:
     def val_batches(self) -> DataLoader[Batch[Any]]:
         """This process's part of the validation videos."""
         assert self.val is not None
-        process = self.process
-        return self.val.eval_batches(
-            workers=self._workers, rank=process.rank, world=process.world, pin=process.device.type == "cuda"
-        )
-
-    @property
-    def _workers(self) -> int:
-        return num_workers(self.config.data.workers, self.process.local_world)
+        return self.val.eval_batches(self.process)
 
     def inputs(self, batch: Batch[Any]) -> Tensor:
         """What the model takes of a batch."""
@@ -127,8 +118,7 @@ class LocalizerTask:
             split=self.val,
             task=self.config.task,
             runtime=self.config.runtime,
-            device=self.process.device,
-            show=self.process.is_main,
+            process=self.process,
         )
         return Validation(found.metrics, found.bad)
 

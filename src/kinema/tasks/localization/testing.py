@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from kinema.data.loader import num_workers
 from kinema.errors import UserError
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
@@ -51,16 +50,14 @@ def run_localizer_test(
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
             splits = [Split("test", data.ground_truth, truth)]
             (split,) = data.open(splits, description.model.feature_channels, options.task.grid_offset)
-            workers = num_workers(data.workers, process.local_world)
-            batches = split.eval_batches(workers=workers, rank=process.rank, world=process.world)
+            batches = split.eval_batches(process)
         found = evaluate_localizer(
             to_device(module, process.device, options.runtime),
             batches,
             split=split,
             task=options.task,
             runtime=options.runtime,
-            device=process.device,
-            show=process.is_main,
+            process=process,
         )
         process.run_on_main(lambda: _write(found, split.videos, data, folder))
     return found.metrics

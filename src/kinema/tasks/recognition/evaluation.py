@@ -14,14 +14,15 @@ from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.batch import BadFile, Batch
 from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import Index
-from kinema.data.loader import EvalBatches, load
+from kinema.data.loader import EvalBatches
 from kinema.data.options import DataOptions
 from kinema.data.views import Views
 from kinema.runtime.device import RuntimeOptions, autocast
-from kinema.runtime.processes import outage_shared
+from kinema.runtime.processes import Process, outage_shared
 from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import video_scores
+from kinema.training.order import load_batches
 
 _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 
@@ -61,17 +62,15 @@ def gather_on_main(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, rows=rows[order], scores=np.concatenate([scores for _, scores in parts])[order])
 
 
-def evaluation_batches(
-    index: Index, views: Views, options: DataOptions, *, workers: int, rank: int = 0, world: int = 1, pin: bool = False
-) -> DataLoader[Batch[Tensor]]:
-    """Every video of `index` once, dealt out to `world` processes, of which each has `workers` loader processes.
+def evaluation_batches(index: Index, views: Views, options: DataOptions, process: Process) -> DataLoader[Batch[Tensor]]:
+    """Return this process's share of the videos of `index`, each once.
 
     A batch holds `val_batch_size` videos, or fewer where these would make more than 1024 frames: of videos with
     10 × 3 views of 32 frames it holds one, as every loader process keeps some batches ready.
     """
     videos = max(1, min(options.val_batch_size, _FRAMES_OF_A_BATCH // views.frames))
-    batches = EvalBatches(len(index), videos, rank=rank, world=world)
-    return load(ViewDataset(index, views, options), batches, workers=workers, pin=pin)
+    order = EvalBatches(len(index), videos, rank=process.rank, world=process.world)
+    return load_batches(ViewDataset(index, views, options), order, options.workers, process)
 
 
 def evaluate(
@@ -81,14 +80,14 @@ def evaluate(
     num_classes: int,
     task: RecognitionOptions,
     runtime: RuntimeOptions,
-    device: torch.device,
-    show: bool = True,
+    process: Process,
 ) -> Evaluation:
     """Score all videos of `batches` and compute metrics over all processes. Leaves `model` in eval mode."""
     model.eval()
+    device = process.device
     metrics = recognition_metrics(task.labels, num_classes, device)
     rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
-    meter_of = progress("testing", len(batches), show=show)
+    meter_of = progress("testing", len(batches), show=process.is_main)
     with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
         for batch in batches:
             bad.extend(batch.bad)

@@ -14,7 +14,6 @@ from kinema.data.batch import Batch
 from kinema.data.dataset import ClipDataset, open_train_index, open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
-from kinema.data.loader import load, num_workers
 from kinema.data.readers.video import reader_in_use
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
@@ -37,7 +36,7 @@ from kinema.tasks.recognition.splits import (
     with_flip_pairs,
 )
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
-from kinema.training.order import train_order
+from kinema.training.order import load_batches, train_order
 from kinema.training.task import Loss, Validation
 from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
 
@@ -119,22 +118,12 @@ class RecognitionTask:
     def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch[Tensor]]:
         data, seed = self.config.data, self.config.training.seed
         order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
-        workers = num_workers(data.workers, self.process.local_world)
-        dataset = ClipDataset(self.train, clips, data, seed=seed)
-        return load(dataset, order, workers=workers, pin=self.process.device.type == "cuda")
+        return load_batches(ClipDataset(self.train, clips, data, seed=seed), order, data.workers, self.process)
 
     def val_batches(self) -> DataLoader[Batch[Tensor]]:
         """Return this process's validation batches."""
         assert self.val is not None
-        return evaluation_batches(
-            self.val,
-            self.config.data.val_views,
-            self.config.data,
-            workers=num_workers(self.config.data.workers, self.process.local_world),
-            rank=self.process.rank,
-            world=self.process.world,
-            pin=self.process.device.type == "cuda",
-        )
+        return evaluation_batches(self.val, self.config.data.val_views, self.config.data, self.process)
 
     def inputs(self, batch: Batch[Tensor]) -> Tensor:
         """Return the model's input in a batch."""
@@ -153,8 +142,7 @@ class RecognitionTask:
             num_classes=len(self.classes),
             task=self.config.task,
             runtime=self.config.runtime,
-            device=self.process.device,
-            show=self.process.is_main,
+            process=self.process,
         )
         return Validation(evaluation.metrics, evaluation.bad)
 

@@ -7,7 +7,6 @@ import numpy as np
 from kinema.data.dataset import open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
-from kinema.data.loader import num_workers
 from kinema.data.options import ClipData
 from kinema.report.fonts import check_font, say_missing
 from kinema.report.plots import draw_confusion
@@ -58,22 +57,14 @@ def run_test(
                 index, len(description.classes), advice="these are the model's, --data.val lists what it is tested on"
             )
             warn_of_unlabeled(index)
-            batches = evaluation_batches(
-                index,
-                options.data.test_views,
-                options.data,
-                workers=num_workers(options.data.workers, process.local_world),
-                rank=process.rank,
-                world=process.world,
-            )
+            batches = evaluation_batches(index, options.data.test_views, options.data, process)
         evaluation = evaluate(
             to_device(module, process.device, options.runtime),
             batches,
             num_classes=len(description.classes),
             task=options.task,
             runtime=options.runtime,
-            device=process.device,
-            show=process.is_main,
+            process=process,
         )
         if outputs.dump is not None:
             evaluation = gather_on_main(evaluation)

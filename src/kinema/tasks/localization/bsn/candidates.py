@@ -12,7 +12,6 @@ from torch import nn
 from kinema.console import progress
 from kinema.data.bad_files import BadFiles
 from kinema.data.features.spans import FeatureSpan
-from kinema.data.loader import num_workers
 from kinema.errors import UserError
 from kinema.models.capabilities import HasInput, require
 from kinema.runtime.device import RuntimeOptions, autocast, to_device
@@ -104,8 +103,7 @@ def _generate(
     )
     if not len(todo):
         return 0
-    workers = num_workers(data.workers, process.local_world)
-    batches = replace(split, videos=todo).eval_batches(workers=workers, rank=process.rank, world=process.world)
+    batches = replace(split, videos=todo).eval_batches(process)
     make = partial(_described, options=options)
     with (
         outage_shared(),
