@@ -9,7 +9,7 @@ timed in turn, batch by batch, in one process on one thread.
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -65,10 +65,6 @@ class DataFigures:
     limit_ms: float
     of_limit: float
     """`limit_ms` / `ms_per_sample`; at most 1."""
-
-    def as_json(self) -> dict[str, object]:
-        """The fields as `--json` prints them."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

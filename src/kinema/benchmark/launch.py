@@ -64,7 +64,7 @@ def main(request_file: str) -> int:
     request = TypeAdapter(Request).validate_json(Path(request_file).read_text(encoding="utf-8"))
     figures = benchmark_train(request.recipe, request.measure, request.keys, folder=Path(request.folder))
     if figures is not None:
-        write_text(Path(request.answer), strict_json.dumps(figures.as_json()))
+        write_text(Path(request.answer), strict_json.dumps(asdict(figures)))
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import annotated_types as at
 import torch
@@ -93,10 +93,6 @@ class TrainFigures:
     precision: str
     machine: str
     torch: str = torch.__version__
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as `--json` prints them."""
-        return asdict(self)
 
 
 def benchmark_train(

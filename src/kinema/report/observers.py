@@ -44,13 +44,10 @@ class Curves:
 
     def on_validation(self, row: dict[str, float]) -> None:  # noqa: ARG002
         """Plot the curves so far."""
-        self._draw()
+        self.close()
 
     def close(self) -> None:
         """Plot the curves."""
-        self._draw()
-
-    def _draw(self) -> None:
         training, validation = (read_rows(self._work_dir / "metrics.jsonl", split) for split in ("train", "val"))
         if training or validation:
             draw_curves(training, validation, self._work_dir / "curves.png")

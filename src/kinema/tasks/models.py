@@ -72,16 +72,7 @@ def load_model(
 
 
 def load(model: str | Path, *, device: str = "auto", types: Types | None = None) -> Predictor:
-    """Load the predictor of a trained model.
-
-    Args:
-        model: a run folder, a checkpoint folder or a `model.safetensors`.
-        device: `auto`, `cpu` or `cuda`.
-        types: see `read_description`.
-
-    Raises:
-        UserError: there is no model, its files are damaged, or the device is unavailable.
-    """
+    """Load the predictor of a trained model; see `kinema.load`, and of `types` `read_description`."""
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device '{device}'; pass auto, cpu or cuda")
     folder = find_model(Path(model))

@@ -98,13 +98,7 @@ class Pipeline(Protocol):
     def stages(self) -> dict[str, AnyConfig]:
         """Return the configs of the training runs by folder name, in order."""
 
-    def check(
-        self,
-        work_dir: Path,
-        *,
-        resume: bool,
-        check_training: Callable[[AnyConfig, Path], None],
-    ) -> None:
+    def check(self, work_dir: Path, *, resume: bool, check_training: Callable[[AnyConfig, Path], None]) -> None:
         """Call `check_training` with the config and folder of each stage whose data exist before training starts.
 
         Raises:

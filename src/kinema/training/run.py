@@ -92,20 +92,12 @@ class Run:
         return self.val_batches is not None and due and self.position.validated < self.position.step
 
     def save(self) -> None:
-        """Save the checkpoint `last`, which training resumes from. Collective.
-
-        Raises:
-            UserError: it cannot be written; the previous one is kept.
-        """
+        """Save the checkpoint `last`, which training resumes from; see `save_checkpoint`. Collective."""
         folder, contents = self.checkpoints / "last", snapshot(self.state)
         self.process.run_on_main(lambda: save_checkpoint(folder, contents, self.position, self.task.description))
 
     def save_best(self) -> None:
-        """Save the model as `best`. Collective.
-
-        Raises:
-            UserError: it cannot be written; the previous one is kept.
-        """
+        """Save the model as `best`; see `kinema.training.saving.checkpoint.save_best`. Collective."""
         folder, weights = self.checkpoints / "best", gather_tensors(self.state.eval_model.state_dict())
         self.process.run_on_main(lambda: save_best(folder, weights, self.position, self.task.description))
 

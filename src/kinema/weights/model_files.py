@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kinema import strict_json
 from kinema.addresses import address_of
+from kinema.config import as_argument
 from kinema.errors import UserError
 from kinema.models import ModelOptions, name_of
 from kinema.models.foreign import Source
@@ -301,12 +302,5 @@ def warn_of_other_options(init: str, theirs: ModelOptions, ours: ModelOptions) -
             "the weights of %s were trained with other model options, which change what they compute; to start from "
             "the same network: %s",
             init,
-            " ".join(f"--model.{name.replace('_', '-')} {_typed(value)}" for name, value in others.items()),
+            " ".join(f"--model.{name.replace('_', '-')} {as_argument(value)}" for name, value in others.items()),
         )
-
-
-def _typed(value: object) -> str:
-    """Format a value as a command-line argument."""
-    if isinstance(value, tuple):
-        return " ".join(map(_typed, value))
-    return f"{value:.9g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

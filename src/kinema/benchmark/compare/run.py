@@ -44,14 +44,7 @@ class CompareOptions:
 
 
 def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, object]) -> Comparison:
-    """Time Kinema and the peers that have the row's model.
-
-    Args:
-        name: Name of the row.
-        row: Model and peers to compare.
-        options: Rounds, batch size and the location of the peers.
-        keys: Options of Kinema's recipe to change.
-    """
+    """Time Kinema, with options `keys` of its recipe changed, and the peers that have the model of the row `name`."""
     batch = batch_size(row, options)
     commands, load = _commands(name, row, options, keys, batch), busy_cores()
     results: dict[str, Result] = {}

@@ -1,7 +1,7 @@
 """`kinema benchmark data RECIPE… [--source …] [--group.option value …]`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import tyro
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         changes["data.source"] = options.source
     measured = [benchmark_data(recipe, options, changes) for recipe in options.recipes]
     if options.json:
-        results = [figures.as_json() for figures in measured]
+        results = [asdict(figures) for figures in measured]
         print(strict_json.dumps(results[0] if len(results) == 1 else results, indent=1))
     else:
         print(markdown(HEADER, [_row(figures) for figures in measured]), end="")

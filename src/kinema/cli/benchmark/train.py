@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -57,11 +57,11 @@ def run(arguments: Sequence[str]) -> int:
     options.work_dir.mkdir(parents=True, exist_ok=True)
     for figures in measured:
         name = Path(figures.recipe).name.replace(":", "_")
-        write_text(options.work_dir / f"{name}.json", strict_json.dumps(figures.as_json(), indent=1) + "\n")
+        write_text(options.work_dir / f"{name}.json", strict_json.dumps(asdict(figures), indent=1) + "\n")
     table = markdown(HEADER, [train_row(figures) for figures in measured])
     table += "\n" + "".join(f"- {note}\n" for note in notes(measured))
     write_text(options.work_dir / "benchmark.md", table)
-    results = [figures.as_json() for figures in measured]
+    results = [asdict(figures) for figures in measured]
     print(
         strict_json.dumps(results[0] if len(results) == 1 else results, indent=1) if options.json else table, end="\n"
     )

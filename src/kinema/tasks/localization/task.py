@@ -71,11 +71,7 @@ class LocalizerTask:
         return self.config.model.build()
 
     def first_model(self) -> nn.Module:
-        """The model with the weights of `training.init`, or random ones.
-
-        Raises:
-            UserError: `training.init` is no localizer, or of another architecture.
-        """
+        """Return the model with the weights of `training.init`, which must be a localizer's, or random ones."""
         model = self.empty_model()
         if self.config.training.init:
             folder = find_model(Path(self.config.training.init))

@@ -45,9 +45,7 @@ class RecognizerPredictor:
     def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
         """Return the `top` most probable classes of a video file or a folder of images (path or URL), best first.
 
-        Raises:
-            MediaError: the video cannot be read.
-            StorageOutage: its storage did not answer for a minute.
+        Raises errors as `scores`.
         """
         best = self.scores(video).topk(min(top, len(self.classes)))
         return [
@@ -72,11 +70,7 @@ class RecognizerPredictor:
         return scores
 
     def open(self, video: str | Path) -> FrameReader:
-        """Open the frames of a video file or a folder of images.
-
-        Raises:
-            MediaError: it cannot be opened.
-        """
+        """Open the frames of a video file or a folder of images; see `open_frames`."""
         return open_frames(video, self.description.data)
 
 

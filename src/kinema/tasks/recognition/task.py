@@ -92,11 +92,7 @@ class RecognitionTask:
         return self.config.model.build()
 
     def first_model(self) -> Recognizer:
-        """Return the model with the initial weights: those of `training.init`, ImageNet's, or random ones.
-
-        Raises:
-            UserError: `training.init` is no model or of another architecture, or ImageNet's weights are unavailable.
-        """
+        """Return the model with the initial weights: those of `training.init`, ImageNet's, or random ones."""
         model = self.empty_model()
         if self.config.training.init:
             _load_init(model, self.config.model, self.classes, Path(self.config.training.init))

@@ -74,11 +74,7 @@ class CandidateSplit(OpenSplit):
         return ProposalDataset(self, seed=seed, training=labels is not None)
 
     def read(self, row: int) -> Described:
-        """Read the candidates of a video.
-
-        Raises:
-            MediaError: there are none, or the file is damaged.
-        """
+        """Read the candidates of a video; see `read_described`."""
         return read_described(self.data.proposals, self.videos.name(row))
 
 

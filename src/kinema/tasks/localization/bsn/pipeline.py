@@ -67,32 +67,15 @@ class BSN:
         """Return the trainings by the names of their folders, in order."""
         return {"tem": self._training(self.tem, self.data), "pem": self._training(self.pem, self._candidates(Path()))}
 
-    def check(
-        self,
-        work_dir: Path,
-        *,
-        resume: bool,
-        check_training: Callable[[AnyConfig, Path], None],
-    ) -> None:
-        """Call `check_training` for what can be checked before the first stage: TEM, and PEM's training options.
-
-        Raises:
-            UserError: `work_dir` holds a run that is not resumed; or as `check_training`.
-        """
+    def check(self, work_dir: Path, *, resume: bool, check_training: Callable[[AnyConfig, Path], None]) -> None:
+        """See `Pipeline`. Checked before the first stage are TEM, and PEM's training options."""
         _refuse_earlier_stages(work_dir, resume=resume)
         for training in (self.pem.training, self.tem.training):
             with renaming_options(_option_names("tem")):
                 check_training(self._training(replace(self.tem, training=training), self.data), work_dir / "tem")
 
     def train(self, work_dir: Path, *, resume: bool, observers: Observers) -> dict[str, float]:
-        """Run the stages into `work_dir`/{tem,candidates,pem}; with `resume` each goes on where it stopped.
-
-        Returns:
-            PEM's metrics: of the proposals of all stages together.
-
-        Raises:
-            UserError: see `kinema.training.train` and `generate_candidates`.
-        """
+        """Run the stages into `work_dir`/{tem,candidates,pem}; return PEM's metrics, of all stages together."""
         _refuse_earlier_stages(work_dir, resume=resume)
         with process_group(self.runtime) as process, StopRequest().listening() as stop:
             process.run_on_main(lambda: self._write_config(work_dir))

@@ -81,7 +81,10 @@ class ExtractedFeatures(Protocol):
 
 
 class VideoEncoder(Protocol):
-    """Extracts features of raw videos as a localizer was trained on, and scores classes along them."""
+    """Extracts features of raw videos as a localizer was trained on, and scores classes along them.
+
+    Its methods raise MediaError for videos that cannot be read.
+    """
 
     @property
     def classes(self) -> Sequence[str]:
@@ -96,25 +99,13 @@ class VideoEncoder(Protocol):
         """All else that features and scores depend on; its `repr` differs where it does."""
 
     def extract(self, video: str | Path) -> ExtractedFeatures:
-        """Extract the features of a video.
-
-        Raises:
-            MediaError: it cannot be read.
-        """
+        """Extract the features of a video."""
 
     def class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
-        """Return probabilities (T, classes) all along a video with these features (T, C).
-
-        Raises:
-            MediaError: it cannot be read.
-        """
+        """Return probabilities (T, classes) all along a video with these features (T, C)."""
 
     def open(self, video: str | Path) -> FrameReader:
-        """Open the frames of a video, at a constant frame rate.
-
-        Raises:
-            MediaError: it cannot be opened.
-        """
+        """Open the frames of a video, at a constant frame rate."""
 
 
 class VideoLocalizer:
@@ -171,11 +162,7 @@ class VideoLocalizer:
         return Localization(seconds=span.last, found=proposals[best], classes=self.classes)
 
     def open(self, video: str | Path) -> FrameReader:
-        """Open the frames of a video file, at a constant frame rate, or of a folder of images.
-
-        Raises:
-            MediaError: it cannot be opened.
-        """
+        """Open the frames of a video file, at a constant frame rate, or of a folder of images."""
         return self._encoder.open(video)
 
     def _class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
