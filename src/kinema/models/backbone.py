@@ -17,6 +17,11 @@ from kinema.models.recomputation import kept_by_others
 Depth = Literal[18, 34, 50, 101, 152]
 """Layers of a ResNet."""
 
+LENGTHS: dict[Depth, tuple[int, int, int, int]] = {
+    18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3),
+}  # fmt: skip
+"""Blocks of each stage of a ResNet: basic blocks up to 34 layers, then bottlenecks."""
+
 FrozenStages = Literal[-1, 0, 1, 2, 3, 4]
 
 Depths = tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)], Annotated[int, Ge(1)], Annotated[int, Ge(1)]]

@@ -1,6 +1,6 @@
 """BMN: Boundary-Matching Network (Lin et al., 2019, arXiv:1907.09702)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -104,9 +104,8 @@ class BMN(Localizer):
     def forward(self, features: Tensor) -> BMNOutput:
         """Features `(N, C, T)` → probabilities."""
         base = self.base(features)
-        confidence = self.matching(self.proposal(base), self.samples, self.reduce, [*self.context], self.confidence)
         return BMNOutput(
-            confidence=confidence,
+            confidence=self.matching(self.proposal(base), self),
             start=self.start(base).squeeze(1).float().sigmoid(),
             end=self.end(base).squeeze(1).float().sigmoid(),
         )
@@ -170,15 +169,9 @@ class _SparseMatching(nn.Module):
         self.register_buffer("cell", torch.from_numpy(cell.reshape(-1)), persistent=False)
         self.register_buffer("exists", torch.from_numpy(exists), persistent=False)
 
-    def forward(
-        self,
-        features: Tensor,
-        samples: nn.Conv3d,
-        reduce: nn.Conv2d,
-        context: Sequence[nn.Conv2d],
-        confidence: nn.Conv2d,
-    ) -> Tensor:
-        """`(N, C, T)` → probabilities `(N, 2, T, T)`."""
+    def forward(self, features: Tensor, layers: "BMN") -> Tensor:
+        """`(N, C, T)` → probabilities `(N, 2, T, T)`, by the layers of `BMN` over samples and the map."""
+        samples, reduce, confidence = layers.samples, layers.reduce, layers.confidence
         outputs, channels, count = samples.weight.shape[:3]
         by_sample = samples.weight.reshape(outputs, channels, count).permute(2, 0, 1).reshape(-1, channels)
         assert samples.bias is not None
@@ -186,7 +179,7 @@ class _SparseMatching(nn.Module):
         segments = self.sampling(weighted).add_(samples.bias.to(weighted.dtype)).relu_()
         reduced = F.linear(segments, reduce.weight.flatten(1), reduce.bias).relu_()
         images = self.bands(reduced).reshape(-1, self.height, self.width, reduced.shape[1]).permute(0, 3, 1, 2)
-        first, second = context
+        first, second = (layer for layer in layers.context if isinstance(layer, nn.Conv2d))
         inner = F.conv2d(images, first.weight, first.bias)
         inner = inner.mul_(self.inside.to(inner.dtype).repeat(features.shape[0], 1, 1)[:, None]).relu_()
         inner = F.conv2d(inner, second.weight, second.bias).relu_()
@@ -215,17 +208,10 @@ class _DenseMatching(nn.Module):
         self.register_buffer("matrix", torch.from_numpy(matrix.reshape(parts, -1)), persistent=False)
         self.register_buffer("exists", torch.from_numpy(exists), persistent=False)
 
-    def forward(
-        self,
-        features: Tensor,
-        samples: nn.Conv3d,
-        reduce: nn.Conv2d,
-        context: Sequence[nn.Conv2d],
-        confidence: nn.Conv2d,
-    ) -> Tensor:
-        """`(N, C, T)` → probabilities `(N, 2, T, T)`."""
+    def forward(self, features: Tensor, layers: "BMN") -> Tensor:
+        """See `_SparseMatching`."""
         sampled = torch.matmul(features, self.matrix).unflatten(2, (-1, *self.exists.shape))
-        maps = reduce(samples(sampled).relu().squeeze(2)).relu()
-        for convolution in context:
+        maps = layers.reduce(layers.samples(sampled).relu().squeeze(2)).relu()
+        for convolution in layers.context:
             maps = convolution(maps).relu()
-        return confidence(maps).float().sigmoid() * self.exists
+        return layers.confidence(maps).float().sigmoid() * self.exists

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, ConvNetOptions, Depth
+from kinema.models.backbone import LENGTHS, Backbone, ConvNetOptions, Depth
 from kinema.models.convolution import Conv2d
 from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalization import Projection, norm_relu
@@ -60,7 +60,8 @@ class ResNet(Backbone):
 
     def __init__(self, options: ResNetOptions) -> None:
         width = options.width
-        block, lengths = _LAYOUTS[options.depth]
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock if options.depth < 50 else Bottleneck
+        lengths = LENGTHS[options.depth]
         super().__init__(options, out_channels=8 * width * block.expansion, norm_eval=options.norm_eval)
         self.depth = options.depth
         self.width = width
@@ -158,15 +159,6 @@ class Bottleneck(nn.Module):
         out = norm_relu(self.bn1, self.conv1(out))
         out = norm_relu(self.bn2, self.conv2(out))
         return norm_relu(self.bn3, self.conv3(out), x if self.downsample is None else self.downsample(x))
-
-
-_LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
-}
 
 
 def _stage(

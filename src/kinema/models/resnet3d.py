@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kinema.models.backbone import Backbone, ConvNetOptions, Depth
+from kinema.models.backbone import LENGTHS, Backbone, ConvNetOptions, Depth
 from kinema.models.convolution import Size, convolution
 from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalization import Projection, norm_relu
@@ -19,8 +19,6 @@ from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOpti
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet_names import PYSLOWFAST_WINDOW, is_of_pictures
 
-Four = tuple[int, int, int, int]
-"""One number for each stage."""
 Inflate = Literal["all", "alternate", "late", "early"]
 InflateStyle = Literal["3x1x1", "3x3x3"]
 
@@ -68,13 +66,14 @@ class ResNet3d(Backbone):
         conv1_stride_t: int = 1,
         pool1_stride_t: int | None = 1,
         with_pool2: bool = False,
-        temporal_strides: Four = (1, 1, 1, 1),
+        temporal_strides: tuple[int, int, int, int] = (1, 1, 1, 1),
         inflate: Inflate = "all",
         inflate_style: InflateStyle = "3x1x1",
         lateral_channels: Sequence[int] = (0, 0, 0, 0),
     ) -> None:
         width = options.width
-        block, lengths = _LAYOUTS[options.depth]
+        block: type[BasicBlock3d] | type[Bottleneck3d] = BasicBlock3d if options.depth < 50 else Bottleneck3d
+        lengths = LENGTHS[options.depth]
         super().__init__(options, out_channels=8 * width * block.expansion, norm_eval=options.norm_eval)
         self.depth = options.depth
         self.width = width
@@ -204,15 +203,6 @@ class Bottleneck3d(nn.Module):
         out = norm_relu(self.bn2, self.conv2(out))
         out = norm_relu(self.bn3, self.conv3(out), x if self.downsample is None else self.downsample(x))
         return out if self.non_local is None else self.non_local(out)
-
-
-_LAYOUTS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], Four]] = {
-    18: (BasicBlock3d, (2, 2, 2, 2)),
-    34: (BasicBlock3d, (3, 4, 6, 3)),
-    50: (Bottleneck3d, (3, 4, 6, 3)),
-    101: (Bottleneck3d, (3, 4, 23, 3)),
-    152: (Bottleneck3d, (3, 8, 36, 3)),
-}
 
 
 def _projection(in_channels: int, out_channels: int, stride: Size) -> Projection | None:
