@@ -21,23 +21,11 @@ from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognize
 log = logging.getLogger(__name__)
 
 Source = Literal[
-    "mmaction2", "pyslowfast", "tsm", "torchvision", "pytorchvideo", "transformers", "videomae", "timesformer"
+    "mmaction2", "pyslowfast", "tsm", "torchvision", "pytorchvideo", "transformers", "videomae", "timesformer", "vjepa2"
 ]  # fmt: skip
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """Patterns in the names of Kinema's modules and their replacements, applied in sequence."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pretraining:
-    """Checkpoints that a tool's self-supervised pre-training writes, as patterns of its keys."""
-
-    told_by: str
-    """A key that no other checkpoint has."""
-    unused: str
-    """Keys beside the network's."""
-    untrained: str
-    """Keys of the network that are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +38,10 @@ class Foreign:
     """Kinema's key → the tool's keys of its equal parts along the first dimension."""
     aliases: Rules = ()
     """Patterns in other keys that the tool has for the same weights, and their replacements."""
-    pretraining: Pretraining | None = None
-    """What of the network is in the tool's pre-training checkpoints."""
+    unused: str = r"(?!)"
+    """Pattern of further keys, of what only pre-training uses, such as a decoder's."""
+    untrained: str = r"(?!)"
+    """Pattern of keys, such as a head's, that checkpoints of pre-training lack all."""
     constants: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Keys and shapes of constants that the tool saves beside the weights."""
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -160,6 +150,7 @@ _HEADS: dict[Source, str] = {
     "transformers": r"classifier\.weight",
     "videomae": r"head\.weight",
     "timesformer": r"(model\.)?head\.weight",
+    "vjepa2": r"(module\.)?linear\.weight",
 }
 """Weights of each tool's classifiers."""
 
@@ -283,11 +274,9 @@ def load_foreign_state_dict(
     foreign = foreign_of(model, source)
     state_dict, unused, untrained = _canonical(state_dict, foreign)
     if unused:
-        log.warning(
-            "a pre-training checkpoint: %s are not used; %s keep their initial values: fine-tune them",
-            _summary("of pre-training", unused),
-            ", ".join(sorted(untrained - state_dict.keys())),
-        )
+        log.warning("weights that only pre-training uses are left out: %s", _summary("keys", unused))
+    if untrained:
+        log.warning("the weights are of pre-training: %s keep their initial values", _summary("keys", untrained))
     own = model.state_dict()
     theirs = _as_theirs(own, foreign)
     theirs |= {name: state_dict[name] for name in theirs if name in state_dict and name not in unfit}
@@ -296,17 +285,15 @@ def load_foreign_state_dict(
     model.load_state_dict(_rolled(ours, foreign, -1))
 
 
-def _canonical(
-    state_dict: Mapping[str, Tensor], foreign: Foreign
-) -> tuple[Mapping[str, Tensor], list[str], frozenset[str]]:
-    """Return weights under the tool's current keys, and of a pre-training checkpoint its unused and untrained keys."""
-    unused, untrained, pretraining = list[str](), frozenset[str](), foreign.pretraining
-    if pretraining is not None and any(re.search(pretraining.told_by, key) for key in state_dict):
-        unused = [key for key in state_dict if re.search(pretraining.unused, key)]
-        names = chain(foreign.names.values(), *foreign.parts.values())
-        untrained = frozenset(name for name in names if re.search(pretraining.untrained, name))
-    kept = {_renamed(key, foreign.aliases): value for key, value in state_dict.items() if key not in unused}
-    return kept, unused, untrained
+def _canonical(state_dict: Mapping[str, Tensor], foreign: Foreign) -> tuple[Mapping[str, Tensor], list[str], list[str]]:
+    """Return weights under the tool's current keys, their unused keys, and those that pre-training does not train."""
+    current = {_renamed(key, foreign.aliases): value for key, value in state_dict.items()}
+    unused = [key for key in current if re.search(foreign.unused, key)]
+    names = chain(foreign.names.values(), *foreign.parts.values())
+    untrained = [name for name in names if re.search(foreign.untrained, name)]
+    if any(name in current for name in untrained):
+        untrained = []
+    return {key: value for key, value in current.items() if key not in unused}, unused, untrained
 
 
 def _described(misfit: Misfit) -> str:

@@ -16,7 +16,6 @@ from kinema.models.foreign import (
     Configured,
     Foreign,
     ForeignOptions,
-    Pretraining,
     Rules,
     Source,
     ToolConfig,
@@ -96,7 +95,12 @@ class VideoMAE(Recognizer):
     def foreign(self, source: Source) -> Foreign | None:
         """Names in transformers and in VideoMAE's repositories."""
         if source == "videomae":
-            return Foreign(names=renamed(self, _VIDEOMAE), aliases=_VIDEOMAE_ALIASES, pretraining=_VIDEOMAE_PRETRAINING)
+            return Foreign(
+                names=renamed(self, _VIDEOMAE),
+                aliases=_VIDEOMAE_ALIASES,
+                unused=r"^(decoder|encoder_to_decoder|norm)\.|^mask_token$",
+                untrained=r"^(fc_norm|head)\.",
+            )
         if source != "transformers" or self.backbone.cos_attn:
             return None
         names = renamed(self, _TRANSFORMERS)
@@ -109,7 +113,8 @@ class VideoMAE(Recognizer):
             names={key: _bias(name) for key, name in names.items() if key not in parts},
             parts=parts,
             aliases=_TRANSFORMERS_ALIASES,
-            pretraining=_TRANSFORMERS_PRETRAINING,
+            unused=r"^(decoder|encoder_to_decoder|videomae\.layernorm)\.|^mask_token$",
+            untrained=r"^(fc_norm|classifier)\.",
         )
 
 
@@ -182,11 +187,6 @@ _VIDEOMAE: Rules = (
     (r"^fc$", "head"),
 )
 _VIDEOMAE_ALIASES: Rules = ((r"^(encoder|backbone)\.", ""),)
-_VIDEOMAE_PRETRAINING = Pretraining(
-    told_by=r"^decoder\.",
-    unused=r"^(decoder|encoder_to_decoder|encoder\.norm)\.|^mask_token$",
-    untrained=r"^(fc_norm|head)\.",
-)
 _TRANSFORMERS: Rules = (
     (r"^backbone\.embedding\.proj", "videomae.embeddings.patch_embeddings.projection"),
     (r"^backbone\.blocks", "videomae.encoder.layer"),
@@ -202,8 +202,3 @@ _TRANSFORMERS: Rules = (
 )
 _TRANSFORMERS_ALIASES: Rules = ((r"\.q_bias$", ".query.bias"), (r"\.v_bias$", ".value.bias"))
 """Of transformers 4."""
-_TRANSFORMERS_PRETRAINING = Pretraining(
-    told_by=r"^decoder\.",
-    unused=r"^(decoder|encoder_to_decoder|videomae\.layernorm)\.|^mask_token$",
-    untrained=r"^(fc_norm|classifier)\.",
-)
