@@ -28,7 +28,11 @@ SMALL = {
     "size": 64,
     "drop_path": 0.1,
     "depths": (1, 1, 2, 1),
+    "probe_depth": 1,
+    "probe_heads": 2,
 }
+SMALL_OF = {"vjepa2": {"width": 16}}
+"""Options of single families: a head of V-JEPA 2 has a pair of channels each for time, height and width."""
 SMALL_LOCALIZER = {"parts": 8, "samples": 4, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 8, "feature_channels": 16}
 
 
@@ -36,7 +40,7 @@ def small_options(name: str, **values: Any) -> Any:
     """Options of a small network: those of `SMALL` and `values` that the family has; None keeps the default."""
     kind = options_class(name)
     known = {field.name for field in fields(kind)}
-    values = {**(SMALL if name in RECOGNIZERS else SMALL_LOCALIZER), **values}
+    values = {**(SMALL if name in RECOGNIZERS else SMALL_LOCALIZER), **SMALL_OF.get(name, {}), **values}
     return kind(**{key: value for key, value in values.items() if key in known and value is not None})
 
 

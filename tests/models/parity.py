@@ -85,6 +85,17 @@ def state_dict(shapes: dict[str, list[int]], scales: Mapping[str, float] | None 
     return weights
 
 
+def tensors(shared: Path, model: str) -> dict[str, Tensor]:
+    """All recorded tensors of a model."""
+    return load_file(shared / "parity" / "numbers" / f"{model}.safetensors")
+
+
+def mapping(shared: Path, model: str) -> dict[str, dict[str, list[str]]]:
+    """Key of the authors' code → those of transformers that it is made of, by part of the network."""
+    found: dict[str, dict[str, list[str]]] = _json(shared / "parity" / "keys" / f"{model}.json")["original_to_hf"]
+    return found
+
+
 def clips(input_shape: list[int], source: str = "mmaction2") -> Tensor:
     """The reference's clips as `(B, 3, T, H, W)`, which MMAction2 has as `(B, S, 3, H, W)` or `(B, 1, 3, T, H, W)`."""
     *leading, height, width = input_shape

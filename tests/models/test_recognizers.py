@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("name", RECOGNIZERS)
 def test_a_training_step_reaches_every_parameter(name: str, frames: int) -> None:
     if name == "i3d":
         frames = max(frames, 5)  # it halves them three times, the last time by twos
-    if name in ("videomae", "mvit"):
+    if name in ("videomae", "mvit", "vjepa2"):
         frames += frames % 2  # a token has two
     model = small_model(name, frames=frames).train()
     logits = model(pixels(name, frames=frames))

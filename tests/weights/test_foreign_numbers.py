@@ -217,7 +217,7 @@ def _computed(options: RecognizerOptions) -> RecognizerOptions:
     return replace(options, **same, frozen_stages=-1, width=64, pretrained="none")  # type: ignore[arg-type]
 
 
-BESIDE = ("x3d", "s3d", "swin3d", "mvitv2", "videomae", "timesformer")
+BESIDE = ("x3d", "s3d", "swin3d", "mvitv2", "videomae", "timesformer", "vjepa2")
 """Recipes whose networks are proven beside the tool itself: test_x3d.py, test_torchvision_networks.py, …"""
 
 

@@ -109,13 +109,16 @@ class Backbone(nn.Module):
             return [block for stage in self.stages for block in stage]
         return list(self.stages)
 
-    def run(self, stage: nn.Sequential, x: Tensor, *more: int) -> Tensor:
+    def run(self, stage: nn.Sequential, x: Tensor, *more: int | Tensor) -> Tensor:
         """Return `stage(x, *more)`, block by block under `gradient_checkpointing`."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
             out: Tensor = stage(x, *more)
             return out
         for block in stage:
-            x = checkpoint(block, x, *more, use_reentrant=False, context_fn=partial(recomputation_contexts, block))
+            if x.requires_grad or any(parameter.requires_grad for parameter in block.parameters()):
+                x = checkpoint(block, x, *more, use_reentrant=False, context_fn=partial(recomputation_contexts, block))
+            else:  # frozen: nothing is recomputed, and checkpointing would store the block's input
+                x = block(x, *more)
         return x
 
 

@@ -184,9 +184,9 @@ class Block(nn.Module):
         self.mlp = MLP(width, hidden)
         self.drop_path = StochasticDepth(drop_path, "row")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens `(N, L, width)` → the same shape."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Tokens `(N, L, width)` → the same shape; `more` goes to the attention."""
+        x = x + self.drop_path(self.attn(self.norm1(x), *more))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 

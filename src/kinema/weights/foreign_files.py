@@ -57,7 +57,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         r"features\.\d+\.",
     ),
     "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway\w*|res_blocks|proj|pool|output_pool)\.",),
-    "transformers": (r"videomae\.", r"timesformer\.", r"(classifier|fc_norm)\."),
+    "transformers": (r"(videomae|timesformer|vjepa2)\.", r"encoder\.(layer|embeddings)\.", r"(classifier|fc_norm)\."),
     "videomae": (r"(encoder\.)?(patch_embed|blocks\.\d+\.(norm\d|attn|mlp))\.", r"(fc_norm|head)\."),
     "timesformer": (
         r"(cls_token|pos_embed|time_embed)$",
@@ -65,6 +65,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         r"blocks\.\d+\.(norm\d|attn|mlp|temporal_\w+)\.",
         r"(norm|head)\.",
     ),
+    "vjepa2": (r"(backbone\.)?(patch_embed|blocks|norm)\.", r"(pooler\.(blocks|cross_attention_block)|linear)\."),
 }
 """How the names of each tool's weights begin."""
 
