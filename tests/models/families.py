@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.models import MODELS, Localizer, Recognizer, RecognizerOptions, options_class
 from kinema.models.transformer import TransformerOptions
@@ -48,6 +48,9 @@ def small_model(name: str, **values: Any) -> Recognizer:
     torch.manual_seed(0)
     model = small_options(name, **values).build()
     assert isinstance(model, Recognizer)
+    for parameter in model.parameters():
+        if parameter.dim() > 1 and not parameter.any():  # of branches and embeddings that training begins without
+            nn.init.normal_(parameter, std=0.1)
     return model
 
 

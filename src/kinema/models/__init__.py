@@ -35,6 +35,7 @@ MODELS: dict[str, str] = {
     "s3d": "kinema.models.s3d:S3DOptions",
     "swin3d": "kinema.models.swin3d:Swin3DOptions",
     "mvit": "kinema.models.mvit:MViTOptions",
+    "timesformer": "kinema.models.timesformer:TimeSformerOptions",
     "vjepa2": "kinema.models.vjepa2:VJEPA2Options",
     "bmn": "kinema.models.bmn:BMNOptions",
     "tem": "kinema.models.bsn:TEMOptions",

@@ -107,17 +107,33 @@ class TubeletEmbedding(nn.Module):
         Raises:
             UserError: the clips have another size than the network is built for.
         """
-        if tuple(x.shape[2:]) != self.clip:
-            (frames, height, width), (own, size, _) = x.shape[2:], self.clip
-            raise UserError(
-                f"clips of {frames} frames of {height}×{width} px, but the model takes {own} of {size}×{size}: "
-                "change model.frames and model.size, or the clips' sampling and crops"
-            )
+        check_clip(x, self.clip)
         tubelet, patch, _ = self.proj.kernel_size
-        x = x.unflatten(4, (-1, patch)).unflatten(3, (-1, patch)).unflatten(2, (-1, tubelet))
-        # In the memory order of channels-last clips, to copy runs of `patch` · `channels` numbers.
-        x = x.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4).flatten(1, 3)
-        return F.linear(x, self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1), self.proj.bias)
+        weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        return F.linear(tubelets(x, tubelet, patch).flatten(1, 3), weight, self.proj.bias)
+
+
+def check_clip(x: Tensor, clip: tuple[int, int, int]) -> None:
+    """Check that `x`, `(N, C, T, H, W)`, has the frames, height and width `clip`.
+
+    Raises:
+        UserError: it has others.
+    """
+    if tuple(x.shape[2:]) != clip:
+        (frames, height, width), (own, size, _) = x.shape[2:], clip
+        raise UserError(
+            f"clips of {frames} frames of {height}×{width} px, but the model takes {own} of {size}×{size}: "
+            "change model.frames and model.size, or the clips' sampling and crops"
+        )
+
+
+def tubelets(x: Tensor, tubelet: int, patch: int) -> Tensor:
+    """Pixels of tubelets: `(N, C, T, H, W)` → `(N, T / tubelet, H / patch, W / patch, tubelet · patch · patch · C)`.
+
+    Pixels are in the memory order of channels-last clips, to copy runs of `patch` · C numbers.
+    """
+    x = x.unflatten(4, (-1, patch)).unflatten(3, (-1, patch)).unflatten(2, (-1, tubelet))
+    return x.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4)
 
 
 class Attention(nn.Module):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _RECOGNITION = (
     "tsn", "tsm", "i3d", "slowfast", "r2plus1d", "torchvision_models", "x3d", "s3d", "swin3d", "mvit",
-    "videomae", "vjepa2", "sample",
+    "videomae", "timesformer", "vjepa2", "sample",
 )  # fmt: skip
 _LOCALIZATION = ("bmn", "bsn")
 """Modules of this folder, whose public functions without arguments are the recipes."""
