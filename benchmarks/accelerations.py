@@ -31,7 +31,6 @@ from kinema.runtime import device as runtime
 SWITCHES = {
     "norm": "kinema.models.normalization.accelerated",
     "recomputation": "kinema.models.recomputation.accelerated",
-    "single_frames": "kinema.models.convolution.accelerated",
     "memory": "kinema.runtime.device.keep_memory",
 }
 """What to replace by a function that returns False, to do without one acceleration."""

@@ -19,11 +19,20 @@ _FLAGS = {"AVX2": "avx2", "AVX512_CORE": "avx512bw", "AVX512_CORE_BF16": "avx512
 ROOT = Path(__file__).parents[1]
 
 
+def _processor_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    return set(path.read_text().split()) if path.exists() else set()
+
+
 def _emulated() -> list[str]:
     """Return the instruction sets that this processor has: oneDNN ignores others, torch and numba would crash."""
-    path = Path("/proc/cpuinfo")
-    flags = set(path.read_text().split()) if path.exists() else set()
+    flags = _processor_flags()
     return [isa for isa in _VARIABLES if isa not in _FLAGS or _FLAGS[isa] in flags]
+
+
+def has_amx() -> bool:
+    """Return whether DEFAULT computes bfloat16 in AMX."""
+    return "amx_bf16" in _processor_flags()
 
 
 CPUS = _emulated()

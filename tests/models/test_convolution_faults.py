@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.emulated import CPUS, run
+from tests.emulated import CPUS, has_amx, run
 
 POINTWISE = """
 import torch, torch.nn.functional as F
@@ -26,6 +26,15 @@ right = torch.stack([frames[:, 0], frames.sum(1), frames[:, 1]], 1)
 assert torch.allclose(w.grad[:, :, :, 0, 0].double(), right.expand(8, 8, 3), atol=1, rtol=0.01)
 """
 """The smallest program whose weight gradient is wrong in `jit_avx512_core_bf16_conv_kernel.cpp`."""
+LARGE_FRAMES = """
+import torch, torch.nn.functional as F
+torch.set_num_threads(1)
+x = torch.randn(1, 256, 1, 56, 56).bfloat16().to(memory_format=torch.channels_last_3d)
+w = torch.zeros(256, 256, 1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
+F.conv3d(x, w).sum().backward()
+assert torch.allclose(w.grad.flatten(1).double(), x.double().sum((0, 2, 3, 4)).expand(256, 256), atol=1, rtol=0.01)
+"""
+"""The smallest program whose weight gradient is wrong in `jit_brgemm_conv_bwd_w.cpp`."""
 NATIVE_BFLOAT16 = ("AVX512_CORE_BF16", "DEFAULT")
 """Emulated, bfloat16 takes twenty times as long."""
 
@@ -52,6 +61,12 @@ def test_the_fault_that_small_pointwise_convolutions_are_guarded_from_still_exis
 
 @pytest.mark.skipif("AVX512_CORE_BF16" not in CPUS, reason="the processor has no AVX-512 for bfloat16")
 def test_the_fault_that_short_clips_are_guarded_from_still_exists() -> None:
-    """Where this fails, oneDNN has been mended: `convolution._misread` can go."""
     done = run("-c", SHORT_CLIP, isa="AVX512_CORE_BF16", seconds=60)
-    assert "AssertionError" in done.stderr, "oneDNN computes clips shorter than the kernel: the guard can go"
+    assert "AssertionError" in done.stderr, "oneDNN computes clips shorter than the kernel: see convolution.Conv3d"
+
+
+@pytest.mark.skipif(not has_amx(), reason="the processor has no AMX")
+def test_the_fault_that_large_frames_are_guarded_from_still_exists() -> None:
+    """Where this and the test before fail, oneDNN has been mended: `convolution._WithWeight` can go."""
+    done = run("-c", LARGE_FRAMES, isa="DEFAULT", seconds=60)
+    assert done.returncode != 0, "oneDNN computes the weight gradients of large frames: see convolution.Conv3d"

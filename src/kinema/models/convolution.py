@@ -1,6 +1,6 @@
 """2D and 3D convolutions with torch's weights and results, kept clear of faults of oneDNN, torch's library on the CPU.
 
-Four kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depending on the processor:
+Five kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depending on the processor:
 
 - 1×1 with a stride, channels-last, fewer input channels than a block has (8 on AVX2, 16 on AVX-512): the weight
   gradient of fp32 writes beyond its memory (oneDNN issue 6035). The process aborts, hangs, or gets another gradient.
@@ -9,20 +9,25 @@ Four kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depe
   169688). So is the output in 3D where the clip is 1 frame long and the kernel longer. On AVX-512 without AMX the
   weight gradient of bf16 is, and memory beyond it is written.
 - A stride above the kernel's size: bf16 on AMX writes beyond its memory (oneDNN pull request 5494).
+- 3D, frames whose rows exceed the second-level cache with all their channels (64 → 128 of 56×56): the weight gradient
+  of bf16 on AMX is wrong, and memory is written out of bounds.
 - A clip shorter than the kernel over time, with padding: the weight gradient of bf16 on AVX-512 without AMX is wrong,
   since the clip is read one frame late from the second output on. fp32 has such a fault at strides between 1 and the
   padding. So is bf16's where the height of the input is below the padding.
 
-`reduced` rewrites all of them as equal convolutions that are right everywhere; others it leaves as they are.
+`reduced` rewrites most of them as equal convolutions that are right everywhere, and leaves others as they are.
+`Conv3d` computes weight gradients of bf16 by 2D convolutions only.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from kinema.models.acceleration import accelerated
 from kinema.models.recognizer import fold_time
 
 Size = tuple[int, int, int]
@@ -44,19 +49,68 @@ class Conv2d(nn.Conv2d):
 class Conv3d(nn.Conv3d):
     """`nn.Conv3d` with zero padding, without dilation, that avoids oneDNN's faults.
 
-    A channels-last convolution that sees a single frame at a time is computed as a 2D one of all frames, if
-    `accelerated`: clips and weights are seen so without a copy, and 2D kernels are as fast as 3D ones or faster, twice
-    as fast in the backward pass of 1×1 with a stride.
+    Kernels of length 1 in time are applied as 2D convolutions of all frames, in bf16 those of length 1 in space as 2D
+    convolutions of images whose rows are frames. Channels-last clips and weights are viewed as such without a copy.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
         """`(N, in_channels, T, H, W)` → `(N, out_channels, T', H', W')`."""
         x, weight, stride, padding = reduced(input, self.weight, self.stride, _numbers(self.padding))
-        single = weight.shape[2] == stride[0] == 1 and padding[0] == 0
-        if single and x.stride(1) == 1 and accelerated():  # channels-last
+        channels_last = x.stride(1) == 1
+        if channels_last and weight.shape[2] == stride[0] == 1 and padding[0] == 0:
             out = F.conv2d(fold_time(x), weight.squeeze(2), self.bias, stride[1:], padding[1:], groups=self.groups)
             return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-        return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
+        if x.device.type != "cpu" or _dtype(x) is not torch.bfloat16 or self._is_depthwise():
+            return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
+        if channels_last and weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
+            over_time = (stride[0], 1), (padding[0], 0)
+            out = F.conv2d(x.flatten(3), weight.squeeze(4), self.bias, *over_time, groups=self.groups)
+            return out.unflatten(3, x.shape[3:])
+        x = x.bfloat16()
+        out = F.conv3d(x, weight.detach(), self.bias, stride, padding, groups=self.groups)
+        return _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)
+
+    def _is_depthwise(self) -> bool:
+        """Return whether oneDNN takes kernels of their own, without the faults."""
+        return self.groups == self.in_channels == self.out_channels > 1
+
+
+class _WithWeight(Function):
+    """The output of a 3D convolution, with a weight gradient that is computed by 2D convolutions."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, out: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.shape = stride, padding, groups
+        return out.view_as(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        found = _weight_gradient(x, weight, gradient, *ctx.shape) if ctx.needs_input_grad[2] else None
+        return gradient, None, found, None, None, None
+
+
+def _weight_gradient(
+    x: Tensor, weight: Tensor, gradient: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int
+) -> Tensor:
+    """Return the weight gradient of a 3D convolution: for each tap over time that of a 2D convolution of frames."""
+    (step, *strides), (pad, *pads) = stride, padding
+    size, outputs = x.shape[2], gradient.shape[2]
+    taps = []
+    for t in range(weight.shape[2]):
+        first, stop = max(-((t - pad) // step), 0), min((size - 1 + pad - t) // step + 1, outputs)
+        if first >= stop:  # the tap sees padding only
+            taps.append(torch.zeros_like(weight[:, :, t]))
+            continue
+        seen = slice(first * step - pad + t, (stop - 1) * step - pad + t + 1, step)
+        frames, gradients = fold_time(x[:, :, seen]), fold_time(gradient[:, :, first:stop])
+        conv = None, strides, pads, (1, 1), False, (0, 0), groups, (False, True, False)
+        taps.append(torch.ops.aten.convolution_backward(gradients, frames, weight[:, :, t], *conv)[1])
+    return torch.stack(taps, 2)
 
 
 def reduced(
@@ -70,7 +124,7 @@ def reduced(
       kernel sees. Neither stride nor padding is left.
     - Where the stride is above the kernel's size, the input is cut to what is read; the stride becomes the kernel's
       size. This costs time, and is left out for the height and width of 1×1 convolutions of `_BLOCK` channels or more.
-    - Where the input is shorter than the padding, or, over time, padded and shorter than the kernel in bf16, zeros are
+    - Where the input is shorter than the padding, or, over time, the stride is between 1 and the padding, zeros are
       appended to the input instead.
     """
     if x.device.type != "cpu":
@@ -87,7 +141,7 @@ def reduced(
         elif step > kernel and not (pointwise and dim >= x.dim() - 2):
             x = _read(x, dim, kernel, step, pad)
             strides[i] = kernel
-        elif pad and _misread(size, kernel, step, pad, over_time=x.dim() == 5 and i == 0, bf16=_bf16(x)):
+        elif pad and _misread(size, step, pad, over_time=x.dim() == 5 and i == 0):
             x = F.pad(x, [0, 0] * (x.dim() - 1 - dim) + [pad, pad])
             paddings[i] = 0
     if tuple(strides) != tuple(stride):
@@ -95,17 +149,14 @@ def reduced(
     return x, weight, tuple(strides), tuple(paddings)
 
 
-def _bf16(x: Tensor) -> bool:
-    """Return whether a convolution of `x` is computed in bfloat16."""
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return dtype is torch.bfloat16
+def _dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype that a convolution of `x` on the CPU is computed in."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
-def _misread(size: int, kernel: int, stride: int, padding: int, *, over_time: bool, bf16: bool) -> bool:
+def _misread(size: int, stride: int, padding: int, *, over_time: bool) -> bool:
     """Return whether AVX-512's weight gradient loses its position within the padding of a dimension."""
-    if not over_time:
-        return size < padding
-    return size < kernel if bf16 else 1 < stride < padding
+    return 1 < stride < padding if over_time else size < padding
 
 
 def _narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:

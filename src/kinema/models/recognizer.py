@@ -170,5 +170,5 @@ class Normalize(nn.Module):
 
 
 def fold_time(clips: Tensor) -> Tensor:
-    """`(N, C, T, H, W)` → the frames `(N·T, C, H, W)`, clip by clip; a view where memory is `(N, T, H, W, C)`."""
-    return clips.transpose(1, 2).flatten(0, 1)
+    """`(N, C, T, H, W)` → channels-last frames `(N·T, C, H, W)`, clip by clip; a view of memory `(N, T, H, W, C)`."""
+    return clips.movedim(1, -1).flatten(0, 1).movedim(-1, 1)

@@ -34,8 +34,8 @@ class RuntimeOptions:
     true and false; false elsewhere."""
     kernels: bool = True
     """Take Kinema's own ways of computing on the CPU: batch norm, addition and ReLU in one pass, activations that are
-    computed again instead of kept, 3D convolutions of single frames as 2D ones, and freed memory kept for the next
-    step. false: torch's operators alone, slower and with more memory; results are the same but for rounding."""
+    computed again instead of kept, and freed memory kept for the next step. false: torch's operators alone, slower and
+    with more memory; results are the same but for rounding."""
 
 
 def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
