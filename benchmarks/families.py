@@ -20,6 +20,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from kinema import build_model
 from kinema.models.complexity import complexity
@@ -129,7 +130,11 @@ def network(case: Case, who: str) -> nn.Module:
     torch.manual_seed(0)
     if who == "theirs":
         return case.theirs().train()
-    return to_device(build_model(case.recipe), torch.device("cpu"), RuntimeOptions(device="cpu")).train()
+    own = build_model(case.recipe).train()
+    for module in own.modules():
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0  # which the other package lacks
+    return to_device(own, torch.device("cpu"), RuntimeOptions(device="cpu"))
 
 
 def clips_of(case: Case, who: str) -> Tensor:

@@ -2,12 +2,13 @@
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 from kinema.errors import UserError
@@ -140,7 +141,7 @@ def test_cosine_attention_is_the_formula() -> None:
     torch.manual_seed(0)
     options = VideoMAEOptions(frames=2, size=16, patch=8, width=8, depth=1, heads=2, cos_attn=True)
     attention = randomized(options.build().double()).backbone.blocks[0].attn
-    attention.scale.data = torch.tensor([math.log(3), 7.0], dtype=torch.float64).view(2, 1, 1)
+    attention.scale.data = torch.tensor([math.log(3), 7.0], dtype=torch.float64)
     x = torch.randn(2, 4, 8, dtype=torch.float64)
     w_q, w_k, w_v = attention.qkv.weight.chunk(3)
     q, k, v = x @ w_q.T + attention.q_bias, x @ w_k.T, x @ w_v.T + attention.v_bias
@@ -150,6 +151,15 @@ def test_cosine_attention_is_the_formula() -> None:
         cosine = F.cosine_similarity(q[:, :, None, part], k[:, None, :, part], dim=3)
         heads.append((factor * cosine).softmax(dim=2) @ v[:, :, part])
     torch.testing.assert_close(attention(x), attention.proj(torch.cat(heads, dim=2)), rtol=1e-10, atol=1e-10)
+
+
+def test_the_factors_of_cosine_attention_have_the_shape_that_v2_gives_them() -> None:
+    given, taker = (replace(OPTIONS, cos_attn=True).build() for _ in range(2))
+    nn.init.normal_(given.backbone.blocks[1].attn.scale)
+    weights = foreign_state_dict(given, source="videomae")
+    assert weights["blocks.1.attn.scale"].shape == (3, 1, 1)
+    load_foreign_state_dict(taker, weights, source="videomae")
+    assert torch.equal(taker.backbone.blocks[1].attn.scale, given.backbone.blocks[1].attn.scale)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 32, 40), (2, 3, 8, 32, 32), (2, 3, 4, 16, 16)])

@@ -24,7 +24,7 @@ def narrow(name: str) -> Any:
     config = config_of(name)
     if isinstance(config.model, TransformerOptions):
         frozen = min(config.model.frozen_stages, 2)
-        config.model = replace(config.model, size=64, width=48, depth=2, heads=2, frozen_stages=frozen)
+        config.model = replace(config.model, size=64, patch=16, width=48, depth=2, heads=2, frozen_stages=frozen)
     elif hasattr(config.model, "depths"):
         config.model = replace(config.model, width=32, depths=(1, 1, 1, 1), drop_path=0.0)
     return config

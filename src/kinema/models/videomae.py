@@ -97,6 +97,9 @@ class VideoMAE(Recognizer):
         if source == "videomae":
             return Foreign(
                 names=renamed(self, _VIDEOMAE),
+                shapes={
+                    key: (*value.shape, 1, 1) for key, value in self.state_dict().items() if key.endswith(".scale")
+                },
                 aliases=_VIDEOMAE_ALIASES,
                 unused=r"^(decoder|encoder_to_decoder|norm)\.|^mask_token$",
                 untrained=r"^(fc_norm|head)\.",
@@ -162,7 +165,7 @@ class _Attention(nn.Module):
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
-        self.scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10))) if cosine else None
+        self.scale = nn.Parameter(torch.full((heads,), math.log(10))) if cosine else None
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, L, width)` → the same shape."""
@@ -171,7 +174,7 @@ class _Attention(nn.Module):
         if self.scale is None:
             out: Tensor = self.proj(attend(q, k, v))
         else:
-            factor = self.scale.clamp(max=math.log(100)).exp()
+            factor = self.scale.clamp(max=math.log(100)).exp()[:, None, None]
             out = self.proj(attend((F.normalize(q, dim=3) * factor).to(v.dtype), F.normalize(k, dim=3), v, scale=1.0))
         return out
 

@@ -39,6 +39,16 @@ def videomae_h_16x4_kinetics400() -> RecognitionConfig[VideoMAEOptions]:
     return config
 
 
+def videomae2_g_16x4_kinetics400() -> RecognitionConfig[VideoMAEOptions]:
+    """ViT-g of VideoMAE V2 (Wang et al. 2023) as its repository fine-tunes it: 64 processes of 3 videos."""
+    model = VideoMAEOptions(
+        patch=14, width=1408, depth=40, heads=16, mlp_ratio=48 / 11, drop_path=0.2, gradient_checkpointing=True
+    )
+    config = _fine_tuned(model, batch_size=3, lr=1e-3, epochs=30)
+    config.optim.layer_decay, config.optim.weight_decay = 0.9, 0.1
+    return config
+
+
 def videomae_b_1x1x16_sthv2() -> RecognitionConfig[VideoMAEOptions]:
     """ViT-B on 16 segments of Something-Something V2, tested on 2 × 3 views: 64 processes of 6 videos."""
     config = _of_segments(videomae_b_16x4_kinetics400())
