@@ -36,6 +36,8 @@ class Options:
     """Tool that wrote the checkpoint."""
     target: Annotated[Literal["mmaction2"] | None, tyro.conf.arg(name="to")] = None
     """Tool to convert to."""
+    further: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE")] = ()
+    """Further weights files of the same model, such as that of an attentive probe beside its encoder's."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """Recipe of the model, or my_file.py:function; default: the recipe that the weights fit."""
     classes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -64,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         options.output,
         {name: recognizer_config_of(name).describe() for name in recipes},
         source=options.source,
+        further=options.further,
         classes=options.classes,
         allow_missing=options.allow_missing,
     )

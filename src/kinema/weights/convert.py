@@ -50,6 +50,7 @@ def convert(
     candidates: Mapping[str, AnyDescription],
     *,
     source: Source,
+    further: Sequence[Path] = (),
     classes: Path | None = None,
     allow_missing: Sequence[str] = (),
 ) -> AnyDescription:
@@ -61,6 +62,7 @@ def convert(
         candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
             fits is taken.
         source: tool that the weights' names are of.
+        further: files with other weights of the same model.
         classes: file with one class name per line. Default: Kinetics-400's and ImageNet's names from torchvision where
             recipe and number of classes match, else numbers.
         allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing, in the checkpoint or in the
@@ -77,6 +79,11 @@ def convert(
     _check_free(folder)
     found = read_foreign_checkpoint(checkpoint)
     weights = with_backbone_prefix(found.weights, source)
+    for path in further:
+        more = read_foreign_checkpoint(path).weights
+        if both := sorted(weights.keys() & more.keys()):
+            raise UserError(f"{path} has weights that {checkpoint} has, too: {', '.join(both[:3])}")
+        weights |= more
     check_source(weights, source, path=str(checkpoint))
     check_finite(weights, origin=str(checkpoint))
     trained = read_config(found.config, source, path=str(checkpoint))

@@ -1,5 +1,6 @@
 """Other tools' checkpoint files, opened without running anything that they may hold."""
 
+import logging
 import pickle
 import re
 import zipfile
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from kinema.errors import UserError
 
+log = logging.getLogger(__name__)
+
 _WRAPPERS = (
     "state_dict", "model_state", "model", "model_state_dict", "net", "module",
-    "model_ema", "ema_state_dict", "state_dict_ema", "ema",
+    "model_ema", "ema_state_dict", "state_dict_ema", "ema", "target_encoder", "encoder", "classifiers",
 )  # fmt: skip
 """Under which key tools and training scripts keep the weights, beside an optimizer's. Averages come after the rest."""
 
@@ -139,7 +142,7 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
         raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a checkpoint file")
     content = _load(path)
     config = _config(content)
-    while isinstance(content, Mapping) and (inner := _wrapped(content)) is not None:
+    while isinstance(content, Mapping) and (inner := _wrapped(content, path)) is not None:
         content = inner
         config = config or _config(content)
     if not isinstance(content, Mapping):
@@ -165,9 +168,28 @@ def tools_of(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
     return {tool: examples[tool][0] for tool in sorted(examples, key=lambda tool: -len(examples[tool]))}
 
 
-def _wrapped(content: Mapping[object, object]) -> Mapping[object, object] | None:
-    inner = (content.get(key) for key in _WRAPPERS)
-    return next((value for value in inner if isinstance(value, Mapping)), None)
+def _wrapped(content: Mapping[object, object], path: Path) -> Mapping[object, object] | None:
+    """Return what the first of `_WRAPPERS` holds, and say which other weights there are beside it.
+
+    Raises:
+        UserError: it holds several models.
+    """
+    key = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping | list)), None)
+    inner = content.get(key)
+    if isinstance(inner, list):
+        if len(inner) != 1:
+            raise UserError(
+                f"{path} holds {len(inner)} models under {key}: save the one to convert alone, "
+                f"torch.save(torch.load(FILE)['{key}'][0], FILE)"
+            )
+        inner = inner[0]
+    if others := [str(other) for other, value in content.items() if other != key and _has_tensors(value)]:
+        log.warning("%s: of the weights, those under %s are taken; left out: %s", path, key, ", ".join(others))
+    return inner if isinstance(inner, Mapping) else None
+
+
+def _has_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(each, Tensor) for each in value.values())
 
 
 def _config(content: object) -> str:

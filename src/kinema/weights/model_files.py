@@ -286,7 +286,7 @@ def _first(names: list[str], most: int = 3) -> str:
 
 _OF_TRAINING = (
     "num_classes", "dropout", "init_std", "zero_init_residual", "frozen_stages", "norm_eval",
-    "gradient_checkpointing", "pretrained", "formulation",
+    "gradient_checkpointing", "drop_path", "pretrained", "formulation",
 )  # fmt: skip
 """Model options that do not change what given weights compute."""
 
