@@ -1,6 +1,8 @@
 """Losses, view averaging and metrics against plain formulas."""
 
+import logging
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 
 from kinema.data.batch import Batch, batch_memory
 from kinema.data.lists.index import LabelMode
+from kinema.recipes import config_of
 from kinema.tasks.recognition.losses import training_loss
 from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import as_clips, video_scores
+from kinema.tasks.recognition.task import RecognitionTask
 
 
 class Means(nn.Module):
@@ -103,3 +107,13 @@ def test_of_no_video_nothing_is_known(labels: LabelMode) -> None:
     found, _ = recognition_metrics(labels, 4, torch.device("cpu")).compute()
     assert found["videos"] == 0
     assert math.isnan(found["top1"])
+
+
+@pytest.mark.parametrize("frozen_stages", [-1, 1])
+def test_frozen_layers_with_random_weights_are_warned_of(frozen_stages: int, caplog: pytest.LogCaptureFixture) -> None:
+    config = config_of("tsm_r18_video_1x1x8_small_rgb", {"model.width": 8, "model.frozen_stages": frozen_stages})
+    unused: Any = None
+    task = RecognitionTask(config=config, process=unused, train=unused, val=None, classes=("a", "b"), plan=unused)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        task.first_model()
+    assert ("the frozen layers keep random weights" in caplog.text) == (frozen_stages == 1)

@@ -101,6 +101,8 @@ class RecognitionTask:
             self.process.run_on_main(lambda: load_pretrained(model, self.config.model))
             if not self.process.is_main:
                 load_pretrained(model, self.config.model)
+        elif not all(parameter.requires_grad for parameter in model.parameters()):
+            log.warning("the frozen layers keep random weights: pass --init, a model whose weights they get")
         return model
 
     def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch[Tensor]]:
