@@ -13,8 +13,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from statistics import median
 
 import torch
@@ -39,6 +39,12 @@ class Case:
     frames: int
     size: int = 224
     clips: int = 1
+    values: Mapping[str, object] = field(default_factory=dict)
+    """Changed options of the recipe, by dotted key."""
+
+    def ours(self) -> nn.Module:
+        """Kinema's network."""
+        return build_model(self.recipe, dict(self.values))
 
 
 class FramesFirst(nn.Module):
@@ -70,10 +76,38 @@ def timesformer() -> nn.Module:
     return FramesFirst(TimesformerForVideoClassification(config))
 
 
+def vjepa2(width: int, depth: int, heads: int, *, frames: int, size: int, frozen: bool = False) -> nn.Module:
+    from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+
+    config = VJEPA2Config(
+        hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, frames_per_clip=frames, crop_size=size
+    )
+    config.num_labels = 400
+    network = VJEPA2ForVideoClassification(config)
+    network.vjepa2.predictor = None  # which classification does not use
+    network.vjepa2.requires_grad_(not frozen)
+    return FramesFirst(network)
+
+
+def of_vjepa2(width: int, depth: int, heads: int, *, frames: int, size: int, frozen: bool = False) -> Case:
+    options = {"width": width, "depth": depth, "heads": heads, "probe_heads": heads, "frames": frames, "size": size}
+    options |= {"frozen_stages": depth if frozen else -1}
+    return Case(
+        recipe="vjepa2_l_16x4_small",
+        theirs=lambda: vjepa2(width, depth, heads, frames=frames, size=size, frozen=frozen),
+        frames=frames,
+        size=size,
+        values={f"model.{name}": value for name, value in options.items()},
+    )
+
+
 CASES = {
     "videomae_s": Case(recipe="videomae_s_16x4_kinetics400", theirs=lambda: videomae(384, 6), frames=16),
     "videomae_b": Case(recipe="videomae_b_16x4_kinetics400", theirs=lambda: videomae(768, 12), frames=16),
     "timesformer_b": Case(recipe="timesformer_b_8x32_kinetics400", theirs=timesformer, frames=8),
+    "vjepa2_s": of_vjepa2(384, 12, 6, frames=16, size=128),
+    "vjepa2_l": of_vjepa2(1024, 24, 16, frames=8, size=128),
+    "vjepa2_l_frozen": of_vjepa2(1024, 24, 16, frames=8, size=128, frozen=True),
 }
 
 
@@ -115,7 +149,7 @@ def row(name: str, precision: str, options: argparse.Namespace) -> str:
                 step[who].append(taken)
         if turn:
             peaks.append(peak)
-    _, macs = complexity(build_model(case.recipe), (case.clips, 3, case.frames, case.size, case.size))
+    _, macs = complexity(case.ours(), (case.clips, 3, case.frames, case.size, case.size))
     share = median(3 * macs / taken / peak for taken, peak in zip(step["ours"], peaks, strict=True))
     ratios = [median(b / a for a, b in zip(times["ours"], times["theirs"], strict=True)) for times in (forward, step)]
     memory = [peak_memory(name, who, precision, options.threads) for who in ("ours", "theirs")]
@@ -130,7 +164,7 @@ def network(case: Case, who: str) -> nn.Module:
     torch.manual_seed(0)
     if who == "theirs":
         return case.theirs().train()
-    own = build_model(case.recipe).train()
+    own = case.ours().train()
     for module in own.modules():
         if isinstance(module, StochasticDepth):
             module.p = 0.0  # which the other package lacks
