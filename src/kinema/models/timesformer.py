@@ -13,12 +13,10 @@ from torchvision.ops import StochasticDepth
 from kinema.models.foreign import (
     PYSLOWFAST_MEAN,
     PYSLOWFAST_STD,
-    Configured,
     Foreign,
     ForeignOptions,
     Rules,
     Source,
-    ToolConfig,
     of_tool,
     renamed,
 )
@@ -61,12 +59,6 @@ class TimeSformerOptions(RecognizerOptions, TransformerOptions, ForeignOptions):
         """See `ForeignOptions`."""
         del source
         return ("heads",)
-
-    @classmethod
-    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
-        """See `ForeignOptions`."""
-        del config, source
-        return None
 
 
 class TimeSformer(Recognizer):

@@ -13,12 +13,10 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from kinema.models.foreign import (
-    Configured,
     Foreign,
     ForeignOptions,
     Rules,
     Source,
-    ToolConfig,
     of_tool,
     renamed,
 )
@@ -69,12 +67,6 @@ class VideoMAEOptions(RecognizerOptions, TransformerOptions, ForeignOptions):
         """See `ForeignOptions`."""
         del source
         return "heads", "frames", "size"
-
-    @classmethod
-    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
-        """See `ForeignOptions`."""
-        del config, source
-        return None
 
 
 class VideoMAE(Recognizer):
