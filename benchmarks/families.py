@@ -3,9 +3,10 @@
     python benchmarks/families.py [CASE …] [--precisions fp32 bf16] [--rounds 5] [--threads 2]
 
 Both have random weights and the same clips in memory; a step is forward, cross-entropy, backward and AdamW. They take
-turns in one process, of whose rounds the medians are printed, and the median of the rounds' ratios. The peak is that of
-a large matrix product in the same rounds; its share counts multiply-adds as `kinema recipes` does, three times for a
-step. Memory is the resident peak of a process of its own that takes two steps.
+turns in one process, of whose rounds the medians are printed. Ratios, theirs to Kinema's, and the share of the peak are
+of CPU time of all threads, which other programs on the machine change less than seconds. The peak is that of a large
+matrix product in the same rounds; its share counts multiply-adds as `kinema recipes` does, three times for a step.
+Memory is the resident peak of a process of its own that takes two steps.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -131,31 +133,34 @@ def main() -> None:
 
 
 def row(name: str, precision: str, options: argparse.Namespace) -> str:
-    """The row of a table; ratios are theirs to ours."""
+    """The row of a table."""
     case = CASES[name]
     networks = {who: network(case, who) for who in ("ours", "theirs")}
     optimizers = {who: torch.optim.AdamW(each.parameters(), fused=True) for who, each in networks.items()}
     clips = {who: clips_of(case, who) for who in networks}
-    forward: dict[str, list[float]] = {who: [] for who in networks}
-    step: dict[str, list[float]] = {who: [] for who in networks}
+    forward: dict[str, list[Times]] = {who: [] for who in networks}
+    step: dict[str, list[Times]] = {who: [] for who in networks}
     peaks = []
     for turn in range(options.rounds + 1):
         peak = multiply_adds_per_second(precision)
         for who, each in networks.items():
-            passed = seconds(lambda each=each, who=who: forward_pass(each, clips[who], precision))
-            taken = seconds(lambda each=each, who=who: training_step(each, optimizers[who], clips[who], precision))
+            passed = timed(lambda each=each, who=who: forward_pass(each, clips[who], precision))
+            taken = timed(lambda each=each, who=who: training_step(each, optimizers[who], clips[who], precision))
             if turn:  # the first warms up
                 forward[who].append(passed)
                 step[who].append(taken)
         if turn:
             peaks.append(peak)
     _, macs = complexity(case.ours(), (case.clips, 3, case.frames, case.size, case.size))
-    share = median(3 * macs / taken / peak for taken, peak in zip(step["ours"], peaks, strict=True))
-    ratios = [median(b / a for a, b in zip(times["ours"], times["theirs"], strict=True)) for times in (forward, step)]
+    share = median(3 * macs / taken.cpu / peak for taken, peak in zip(step["ours"], peaks, strict=True))
+    ratios = [
+        median(b.cpu / a.cpu for a, b in zip(times["ours"], times["theirs"], strict=True)) for times in (forward, step)
+    ]
+    wall = [median(each.wall for each in times["ours"]) for times in (forward, step)]
     memory = [peak_memory(name, who, precision, options.threads) for who in ("ours", "theirs")]
     return (
-        f"| {name} | {case.clips}×{case.frames}×{case.size}² | {precision} | {median(forward['ours']):.2f} | "
-        f"{ratios[0]:.2f} | {median(step['ours']):.2f} | {ratios[1]:.2f} | {share:.0%} | "
+        f"| {name} | {case.clips}×{case.frames}×{case.size}² | {precision} | {wall[0]:.2f} | {ratios[0]:.2f} | "
+        f"{wall[1]:.2f} | {ratios[1]:.2f} | {share:.0%} | "
         f"{memory[0]:.2f} | {memory[1]:.2f} |"
     )
 
@@ -192,15 +197,22 @@ def training_step(network: nn.Module, optimizer: torch.optim.Optimizer, clips: T
 
 
 def multiply_adds_per_second(precision: str) -> float:
-    """Of the best of three products of large square matrices."""
+    """Of CPU time, in the best of three products of large square matrices."""
     a = torch.randn(PEAK_SIDE, PEAK_SIDE, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return PEAK_SIDE**3 / min(seconds(lambda: torch.mm(a, a)) for _ in range(3))
+    return PEAK_SIDE**3 / min(timed(lambda: torch.mm(a, a)).cpu for _ in range(3))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+class Times(NamedTuple):
+    """Seconds, and those of CPU of all threads together."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object]) -> Times:
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def print_memory(case: Case, who: str, precision: str) -> None:
