@@ -57,24 +57,22 @@ def convert(
     """Convert another tool's checkpoint to a model folder, as training writes it.
 
     Args:
-        checkpoint: file with a state dict, wrapped and prefixed as the tools do.
-        folder: output folder; a model from an earlier call in it is replaced.
-        candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
-            fits is taken.
-        source: tool that the weights' names are of.
+        checkpoint: file of the tool, see `read_foreign_checkpoint`.
+        folder: output folder; a model in it is replaced.
+        candidates: descriptions by recipe. A single one must fit the weights; of several, the one that fits is used.
+        source: tool that the keys are of.
         further: files with other weights of the same model.
         classes: file with one class name per line. Default: Kinetics-400's and ImageNet's names from torchvision where
             recipe and number of classes match, else numbers.
-        allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing, in the checkpoint or in the
-            model; what the checkpoint lacks keeps random weights.
+        allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing in the checkpoint, whose
+            weights stay random, or in the model.
 
     Returns:
-        What was written.
+        The description that was written.
 
     Raises:
-        UserError: the file is no checkpoint of weights, fits no recipe or several, or lacks or has keys that it should
-            not (a table of them); the class names are not as many as the model's classes; the folder holds something
-            else, or cannot be written.
+        UserError: the file is no checkpoint, fits no recipe or several, or has missing, unknown or misshaped keys; the
+            number of class names differs from that of classes; the folder holds other files, or cannot be written.
     """
     _check_free(folder)
     found = read_foreign_checkpoint(checkpoint)
@@ -153,11 +151,10 @@ def convert_localizer(
 
     Args:
         checkpoint, folder, allow_missing: see `convert`.
-        candidates: recipe → what it trains. With one of them, the weights must fit it; out of several, the one that
-            fits is taken.
+        candidates: see `convert`.
 
     Returns:
-        Whether the weights are a localizer's: out of several candidates none may fit, and nothing is written then.
+        Whether the weights are a localizer's; False, and nothing is written, if none of several candidates fits.
 
     Raises:
         UserError: see `convert`.
@@ -228,9 +225,9 @@ def convert_to_mmaction2(module: Any, options: Any, file: Path) -> None:
     """Write a model's weights as a checkpoint that MMAction2 loads, 0.x and 1.x: `{"state_dict": …, "meta": {}}`.
 
     Args:
-        module: the network.
-        options: of the network.
-        file: where the checkpoint goes.
+        module: network.
+        options: its options.
+        file: checkpoint to write.
 
     Raises:
         UserError: MMAction2 has no such network, or the file cannot be written.
@@ -277,7 +274,7 @@ def _class_names(file: Path | None, count: int, recipe: str, *, of_pictures: boo
 
 
 def _check_free(folder: Path) -> None:
-    """Check that nothing but an earlier model is replaced."""
+    """Check that a folder is new, or holds nothing but a model."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --output names a folder for the model")
     others = [path.name for path in folder.iterdir()] if folder.is_dir() else []

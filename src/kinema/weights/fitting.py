@@ -1,4 +1,4 @@
-"""Search for the recipe whose network another tool's weights fit, by their names and shapes."""
+"""Search for the recipe that another tool's weights fit, by keys and shapes."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,13 +25,13 @@ _BARE_BACKBONE = re.compile(r"(slow_path|fast_path|conv1|layer\d)\.")
 _STEM = re.compile(r"s1\.pathway\d_stem\.conv(_xy)?\.weight$")
 """PySlowFast's first convolutions."""
 
-_ROWS = 20  # of each kind in a message's table
+_ROWS = 20  # maximum per kind in the table of a message
 
 
 def as_trained(
     options: RecognizerOptions, state_dict: Mapping[str, Tensor], source: Source, trained: Trained | None = None
 ) -> RecognizerOptions:
-    """Return a recipe's model options, changed to those of the weights, their tool and its configuration."""
+    """Return a recipe's model options with those that the weights, their tool and its configuration determine."""
     if isinstance(options, ForeignOptions):
         options = options.of_source(state_dict, source)
     taken: Mapping[str, Any] = trained.taken if trained is not None else {}

@@ -1,4 +1,4 @@
-"""Network and clips in the configuration that another tool saves in a checkpoint, or in its file name."""
+"""Reading of other tools' configurations: saved in a checkpoint, or encoded in its file name."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -14,35 +14,35 @@ from kinema.models.foreign import Configured, ForeignOptions, Source, ToolConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """Network and clips that a checkpoint was trained with, as far as its configuration tells."""
+    """Network, clips and test of a checkpoint according to its configuration."""
 
     network: str = ""
     """Name in `kinema.models.MODELS`."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Options that a recipe must have for the same network."""
+    """Options that the recipe's network must have."""
     taken: Mapping[str, object] = field(default_factory=dict)
     """Options that replace the recipe's."""
     reverses_channels: bool = False
-    """Whether the network sees the normalized pixels as blue, green, red."""
+    """Whether the input channels are blue, green, red."""
     clip: tuple[int, int] | None = None
-    """Frames, and the distance of neighbouring ones."""
+    """Frames of a clip, and their interval."""
     segments: int | None = None
-    """Segments that the network sees together, a frame of each."""
+    """Number of segments, of one frame each."""
     spread: bool = False
     """Whether the clips' frames are spread evenly over them; see `kinema.data.sampling.Sampling`."""
     labels: Literal["single", "multi"] | None = None
     """Whether a video shows one class or any number of them."""
     average: Literal["score", "prob", "max"] | None = None
-    """What a video's score is over its views."""
+    """Averaging of the scores of a video's views."""
     notes: tuple[str, ...] = ()
-    """What of testing Kinema does in another way."""
+    """Differences between the tool's test and Kinema's."""
 
 
 def read_config(text: str, source: Source, *, path: str) -> Trained:
-    """Read the configuration in a checkpoint; of the TSM repository, the file name.
+    """Read the configuration of a checkpoint; of the TSM repository, its file name.
 
     Raises:
-        UserError: the network is one that Kinema does not have.
+        UserError: Kinema does not have the network.
     """
     faults: list[str] = []
     trained = Trained(spread=source == "pyslowfast")
@@ -69,7 +69,7 @@ def _yaml(text: str) -> dict[str, Any]:
 
 
 def _python(text: str) -> dict[str, Any]:
-    """The variables of a configuration in Python that are literals or calls of `dict`; nothing is run."""
+    """Return the variables of a Python configuration that are literals or calls of `dict`, without executing it."""
     try:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError):
@@ -96,7 +96,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _network(config: ToolConfig, source: Source) -> tuple[str, Configured] | None:
-    """The family that a configuration is of, and what it says of it."""
+    """Return the name of a configuration's network in `MODELS`, and its options."""
     for name in MODELS:
         kind = options_class(name)
         if issubclass(kind, ForeignOptions) and (found := kind.from_config(config, source)):
@@ -137,7 +137,7 @@ def _pair(frames: Any, interval: Any) -> tuple[int, int] | None:
 
 
 def _normalization(mean: Any, std: Any, scale: float) -> dict[str, object]:
-    """Mean and standard deviation of pixels on the scale 0–255, where they are given for three colours."""
+    """Return mean and standard deviation of RGB pixels on the scale 0–255, if the configuration has them."""
     if not all(isinstance(values, Sequence) and len(values) == 3 for values in (mean, std)):
         return {}
     return {name: tuple(float(n) * scale for n in values) for name, values in (("mean", mean), ("std", std))}

@@ -1,4 +1,4 @@
-"""Other tools' checkpoint files, opened without running anything that they may hold."""
+"""Reading of other tools' checkpoint files, without executing code that they may contain."""
 
 import logging
 import pickle
@@ -22,13 +22,13 @@ _WRAPPERS = (
     "state_dict", "model_state", "model", "model_state_dict", "net", "module",
     "model_ema", "ema_state_dict", "state_dict_ema", "ema", "target_encoder", "encoder", "classifiers",
 )  # fmt: skip
-"""Under which key tools and training scripts keep the weights, beside an optimizer's. Averages come after the rest."""
+"""Keys under which tools and training scripts save the state dict; averaged weights come last."""
 
 _PREFIXES = ("module.", "model.", "net.")
-"""By which parallel models, Lightning's modules and averaged models begin the names of all weights."""
+"""Prefixes that parallel models, Lightning's modules and averaged models add to all keys."""
 
 _WRAPPING_MODULES = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Modules that torch puts around others when it compiles, shards or checkpoints them."""
+"""Wrappers that torch inserts around modules that are compiled, sharded or checkpointed."""
 
 _WHERE = f"by itself or under {', '.join(_WRAPPERS[:5])}"
 
@@ -70,11 +70,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "vjepa2": (r"(backbone\.)?(patch_embed|blocks|norm)\.", r"(pooler\.(blocks|cross_attention_block)|linear)\."),
 }
-"""How the names of each tool's weights begin."""
+"""Patterns that the keys of each tool's weights begin with."""
 
 
 class _Discarded:
-    """Takes the place of an object that the weights do without: whatever it is made with is thrown away."""
+    """Stand-in for objects in a pickle that are not needed; all arguments and state are discarded."""
 
     def __init__(self, *parts: object) -> None:
         pass
@@ -96,7 +96,7 @@ _DISCARDED = (
     "mmengine.logging.history_buffer.HistoryBuffer",
     "mmengine.config.config.ConfigDict",
     "mmcv.utils.config.ConfigDict",
-    "builtins.getattr",  # by which a HistoryBuffer names its methods
+    "builtins.getattr",  # in the pickle of a HistoryBuffer, for its methods
     "numpy.dtype",
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -109,19 +109,19 @@ _DISCARDED = (
     *(f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
     *(f"datetime.{name}" for name in ("date", "datetime", "timedelta")),
 )
-"""Beside tensors, what checkpoints hold: options of the training, recorded losses and scores, paths, dates."""
+"""Types of objects in checkpoints beside tensors: training options, recorded losses and scores, paths, dates."""
 
 _MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How torch.save's files begin that are no ZIP archives."""
+"""First bytes of files of torch.save before PyTorch 1.6, which are no ZIP archives."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignCheckpoint:
-    """The weights of a checkpoint file, and the configuration that the tool has written beside them."""
+    """State dict of a checkpoint file, and the tool's configuration in it."""
 
     weights: dict[str, Tensor]
     config: str = ""
-    """As text: YAML of PySlowFast, Python of MMAction2; empty where the file has none."""
+    """Text of the configuration: YAML of PySlowFast, Python of MMAction2; empty if there is none."""
 
 
 def read_foreign_weights(path: Path) -> dict[str, Tensor]:
@@ -130,13 +130,13 @@ def read_foreign_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
-    """Read a checkpoint file: its state dict, out of its wrapper and without prefixes that all names share.
+    """Read the state dict of a checkpoint file, without prefixes that all keys share.
 
-    Pickles are opened by torch's unpickler for weights only: it makes tensors and plain containers, and refuses a file
-    that asks for anything else. A handful of names that checkpoints mention are let pass and stand for nothing here.
+    Pickles are read with `weights_only=True`, which refuses all types but tensors and plain containers; the types of
+    `_DISCARDED` are replaced by inert stand-ins.
 
     Raises:
-        UserError: there is no such file, it is damaged, holds more than weights, or holds no state dict.
+        UserError: there is no such file, it is damaged, refused, or has no state dict.
     """
     if not path.is_file():
         raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a checkpoint file")
@@ -159,7 +159,7 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
 
 
 def tools_of(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """Tools that name weights so, each with an example, the likeliest first."""
+    """Return the tools whose keys these may be, each with an example, the likeliest first."""
     examples: dict[str, list[str]] = {}
     for tool, patterns in _NAMES.items():
         alike = [key for key in state_dict if any(re.match(pattern, key) for pattern in patterns)]
@@ -193,7 +193,7 @@ def _has_tensors(value: object) -> bool:
 
 
 def _config(content: object) -> str:
-    """The text of the training's configuration: `cfg` of PySlowFast, `meta.cfg` or `meta.config` of MMAction2."""
+    """Return the text of the configuration: `cfg` of PySlowFast, `meta.cfg` or `meta.config` of MMAction2."""
     if not isinstance(content, Mapping):
         return ""
     meta = content.get("meta")
@@ -202,7 +202,7 @@ def _config(content: object) -> str:
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what wraps a model, and the counter of an averaged one (`torch.optim.swa_utils.AveragedModel`)."""
+    """Remove wrappers and prefixes from keys, and the counter of `torch.optim.swa_utils.AveragedModel`."""
     weights = {_WRAPPING_MODULES.sub("", key): value for key, value in weights.items()}
     if len(weights) > 1 and weights.get("n_averaged", torch.zeros(1)).dim() == 0:
         del weights["n_averaged"]
@@ -227,12 +227,12 @@ def _load(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, beginning, str(error))) from error
-    except Exception as error:  # damaged bytes fail wherever in the unpickler they happen to lead
+    except Exception as error:  # damaged bytes may raise anything in the unpickler
         raise UserError(_damaged(path, beginning, str(error) or type(error).__name__)) from error
 
 
 def _said_of(beginning: bytes) -> str:
-    """What a file is that is no checkpoint, told by its first bytes; empty where it may be one."""
+    """Describe a file that is no checkpoint by its first bytes; empty if it may be one."""
     if not beginning:
         return "is empty"
     text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -255,7 +255,7 @@ def _refusal(path: Path, beginning: bytes, reason: str) -> str:
 
 
 def _is_caffe2(beginning: bytes) -> bool:
-    """Whether a pickle is a dict of Caffe2's blobs, as Detectron and PySlowFast's model zoo have them."""
+    """Return whether a pickle is a dict of Caffe2 blobs, as in the model zoos of Detectron and PySlowFast."""
     return b"blobs" in beginning[:256] or b"_bn_riv" in beginning or b"res_conv1_bn" in beginning
 
 
@@ -271,12 +271,12 @@ def _damaged(path: Path, beginning: bytes, reason: str) -> str:
         return f"{path} is a ZIP archive without a checkpoint of PyTorch: unpack it first"
     if beginning.startswith(b"\x80") and not beginning.startswith(_MAGIC):
         return f"{path} is a pickle of another kind than PyTorch's checkpoints, or damaged: expected a torch.save file"
-    # What torch adds for those who trust a file is of no use here.
+    # Without torch's advice on loading trusted files.
     return f"{path} is damaged, or is no checkpoint of PyTorch: {reason.partition('. In PyTorch 2.6')[0]}"
 
 
 def _has_pickle(path: Path) -> bool:
-    """Whether an archive has PyTorch's pickle, as far as its directory can be read."""
+    """Return whether an archive has PyTorch's pickle; True if its directory cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
