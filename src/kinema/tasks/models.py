@@ -72,7 +72,7 @@ def load_model(
 
 
 def load(model: str | Path, *, device: str = "auto", types: Types | None = None) -> Predictor:
-    """Load the predictor of a trained model; see `kinema.load`, and of `types` `read_description`."""
+    """Load the predictor of a trained model, see `kinema.load`; `types` are those of `read_description`."""
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device '{device}'; pass auto, cpu or cuda")
     folder = find_model(Path(model))

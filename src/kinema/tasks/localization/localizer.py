@@ -46,15 +46,15 @@ class LocalizerTaskOptions(LocalizerOptions):
         return run_localizer_test(model, description, options, outputs)
 
     def write_sample(self, folder: Path, config: LocalizationConfig[Any], *, videos: int) -> None:
-        """Write ground truth with random instances of `videos` videos, and random features or candidates."""
+        """Write ground truth of videos with two random instances each (ActivityNet has 1.5), and random inputs."""
         random, inputs = np.random.default_rng(0), folder / config.data.INPUTS
         inputs.mkdir(parents=True, exist_ok=True)
         database = {}
         for name in (f"v_{number:05}" for number in range(videos)):
             segments = np.sort(random.uniform(0, SAMPLE_SECONDS, (2, 2)), axis=1).tolist()
             annotations = [{"label": "action", "segment": segment} for segment in segments]
-            entry = {"duration": SAMPLE_SECONDS, "subset": config.data.train_subset, "annotations": annotations}
-            database[name] = entry
+            subset = config.data.train_subset
+            database[name] = {"duration": SAMPLE_SECONDS, "subset": subset, "annotations": annotations}
             config.data.write_random(inputs, name, config.model.feature_channels, random)
         (folder / _TRUTH).write_text(strict_json.dumps({"database": database}))
 

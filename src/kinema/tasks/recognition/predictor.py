@@ -45,7 +45,7 @@ class RecognizerPredictor:
     def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
         """Return the `top` most probable classes of a video file or a folder of images (path or URL), best first.
 
-        Raises errors as `scores`.
+        Errors are those of `scores`.
         """
         best = self.scores(video).topk(min(top, len(self.classes)))
         return [
