@@ -172,7 +172,7 @@ BMN = {"feature_channels": 8, "parts": 13, "samples": 4, "hidden_1d": 20, "hidde
     ("options", "shape", "sums"),
     [
         pytest.param(BMNOptions(**BMN), (2, 8, 13), 49, id="bmn"),  # type: ignore[arg-type]
-        pytest.param(BMNOptions(**BMN, formulation="dense"), (2, 8, 13), 49, id="dense bmn"),  # type: ignore[arg-type]
+        pytest.param(BMNOptions(**BMN, formulation="dense"), (2, 8, 13), 51, id="dense bmn"),  # type: ignore[arg-type]
         pytest.param(TEMOptions(feature_channels=400, hidden=24), (2, 400, 11), 11, id="tem"),
         pytest.param(PEMOptions(feature_channels=32, hidden=40), (70, 32), 5, id="pem"),
     ],

@@ -68,6 +68,24 @@ def test_the_memory_layout_stays(kernel: tuple[int, ...], stride: tuple[int, ...
         assert size == 1 or step == other  # fused optimizers walk through both side by side
 
 
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3), (4, 1, 1)])
+def test_bfloat16_is_rounded_float64(kernel: tuple[int, int, int], channels_last: bool) -> None:
+    """Operands are rounded by 2⁻⁹ at most, and so are products of two, bias and result: together less than 2⁻⁷."""
+    torch.manual_seed(0)
+    conv = Conv3d(4, 6, kernel, padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2))
+    x = clips(4, 5, channels_last=channels_last, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = conv(x)
+    gradient = torch.randn_like(out)
+    found = (out, *torch.autograd.grad(out, [x, *conv.parameters()], gradient))
+    conv.double()
+    exact = F.conv3d(x.double(), conv.weight, conv.bias, padding=conv.padding)
+    expected = (exact, *torch.autograd.grad(exact, [x, *conv.parameters()], gradient.double()))
+    for value, right in zip(found, expected, strict=True):
+        assert (value.double() - right).norm() < 2**-7 * right.norm()
+
+
 def test_frames_that_a_stride_skips_harm_no_memory_in_bfloat16() -> None:
     """oneDNN 3.12 ends the process, sooner or later, when it is to skip them by itself."""
     conv = Conv3d(128, 256, (5, 1, 1), stride=(8, 1, 1), padding=(2, 0, 0), bias=False)

@@ -13,6 +13,7 @@ from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.boundary_sampling import BandedMap, SparseMatrix, sampling_matrix, segments_of
 from kinema.models.capabilities import Input
+from kinema.models.convolution import Conv3d
 from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, renamed
 from kinema.models.localizer import Localizer, with_channels
 
@@ -94,7 +95,7 @@ class BMN(Localizer):
         self.start = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.end = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 4), nn.Conv1d(hidden_1d, 1, 1))
         self.proposal = nn.Sequential(*_conv1d(hidden_1d, hidden_1d, 1))
-        self.samples = nn.Conv3d(hidden_1d, options.hidden_3d, (samples, 1, 1))
+        self.samples = Conv3d(hidden_1d, options.hidden_3d, (samples, 1, 1))
         self.reduce = nn.Conv2d(options.hidden_3d, hidden_2d, 1)
         self.context = nn.ModuleList(nn.Conv2d(hidden_2d, hidden_2d, 3, padding=1) for _ in range(2))
         self.confidence = nn.Conv2d(hidden_2d, 2, 1)

@@ -67,8 +67,10 @@ class Conv3d(nn.Conv3d):
             out = F.conv2d(x.flatten(3), weight.squeeze(4), self.bias, *over_time, groups=self.groups)
             return out.unflatten(3, x.shape[3:])
         x = x.bfloat16()
-        out = F.conv3d(x, weight.detach(), self.bias, stride, padding, groups=self.groups)
-        return _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)
+        out = F.conv3d(x, weight.detach(), None, stride, padding, groups=self.groups)
+        out = _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)
+        # In the convolution, the bias's gradient would bring the weight's.
+        return out if self.bias is None else out + self.bias.bfloat16().view(-1, 1, 1, 1)
 
     def _is_depthwise(self) -> bool:
         """Return whether oneDNN takes kernels of their own, without the faults."""
