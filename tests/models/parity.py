@@ -90,10 +90,9 @@ def tensors(shared: Path, model: str) -> dict[str, Tensor]:
     return load_file(shared / "parity" / "numbers" / f"{model}.safetensors")
 
 
-def mapping(shared: Path, model: str) -> dict[str, dict[str, list[str]]]:
-    """Key of the authors' code → those of transformers that it is made of, by part of the network."""
-    found: dict[str, dict[str, list[str]]] = _json(shared / "parity" / "keys" / f"{model}.json")["original_to_hf"]
-    return found
+def recorded(shared: Path, model: str) -> Any:
+    """All that is recorded of a model beside its numbers."""
+    return _json(shared / "parity" / "keys" / f"{model}.json")
 
 
 def clips(input_shape: list[int], source: str = "mmaction2") -> Tensor:

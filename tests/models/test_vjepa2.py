@@ -12,6 +12,7 @@ import transformers
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.models.complexity import complexity
 from kinema.models.foreign import foreign_misfits, foreign_names, foreign_state_dict, load_foreign_state_dict
 from kinema.models.vjepa2 import VJEPA2, VJEPA2Options, rotary_tables, rotated
 from kinema.recipes import config_of
@@ -124,7 +125,7 @@ def test_the_authors_code_gives_other_scores_by_its_probes_epsilon(shared: Path)
 def original_state_dict(shared: Path) -> dict[str, Tensor]:
     """The recorded weights under the authors' names, as their checkpoints of encoder and probe have them."""
     weights = recorded_weights(shared)
-    names = parity.mapping(shared, "vjepa2_small")
+    names = parity.recorded(shared, "vjepa2_small")["original_to_hf"]
     encoder = {f"module.backbone.{key}": parts for key, parts in names["encoder"].items()}
     probe = {f"module.{key}": parts for key, parts in names["classifier"].items()}
     return {key: torch.cat([weights[part] for part in parts]) for key, parts in (encoder | probe).items()}
@@ -138,8 +139,15 @@ def test_every_name_of_transformers_and_of_the_authors(shared: Path) -> None:
     }
     found = foreign_state_dict(model, source="transformers")
     assert {key: list(value.shape) for key, value in found.items()} == expected
-    names = parity.mapping(shared, "vjepa2_small")
+    names = parity.recorded(shared, "vjepa2_small")["original_to_hf"]
     assert set(foreign_names(model, "vjepa2").values()) == {*names["encoder"], *names["classifier"]}
+
+
+def test_multiply_adds_are_those_recorded(shared: Path) -> None:
+    with torch.device("meta"):
+        model = VJEPA2Options(frames=16, size=96, width=192, depth=12, heads=3, probe_heads=3, num_classes=174).build()
+    _, macs = complexity(model, (1, 3, 16, 96, 96))
+    assert round(macs / 1e9, 3) == parity.recorded(shared, "vjepa2_small")["gmacs"]
 
 
 def test_an_encoder_alone_leaves_the_probe_as_it_is_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
