@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import video
 from torchvision.ops import StochasticDepth
 
 from kinema import build_model
@@ -103,7 +104,37 @@ def of_vjepa2(width: int, depth: int, heads: int, *, frames: int, size: int, fro
     )
 
 
+def x3d_m() -> nn.Module:
+    from pytorchvideo.models.x3d import create_x3d
+
+    return create_x3d(input_clip_length=16, input_crop_size=224, head_activation=None)
+
+
+class FramesAveraged(nn.Module):
+    """An image network on each frame of clips `(N, C, T, H, W)`, whose logits are averaged."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips `(N, C, T, H, W)` → logits."""
+        logits: Tensor = self.network(clips.transpose(1, 2).flatten(0, 1))
+        return logits.unflatten(0, (len(clips), -1)).mean(dim=1)
+
+
+def mobilenetv4() -> nn.Module:
+    import timm
+
+    return FramesAveraged(timm.create_model("mobilenetv4_conv_small", num_classes=400))
+
+
 CASES = {
+    "x3d_m": Case(recipe="x3d_m_16x5_kinetics400", theirs=x3d_m, frames=16),
+    "s3d": Case(recipe="s3d_64x2_kinetics400", theirs=video.s3d, frames=16),
+    "swin3d_t": Case(recipe="swin3d_t_32x2_kinetics400", theirs=video.swin3d_t, frames=16),
+    "mvitv2_s": Case(recipe="mvitv2_s_16x4_kinetics400", theirs=video.mvit_v2_s, frames=16),
+    "tsn_mobilenetv4": Case(recipe="tsn_mobilenetv4_1x1x8_small", theirs=mobilenetv4, frames=8, size=128, clips=8),
     "videomae_s": Case(recipe="videomae_s_16x4_kinetics400", theirs=lambda: videomae(384, 6), frames=16),
     "videomae_b": Case(recipe="videomae_b_16x4_kinetics400", theirs=lambda: videomae(768, 12), frames=16),
     "timesformer_b": Case(recipe="timesformer_b_8x32_kinetics400", theirs=timesformer, frames=8),

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class MissingPackage(UserError):  # noqa: N818 - what is missing
+    """An optional package that is not installed."""
+
+
 class MediaError(Exception):
     """A video or a folder of frames that cannot be read.
 

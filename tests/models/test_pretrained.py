@@ -14,6 +14,7 @@ from kinema.models.slowonly import SlowOnlyOptions
 from kinema.models.swin3d import Swin3DOptions
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
+from kinema.weights.foreign_files import read_foreign_weights
 
 FILE = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
 
@@ -38,7 +39,7 @@ def test_a_file_put_into_the_cache_fills_the_backbone_alone(cache: Path, kind: t
     options = kind(depth=18, num_classes=5)
     model = options.build()
     head = model.fc.weight.clone()
-    load_pretrained(model, options)
+    load_pretrained(model, options, read_foreign_weights)
     for key, value in model.backbone.state_dict().items():
         assert torch.equal(value, imagenet.state_dict()[key]), key
     assert torch.equal(model.fc.weight, head)
@@ -50,7 +51,7 @@ def test_3d_backbones_get_the_weights_inflated(cache: Path, kind: type[I3DOption
     torch.save(imagenet.state_dict(), cache / FILE)
     options = kind(depth=18, num_classes=5, pretrained="imagenet")
     model = options.build()
-    load_pretrained(model, options)
+    load_pretrained(model, options, read_foreign_weights)
     for key, value in model.backbone.state_dict().items():
         whole = value.sum(dim=2) if value.dim() == 5 else value
         torch.testing.assert_close(whole, imagenet.state_dict()[key], msg=key)
@@ -63,7 +64,7 @@ def test_a_stem_for_flow_gets_the_mean_of_the_colours(cache: Path) -> None:
     torch.save(weights, cache / FILE)
     options = TSNOptions(num_classes=3, depth=18, flow_fields=5)
     model = options.build()
-    load_pretrained(model, options)
+    load_pretrained(model, options, read_foreign_weights)
     stem = model.backbone.state_dict()["conv1.weight"]
     assert stem.shape == (64, 10, 7, 7)
     colours = weights["conv1.weight"]
@@ -76,7 +77,7 @@ def test_non_local_blocks_keep_their_own_weights(cache: Path) -> None:
     options = I3DOptions(depth=18, non_local="embedded_gaussian")
     model = options.build()
     before = {key: value.clone() for key, value in model.state_dict().items() if ".non_local." in key}
-    load_pretrained(model, options)
+    load_pretrained(model, options, read_foreign_weights)
     assert before
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in before.items())
 
@@ -89,7 +90,7 @@ def assert_says_what_to_do(message: str, file: Path) -> None:
 def test_a_failed_download_says_what_to_do(cache: Path) -> None:
     options = TSNOptions(depth=18)
     with pytest.raises(UserError) as error:
-        load_pretrained(options.build(), options)
+        load_pretrained(options.build(), options, read_foreign_weights)
     assert_says_what_to_do(str(error.value), cache / FILE)
 
 
@@ -98,14 +99,14 @@ def test_a_damaged_file_in_the_cache_says_what_to_do(cache: Path, content: bytes
     (cache / FILE).write_bytes(content)
     options = TSNOptions(depth=18)
     with pytest.raises(UserError) as error:
-        load_pretrained(options.build(), options)
+        load_pretrained(options.build(), options, read_foreign_weights)
     assert_says_what_to_do(str(error.value), cache / FILE)
 
 
 def test_imagenet_weights_fit_one_width_only() -> None:
     options = TSNOptions(depth=18, width=32)
     with pytest.raises(UserError, match=r"width 64 only, found 32; .*--model\.pretrained none"):
-        load_pretrained(options.build(), options)
+        load_pretrained(options.build(), options, read_foreign_weights)
 
 
 def test_a_video_swin_sees_a_still_image_as_the_2d_network(cache: Path) -> None:
@@ -114,7 +115,7 @@ def test_a_video_swin_sees_a_still_image_as_the_2d_network(cache: Path) -> None:
     torch.save(imagenet.state_dict(), cache / Path(torchvision.models.Swin_T_Weights.IMAGENET1K_V1.url).name)
     options = Swin3DOptions(num_classes=5, pretrained="imagenet")
     model = options.build().eval()
-    load_pretrained(model, options)
+    load_pretrained(model, options, read_foreign_weights)
     image = torch.randn(1, 3, 224, 224)
     imagenet.head = torch.nn.Identity()
     with torch.inference_mode():
@@ -126,13 +127,13 @@ def test_a_video_swin_sees_a_still_image_as_the_2d_network(cache: Path) -> None:
 def test_imagenet_weights_fit_three_sizes_of_video_swin(values: dict[str, Any]) -> None:
     options = Swin3DOptions(pretrained="imagenet", **values)
     with torch.device("meta"), pytest.raises(UserError, match=r"model\.width 96 .*--model\.pretrained none"):
-        load_pretrained(options.build(), options)
+        load_pretrained(options.build(), options, read_foreign_weights)
 
 
 def test_none_leaves_the_weights_alone(cache: Path) -> None:
     options = TSNOptions(depth=18, width=8, pretrained="none")
     model = options.build()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    load_pretrained(model, options)
+    load_pretrained(model, options, read_foreign_weights)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert list(cache.iterdir()) == []

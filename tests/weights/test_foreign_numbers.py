@@ -76,7 +76,8 @@ RECIPES: dict[str, dict[str, str]] = {
         "slowfast_r101_4x16": "slowfast_r101_video_4x16x1_256e_kinetics400_rgb",
     },
     "tsm": {name: MMACTION2[name] for name in (
-        "tsn_r50", "tsn_r18", "tsn_r101", "tsm_r50", "tsm_r50_16", "tsm_r18", "tsm_r18_div4", "tsm_r101")},
+        "tsn_r50", "tsn_r18", "tsn_r101", "tsm_r50", "tsm_r50_16", "tsm_r18", "tsm_r18_div4", "tsm_r101")}
+    | {"tsm_mobilenetv2": "tsm_mobilenetv2_8x8_kinetics400"},
     "torchvision": {
         "r2plus1d_18": "r2plus1d_18_video_16x2x1_225e_kinetics400_rgb",
         "r3d_18": "r3d_18_video_16x2x1_225e_kinetics400_rgb",
@@ -98,6 +99,7 @@ QUICK = {
     ("pyslowfast", "slowfast_r50_8x8"),
     ("pyslowfast", "slow_r50_8x8"),
     ("torchvision", "resnet18"),
+    ("tsm", "tsm_mobilenetv2"),
 }
 """One network of each kind, in every run of the tests."""
 
@@ -217,7 +219,7 @@ def _computed(options: RecognizerOptions) -> RecognizerOptions:
     return replace(options, **same, frozen_stages=-1, width=64, pretrained="none")  # type: ignore[arg-type]
 
 
-BESIDE = ("x3d", "s3d", "swin3d", "mvitv2", "videomae", "timesformer", "vjepa2")
+BESIDE = ("x3d", "s3d", "swin3d", "mvitv2", "videomae", "timesformer", "vjepa2", "tsn_mobilenetv4")
 """Recipes whose networks are proven beside the tool itself: test_x3d.py, test_torchvision_networks.py, …"""
 
 

@@ -1,5 +1,6 @@
 """`kinema recipes [PATTERN]`."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -10,11 +11,14 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table, progress
-from kinema.errors import UserError, did_you_mean
+from kinema.errors import MissingPackage, UserError, did_you_mean
 from kinema.recipes import RECIPES, RECOGNIZERS
 
 if TYPE_CHECKING:
     from kinema.training import RecipeConfig
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -67,11 +71,15 @@ def _rows(configs: "Mapping[str, RecipeConfig]") -> Iterator[_Row]:
     with progress("measuring", len(configs)) as meter:
         for name, config in configs.items():
             networks = [(stage.model, stage.task.input_shape(stage)) for stage in config.stages().values()]
-            for model, shape in networks:
-                key = f"{model} {shape}"
-                if key not in known:
-                    with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
-                        known[key] = complexity(model.build(), (1, *shape))
+            try:
+                for model, shape in networks:
+                    key = f"{model} {shape}"
+                    if key not in known:
+                        with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
+                            known[key] = complexity(model.build(), (1, *shape))
+            except MissingPackage as error:
+                log.warning("%s is not listed: %s", name, error)
+                continue
             parameters, macs = (sum(known[f"{model} {shape}"][i] for model, shape in networks) for i in (0, 1))
             yield _Row(
                 recipe=name,

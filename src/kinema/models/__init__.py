@@ -4,6 +4,11 @@ A network is described by its options, a dataclass that builds it: `TSMOptions(n
 together rebuild it: `options_class("tsm")(num_classes=8).build()`.
 """
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
 from kinema.addresses import address_of, load_address
 from kinema.errors import UserError, did_you_mean
 from kinema.models.capabilities import HasPretrained, ModelOptions
@@ -67,8 +72,15 @@ def name_of(options: ModelOptions) -> str:
     return next((name for name, known in MODELS.items() if known == address), address)
 
 
-def load_pretrained(model: Recognizer, options: RecognizerOptions) -> None:
+def load_pretrained(
+    model: Recognizer, options: RecognizerOptions, read: Callable[[Path], Mapping[str, Tensor]]
+) -> None:
     """Initialize the backbone of `model` as `options.pretrained` says; networks without that option have none.
+
+    Args:
+        model: network that `options` describe.
+        options: see there.
+        read: function that returns the state dict in a file.
 
     Raises:
         UserError: The weights cannot be downloaded, or do not exist for the backbone's size.
@@ -77,6 +89,6 @@ def load_pretrained(model: Recognizer, options: RecognizerOptions) -> None:
     if name == "none":
         return
     if isinstance(model.backbone, HasPretrained):
-        model.backbone.load_pretrained(name)
+        model.backbone.load_pretrained(name, read)
     else:
         load_imagenet(model.backbone)

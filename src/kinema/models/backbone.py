@@ -47,7 +47,7 @@ class ConvNetOptions:
     everything."""
     norm_eval: bool = False
     """Keep all batch norms in eval mode."""
-    pretrained: Literal["imagenet", "none"] = "none"
+    pretrained: str = "none"
     """Initial weights of the backbone: torchvision's ImageNet weights, downloaded once, or none."""
 
 

@@ -4,8 +4,9 @@ Beyond `forward`, a network may have capabilities that training, compilation, sh
 declares one by having its methods; `require` says which is missing where one is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
@@ -93,8 +94,8 @@ class HasFeatures(Protocol):
 class HasPretrained(Protocol):
     """A backbone with pretrained weights of its own kind."""
 
-    def load_pretrained(self, name: str) -> None:
-        """Fill the backbone with the weights that the option `pretrained` names.
+    def load_pretrained(self, name: str, read: Callable[[Path], Mapping[str, Tensor]]) -> None:
+        """Fill the backbone with the weights that the option `pretrained` names; `read` returns those of a file.
 
         Raises:
             UserError: There are none of its size, or they cannot be had.

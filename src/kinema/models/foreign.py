@@ -21,7 +21,8 @@ from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, Recognize
 log = logging.getLogger(__name__)
 
 Source = Literal[
-    "mmaction2", "pyslowfast", "tsm", "torchvision", "pytorchvideo", "transformers", "videomae", "timesformer", "vjepa2"
+    "mmaction2", "pyslowfast", "tsm", "torchvision", "timm", "pytorchvideo", "transformers", "videomae", "timesformer",
+    "vjepa2",
 ]  # fmt: skip
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -146,6 +147,7 @@ _HEADS: dict[Source, str] = {
     "pyslowfast": r"head\.projection\.weight",
     "tsm": r"new_fc\.weight",
     "torchvision": r"(fc|head(\.1)?|classifier\.1)\.weight",
+    "timm": r"(head(\.fc)?|classifier|fc)\.weight",
     "pytorchvideo": r"blocks\.\d+\.proj\.weight",
     "transformers": r"classifier\.weight",
     "videomae": r"head\.weight",

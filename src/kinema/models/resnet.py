@@ -4,8 +4,8 @@ State-dict keys are torchvision's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass, fields
+from typing import Annotated, Self
 
 from annotated_types import Ge
 from torch import Tensor, nn
@@ -23,8 +23,11 @@ Shift = Callable[[Tensor, int], Tensor]
 
 @dataclass(kw_only=True)
 class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
-    """Options of recognizers with a 2D ResNet."""
+    """Options of recognizers of frames, with a 2D ResNet or another network of images."""
 
+    backbone: str = ""
+    """Network of the frames: `timm:NAME` for one of timm's (`pip install 'kinema[timm]'`), normalized as timm does
+    unless mean and std are changed; empty: a ResNet of `depth` and `width`."""
     depth: Depth = 50
     """Layers of the ResNet: 18, 34, 50, 101 or 152."""
     width: int = 64
@@ -34,8 +37,26 @@ class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     flow_fields: Annotated[int, Ge(0)] = 0
     """Consecutive fields of optical flow in each segment, 5 in TSN's paper, for clips of flow, which are normalized by
     mean and std 128; 0: RGB frames."""
-    pretrained: Literal["imagenet", "none"] = "imagenet"
-    """Initial weights of the backbone: torchvision's ImageNet weights, downloaded once, or none."""
+    pretrained: str = "imagenet"
+    """Initial weights of the backbone: torchvision's ImageNet weights of a ResNet, downloaded once (imagenet), or none;
+    of a backbone of timm, a file of its weights, or those that timm downloads (timm), or none."""
+
+    def __post_init__(self) -> None:
+        if not self.backbone:
+            if self.pretrained not in ("imagenet", "none"):
+                raise ValueError(
+                    f"pretrained {self.pretrained}: a ResNet can have imagenet or none; set backbone for others"
+                )
+            return
+        if not self.backbone.startswith("timm:"):
+            raise ValueError(f"backbone {self.backbone}: expected timm:NAME, such as timm:convnext_tiny")
+        if self.pretrained == "imagenet":
+            raise ValueError("pretrained imagenet is for ResNets; pass none, timm or a file with a backbone of timm")
+        for option in (option for option in fields(ResNetOptions) if option.name in _OF_RESNET):
+            if getattr(self, option.name) != option.default:
+                raise ValueError(
+                    f"{option.name} {getattr(self, option.name)} is for ResNets, the backbone is {self.backbone}"
+                )
 
     def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
         """See `ForeignOptions`."""
@@ -46,6 +67,9 @@ class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
         """See `ForeignOptions`."""
         flow = source == "tsm" and self.flow_fields
         return ["the TSM repository normalizes optical flow in another way than Kinema"] if flow else []
+
+
+_OF_RESNET = ("depth", "width", "zero_init_residual", "flow_fields")
 
 
 class ResNet(Backbone):

@@ -104,7 +104,7 @@ class Swin3DBackbone(Backbone):
             x = layer(x) if i % 2 else self.run(layer, x)
         return self.norm(x).movedim(-1, 1)
 
-    def load_pretrained(self, name: str) -> None:  # noqa: ARG002
+    def load_pretrained(self, name: str, read: object) -> None:  # noqa: ARG002
         """Fill the backbone with torchvision's ImageNet weights of the 2D network of the same size, inflated.
 
         The patch embedding is repeated over its two frames and halved, position biases are the same for all distances

@@ -2,15 +2,15 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
-from torch import Tensor, nn
-from torch.autograd import Function
+from torch import Tensor
 
 from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
+from kinema.models.image_backbone import ImageBackbone
 from kinema.models.resnet import ResNetOptions
 from kinema.models.resnet_names import MMACTION2, TORCHVISION, by_rules, mmaction2_backbone
 from kinema.models.resnet_names import TSM as TSM_NAMES
+from kinema.models.temporal_shift import TemporalShift
 from kinema.models.tsn import SegmentRecognizer
 
 
@@ -29,7 +29,7 @@ class TSMOptions(ResNetOptions):
 
     def not_shown(self, source: Source) -> tuple[str, ...]:
         """See `ForeignOptions`."""
-        return () if source == "torchvision" else ("shift_div",)
+        return () if source in ("torchvision", "timm") else ("shift_div",)
 
     @classmethod
     def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
@@ -40,7 +40,8 @@ class TSMOptions(ResNetOptions):
             if shift[2] != "blockres":
                 config.faults.append(f"shift_place {shift[2]}")
             segments = re.search(r"_segment(\d+)_", config.get("path"))
-            count = int(segments[1]) if segments else None
+            dense = "_dense" in config.get("path")  # clips of so many frames
+            count = int(segments[1]) if segments and not dense else None
             return Configured(options={"shift_div": int(shift[1])}, clips=False, segments=count)
         found = mmaction2_backbone(
             config, "Recognizer2D", "ResNetTSM", is_shift=True, shift_place="blockres", temporal_pool=False
@@ -59,6 +60,9 @@ class TSM(SegmentRecognizer):
 
     def __init__(self, options: TSMOptions) -> None:
         super().__init__(options)
+        if isinstance(self.backbone, ImageBackbone):
+            self.backbone.shift_features(options.shift_div)
+            return
         step = 2 if options.depth in (101, 152) else 1
         for stage in self.backbone.stages:
             for block in stage[::step]:
@@ -74,7 +78,9 @@ class TSM(SegmentRecognizer):
         return self._frame_features(clips).unflatten(0, (len(clips), -1)).mean(dim=1)
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in MMAction2 and the TSM repository, whose shift wraps a convolution, and torchvision's ResNets."""
+        """Names in MMAction2 and the TSM repository, whose shift wraps a convolution, in torchvision and in timm."""
+        if isinstance(self.backbone, ImageBackbone):
+            return self.backbone.foreign(source)
         foreign = by_rules(self, source, {"mmaction2": MMACTION2, "tsm": TSM_NAMES, "torchvision": TORCHVISION})
         if foreign is None or source == "torchvision":
             return foreign
@@ -90,49 +96,3 @@ class TSM(SegmentRecognizer):
         frames = self.segments(clips)
         features: Tensor = self.backbone(frames, len(frames) // len(clips)).mean(dim=(2, 3))
         return features
-
-
-class TemporalShift(nn.Module):
-    """`temporal_shift` as a module."""
-
-    def __init__(self, shift_div: int) -> None:
-        super().__init__()
-        self.shift_div = shift_div
-
-    def forward(self, x: Tensor, segments: int) -> Tensor:
-        """Shift the features of `(N·T, C, H, W)`, T = `segments`."""
-        return temporal_shift(x, segments, self.shift_div)
-
-
-def temporal_shift(x: Tensor, segments: int, shift_div: int) -> Tensor:
-    """Exchange channels between neighbouring frames of `(N·T, C, H, W)`, T = `segments`; the memory layout stays.
-
-    With F = ⌊C / shift_div⌋, channels 0…F-1 of a frame come from the next frame and F…2F-1 from the previous one, zeros
-    at the clip's ends; the others stay. The gradient is the opposite shift.
-    """
-    fold = x.shape[1] // shift_div
-    shifted: Tensor = _Shift.apply(x, segments, slice(0, fold), slice(fold, 2 * fold))
-    return shifted
-
-
-class _Shift(Function):
-    """Autograd's own gradient of the slices assigned here takes several times as long as the opposite shift."""
-
-    @staticmethod
-    def forward(x: Tensor, segments: int, from_next: slice, from_previous: slice) -> Tensor:
-        out = x.clone()
-        clips = (-1, segments, *x.shape[1:])
-        source, target = x.view(clips), out.view(clips)
-        target[:, :-1, from_next] = source[:, 1:, from_next]
-        target[:, -1, from_next] = 0
-        target[:, 1:, from_previous] = source[:, :-1, from_previous]
-        target[:, 0, from_previous] = 0
-        return out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        _, ctx.segments, ctx.from_next, ctx.from_previous = inputs
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _Shift.apply(gradient, ctx.segments, ctx.from_previous, ctx.from_next), None, None, None

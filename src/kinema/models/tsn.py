@@ -1,11 +1,12 @@
 """TSN: Temporal Segment Networks (Wang et al., 2016, arXiv:1608.00859)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
-from kinema.models.recognizer import Recognizer, fold_time
+from kinema.models.image_backbone import ImageBackbone
+from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, Recognizer, fold_time
 from kinema.models.resnet import ResNet, ResNetOptions
 from kinema.models.resnet_names import MMACTION2, TORCHVISION, TSM, by_rules, mmaction2_backbone
 
@@ -34,12 +35,16 @@ class TSNOptions(ResNetOptions):
 class SegmentRecognizer(Recognizer):
     """A 2D network on segments of a video, each one RGB frame or a few flow fields."""
 
-    backbone: ResNet
+    backbone: ResNet | ImageBackbone
 
     def __init__(self, options: ResNetOptions) -> None:
-        backbone = ResNet(options)
-        scale = FLOW_SCALE if options.flow_fields else None
-        super().__init__(options, backbone, mean=scale, std=scale)
+        backbone = ImageBackbone(options) if options.backbone else ResNet(options)
+        mean, std = (FLOW_SCALE, FLOW_SCALE) if options.flow_fields else (options.mean, options.std)
+        if isinstance(backbone, ImageBackbone) and (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
+            mean, std = backbone.normalization
+        super().__init__(options, backbone, mean=mean, std=std)
+        if isinstance(backbone, ImageBackbone) and backbone.size is not None:
+            self.input = replace(self.input, size=backbone.size[0])
 
     def segments(self, clips: Tensor) -> Tensor:
         """`(N, C, T, H, W)` → normalized input of the 2D network by segment, `(N·S, in_channels, H, W)`, clip by clip.
@@ -65,5 +70,7 @@ class TSN(SegmentRecognizer):
         return features.unflatten(0, (len(clips), -1)).mean(dim=1)
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in MMAction2, the TSM repository, and torchvision's ResNets."""
+        """Names in MMAction2, the TSM repository, torchvision's ResNets and timm."""
+        if isinstance(self.backbone, ImageBackbone):
+            return self.backbone.foreign(source)
         return by_rules(self, source, {"mmaction2": MMACTION2, "tsm": TSM, "torchvision": TORCHVISION})

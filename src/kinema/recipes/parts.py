@@ -80,3 +80,14 @@ def small(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
     config.optim = AdamW(lr=1e-3, lr_batch=8, weight_decay=0.05, clip_norm=20)
     config.schedule = CosineSchedule(epochs=60, warmup_epochs=2)
     return config
+
+
+def fine_tuned(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
+    """The config for hundreds of own videos and a few CPU cores, from pretrained weights: fewer epochs of 128 px."""
+    config = small(config)
+    config.data.train_clip.crop.size = 128
+    for views in (config.data.val_views, config.data.test_views):
+        views.crops = ViewCrops(short_side=144, size=128)
+    config.optim.lr = 3e-4
+    config.schedule = CosineSchedule(epochs=20, warmup_epochs=1)
+    return config

@@ -4,7 +4,17 @@ from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsm import TSMOptions
-from kinema.recipes.parts import STHV1_MIRRORED, STHV2_MIRRORED, on_rawframes, on_videos, segments, small, with_model
+from kinema.recipes.parts import (
+    STHV1_MIRRORED,
+    STHV2_MIRRORED,
+    fine_tuned,
+    on_rawframes,
+    on_videos,
+    sampled,
+    segments,
+    small,
+    with_model,
+)
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import SGD, StepSchedule, TrainConfig
 
@@ -137,3 +147,22 @@ def tsm_r18_video_1x1x8_small_rgb() -> RecognitionConfig[TSMOptions]:
 def tsm_r18_1x1x8_small_rgb() -> RecognitionConfig[TSMOptions]:
     """The same on rawframes."""
     return on_rawframes(tsm_r18_video_1x1x8_small_rgb())
+
+
+def tsm_mobilenetv2_8x8_kinetics400() -> RecognitionConfig[TSMOptions]:
+    """MobileNetV2 of timm from ImageNet, on clips of 8 frames, every 8th of a video file: 8 processes of 8 videos."""
+    config = sampled(tsm_r50_video_1x1x8_50e_kinetics400_rgb(), clip_len=8, frame_interval=8)
+    config.model = TSMOptions(backbone="timm:mobilenetv2_100", pretrained="timm")
+    for views in (config.data.train_clip, config.data.val_views, config.data.test_views):
+        views.sampling.num_clips, views.sampling.joined = 1, False
+    config.data.test_views.sampling.num_clips = 10
+    config.data.test_views.crops = ViewCrops(crops="three", short_side=256, size=256)
+    config.schedule = StepSchedule(epochs=100, milestones=(40, 80))
+    return config
+
+
+def tsm_mobilenetv2_1x1x8_small() -> RecognitionConfig[TSMOptions]:
+    """MobileNetV2 of timm from ImageNet on 8 segments of 128 px: hundreds of own videos, for a few CPU cores."""
+    config = fine_tuned(tsm_r50_video_1x1x8_50e_kinetics400_rgb())
+    config.model = TSMOptions(backbone="timm:mobilenetv2_100", dropout=0.3, init_std=0.01, pretrained="timm")
+    return config

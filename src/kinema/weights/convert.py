@@ -97,7 +97,8 @@ def convert(
     options = as_trained(described.model, weights, source, trained)
     if options.num_classes != (ours := described.model.num_classes):
         log.info("%d classes, as the weights have them (the recipe has %d)", options.num_classes, ours)
-    names = _class_names(classes, options.num_classes, recipe, of_pictures=is_of_pictures(weights, source))
+    of_pictures = source == "timm" or is_of_pictures(weights, source)
+    names = _class_names(classes, options.num_classes, recipe, of_pictures=of_pictures)
     described = replace(described, model=options, classes=names)
     where = f"{checkpoint} and the model of {recipe}"
     _write(folder, described, weights, source=source, trained=trained, allow_missing=allow_missing, where=where)

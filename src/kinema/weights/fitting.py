@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
-from kinema.errors import UserError, did_you_mean
+from kinema.errors import MissingPackage, UserError, did_you_mean
 from kinema.models import ModelOptions, Recognizer, RecognizerOptions, name_of
 from kinema.models.foreign import ForeignOptions, HasForeign, Misfit, Source, foreign_misfits
 from kinema.models.pretrained import inflated_state_dict
@@ -92,7 +92,7 @@ def check_source(state_dict: Mapping[str, Tensor], source: Source, *, path: str)
         UserError: no name is of `source`, and some are of another tool.
     """
     tools = tools_of(state_dict)
-    if not tools or source in tools:
+    if source == "timm" or not tools or source in tools:  # timm's networks have names of all kinds
         return
     tool, example = next(iter(tools.items()))
     advice = f"--from {tool}" if tool in get_args(Source) else f"{tool}'s networks cannot be converted"
@@ -178,8 +178,11 @@ def _misfits(
         options = as_trained(description.model, shapes, source, trained)
         architecture = repr(options)
         if architecture not in known:
-            with torch.device("meta"):
-                model = options.build()
+            try:
+                with torch.device("meta"):
+                    model = options.build()
+            except MissingPackage:
+                continue
             if not (isinstance(model, HasForeign) and model.foreign(source)):
                 continue
             known[architecture] = foreign_misfits(model, weights_for(model, shapes, source), source=source)

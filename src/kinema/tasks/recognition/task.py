@@ -38,6 +38,7 @@ from kinema.tasks.recognition.splits import (
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.order import load_batches, train_order
 from kinema.training.task import Loss, Validation
+from kinema.weights.foreign_files import read_foreign_weights
 from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
@@ -92,15 +93,15 @@ class RecognitionTask:
         return self.config.model.build()
 
     def first_model(self) -> Recognizer:
-        """Return the model with the initial weights: those of `training.init`, ImageNet's, or random ones."""
+        """Return the model with the initial weights: those of `training.init`, pretrained or random ones."""
         model = self.empty_model()
         if self.config.training.init:
             _load_init(model, self.config.model, self.classes, Path(self.config.training.init))
         elif getattr(self.config.model, "pretrained", "none") != "none":
             # Download once; the other processes then read the file.
-            self.process.run_on_main(lambda: load_pretrained(model, self.config.model))
+            self.process.run_on_main(lambda: load_pretrained(model, self.config.model, read_foreign_weights))
             if not self.process.is_main:
-                load_pretrained(model, self.config.model)
+                load_pretrained(model, self.config.model, read_foreign_weights)
         elif not all(parameter.requires_grad for parameter in model.parameters()):
             log.warning("the frozen layers keep random weights: pass --init, a model whose weights they get")
         return model
