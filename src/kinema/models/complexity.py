@@ -11,7 +11,7 @@ def complexity(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     Only convolutions and matrix products are counted, as in papers. `model` is moved to the meta device, which discards
     its weights.
     """
-    model = model.to("meta").eval()
+    model = model.to("meta").eval().requires_grad_(False)  # the counter hooks into gradients
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(shape, device="meta"))
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
