@@ -23,6 +23,7 @@ from kinema.models.bmn import BMNOptions
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.models.localizer import LocalizerOptions
 from kinema.models.transformer import attend
+from kinema.models.tsm import TSMOptions
 from tests.models.families import RECOGNIZERS, TRANSFORMERS, features, small_localizer, small_model
 
 SUMS_IN_BFLOAT16 = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -82,13 +83,25 @@ def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
     [(name, size) for name in RECOGNIZERS for size in (SIZES if name not in FEW_SIZES else [(8, 64, 64)])],
 )
 def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int, int]) -> None:
-    model = small_model(name, depth=depth, init_std=None).train()
-    layers = watch(model)
+    layers = checked_layers(small_model(name, depth=depth, init_std=None), size)
+    assert len(layers) > (depth if name not in FIXED_DEPTH else 10)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+@pytest.mark.parametrize("network", ["mobilenetv2_035", "test_convnext", "mobilenetv4_conv_small_035"])
+def test_every_layer_of_an_image_network_is_within_rounding(network: str) -> None:
+    torch.manual_seed(0)
+    options = TSMOptions(backbone=f"timm:{network}", pretrained="none", num_classes=5, init_std=0.1)
+    assert len(checked_layers(options.build(), (4, 64, 48))) > 10
+
+
+def checked_layers(model: nn.Module, size: tuple[int, int, int]) -> list[Layer]:
+    """The layers of a training step on clips of a size, each of which is within rounding."""
+    layers = watch(model.train())
     clips = torch.randint(256, (2, *size, 3), dtype=torch.uint8).movedim(-1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(clips)
     F.cross_entropy(logits.float(), torch.tensor([0, 3])).backward()
-    assert len(layers) > (depth if name not in FIXED_DEPTH else 10)
     for layer in layers:
         module: Any = layer.module
         to_input, to_output = layer.gradients
@@ -107,6 +120,7 @@ def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, 
                 rounding = 4 * terms.sqrt() * 2**-8 if SUMS_IN_BFLOAT16 else terms * 2**-24
                 bound = (2**-8 + rounding) * (size_ + bias.abs().max())
                 assert bool(((value.double() - right).abs() <= bound).all()), f"{what} of {module}, {layer.input.shape}"
+    return layers
 
 
 @pytest.mark.parametrize("length", [1, 17, 196])
