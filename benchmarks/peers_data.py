@@ -30,10 +30,9 @@ from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import load
 from kinema.data.samples import SampleKey
-from kinema.prepare.encoding import EncodingOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
-from kinema.prepare.resize import prepare_resize
+from kinema.prepare.resize import ResizeOptions, prepare_resize
 from kinema.recipes import config_of
 
 RECIPES = {
@@ -60,11 +59,11 @@ def prepared(videos: Path, work: Path) -> dict[str, Path]:
     if not inside.exists():
         inside.symlink_to(videos.absolute())
     source = inside.parent
-    prepare_resize(source, work / "video", EncodingOptions())
-    prepare_resize(source, work / "dense", EncodingOptions(dense=True))
-    prepare_frames(work / "video", work / "rawframes", FramesOptions())
-    prepare_pack(work / "rawframes", work / "packed", PackOptions(kind="rawframes"))
-    prepare_pack(work / "video", work / "sparse", PackOptions(every=8, quality=85))
+    prepare_resize(ResizeOptions(source=source, output=work / "video"))
+    prepare_resize(ResizeOptions(source=source, output=work / "dense", dense=True))
+    prepare_frames(FramesOptions(source=work / "video", output=work / "rawframes"))
+    prepare_pack(PackOptions(source=work / "rawframes", output=work / "packed", kind="rawframes"))
+    prepare_pack(PackOptions(source=work / "video", output=work / "sparse", every=8, quality=85))
     lists = {"rawframes": "frames.csv", "packed": "packed.csv", "sparse": "packed.csv"}
     return {form: work / form / lists.get(form, "") for form in ("rawframes", "packed", "video", "dense", "sparse")}
 

@@ -52,7 +52,7 @@ def shared() -> Path:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn dataset: 8 classes, 4 training and 2 validation clips of each."""
     folder = tmp_path_factory.mktemp("data") / "sample"
-    prepare_sample(folder, SampleOptions(train_per_class=4, val_per_class=2), workers=2)
+    prepare_sample(SampleOptions(folder=folder, train_per_class=4, val_per_class=2, workers=2))
     return folder
 
 

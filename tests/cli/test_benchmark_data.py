@@ -17,7 +17,7 @@ def test_figures(tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
     (tmp_path / "video" / "jump").mkdir(parents=True)
     for name in "ab":
         write_video(tmp_path / "video" / "jump" / f"{name}.mp4", size=(96, 64))
-    prepare_pack(tmp_path / "video", tmp_path / "packed", PackOptions(short_side=0), workers=1)
+    prepare_pack(PackOptions(source=tmp_path / "video", output=tmp_path / "packed", short_side=0, workers=1))
     arguments = ["--source", source, "--data.train", str(tmp_path / source), "--samples", "4", "--batch", "2"]
     capsys.readouterr()
     assert main(["benchmark", "data", RECIPE, *arguments, "--json"]) == 0

@@ -101,7 +101,9 @@ def test_what_kinema_prepares(tmp_path: Path) -> None:
     for number in range(1, 6):
         write_frame(tmp_path / "frames" / "still" / "v" / f"{number}.png", 1)
         write_frame(tmp_path / "frames" / "lighter" / "v" / f"{number}.png", number)
-    prepare_flow(tmp_path / "frames", tmp_path / "flow", FlowOptions(kind="rawframes", short_side=24), workers=1)
+    prepare_flow(
+        FlowOptions(source=tmp_path / "frames", output=tmp_path / "flow", kind="rawframes", short_side=24, workers=1)
+    )
     options = DataOptions(train=str(tmp_path / "flow" / "frames.csv"), source="flow")
     index = open_train_index(options)
     row = next(row for row in range(len(index)) if "still" in index.path(row))
@@ -173,7 +175,7 @@ def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, source: str, template
     """Two steps of the recipe lower the loss: one class moves, the other does not."""
     listing = dataset / "list.txt"
     if source == "packed_flow":
-        prepare_pack(listing, tmp_path / "packed", PackOptions(kind="flow"), workers=1)
+        prepare_pack(PackOptions(source=listing, output=tmp_path / "packed", kind="flow", workers=1))
         listing = tmp_path / "packed" / "packed.csv"
     places = {"data.train": str(listing), "data.val": str(listing), "data.source": source}
     values = {
@@ -194,7 +196,7 @@ def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, source: str, template
 
 def test_clips_have_five_fields_of_each_segment(dataset: Path, tmp_path: Path) -> None:
     """The same ones from folders and packed."""
-    prepare_pack(dataset / "list.txt", tmp_path, PackOptions(kind="flow"), workers=1)
+    prepare_pack(PackOptions(source=dataset / "list.txt", output=tmp_path, kind="flow", workers=1))
     for row in range(3):
         clips = []
         for source, listing in (("flow", dataset / "list.txt"), ("packed_flow", tmp_path / "packed.csv")):
@@ -211,7 +213,7 @@ def test_clips_have_five_fields_of_each_segment(dataset: Path, tmp_path: Path) -
 
 
 def test_packed_flow_and_packed_frames_are_not_mixed_up(dataset: Path, tmp_path: Path) -> None:
-    prepare_pack(dataset / "list.txt", tmp_path, PackOptions(kind="flow"), workers=1)
+    prepare_pack(PackOptions(source=dataset / "list.txt", output=tmp_path, kind="flow", workers=1))
     listing = str(tmp_path / "packed.csv")
     config = config_of("tsn_r50_1x1x3_110e_kinetics400_flow", {"data.train": listing, "data.source": "packed"})
     with pytest.raises(UserError, match=r"v0.pack': it holds optical flow, which --data.source packed_flow reads"):

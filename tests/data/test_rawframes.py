@@ -103,7 +103,7 @@ def test_images_are_upright_as_their_exif_says(tmp_path: Path, suffix: str, orie
     found = open_rawframes(str(source)).frames([1])[0]
     assert found.shape == expected.shape
     assert (found.int() - expected.int()).abs().max() <= 2
-    prepare_pack(tmp_path / "in", tmp_path / "out", PackOptions(kind="rawframes"), workers=1)
+    prepare_pack(PackOptions(source=tmp_path / "in", output=tmp_path / "out", kind="rawframes", workers=1))
     assert torch.equal(open_packed(str(tmp_path / "out" / "clip.pack")).frames([1])[0], found)
 
 

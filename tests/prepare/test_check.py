@@ -1,6 +1,7 @@
 """Bad videos and wrong counts are found, and the list without them is the list."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def rows(report: Path) -> list[list[str]]:
 
 def test_bad_videos_are_named_and_left_out(videos: Path) -> None:
     report, clean = videos / "check.csv", videos / "clean.txt"
-    summary = prepare_check(videos / "list.txt", CheckOptions(), report=report, clean=clean, workers=1)
+    summary = prepare_check(CheckOptions(dataset=videos / "list.txt", report=report, clean=clean, workers=1))
     assert (summary.videos, summary.bad, summary.miscounted, summary.exit_code) == (4, 2, 0, 1)
     found = rows(report)
     assert found[0] == ["path", "what", "found", "expected"]
@@ -46,7 +47,7 @@ def test_an_interrupted_check_goes_on(videos: Path) -> None:
     """What stands in the partial report is not decoded again: here it says what no decoder would."""
     partial = unfinished(videos / "check.csv")
     partial.write_text(f"0,{videos / 'a.mp4'},,made up,.\n3,{videos / 'd.mp4'},2")
-    summary = prepare_check(videos / "list.txt", CheckOptions(), report=videos / "check.csv", workers=1)
+    summary = prepare_check(CheckOptions(dataset=videos / "list.txt", report=videos / "check.csv", workers=1))
     assert summary.bad == 3
     assert rows(videos / "check.csv")[1][2] == "made up"
     assert not partial.exists()
@@ -60,9 +61,15 @@ def test_listed_numbers_of_frames_are_checked(tmp_path: Path, fix: bool) -> None
             write_frame(tmp_path / name / f"img_{number:05}.jpg", number)
     (tmp_path / "list.txt").write_text("x 5 0\ny 7 1\n")
     summary = prepare_check(
-        tmp_path / "list.txt", CheckOptions(kind="rawframes"), report=tmp_path / "check.csv",
-        clean=tmp_path / "clean.txt", fix_counts=fix, workers=1,
-    )  # fmt: skip
+        CheckOptions(
+            dataset=tmp_path / "list.txt",
+            kind="rawframes",
+            report=tmp_path / "check.csv",
+            clean=tmp_path / "clean.txt",
+            fix_counts=fix,
+            workers=1,
+        )
+    )
     assert (summary.bad, summary.miscounted) == (0, 1)
     assert rows(tmp_path / "check.csv")[1][1:] == ["frames", "6", "7"]
     assert (tmp_path / "clean.txt").read_text() == ("x 5 0\ny 6 1\n" if fix else "x 5 0\n")
@@ -84,10 +91,16 @@ def test_numbers_of_frames_are_mended_beside_several_labels(
             write_frame(tmp_path / folder / f"img_{number:05}.jpg", number)
     (tmp_path / name).write_text(text)
     clean = tmp_path / f"clean_{name}"
-    options = CheckOptions(kind="rawframes", labels="multi")
-    summary = prepare_check(
-        tmp_path / name, options, report=tmp_path / "r.csv", clean=clean, fix_counts=True, workers=1
+    options = CheckOptions(
+        dataset=tmp_path / name,
+        kind="rawframes",
+        labels="multi",
+        report=tmp_path / "r.csv",
+        clean=clean,
+        fix_counts=True,
+        workers=1,
     )
+    summary = prepare_check(options)
     assert (summary.bad, summary.miscounted) == (0, 1)
     assert clean.read_text() == expected
 
@@ -97,12 +110,12 @@ def test_a_folder_gives_a_table_of_its_sound_videos(videos: Path, tmp_path: Path
         (videos / "set" / f"class {name}").mkdir(parents=True)
         (videos / f"{name}.mp4").rename(videos / "set" / f"class {name}" / f"{name}.mp4")
     clean = tmp_path / "clean.csv"
-    prepare_check(videos / "set", CheckOptions(), report=tmp_path / "r.csv", clean=clean, workers=2)
+    prepare_check(CheckOptions(dataset=videos / "set", report=tmp_path / "r.csv", clean=clean, workers=2))
     index = read_index(clean, kind="video", root=str(videos / "set"))
     assert index.class_names == ("class a", "class d")
     assert all(Path(index.path(i)).exists() for i in range(len(index)))
     with pytest.raises(UserError, match=r"ends in \.csv"):
-        prepare_check(videos / "set", CheckOptions(), report=tmp_path / "r.csv", clean=tmp_path / "clean.txt")
+        prepare_check(CheckOptions(dataset=videos / "set", report=tmp_path / "r.csv", clean=tmp_path / "clean.txt"))
 
 
 def test_a_folder_without_classes_is_checked(videos: Path, tmp_path: Path) -> None:
@@ -111,12 +124,12 @@ def test_a_folder_without_classes_is_checked(videos: Path, tmp_path: Path) -> No
     (videos / "d.mp4").rename(videos / "deep" / "d.mp4")
     (videos / "._a.mp4").write_text("what macOS writes beside a.mp4")
     report = tmp_path / "r.csv"
-    summary = prepare_check(videos, CheckOptions(), report=report, workers=1)
+    summary = prepare_check(CheckOptions(dataset=videos, report=report, workers=1))
     assert (summary.videos, summary.bad) == (4, 2)
     assert [Path(row[0]).name for row in rows(report)[1:]] == ["b.mp4", "c.mp4"]
     with pytest.raises(UserError, match="are not in class folders"):
-        prepare_check(videos, CheckOptions(), report=report, clean=tmp_path / "clean.csv", workers=1)
-    assert prepare_check(videos / "a.mp4", CheckOptions(), report=report, workers=1).videos == 1
+        prepare_check(CheckOptions(dataset=videos, report=report, clean=tmp_path / "clean.csv", workers=1))
+    assert prepare_check(CheckOptions(dataset=videos / "a.mp4", report=report, workers=1)).videos == 1
 
 
 def test_folders_of_frames_are_checked_as_what_they_are(tmp_path: Path) -> None:
@@ -127,13 +140,13 @@ def test_folders_of_frames_are_checked_as_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "set" / "y" / "img_00002.jpg").write_bytes(b"none")
     report = tmp_path / "r.csv"
     with pytest.raises(UserError, match=r"holds no video files .*, but folders of images: pass --kind rawframes"):
-        prepare_check(tmp_path / "set", CheckOptions(), report=report, workers=1)
-    frames = CheckOptions(kind="rawframes")
-    summary = prepare_check(tmp_path / "set", frames, report=report, workers=1)
+        prepare_check(CheckOptions(dataset=tmp_path / "set", report=report, workers=1))
+    frames = CheckOptions(dataset=tmp_path / "set", kind="rawframes", report=report, workers=1)
+    summary = prepare_check(frames)
     assert (summary.videos, summary.bad) == (2, 1)
-    assert prepare_check(tmp_path / "set" / "x", frames, report=report, workers=1).videos == 1
+    assert prepare_check(replace(frames, dataset=tmp_path / "set" / "x")).videos == 1
     with pytest.raises(UserError, match=r"no file or folder '.*nowhere'"):
-        prepare_check(tmp_path / "nowhere", frames, report=report, workers=1)
+        prepare_check(replace(frames, dataset=tmp_path / "nowhere"))
 
 
 def test_the_command_ends_with_1_when_videos_are_bad(videos: Path, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,7 +22,7 @@ from kinema.errors import MediaError, UserError
 from kinema.prepare.check import CheckOptions, check_video
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.encoding import EncodingOptions, encode, output_size
-from kinema.prepare.resize import prepare_resize
+from kinema.prepare.resize import ResizeOptions, prepare_resize
 from kinema.tasks.recognition.predictor import open_frames
 from tests.data.drawn_videos import FRAMES, number_of, picture, write_video
 
@@ -211,7 +213,7 @@ def test_what_is_no_video_is_said_to_be_none(name: str, tmp_path: Path) -> None:
         Image.fromarray(picture(3)).save(path, format="jpeg")
     else:
         write_song_with_cover(path)
-    for reason in (check_video(CheckOptions(), (0, str(path))).reason, reason_of(path)):
+    for reason in (check_video(CheckOptions(dataset=path), (0, str(path))).reason, reason_of(path)):
         assert re.search(r"no video|pipe", reason)
 
 
@@ -251,7 +253,7 @@ def test_damaged_videos_fail_with_a_reason_and_leave_nothing(tmp_path: Path) -> 
     (source / "short.mp4").write_bytes(whole[: len(whole) * 2 // 3])
     (source / "empty.mp4").touch()
     (source / "text.mp4").write_text("no video")
-    summary = prepare_resize(source, tmp_path / "out", EncodingOptions(short_side=32), workers=1)
+    summary = prepare_resize(ResizeOptions(source=source, output=tmp_path / "out", short_side=32, workers=1))
     assert (summary.done, summary.exit_code) == (1, 1)
     assert {Path(path).name for path in summary.failures} == {"short.mp4", "empty.mp4", "text.mp4"}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["failures.csv", "resize.json", "whole.mp4"]
@@ -261,37 +263,37 @@ def test_trees_keep_their_names_and_are_done_once(tmp_path: Path) -> None:
     for place in ("a/x.avi", "a/b/y.mp4", "z.mkv"):
         (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
         write_video(tmp_path / "in" / place, codec="mpeg4", times=range(12))
-    options = EncodingOptions(short_side=32, dense=True)
-    assert prepare_resize(tmp_path / "in", tmp_path / "out", options, workers=2).done == 3
+    options = ResizeOptions(source=tmp_path / "in", output=tmp_path / "out", short_side=32, dense=True, workers=2)
+    assert prepare_resize(options).done == 3
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.mp4")}
     assert {str(path.relative_to(tmp_path / "out")) for path in made} == {"a/x.mp4", "a/b/y.mp4", "z.mp4"}
     assert all(len(list(frames_of(path))) == 12 for path in made)
-    again = prepare_resize(tmp_path / "in", tmp_path / "out", options, workers=2)
+    again = prepare_resize(options)
     assert (again.done, again.kept) == (0, 3)
     assert {path: path.stat().st_mtime_ns for path in made} == made
     with pytest.raises(UserError, match=r"short_side 32 \(now 48\)"):
-        prepare_resize(tmp_path / "in", tmp_path / "out", EncodingOptions(short_side=48, dense=True))
+        prepare_resize(ResizeOptions(source=tmp_path / "in", output=tmp_path / "out", short_side=48, dense=True))
     (tmp_path / "list.txt").write_text("in/a.mp4 0\n")
     with pytest.raises(UserError, match=r"list\.txt' is a list: pass the folder"):
-        prepare_resize(tmp_path / "list.txt", tmp_path / "out", options)
+        prepare_resize(replace(options, source=tmp_path / "list.txt"))
     with pytest.raises(UserError, match="is inside the source"):
-        prepare_resize(tmp_path / "in", tmp_path / "in" / "out", options)
+        prepare_resize(replace(options, output=tmp_path / "in" / "out"))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (EncodingOptions(dense=True, all_intra=True), "--dense and --all-intra"),
-        (EncodingOptions(short_side=255), "--short-side: found 255"),
-        (EncodingOptions(crf=52), "--crf: found 52"),
-        (EncodingOptions(keyframes=-1), "--keyframes: found -1"),
+        ({"dense": True, "all_intra": True}, "--dense and --all-intra"),
+        ({"short_side": 255}, "--short-side: found 255"),
+        ({"crf": 52}, "--crf: found 52"),
+        ({"keyframes": -1}, "--keyframes: found -1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: EncodingOptions, message: str, tmp_path: Path) -> None:
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.mp4").touch()
     with pytest.raises(UserError, match=message):
-        prepare_resize(tmp_path / "in", tmp_path / "out", options)
+        prepare_resize(ResizeOptions(source=tmp_path / "in", output=tmp_path / "out", **options))
     assert not (tmp_path / "out").exists()
 
 

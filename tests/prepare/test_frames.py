@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def videos(tmp_path: Path) -> Path:
 
 def test_every_frame_becomes_an_image_and_the_list_is_ready_to_train_on(videos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert prepare_frames(videos, output, FramesOptions(short_side=48, quality=90), workers=1).done == 3
+    assert prepare_frames(FramesOptions(source=videos, output=output, short_side=48, quality=90, workers=1)).done == 3
     for folder in ("jump/a", "jump/b.v2", "run/c"):
         images = sorted((output / folder).iterdir())
         assert [image.name for image in images] == [f"img_{k:05}.jpg" for k in range(1, FRAMES + 1)]
@@ -56,11 +57,14 @@ def test_names_of_clips_may_look_like_temporary_ones(tmp_path: Path) -> None:
     output.mkdir()
     (output / ".DS_Store").touch()
     for _ in range(2):
-        assert prepare_frames(tmp_path / "in", output, FramesOptions(short_side=32), workers=1).exit_code == 0
+        assert (
+            prepare_frames(FramesOptions(source=tmp_path / "in", output=output, short_side=32, workers=1)).exit_code
+            == 0
+        )
         counts = {folder.name: len(list(folder.iterdir())) for folder in (output / "shot").iterdir()}
         assert counts == {"goal": 5, "goal.old": 6, "goal.new": 7, "goal.old.old": 8}
     (output / "shot" / "goal" / ".DS_Store").touch()
-    prepare_frames(tmp_path / "in", output, FramesOptions(short_side=32), workers=1)
+    prepare_frames(FramesOptions(source=tmp_path / "in", output=output, short_side=32, workers=1))
     assert read_index(output / "frames.csv", kind="rawframes").frame_counts.tolist() == [5, 7, 6, 8]
 
 
@@ -72,7 +76,12 @@ def test_frames_are_those_that_are_shown(name: str, frames: int, shared: Path, t
     source = shared / "data" / "odd_media" / name
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).symlink_to(source)
-    assert prepare_frames(tmp_path / "in", tmp_path / "out", FramesOptions(short_side=0), workers=1).exit_code == 0
+    assert (
+        prepare_frames(
+            FramesOptions(source=tmp_path / "in", output=tmp_path / "out", short_side=0, workers=1)
+        ).exit_code
+        == 0
+    )
     images = sorted((tmp_path / "out" / Path(name).stem).iterdir())
     assert [image.name for image in images] == [f"img_{number:05}.jpg" for number in range(1, frames + 1)]
     pictures = np.stack([np.asarray(Image.open(image)) for image in images]).astype(int)
@@ -84,14 +93,15 @@ def test_frames_are_those_that_are_shown(name: str, frames: int, shared: Path, t
 
 
 def test_a_bad_video_is_missing_from_the_list_and_made_once_it_is_mended(videos: Path, tmp_path: Path) -> None:
-    output, options = tmp_path / "out", FramesOptions(short_side=0)
+    output = tmp_path / "out"
+    options = FramesOptions(source=videos, output=output, short_side=0, workers=1)
     whole = (videos / "jump/a.mp4").read_bytes()
     (videos / "jump/a.mp4").write_bytes(b"none")
-    assert prepare_frames(videos, output, options, workers=1).exit_code == 1
+    assert prepare_frames(options).exit_code == 1
     assert not (output / "jump/a").exists()
     assert len((output / "frames.csv").read_text().splitlines()) == 1 + 2
     (videos / "jump/a.mp4").write_bytes(whole)
-    summary = prepare_frames(videos, output, options, workers=1)
+    summary = prepare_frames(options)
     assert (summary.done, summary.kept) == (1, 2)
     assert len((output / "frames.csv").read_text().splitlines()) == 1 + 3
 
@@ -123,8 +133,8 @@ def test_tvl1_finds_a_known_motion(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     (tmp_path / "in/moving").mkdir(parents=True)
     write_moving(tmp_path / "in/moving", right=3, down=-2)
-    options = FlowOptions(kind="rawframes", short_side=0)
-    assert prepare_flow(tmp_path / "in", tmp_path / "out", options, workers=1).done == 1
+    options = FlowOptions(source=tmp_path / "in", output=tmp_path / "out", kind="rawframes", short_side=0, workers=1)
+    assert prepare_flow(options).done == 1
     images = sorted(path.name for path in (tmp_path / "out/moving").iterdir())
     assert images == [f"flow_{axis}_{k:05}.jpg" for axis in "xy" for k in range(1, 6)]
     for axis, expected in (("x", 3), ("y", -2)):
@@ -140,18 +150,23 @@ def test_raft_takes_any_size_and_a_file_of_weights(tmp_path: Path, videos: Path)
     torch.save(raft_small(weights=None).state_dict(), tmp_path / "raft.pth")
     short = tmp_path / "short.mp4"
     write_video(short, size=(70, 46), times=range(3))
-    options = FlowOptions(method="raft_small", weights=str(tmp_path / "raft.pth"), short_side=0, device="cpu")
-    assert prepare_flow(short, tmp_path / "out", options, workers=1).done == 1
+    options = FlowOptions(
+        source=short, output=tmp_path / "out", method="raft_small", weights=str(tmp_path / "raft.pth"), short_side=0,
+        device="cpu", workers=1,
+    )  # fmt: skip
+    assert prepare_flow(options).done == 1
     with Image.open(tmp_path / "out/short/flow_x_00001.jpg") as image:
         assert image.size == (70, 46)
-    wrong = FlowOptions(method="raft_large", weights=str(tmp_path / "raft.pth"), device="cpu")
+    wrong = replace(options, output=tmp_path / "other", method="raft_large")
     with pytest.raises(UserError, match="not weights of torchvision's raft_large"):
-        prepare_flow(short, tmp_path / "other", wrong, workers=1)
+        prepare_flow(wrong)
 
 
 def test_frames_of_a_list_go_where_the_list_says(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("jump/a.mp4 4\nrun/c.mp4 7\n")
-    prepare_frames(tmp_path / "list.txt", tmp_path / "out", FramesOptions(short_side=0), root=str(videos), workers=1)
+    prepare_frames(
+        FramesOptions(source=tmp_path / "list.txt", output=tmp_path / "out", short_side=0, root=str(videos), workers=1)
+    )
     assert (tmp_path / "out/frames.csv").read_text() == "path,frames,label\njump/a,60,4\nrun/c,60,7\n"
     assert len(open_video(str(videos / "jump/a.mp4"))) == FRAMES
 
@@ -159,8 +174,8 @@ def test_frames_of_a_list_go_where_the_list_says(videos: Path, tmp_path: Path) -
 def test_a_video_of_a_list_may_have_several_labels(videos: Path, tmp_path: Path) -> None:
     (videos / "list.txt").write_text("jump/a.mp4 3 0\nrun/c.mp4 1\n")
     output = tmp_path / "out"
-    options = FramesOptions(short_side=16)
-    assert prepare_frames(videos / "list.txt", output, options, labels="multi", workers=1).exit_code == 0
+    options = FramesOptions(source=videos / "list.txt", output=output, short_side=16, labels="multi", workers=1)
+    assert prepare_frames(options).exit_code == 0
     index = read_index(output / "frames.csv", kind="rawframes", labels="multi")
     assert [(index.path(i), index.num_frames(i), index.label_set(i)) for i in range(2)] == [
         (f"{output}/jump/a", FRAMES, (3, 0)),

@@ -153,7 +153,7 @@ def test_splits_that_lack_classes_keep_their_numbers(tmp_path: Path) -> None:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         write_video(tmp_path / f"{place}.mp4", times=range(2))
     for split in ("train", "val"):
-        prepare_frames(tmp_path / split, tmp_path / "out" / split, FramesOptions(short_side=0), workers=1)
+        prepare_frames(FramesOptions(source=tmp_path / split, output=tmp_path / "out" / split, short_side=0, workers=1))
     train = read_index(tmp_path / "out/train/frames.csv", kind="rawframes")
     val = read_index(tmp_path / "out/val/frames.csv", kind="rawframes", classes=train.class_names)
     assert train.class_names == val.class_names == ("0", "90", "180", "270")
@@ -166,7 +166,7 @@ def test_splits_that_lack_classes_keep_their_numbers(tmp_path: Path) -> None:
 def test_several_labels_with_blanks_in_their_names(tmp_path: Path) -> None:
     write_video(tmp_path / "my clip.mp4", times=range(2))
     (tmp_path / "list.csv").write_text("path,labels\nmy clip.mp4,sit down;1\nmy clip.mp4,\n")
-    prepare_frames(tmp_path / "list.csv", tmp_path / "out", FramesOptions(short_side=0), workers=1)
+    prepare_frames(FramesOptions(source=tmp_path / "list.csv", output=tmp_path / "out", short_side=0, workers=1))
     index = read_index(tmp_path / "out/frames.csv", kind="rawframes")
     folder = str(tmp_path / "out/my clip")
     assert labelled(index) == [(folder, {"1", "sit down"}), (folder, set())]
@@ -178,7 +178,7 @@ def test_clean_lists_of_class_folders(tmp_path: Path) -> None:
         (tmp_path / "set" / place).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "set" / place / "img_00001.jpg")
     clean, report = tmp_path / "clean.csv", tmp_path / "check.csv"
-    prepare_check(tmp_path / "set", CheckOptions(kind="rawframes"), report=report, clean=clean, workers=1)
+    prepare_check(CheckOptions(dataset=tmp_path / "set", kind="rawframes", report=report, clean=clean, workers=1))
     index = read_index(clean, kind="rawframes", root=str(tmp_path / "set"))
     wanted = [(str(tmp_path / "set" / place), {place.split("/")[0]}) for place in places]
     assert sorted(labelled(index)) == sorted(wanted)

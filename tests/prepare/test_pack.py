@@ -1,5 +1,6 @@
 """Packed files made of videos and of folders of images, and a dataset of them read for training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("every", [1, 7])
 def test_frames_of_videos(videos: Path, tmp_path: Path, every: int) -> None:
-    options = PackOptions(short_side=48, quality=90, every=every)
-    assert prepare_pack(videos, tmp_path, options, workers=1).done == 3
+    options = PackOptions(source=videos, output=tmp_path, short_side=48, quality=90, every=every, workers=1)
+    assert prepare_pack(options).done == 3
     assert (tmp_path / "packed.csv").read_text().splitlines() == [
         "path,class", "jump/a.pack,jump", "jump/b.v2.pack,jump", "run/c.pack,run",
     ]  # fmt: skip
@@ -46,15 +47,15 @@ def test_frames_of_videos(videos: Path, tmp_path: Path, every: int) -> None:
         assert frames.shape == (FRAMES, 48, 72, 3)
         assert [number_of(frame) for frame in frames] == [k - k % every for k in range(FRAMES)]
         assert packed.fps == pytest.approx(open_video(str(videos / "jump/a.mp4")).fps)
-    again = prepare_pack(videos, tmp_path, options, workers=1)
+    again = prepare_pack(options)
     assert (again.done, again.kept) == (0, 3)
     with pytest.raises(UserError, match="every"):
-        prepare_pack(videos, tmp_path, PackOptions(short_side=48, quality=90, every=every + 1), workers=1)
+        prepare_pack(PackOptions(source=videos, output=tmp_path, short_side=48, quality=90, every=every + 1, workers=1))
 
 
 def test_both_ways_to_training_read_the_same(videos: Path, tmp_path: Path) -> None:
     """By a list, and by the folder of class folders."""
-    prepare_pack(videos, tmp_path, PackOptions(), workers=1)
+    prepare_pack(PackOptions(source=videos, output=tmp_path, workers=1))
     by_list = read_index(tmp_path / "packed.csv", kind="packed")
     by_folder = open_train_index(DataOptions(train=str(tmp_path), source="packed"))
     assert [by_list.path(i) for i in range(3)] == [by_folder.path(i) for i in range(3)]
@@ -62,18 +63,18 @@ def test_both_ways_to_training_read_the_same(videos: Path, tmp_path: Path) -> No
 
 
 def test_images_of_folders_are_packed_byte_for_byte(videos: Path, tmp_path: Path) -> None:
-    prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0), workers=1)
+    prepare_frames(FramesOptions(source=videos, output=tmp_path / "frames", short_side=0, workers=1))
     Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / "frames/jump/a/img_00001.jpg", format="PNG")
-    options = PackOptions(kind="rawframes")
-    assert prepare_pack(tmp_path / "frames/frames.csv", tmp_path / "packed", options, workers=1).exit_code == 0
+    source = tmp_path / "frames/frames.csv"
+    options = PackOptions(source=source, output=tmp_path / "packed", kind="rawframes", workers=1)
+    assert prepare_pack(options).exit_code == 0
     for name in ("jump/a", "run/c"):
         packed = open_packed(str(tmp_path / f"packed/{name}.pack"))
         folder = open_rawframes(str(tmp_path / f"frames/{name}"))
         assert torch.equal(packed.frames(range(FRAMES)), folder.frames(range(FRAMES)))
         files = b"".join(path.read_bytes() for path in sorted((tmp_path / f"frames/{name}").iterdir()))
         assert (tmp_path / f"packed/{name}.pack").read_bytes().endswith(files)
-    small = PackOptions(kind="rawframes", short_side=32, every=2)
-    prepare_pack(tmp_path / "frames", tmp_path / "small", small, workers=1)
+    prepare_pack(replace(options, source=tmp_path / "frames", output=tmp_path / "small", short_side=32, every=2))
     frames = open_packed(str(tmp_path / "small/run/c.pack")).frames(range(0, FRAMES, 2))
     assert frames.shape == (FRAMES // 2, 32, 48, 3)
     assert [number_of(frame) for frame in frames] == list(range(0, FRAMES, 2))
@@ -84,8 +85,8 @@ def test_pairs_of_flow_are_packed_byte_for_byte(tmp_path: Path, every: int) -> N
     """Also where they are larger than the short side of frames."""
     for name in ("left/a", "right/b.v2"):
         write_flow(tmp_path / "flow" / name, pairs=7, size=(300, 280))
-    options = PackOptions(kind="flow", every=every)
-    assert prepare_pack(tmp_path / "flow", tmp_path / "packed", options, workers=1).done == 2
+    options = PackOptions(source=tmp_path / "flow", output=tmp_path / "packed", kind="flow", every=every, workers=1)
+    assert prepare_pack(options).done == 2
     assert (tmp_path / "packed/packed.csv").read_text().splitlines()[1:] == [
         "left/a.pack,left",
         "right/b.v2.pack,right",
@@ -102,7 +103,7 @@ def test_pairs_of_flow_are_packed_byte_for_byte(tmp_path: Path, every: int) -> N
 def test_flow_is_checked_in_folders_and_packed(tmp_path: Path) -> None:
     for number in range(3):
         write_flow(tmp_path / f"flow/still/v{number}")
-    prepare_pack(tmp_path / "flow", tmp_path / "packed", PackOptions(kind="flow"), workers=1)
+    prepare_pack(PackOptions(source=tmp_path / "flow", output=tmp_path / "packed", kind="flow", workers=1))
     (tmp_path / "flow/still/v1/flow_y_00004.jpg").unlink()
     data = bytearray((tmp_path / "packed/still/v2.pack").read_bytes())
     data[-300:] = bytes(300)
@@ -122,9 +123,11 @@ def test_flow_is_checked_in_folders_and_packed(tmp_path: Path) -> None:
 
 
 def test_a_damaged_image_of_a_folder_is_reported(videos: Path, tmp_path: Path) -> None:
-    prepare_frames(videos, tmp_path / "frames", FramesOptions(), workers=1)
+    prepare_frames(FramesOptions(source=videos, output=tmp_path / "frames", workers=1))
     (tmp_path / "frames/jump/a/img_00009.jpg").write_bytes(b"\xff\xd8 none")
-    summary = prepare_pack(tmp_path / "frames", tmp_path / "packed", PackOptions(kind="rawframes"), workers=1)
+    summary = prepare_pack(
+        PackOptions(source=tmp_path / "frames", output=tmp_path / "packed", kind="rawframes", workers=1)
+    )
     assert (summary.done, len(summary.failures)) == (2, 1)
     assert not list(tmp_path.glob("packed/jump/*a.*"))
     assert len((tmp_path / "packed/packed.csv").read_text().splitlines()) == 1 + 2

@@ -138,8 +138,8 @@ def test_idle_things_gain_nothing(seed: int) -> None:
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample") / "new"
-    done = prepare_sample(folder, SampleOptions(train_per_class=3, val_per_class=2, seed=5), workers=2)
-    assert (done.rendered, done.kept) == (40, 0)
+    done = prepare_sample(SampleOptions(folder=folder, train_per_class=3, val_per_class=2, seed=5, workers=2))
+    assert (done.done, done.kept) == (40, 0)
     return folder
 
 
@@ -182,19 +182,19 @@ def test_compression_is_as_good_at_the_beginning_as_at_the_end(sample: Path) -> 
 
 
 def test_the_number_of_workers_changes_nothing(sample: Path, tmp_path: Path) -> None:
-    prepare_sample(tmp_path / "alone", SampleOptions(train_per_class=3, val_per_class=2, seed=5), workers=1)
+    prepare_sample(SampleOptions(folder=tmp_path / "alone", train_per_class=3, val_per_class=2, seed=5, workers=1))
     for one, other in zip(mp4s(sample), mp4s(tmp_path / "alone"), strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_second_call_makes_only_what_is_missing(tmp_path: Path) -> None:
-    prepare_sample(tmp_path, SampleOptions(train_per_class=2, val_per_class=1), workers=1)
+    prepare_sample(SampleOptions(folder=tmp_path, train_per_class=2, val_per_class=1, workers=1))
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in mp4s(tmp_path)}
     lost = list(before)[::5]
     for path in lost:
         path.unlink()
-    done = prepare_sample(tmp_path, SampleOptions(train_per_class=2, val_per_class=1), workers=1)
-    assert (done.rendered, done.kept) == (len(lost), len(before) - len(lost))
+    done = prepare_sample(SampleOptions(folder=tmp_path, train_per_class=2, val_per_class=1, workers=1))
+    assert (done.done, done.kept) == (len(lost), len(before) - len(lost))
     assert {path: path.read_bytes() for path in mp4s(tmp_path)} == {
         path: content for path, (content, _) in before.items()
     }
@@ -204,21 +204,21 @@ def test_a_second_call_makes_only_what_is_missing(tmp_path: Path) -> None:
 def test_other_options_are_refused_by_name(sample: Path) -> None:
     before = mp4s(sample)
     with pytest.raises(UserError, match=r"sample\.json.*seed 5 \(now 6\)"):
-        prepare_sample(sample, SampleOptions(train_per_class=3, val_per_class=2, seed=6), workers=1)
+        prepare_sample(SampleOptions(folder=sample, train_per_class=3, val_per_class=2, seed=6, workers=1))
     with pytest.raises(UserError, match=r"train_per_class 3 \(now 4\), val_per_class 2 \(now 1\)"):
-        prepare_sample(sample, SampleOptions(train_per_class=4, val_per_class=1, seed=5), workers=1)
+        prepare_sample(SampleOptions(folder=sample, train_per_class=4, val_per_class=1, seed=5, workers=1))
     assert mp4s(sample) == before
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").write_bytes(b"")
     with pytest.raises(UserError, match="other files"):
-        prepare_sample(tmp_path, SampleOptions(train_per_class=1, val_per_class=1), workers=1)
+        prepare_sample(SampleOptions(folder=tmp_path, train_per_class=1, val_per_class=1, workers=1))
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.mp4"]
 
 
 @pytest.mark.parametrize("option", ["train_per_class", "val_per_class", "seed"])
 def test_numbers_out_of_range_are_refused_by_name(option: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--{option.replace('_', '-')}: found -1"):
-        prepare_sample(tmp_path / "new", SampleOptions(**{option: -1}))
+        prepare_sample(SampleOptions(folder=tmp_path / "new", **{option: -1}))
     assert not (tmp_path / "new").exists()

@@ -12,7 +12,7 @@ from kinema.recipes import config_of
 @pytest.fixture(scope="module")
 def full_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
-    prepare_sample(folder, SampleOptions(), workers=2)
+    prepare_sample(SampleOptions(folder=folder, workers=2))
     return folder
 
 

@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
+from kinema.cli.subcommands import run_command
 from kinema.console import escape_unprintable, print_fault, show_messages
-from kinema.errors import EXIT_TEMPORARY, MediaError, StorageOutage, UserError, did_you_mean, renamed_options
+from kinema.errors import EXIT_TEMPORARY, MediaError, StorageOutage, UserError, renamed_options
 from kinema.version import __version__
 
 COMMANDS = {
@@ -29,19 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: spinning OpenMP threads would take the cores from the loader workers, which makes steps
     # several times slower on a few cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = arguments[0] if arguments else ""
     escape_unprintable()
     show_messages(quiet=os.environ.get("RANK", "0") != "0")
-    if command in ("-h", "--help"):
-        print(_help())
-        return 0
     if command == "--version":
         print(__version__)
         return 0
     try:
-        if command not in COMMANDS:
-            raise UserError(f"no command is called '{command}'{did_you_mean(command, COMMANDS)}\n\n{_help()}")
-        exit_code: int = import_module(f"kinema.cli.{command}").run(rest)
+        exit_code = run_command("", COMMANDS, arguments)
         sys.stdout.flush()  # to report a full disk
     except (UserError, MediaError) as error:
         print_fault(_in_words_of(command, str(error)))
@@ -100,9 +96,3 @@ def _in_words_of(command: str, message: str) -> str:
     from kinema.cli.arguments import OPTION_NAMES  # only needed for errors
 
     return renamed_options(message, OPTION_NAMES.get(command, {}))
-
-
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  kinema {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join(["usage: kinema COMMAND …", "", *lines, "", "`kinema COMMAND --help` explains one."])

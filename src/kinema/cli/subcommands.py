@@ -1,4 +1,4 @@
-"""Commands with subcommands, such as `kinema prepare sample`."""
+"""Commands by name: `kinema train`, and within some of them subcommands such as `kinema prepare sample`."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -6,35 +6,32 @@ from importlib import import_module
 from kinema.errors import UserError, did_you_mean
 
 
-def run_subcommand(command: str, subcommands: Mapping[str, str], arguments: Sequence[str]) -> int:
-    """Run the subcommand of `kinema COMMAND` named by the first argument; returns its exit code.
+def run_command(group: str, commands: Mapping[str, str], arguments: Sequence[str]) -> int:
+    """Run the command named by the first argument, or print the help of all; return the exit code.
 
     Args:
-        command: Name of the command, and of the package in `kinema.cli` with a module for each subcommand.
-        subcommands: One-line description of each subcommand, by name.
-        arguments: Arguments after the command.
+        group: Package in `kinema.cli` with a module for each command, imported when called; empty: `kinema.cli` itself.
+        commands: One-line description of each command, by name.
+        arguments: Name and arguments of the command.
 
     Raises:
-        UserError: There is no such subcommand.
+        UserError: There is no such command.
     """
-    subcommand, *rest = [*arguments] or ["--help"]
-    if subcommand in ("-h", "--help"):
-        print(subcommands_help(command, subcommands))
+    name, *rest = [*arguments] or ["--help"]
+    if name in ("-h", "--help"):
+        print(commands_help(group, commands))
         return 0
-    name = subcommand.replace("-", "_")
-    if name not in {known.replace("-", "_") for known in subcommands}:
-        raise UserError(
-            f"unknown subcommand '{subcommand}' of kinema {command}{did_you_mean(subcommand, subcommands)}\n\n"
-            + subcommands_help(command, subcommands)
-        )
-    exit_code: int = import_module(f"kinema.cli.{command}.{name}").run(rest)
+    called = f"{group} {name}".strip()
+    if name not in commands:
+        hint = did_you_mean(name, commands)
+        raise UserError(f"no command is called '{called}'{hint}\n\n{commands_help(group, commands)}")
+    exit_code: int = import_module(f"kinema.cli.{called.replace(' ', '.')}").run(rest)
     return exit_code
 
 
-def subcommands_help(command: str, subcommands: Mapping[str, str]) -> str:
-    """Help text of `kinema COMMAND --help`."""
-    width = max(map(len, subcommands))
-    lines = [f"  kinema {command} {name:{width}}  {description}" for name, description in subcommands.items()]
-    return "\n".join(
-        [f"usage: kinema {command} SUBCOMMAND …", "", *lines, "", f"`kinema {command} SUBCOMMAND --help` explains one."]
-    )
+def commands_help(group: str, commands: Mapping[str, str]) -> str:
+    """Return the help text that lists commands."""
+    kinema, what = (f"kinema {group}", "SUBCOMMAND") if group else ("kinema", "COMMAND")
+    width = max(map(len, commands))
+    lines = [f"  {kinema} {name:{width}}  {description}" for name, description in commands.items()]
+    return "\n".join([f"usage: {kinema} {what} …", "", *lines, "", f"`{kinema} {what} --help` explains one."])

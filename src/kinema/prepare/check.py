@@ -7,7 +7,9 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
+
+import tyro
 
 from kinema.console import progress
 from kinema.data.lists.annotations import read_index
@@ -16,6 +18,7 @@ from kinema.data.lists.index import Index, LabelMode, index_paths
 from kinema.data.readers.sources import KINDS, Opener, Source
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
+from kinema.prepare.convert import WorkOptions
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
 from kinema.prepare.sources import find_videos
@@ -27,9 +30,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckOptions:
-    """How the videos of a dataset are read."""
+class CheckOptions(WorkOptions):
+    """Decode every video of a dataset, to find bad ones and wrong numbers of frames in its list.
 
+    The exit code is 1 if there are any. After an interruption, run the command again to continue.
+    """
+
+    dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+    """A folder of class folders, another folder of videos, one video, or a list or table of videos."""
     kind: Source = "video"
     """Kind of videos: files, folders of images (rawframes) or pairs of flow images, or packed files of these."""
     root: str = ""
@@ -40,6 +48,12 @@ class CheckOptions:
     """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
     first: int = 1
     """Number of the first frame in the template."""
+    report: Annotated[Path, tyro.conf.arg(metavar="CSV")] = Path("check.csv")
+    """Report to write: path,what,found,expected."""
+    clean: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File to write the list to without bad rows, in its format; for a folder a table path,class (.csv)."""
+    fix_counts: bool = False
+    """Correct wrong numbers of frames in the clean list instead of leaving these videos out."""
 
 
 @dataclass(frozen=True)
@@ -72,37 +86,18 @@ class CheckSummary:
         return 1 if self.bad or self.miscounted else 0
 
 
-def prepare_check(
-    source: Path,
-    options: CheckOptions,
-    *,
-    report: Path,
-    clean: Path | None = None,
-    fix_counts: bool = False,
-    workers: int = 0,
-    cluster: str = "",
-) -> CheckSummary:
+def prepare_check(options: CheckOptions) -> CheckSummary:
     """Decode every video of a dataset to its end, and compare its number of frames with the list.
 
     Faults are written to the CSV file `report` with the columns path, what, found, expected: `what` is `bad` (`found`
     gives the reason) or `frames`. After an interruption another call continues, from results in a hidden file beside
-    the report.
-
-    Args:
-        source: A folder of class folders; a list or table, see `read_index`; any other folder of videos, at any depth;
-            or one video.
-        options: How videos are read.
-        report: CSV file to write.
-        clean: File to write the list to without its bad videos, in the format of `source`, or .csv for a folder.
-            Relative paths stay relative to the same folder.
-        fix_counts: Keep videos whose number of frames differs from the list, with the correct number.
-        workers: Number of processes; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+    the report. Relative paths in the clean list stay relative to the same folder.
 
     Raises:
         UserError: The dataset is missing, has no videos of this kind, or its list is invalid; or an option is out of
             range.
     """
+    source, report, clean = options.dataset, options.report, options.clean
     index = _index(source, options)
     if clean is not None:
         check_clean(source, clean, index)
@@ -116,7 +111,7 @@ def prepare_check(
         soon_interrupted(lambda: None),
         partial_report.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        for checked in _check_all(missing, options, workers, cluster, done=len(results)):
+        for checked in _check_all(missing, options, done=len(results)):
             results[int(checked.row)] = checked
             _append(file, checked)
     frames = {i: int(checked.frames) for i, checked in results.items() if not checked.reason}
@@ -124,7 +119,7 @@ def prepare_check(
     bad = [i for i in results if i not in frames]
     _write_report(report, index, [results[i] for i in sorted(bad + wrong)])
     if clean is not None:
-        write_clean_list(source, index, KINDS[options.kind], clean, frames=frames, fix_counts=fix_counts)
+        write_clean_list(source, index, KINDS[options.kind], clean, frames=frames, fix_counts=options.fix_counts)
     partial_report.unlink()
     log.info(
         "%d videos checked: %d bad, %d with another number of frames than listed", len(index), len(bad), len(wrong)
@@ -174,10 +169,9 @@ def _count_images(folder: str, options: CheckOptions) -> int:
     return len(reader)
 
 
-def _check_all(
-    rows: Sequence[tuple[int, str]], options: CheckOptions, workers: int, cluster: str, *, done: int
-) -> Iterator[Checked]:
-    results = in_parallel(partial(check_video, options), rows, workers=workers, cluster=cluster, on_crash=_crashed)
+def _check_all(rows: Sequence[tuple[int, str]], options: CheckOptions, *, done: int) -> Iterator[Checked]:
+    work = partial(check_video, options)
+    results = in_parallel(work, rows, workers=options.workers, cluster=options.cluster, on_crash=_crashed)
     bad = 0
     with progress("Checking videos", done + len(rows), done=done) as meter, closing(results):
         for checked in results:

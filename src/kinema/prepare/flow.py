@@ -1,9 +1,7 @@
 """`kinema prepare flow`: optical flow as pairs of gray JPEGs, horizontal and vertical."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import annotated_types as at
@@ -12,20 +10,26 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 
-from kinema.config.bounds import check_bounds
-from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.data.lists.index import MediaKind
 from kinema.data.readers.sources import Opener
+from kinema.prepare.convert import VideoOptions, convert_videos
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
-from kinema.prepare.lists import check_listable, write_frame_list
-from kinema.prepare.sources import labeled_units
-from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.prepare.lists import write_frame_list
+from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import Direct, replacing_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowOptions:
-    """Method and images of optical flow."""
+class FlowOptions(VideoOptions):
+    """Compute optical flow of videos: one folder per video with flow_x_00001.jpg, flow_y_00001.jpg, ….
+
+    The pair n is the flow from frame n to frame n + --step. Gray 128 is no motion, 0 and 255 are --bound pixels to the
+    left (up) and to the right (down). A folder appears with all its images or not at all; after an interruption, run
+    the command again to continue.
+
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
+    """
 
     method: Method = "tvl1"
     """tvl1: TV-L1 on the CPU (needs the extra `flow`); raft_large, raft_small: RAFT, preferably on a GPU."""
@@ -45,47 +49,26 @@ class FlowOptions:
     """Device for RAFT; auto: a GPU if there is one."""
 
 
-def prepare_flow(
-    source: Path,
-    output: Path,
-    options: FlowOptions,
-    *,
-    root: str = "",
-    labels: LabelMode = "single",
-    workers: int = 0,
-    cluster: str = "",
-) -> Summary:
-    """Write the flow of every video of `source` to a folder in `output` with the video's name.
+def prepare_flow(options: FlowOptions) -> Summary:
+    """Write the flow of every video to a folder in `options.output` with the video's name; see `convert_videos`.
 
-    `flow_x_00001.jpg` and `flow_y_00001.jpg` hold the flow from frame 1 to frame 1 + `step`: a video of n frames has
-    n - `step` pairs. Lists, records, reports and resumption are as in `prepare_frames`; `frames.csv` counts pairs.
-
-    Args:
-        source: A folder of videos at any depth, one video, or a list or table of labeled videos, see `read_index`.
-        output: A new folder, or that of an earlier call with the same options.
-        options: Method and images.
-        root: Folder that the paths of a list are relative to; empty: the folder of the list.
-        labels: Whether each video of a list has a single label, or any number of labels.
-        workers: Number of processes; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+    A video of n frames has n - `step` pairs of images, which `frames.csv` counts; lists and records are otherwise those
+    of `prepare_frames`.
 
     Raises:
-        UserError: As `prepare_frames`, or the library or weights of the method are missing.
+        UserError: As `convert_videos`, or the library or weights of the method are missing.
     """
-    check_bounds(options)
-    videos = labeled_units(source, output, root=root, labels=labels, kind=options.kind, option="--kind")
-    check_listable(videos, output)
     flow_method(options.method, weights=options.weights, device=options.device)
-    claim_folder(output, "flow.json", {name: value for name, value in asdict(options).items() if name != "device"})
-    summary = run_jobs(
-        partial(extract_flow, options),
-        videos.units,
+    videos, summary = convert_videos(
+        options,
+        extract_flow,
         title="Computing flow",
-        report=output / "failures.csv",
-        workers=workers,
-        cluster=cluster,
+        record="flow.json",
+        unrecorded=("device",),
+        kind=options.kind,
+        option="--kind",
     )
-    write_frame_list(videos, output, "flow", images_per_frame=2)
+    write_frame_list(videos, options.output, "flow", images_per_frame=2)
     return summary
 
 

@@ -1,9 +1,7 @@
 """`kinema prepare frames`: extract the frames of videos as JPEGs, one folder per video (rawframes)."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import annotated_types as at
@@ -12,14 +10,12 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from kinema.config.bounds import check_bounds
-from kinema.data.lists.index import LabelMode
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.video import open_video
-from kinema.prepare.lists import check_listable, write_frame_list
-from kinema.prepare.sources import labeled_units
-from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.prepare.convert import VideoOptions, convert_videos
+from kinema.prepare.lists import write_frame_list
+from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import replacing_folder
 
 BATCH = 32
@@ -27,8 +23,14 @@ BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class FramesOptions:
-    """Size, quality and names of the images."""
+class FramesOptions(VideoOptions):
+    """Extract the frames of videos as JPEG files: one folder per video, with the video's name.
+
+    For labeled videos, OUTPUT/frames.csv is a list to train on (path, frames, class). A folder appears with all its
+    frames or not at all; after an interruption, run the command again to continue.
+
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
+    """
 
     short_side: Annotated[int, at.Ge(0)] = 256
     """Length of the shorter side of the images in pixels; 0: the original size."""
@@ -38,50 +40,15 @@ class FramesOptions:
     """Name template of the images; numbers start at 1."""
 
 
-def prepare_frames(
-    source: Path,
-    output: Path,
-    options: FramesOptions,
-    *,
-    root: str = "",
-    labels: LabelMode = "single",
-    workers: int = 0,
-    cluster: str = "",
-) -> Summary:
-    """Write the frames of every video of `source` to a folder in `output` with the video's name.
+def prepare_frames(options: FramesOptions) -> Summary:
+    """Write the frames of every video to a folder in `options.output` with the video's name; see `convert_videos`.
 
-    For labeled videos, `output/frames.csv` lists the folders (path, frames, class), and `output/classes.txt` the class
-    names. `output/frames.json` records the options, `output/failures.csv` the videos that failed. A folder appears with
-    all its frames or not at all; another call continues with what is missing.
-
-    Args:
-        source: A folder of videos at any depth, one video, or a list or table of labeled videos, see `read_index`. The
-            top-level folders of a folder are the classes.
-        output: A new folder, or that of an earlier call with the same options.
-        options: Size, quality and names.
-        root: Folder that the paths of a list are relative to; empty: the folder of the list.
-        labels: Whether each video of a list has a single label, or any number of labels.
-        workers: Number of processes; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
-
-    Raises:
-        UserError: An option is out of range, there are no videos, two videos have the same output, or the output
-            folder was written with other options.
+    For labeled videos, `frames.csv` lists the folders (path, frames, class), and `classes.txt` the class names.
+    `frames.json` records the options.
     """
-    check_bounds(options)
-    open_rawframes(str(output), template=options.template, count=1)  # raises if the template is invalid
-    videos = labeled_units(source, output, root=root, labels=labels)
-    check_listable(videos, output)
-    claim_folder(output, "frames.json", asdict(options))
-    summary = run_jobs(
-        partial(extract, options),
-        videos.units,
-        title="Extracting frames",
-        report=output / "failures.csv",
-        workers=workers,
-        cluster=cluster,
-    )
-    write_frame_list(videos, output, "rawframes")
+    open_rawframes(str(options.output), template=options.template, count=1)  # raises if the template is invalid
+    videos, summary = convert_videos(options, extract, title="Extracting frames", record="frames.json")
+    write_frame_list(videos, options.output, "rawframes")
     return summary
 
 

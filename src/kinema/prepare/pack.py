@@ -1,20 +1,16 @@
 """`kinema prepare pack`: the frames of each video as JPEGs in one packed file."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Annotated, Literal
 
 import annotated_types as at
 import simplejpeg
 from torch import Tensor
 
-from kinema.config.bounds import check_bounds
 from kinema.data.lists.class_folders import PACK_SUFFIX
-from kinema.data.lists.index import LabelMode
 from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import PackHeader, open_packed, write_packed
 from kinema.data.readers.rawframes import RawFramesReader, open_rawframes
@@ -22,10 +18,10 @@ from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import KINDS, Opener
 from kinema.data.readers.video import open_video
 from kinema.errors import MediaError
+from kinema.prepare.convert import VideoOptions, convert_videos
 from kinema.prepare.frames import read_all, resized
-from kinema.prepare.lists import check_listable, write_file_list
-from kinema.prepare.sources import labeled_units
-from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.prepare.lists import write_file_list
+from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import Direct, replacing
 
 LONGEST = 65_535
@@ -33,8 +29,14 @@ LONGEST = 65_535
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackOptions:
-    """Input and images of packed files."""
+class PackOptions(VideoOptions):
+    """Pack the frames of each video into a file NAME.pack, from which single images are read as from a folder.
+
+    For labeled videos, OUTPUT/packed.csv is a list (path, class) to train on with --data.source packed or packed_flow.
+    Every file is verified by decoding it. After an interruption, run the command again to continue.
+
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
+    """
 
     kind: Literal["video", "rawframes", "flow"] = "video"
     """Kind of videos: files, folders of images (rawframes), or folders of pairs of flow images."""
@@ -50,52 +52,24 @@ class PackOptions:
     """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
 
 
-def prepare_pack(
-    source: Path,
-    output: Path,
-    options: PackOptions,
-    *,
-    root: str = "",
-    labels: LabelMode = "single",
-    workers: int = 0,
-    cluster: str = "",
-) -> Summary:
-    """Pack every video of `source` into a file in `output` with the video's name and the suffix `.pack`.
+def prepare_pack(options: PackOptions) -> Summary:
+    """Pack every video into a file in `options.output` with the video's name and the suffix `.pack`.
 
-    For labeled videos, `output/packed.csv` lists the packed files with their classes, and `output/classes.txt` the
-    class names. `output/pack.json` records the options, `output/failures.csv` the videos that failed. Every file is
-    verified by decoding it. Another call continues with what is missing.
-
-    Args:
-        source: A folder of videos at any depth, one video, or a list or table of labeled videos, see `read_index`. The
-            top-level folders of a folder are the classes.
-        output: A new folder, or that of an earlier call with the same options.
-        options: Input and images.
-        root: Folder that the paths of a list are relative to; empty: the folder of the list.
-        labels: Whether each video of a list has a single label, or any number of labels.
-        workers: Number of processes; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
-
-    Raises:
-        UserError: An option is out of range, there are no videos, two videos have the same output, or the output
-            folder was written with other options.
+    For labeled videos, `packed.csv` lists the packed files with their classes, and `classes.txt` the class names.
+    `pack.json` records the options. See `convert_videos`.
     """
-    check_bounds(options)
     if options.kind != "video" and options.template != "auto":  # raises if the template is invalid
-        Opener(source=options.kind, storage=Direct(), template=options.template).open(str(output), count=1)
-    kind = KINDS[options.kind]
-    videos = labeled_units(source, output, root=root, labels=labels, kind=kind, suffix=PACK_SUFFIX, option="--kind")
-    check_listable(videos, output)
-    claim_folder(output, "pack.json", asdict(options))
-    summary = run_jobs(
-        partial(pack, options),
-        videos.units,
+        Opener(source=options.kind, storage=Direct(), template=options.template).open(str(options.output), count=1)
+    videos, summary = convert_videos(
+        options,
+        pack,
         title="Packing frames",
-        report=output / "failures.csv",
-        workers=workers,
-        cluster=cluster,
+        record="pack.json",
+        kind=KINDS[options.kind],
+        suffix=PACK_SUFFIX,
+        option="--kind",
     )
-    write_file_list(videos, output, "packed.csv", "packed_flow" if options.kind == "flow" else "packed")
+    write_file_list(videos, options.output, "packed.csv", "packed_flow" if options.kind == "flow" else "packed")
     return summary
 
 

@@ -1,52 +1,43 @@
 """`kinema prepare resize`: re-encode a tree of videos at one size."""
 
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 
 from kinema.config.bounds import check_bounds
 from kinema.errors import UserError
+from kinema.prepare.convert import FolderOptions, convert_units, settings_of
 from kinema.prepare.encoding import EncodingOptions, reencode
 from kinema.prepare.sources import video_units
-from kinema.prepare.work.jobs import Summary, claim_folder, run_jobs
+from kinema.prepare.work.jobs import Summary, claim_folder
 
 _LISTS = (".txt", ".csv", ".tsv", ".list")
-REPORT = "failures.csv"
-"""File in the output folder with the videos that failed, and the reasons."""
 
 
-def prepare_resize(
-    source: Path, output: Path, options: EncodingOptions, *, workers: int = 0, cluster: str = ""
-) -> Summary:
-    """Re-encode every video of the tree `source` to the same relative path in `output`, see `encode`.
+@dataclass(frozen=True, kw_only=True)
+class ResizeOptions(EncodingOptions, FolderOptions):
+    """Re-encode a tree of videos as H.264 in MP4, by default with a shorter side of 256 pixels; without audio.
 
-    Names keep all but their suffix, which becomes `.mp4`. `output/resize.json` records the options,
-    `output/failures.csv` the videos that failed. Another call continues with what is missing.
+    Names are kept, with the suffix .mp4. Frames are neither dropped nor repeated and keep their time stamps; rotation
+    and mirroring of the source are applied. Every output is verified by decoding it. After an interruption, run the
+    command again to continue.
 
-    Args:
-        source: A folder of videos at any depth, or one video.
-        output: A new folder, or that of an earlier call with the same options.
-        options: Size, keyframes and quality.
-        workers: Number of processes; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
+    """
+
+
+def prepare_resize(options: ResizeOptions) -> Summary:
+    """Re-encode every video of the tree to the same relative path in `options.output`, see `encode`.
+
+    `resize.json` records the options, `failures.csv` the videos that failed. Another call continues with what is
+    missing.
 
     Raises:
         UserError: An option is out of range, `source` is a list, there are no videos, two videos have the same output,
             or the output folder was written with other options.
     """
     check_bounds(options)
-    if source.suffix.lower() in _LISTS and source.is_file():
-        raise UserError(f"'{source}' is a list: pass the folder of the videos instead")
-    units = video_units(source, output, suffix=".mp4")
-    settings = asdict(options) | {"keyframes": options.spacing}
-    claim_folder(
-        output, "resize.json", {name: settings[name] for name in settings if name not in ("dense", "all_intra")}
-    )
-    return run_jobs(
-        partial(reencode, options),
-        units,
-        title="Resizing videos",
-        report=output / REPORT,
-        workers=workers,
-        cluster=cluster,
-    )
+    if options.source.suffix.lower() in _LISTS and options.source.is_file():
+        raise UserError(f"'{options.source}' is a list: pass the folder of the videos instead")
+    units = video_units(options.source, options.output, suffix=".mp4")
+    settings = settings_of(options, ("dense", "all_intra")) | {"keyframes": options.spacing}
+    claim_folder(options.output, "resize.json", settings)
+    return convert_units(options, reencode, units, title="Resizing videos")

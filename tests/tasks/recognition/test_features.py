@@ -169,8 +169,8 @@ def test_videos_of_a_list_with_any_number_of_labels(tiny_run: Path, videos: Path
 
 
 def test_packed_frames_have_the_features_of_their_folders(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
-    prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0), workers=1)
-    prepare_pack(tmp_path / "frames", tmp_path / "packed", PackOptions(kind="rawframes"), workers=1)
+    prepare_frames(FramesOptions(source=videos, output=tmp_path / "frames", short_side=0, workers=1))
+    prepare_pack(PackOptions(source=tmp_path / "frames", output=tmp_path / "packed", kind="rawframes", workers=1))
     for source, place in (("rawframes", "frames"), ("packed", "packed")):
         options = FeatureOptions(source=source)  # type: ignore[arg-type]
         assert extract_features(tiny_run, [tmp_path / place], tmp_path / f"of_{source}", options, workers=1).done == 3
@@ -217,7 +217,7 @@ def test_other_weights_are_not_taken_for_the_same(tiny_run: Path, videos: Path, 
 
 
 def test_folders_of_images_and_of_flow(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
-    prepare_frames(videos, tmp_path / "frames", FramesOptions(short_side=0, quality=100), workers=1)
+    prepare_frames(FramesOptions(source=videos, output=tmp_path / "frames", short_side=0, quality=100, workers=1))
     options = FeatureOptions(layer="scores", source="rawframes", fps=25)
     extract_features(tiny_run, [tmp_path / "frames"], tmp_path / "out", options, workers=1)
     from_video = FeatureExtractor(tiny_run, FeatureOptions(layer="scores")).extract(str(videos / "a.mp4"))

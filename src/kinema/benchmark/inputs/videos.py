@@ -15,9 +15,8 @@ from torchvision.transforms.v2 import functional as transforms
 from kinema.console import progress
 from kinema.data.lists.class_folders import VIDEO_SUFFIXES
 from kinema.errors import UserError
-from kinema.prepare.encoding import EncodingOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.resize import prepare_resize
+from kinema.prepare.resize import ResizeOptions, prepare_resize
 from kinema.prepare.work.jobs import claim_folder
 from kinema.storage import replacing, write_text
 
@@ -61,11 +60,12 @@ def sample_list(
         source = videos
     output = folder / form
     if form == "rawframes":
-        prepare_frames(source, output, FramesOptions(short_side=HEIGHT), workers=workers)
+        prepare_frames(FramesOptions(source=source, output=output, short_side=HEIGHT, workers=workers))
         folders = sorted({image.parent for image in output.rglob("*.jpg")})
         lines = [f"{path.absolute()} {len(list(path.glob('*.jpg')))}" for path in folders]
     else:
-        prepare_resize(source, output, EncodingOptions(short_side=HEIGHT, dense=form == "dense"), workers=workers)
+        dense = form == "dense"
+        prepare_resize(ResizeOptions(source=source, output=output, short_side=HEIGHT, dense=dense, workers=workers))
         lines = [str(path.absolute()) for path in sorted(output.rglob("*")) if path.suffix in VIDEO_SUFFIXES]
     if not lines:
         raise UserError(f"none of the videos of {source} can be read: see {output / 'failures.csv'}")

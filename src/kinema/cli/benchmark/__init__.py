@@ -1,8 +1,8 @@
 """`kinema benchmark`: a module for each subcommand."""
 
-from collections.abc import Sequence
+from functools import partial
 
-from kinema.cli.subcommands import run_subcommand
+from kinema.cli.subcommands import run_command
 
 SUBCOMMANDS = {
     "train": "measure the training of recipes: seconds per iteration, wait for data, memory, FLOP/s",
@@ -14,7 +14,4 @@ SUBCOMMANDS = {
 }
 """Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""
 
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand named by the first argument."""
-    return run_subcommand("benchmark", SUBCOMMANDS, arguments)
+run = partial(run_command, "benchmark", SUBCOMMANDS)

@@ -1,8 +1,8 @@
 """`kinema evaluate`: a module for each subcommand."""
 
-from collections.abc import Sequence
+from functools import partial
 
-from kinema.cli.subcommands import run_subcommand
+from kinema.cli.subcommands import run_command
 
 SUBCOMMANDS = {
     "recognition": "accuracy of video scores, several combined by weights",
@@ -11,7 +11,4 @@ SUBCOMMANDS = {
 }
 """Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""
 
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand named by the first argument."""
-    return run_subcommand("evaluate", SUBCOMMANDS, arguments)
+run = partial(run_command, "evaluate", SUBCOMMANDS)

@@ -1,9 +1,12 @@
-"""`kinema prepare`: a module for each subcommand, and one for all datasets."""
+"""`kinema prepare`: preparation of media and lists."""
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import get_type_hints
 
-from kinema.cli.subcommands import run_subcommand
+from kinema.addresses import load_address
+from kinema.cli.arguments import parse
+from kinema.cli.subcommands import run_command
 from kinema.prepare.work.interrupts import own_process
 
 SUBCOMMANDS = {
@@ -16,7 +19,17 @@ SUBCOMMANDS = {
     "candidates": "generate the candidates of BSN with a trained TEM",
     "check": "decode all videos of a dataset to find bad ones",
 }
-"""Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""
+"""Description of each subcommand."""
+
+_FUNCTIONS = {
+    "sample": "kinema.prepare.drawn.sample:prepare_sample",
+    "resize": "kinema.prepare.resize:prepare_resize",
+    "frames": "kinema.prepare.frames:prepare_frames",
+    "pack": "kinema.prepare.pack:prepare_pack",
+    "flow": "kinema.prepare.flow:prepare_flow",
+    "check": "kinema.prepare.check:prepare_check",
+}
+"""Functions of those whose parameter `options` has the options of the command, and whose result its exit code."""
 
 DATASETS = {
     "kinetics400": "Kinetics-400",
@@ -38,12 +51,12 @@ DATASETS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand or prepare the dataset named by the first argument."""
+    name, *rest = arguments or [""]
     with own_process():
-        return _run(arguments)
-
-
-def _run(arguments: Sequence[str]) -> int:
-    if arguments and arguments[0] in DATASETS:
-        return import_module("kinema.cli.prepare.dataset").run(arguments[0], arguments[1:])
-    datasets = {name: f"write lists of {title} from its official files" for name, title in DATASETS.items()}
-    return run_subcommand("prepare", SUBCOMMANDS | datasets, arguments)
+        if name in DATASETS:
+            return import_module("kinema.cli.prepare.dataset").run(name, rest)
+        if name in _FUNCTIONS:
+            prepare = load_address(_FUNCTIONS[name])
+            return prepare(parse(get_type_hints(prepare)["options"], rest, command=f"prepare {name}")).exit_code
+        datasets = {name: f"write lists of {title} from its official files" for name, title in DATASETS.items()}
+        return run_command("prepare", SUBCOMMANDS | datasets, arguments)

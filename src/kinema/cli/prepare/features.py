@@ -8,13 +8,13 @@ from typing import Annotated
 import tyro
 
 from kinema.cli.arguments import parse
-from kinema.cli.prepare.options import WorkOptions
 from kinema.data.lists.index import LabelMode
 from kinema.errors import UserError
+from kinema.prepare.convert import WorkOptions
 from kinema.tasks.recognition.features import FeatureOptions, Format, extract_features
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Features(WorkOptions):
     """Extract features of untrimmed videos with a trained recognizer, one row for each of many clips along the video.
 

@@ -1,7 +1,8 @@
 """`kinema prepare sample`: a small synthetic dataset for first experiments, rendered without a download."""
 
+import logging
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -9,6 +10,7 @@ from typing import Annotated, NamedTuple
 import annotated_types as at
 import av
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from kinema.config.bounds import check_bounds
@@ -16,53 +18,50 @@ from kinema.console import progress
 from kinema.prepare.drawn.motion import FPS
 from kinema.prepare.drawn.scene import LABELS, render_clip
 from kinema.prepare.work.interrupts import soon_interrupted
-from kinema.prepare.work.jobs import claim_folder
+from kinema.prepare.work.jobs import Summary, claim_folder
 from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import remove_leftovers, replacing
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """Size and seed of the dataset."""
+    """Render a small dataset of H.264 clips: eight motions in four opposite pairs, such as left and right.
 
+    The two motions of a pair differ only in the order of frames. After an interruption, run the command again to
+    continue.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Output folder for train/ and val/, with a folder per class."""
     train_per_class: Annotated[int, at.Ge(1)] = 100
     """Training clips per class."""
     val_per_class: Annotated[int, at.Ge(1)] = 25
     """Validation clips per class."""
     seed: Annotated[int, at.Ge(0)] = 0
     """Seed of all random choices."""
+    workers: Annotated[int, at.Ge(0)] = 0
+    """Number of processes; 0: one per core."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleSummary:
-    """Result of `prepare_sample`."""
-
-    rendered: int
-    """Number of clips rendered."""
-    kept: int
-    """Number of clips that existed already."""
-
-
-def prepare_sample(folder: Path, options: SampleOptions, *, workers: int = 0) -> SampleSummary:
+def prepare_sample(options: SampleOptions) -> Summary:
     """Render clips of 8 motions in 4 opposite pairs, such as `folder/train/growing/growing_0000.mp4`.
 
     A clip has 32 frames of 128×96 pixels in H.264 at 16 fps, about 13 kB. Clip i of a class is clip i of the opposite
     class reversed in time, so that the two differ only in the order of frames. The same options give the same clips,
-    independent of the number of workers. After an interruption, another call renders only the missing clips.
-
-    Args:
-        folder: Folder for `train/`, `val/` and `sample.json`, which records the options.
-        options: Size and seed.
-        workers: Number of processes; 0: one per core.
+    independent of the number of workers. `folder/sample.json` records the options. After an interruption, another call
+    renders only the missing clips.
 
     Raises:
         UserError: An option is out of range, or the folder holds other files, or clips rendered with other options.
     """
     check_bounds(options)
     counts = {"train": options.train_per_class, "val": options.val_per_class}
-    claim_folder(folder, "sample.json", {"generator": _GENERATOR, **asdict(options)})
+    settings = {"train_per_class": counts["train"], "val_per_class": counts["val"], "seed": options.seed}
+    claim_folder(options.folder, "sample.json", {"generator": _GENERATOR, **settings})
     clips = [
-        _Clip(folder / split / label / f"{label}_{index:04d}.mp4", label, (options.seed, number, index))
+        _Clip(options.folder / split / label / f"{label}_{index:04d}.mp4", label, (options.seed, number, index))
         for number, split in enumerate(counts)
         for label in LABELS
         for index in range(counts[split])
@@ -70,7 +69,7 @@ def prepare_sample(folder: Path, options: SampleOptions, *, workers: int = 0) ->
     missing = [clip for clip in clips if not clip.path.exists()]
     clean_up = partial(remove_leftovers, [clip.path for clip in missing])
     clean_up()
-    results = in_parallel(_write, missing, workers=workers)
+    results = in_parallel(_write, missing, workers=options.workers)
     with soon_interrupted(clean_up):
         try:
             with progress("Rendering clips", len(missing)) as meter, closing(results):
@@ -78,7 +77,11 @@ def prepare_sample(folder: Path, options: SampleOptions, *, workers: int = 0) ->
                     meter.advance()
         finally:
             clean_up()
-    return SampleSummary(rendered=len(missing), kept=len(clips) - len(missing))
+    log.info(
+        "%d clips rendered, %d existed already; to train on them, pass --data.train %s/train",
+        len(missing), len(clips) - len(missing), options.folder,
+    )  # fmt: skip
+    return Summary(done=len(missing), kept=len(clips) - len(missing), failures={})
 
 
 _GENERATOR = 2

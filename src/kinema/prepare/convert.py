@@ -1,0 +1,117 @@
+"""Options of preparations, and the steps that all conversions of labeled videos share."""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from annotated_types import Ge
+
+from kinema.config.bounds import check_bounds
+from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.prepare.lists import check_listable
+from kinema.prepare.sources import LabeledUnits, labeled_units
+from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
+
+REPORT = "failures.csv"
+"""File in the output folder with the videos that failed, and the reasons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """Processes of a preparation."""
+
+    workers: Annotated[int, Ge(0)] = 0
+    """Number of processes; 0: one per core of this machine or of the cluster."""
+    cluster: str = ""
+    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(WorkOptions):
+    """Input and output of a conversion of videos."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A folder of videos at any depth, or one video."""
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """Output folder: a new one, or that of an earlier call with the same options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions(FolderOptions):
+    """Input and output of a conversion of labeled videos."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A folder of videos at any depth, whose top-level folders are the classes, one video, or a list or table of
+    labeled videos."""
+    root: str = ""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
+    labels: LabelMode = "single"
+    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
+
+
+Options = TypeVar("Options", bound=VideoOptions)
+
+
+def convert_videos(
+    options: Options,
+    work: Callable[[Options, Unit], None],
+    *,
+    title: str,
+    record: str,
+    unrecorded: Collection[str] = (),
+    kind: MediaKind = "video",
+    suffix: str = "",
+    option: str = "",
+) -> tuple[LabeledUnits, Summary]:
+    """Call `work(options, unit)` for every video of `options.source` whose output is missing, see `run_jobs`.
+
+    Videos that failed are listed in `REPORT`. Another call continues with what is missing.
+
+    Args:
+        options: Input, output and settings.
+        work: Picklable function that writes `unit.output`.
+        title: Title of the progress bar.
+        record: File in the output folder that records the settings, except `unrecorded` ones.
+        kind: Kind of videos, set by the command-line option `option`, if any.
+        suffix: Suffix of the outputs.
+
+    Raises:
+        UserError: An option is out of range, there are no videos, two videos have the same output, a name cannot be
+            listed, or the output folder was written with other settings.
+    """
+    check_bounds(options)
+    videos = labeled_units(
+        options.source,
+        options.output,
+        root=options.root,
+        labels=options.labels,
+        kind=kind,
+        suffix=suffix,
+        option=option,
+    )
+    check_listable(videos, options.output)
+    claim_folder(options.output, record, settings_of(options, unrecorded))
+    return videos, convert_units(options, work, videos.units, title=title)
+
+
+def convert_units(
+    options: FolderOptions, work: Callable[[Any, Unit], None], units: list[Unit], *, title: str
+) -> Summary:
+    """Call `work(options, unit)` for every unit whose output is missing, see `run_jobs`."""
+    return run_jobs(
+        partial(work, options),
+        units,
+        title=title,
+        report=options.output / REPORT,
+        workers=options.workers,
+        cluster=options.cluster,
+    )
+
+
+def settings_of(options: FolderOptions, unrecorded: Collection[str] = ()) -> dict[str, Any]:
+    """Return the options that determine the outputs: all but those of `VideoOptions` and `unrecorded` ones."""
+    others = {field.name for field in fields(VideoOptions)}.union(unrecorded)
+    return {name: value for name, value in asdict(options).items() if name not in others}
