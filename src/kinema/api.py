@@ -13,7 +13,8 @@ from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor
 from kinema.weights.model_files import find_model
 
 if TYPE_CHECKING:
-    from kinema.tasks.localization.video.localize import LocalizeOptions, VideoLocalizer
+    from kinema.tasks.localization.video.localize import VideoLocalizer
+    from kinema.tasks.localization.video.options import LocalizeOptions
 
 
 def train(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths, short_names
+from kinema.data.lists.inputs import Input, find_inputs, output_files, output_paths, short_names
 from kinema.errors import UserError
 
 
@@ -104,7 +104,7 @@ def test_no_output_replaces_a_video(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     inputs = find_inputs([tmp_path / "link"])
     with pytest.raises(UserError, match=r"--render: .*a\.mp4 would overwrite the video"):
-        check_outputs(inputs, list(output_paths(inputs, tmp_path, ".mp4").values()), option="--render")
+        output_files(inputs, tmp_path, (".mp4",), option="--render")
 
 
 @pytest.mark.parametrize("names", [("x.mp4", "x.avi"), ("x.avi", "x.mp4")])

@@ -10,11 +10,8 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.errors import UserError
-from kinema.models.foreign import Source
 from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of, recognizer_config_of
-from kinema.tasks.models import load_model
-from kinema.weights.convert import convert, convert_localizer, convert_to_mmaction2
-from kinema.weights.model_files import find_model
+from kinema.tools import Source
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +49,10 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="convert")
     if (options.source is None) == (options.target is None):
         raise UserError("pass --from TOOL for another tool's checkpoint, or --to mmaction2 for a model")
+    from kinema.tasks.models import load_model
+    from kinema.weights.convert import convert, convert_to_mmaction2
+    from kinema.weights.model_files import find_model
+
     if options.source is None:
         module, described = load_model(find_model(options.checkpoint))
         convert_to_mmaction2(module, described.model, options.output)
@@ -76,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _convert_localizer(options: Options) -> bool:
     """Convert a BMN, TEM or PEM; return False if the checkpoint or the recipe is a recognizer's."""
+    from kinema.weights.convert import convert_localizer
+
     stages = {name: config_of(name).stages() for name in ([options.recipe] if options.recipe else LOCALIZERS)}
     networks = {name: [*trainings.values()] for name, trainings in stages.items()}
     candidates = {

@@ -1,24 +1,21 @@
 """`kinema localize MODEL VIDEO…`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.api import load_localizer
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import print_json, print_table, printable, progress
-from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths, short_names
 from kinema.errors import MediaError, UserError, renamed_options
-from kinema.report.fonts import check_font, say_missing
 from kinema.storage import display_name
-from kinema.tasks.localization.video.localize import Localization, LocalizeOptions, VideoLocalizer
-from kinema.tasks.localization.video.results_file import Localizations
-from kinema.tasks.localization.video.timeline import draw_timeline
-from kinema.weights.model_files import find_model
+from kinema.tasks.localization.video.options import LocalizeOptions
+
+if TYPE_CHECKING:
+    from kinema.tasks.localization.video.localize import Localization, VideoLocalizer
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +48,16 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="localize")
     if not options.videos:
         raise UserError("pass at least one video: kinema localize MODEL VIDEO…")
+    from kinema.api import load_localizer
+    from kinema.data.lists.inputs import find_inputs, output_files, short_names
+    from kinema.report.fonts import check_font, say_missing
+    from kinema.tasks.localization.video.results_file import Localizations
+    from kinema.weights.model_files import find_model
+
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
-    names, plots = short_names(inputs), _plots(inputs, options.plot)
+    names, plots = short_names(inputs), output_files(inputs, options.plot, (".png",), option="--plot")
     own = {field.name: getattr(options, field.name) for field in fields(LocalizeOptions)}
     localizer = load_localizer(options.model, LocalizeOptions(**own))
     if options.plot is not None:
@@ -70,8 +73,16 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with found, progress("localizing", len(inputs)) as meter:
             for video in inputs:
-                picture = plots.get(video)
-                _localize(localizer, video, names[video], found, picture, font=options.font, show=not options.json)
+                plot = plots.get(video)
+                if names[video] not in found or (plot is not None and not plot.exists()):
+                    try:
+                        answer = _localize(localizer, video.path, plot, options.font)
+                    except MediaError as error:
+                        log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["localize"]))
+                    else:
+                        found.add(names[video], answer)
+                        if not options.json:
+                            _print(names[video], answer)
                 meter.advance()
     finally:  # also where it is interrupted
         if options.json:
@@ -79,51 +90,18 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if len(found) == len(inputs) else 2
 
 
-def _localize(
-    localizer: VideoLocalizer,
-    video: Input,
-    name: str,
-    found: Localizations,
-    plot: Path | None,
-    *,
-    font: Path | None,
-    show: bool,
-) -> None:
-    """Localize one video unless its results exist; log it if unreadable."""
-    if name in found and (plot is None or plot.exists()):
-        return
-    try:
-        answer = localizer.localize(video.path)
-        if plot is not None:
-            title = printable(display_name(video.path))
-            draw_timeline(answer, plot, video=localizer.open(video.path), title=title, font=font)
-    except MediaError as error:
-        log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["localize"]))
-        return
-    found.add(name, answer)
-    if show:
-        _print(name, answer)
+def _localize(localizer: "VideoLocalizer", video: str, plot: Path | None, font: Path | None) -> "Localization":
+    """Localize a video, and draw its timeline to `plot`."""
+    from kinema.tasks.localization.video.timeline import draw_timeline
+
+    answer = localizer.localize(video)
+    if plot is not None:
+        title = printable(display_name(video))
+        draw_timeline(answer, plot, video=localizer.open(video), title=title, font=font)
+    return answer
 
 
-def _plots(inputs: Sequence[Input], plot: Path | None) -> Mapping[Input, Path]:
-    """Return the path of each input's timeline.
-
-    Raises:
-        UserError: `plot` is one file and there are several inputs, or has another suffix than .png.
-    """
-    if plot is None:
-        return {}
-    if not plot.suffix or plot.is_dir():
-        return output_paths(inputs, plot, ".png")
-    if plot.suffix.lower() != ".png":
-        raise UserError(f"--plot {plot}: found '{plot.suffix}'; allowed: .png, or a folder")
-    if len(inputs) > 1:
-        raise UserError(f"--plot {plot} is one file, but there are {len(inputs)} videos: name a folder")
-    check_outputs(inputs, [plot], option="--plot")
-    return dict.fromkeys(inputs, plot)
-
-
-def _print(name: str, answer: Localization) -> None:
+def _print(name: str, answer: "Localization") -> None:
     found = answer.found
     labels = None if found.labels is None else [answer.classes[label] for label in found.labels]
     print(printable(name))

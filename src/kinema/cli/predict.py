@@ -5,22 +5,20 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from annotated_types import Ge
 
-from kinema.api import load
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
-from kinema.data.lists.inputs import Input, check_outputs, find_inputs, output_paths
 from kinema.errors import MediaError, UserError, renamed_options
 from kinema.prediction import Prediction
 from kinema.report.answers import AnswerFile, check_suffix
-from kinema.report.fonts import check_font, say_missing
-from kinema.report.render import check_suffix as check_video_suffix
-from kinema.report.render import render_prediction
-from kinema.training.task import Predictor
-from kinema.weights.model_files import digest, find_model
+
+if TYPE_CHECKING:
+    from kinema.data.lists.inputs import Input
+    from kinema.training.task import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ class Options:
     """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
-    top: int = 5
+    top: Annotated[int, Ge(1)] = 5
     """Number of classes to print."""
     json: bool = False
     """Print JSON: [{"video", "predictions": [{"label", "score"}]}]."""
@@ -60,39 +58,47 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="predict")
     if not options.videos:
         raise UserError("pass at least one video: kinema predict MODEL VIDEO…")
-    if options.top < 1:
-        raise UserError(f"--top {options.top}: at least 1 class can be named")
     if options.output is not None:
         check_suffix(options.output)
+    from kinema.api import load
+    from kinema.data.lists.inputs import find_inputs, output_files
+    from kinema.report.fonts import check_font, say_missing
+    from kinema.report.render import SUFFIXES
+    from kinema.weights.model_files import find_model
+
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
-    targets = _targets(inputs, options.render)
+    targets = output_files(inputs, options.render, SUFFIXES, option="--render")
     predictor = load(options.model, device=options.device, recipe=options.recipe)
     if options.render is not None:
         say_missing(predictor.classes, options.font)
-    answers: dict[Input, list[Prediction]] = {}
+    answers: dict[str, list[Prediction]] = {}
     width = max(cell_len(printable(video.path)) for video in inputs)
     try:
         with closing(_answers(predictor, inputs, targets, options)) as found:
             for video, best, is_new in found:
-                answers[video] = best
+                answers[video.path] = best
                 if is_new and not options.json:
                     path = printable(video.path)
                     labels = (f"{printable(one.label)} {one.score:.3f}" for one in best)
                     print("  ".join([path + " " * (width - cell_len(path)), *labels]), flush=True)
     finally:  # also where it is interrupted
         if options.json:
-            print_json(_as_json(answers), indent=2)
+            rows = [{"video": video, "predictions": [asdict(one) for one in best]} for video, best in answers.items()]
+            print_json(rows, indent=2)
     if options.render is not None:
         log.info("rendered: %s", options.render)
     return 0 if len(answers) == len(inputs) else 2
 
 
 def _answers(
-    predictor: Predictor, inputs: Sequence[Input], targets: Mapping[Input, Path], options: Options
-) -> Generator[tuple[Input, list[Prediction], bool], None, None]:
+    predictor: "Predictor", inputs: "Sequence[Input]", targets: "Mapping[Input, Path]", options: Options
+) -> "Generator[tuple[Input, list[Prediction], bool], None, None]":
     """Yield predictions and whether they are new, and write the requested outputs."""
+    from kinema.report.render import render_prediction
+    from kinema.weights.model_files import digest
+
     file: AbstractContextManager[AnswerFile | None] = nullcontext()
     if options.output is not None:
         top = min(options.top, len(predictor.classes))
@@ -115,26 +121,3 @@ def _answers(
                     kept.add(video.path, best)
                 yield video, best, is_new
             meter.advance()
-
-
-def _targets(inputs: Sequence[Input], render: Path | None) -> dict[Input, Path]:
-    """Return the path of each input's rendered video.
-
-    Raises:
-        UserError: `render` is one file and there are several inputs, or has a suffix that is no video's, or an input
-            would be replaced.
-    """
-    if render is None:
-        return {}
-    targets = output_paths(inputs, render, ".mp4")
-    if render.suffix and not render.is_dir():
-        check_video_suffix(render)
-        if len(inputs) > 1:
-            raise UserError(f"--render {render} is one file, but there are {len(inputs)} videos: name a folder")
-        targets = dict.fromkeys(inputs, render)
-    check_outputs(inputs, list(targets.values()), option="--render")
-    return targets
-
-
-def _as_json(answers: Mapping[Input, Sequence[Prediction]]) -> list[dict[str, object]]:
-    return [{"video": video.path, "predictions": [asdict(one) for one in best]} for video, best in answers.items()]

@@ -10,20 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import Any, Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import UserError
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RGB, RecognizerOptions
+from kinema.tools import Source as Source
 
 log = logging.getLogger(__name__)
-
-Source = Literal[
-    "mmaction2", "pyslowfast", "tsm", "torchvision", "timm", "pytorchvideo", "transformers", "videomae", "timesformer",
-    "vjepa2",
-]  # fmt: skip
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """Patterns in the names of Kinema's modules and their replacements, applied in sequence."""

@@ -13,7 +13,7 @@ from kinema.api import load_localizer, train
 from kinema.cli import main
 from kinema.data.readers.video import open_video
 from kinema.recipes import config_of
-from kinema.tasks.localization.video.localize import LocalizeOptions
+from kinema.tasks.localization.video.options import LocalizeOptions
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features
 from kinema.weights.model_files import find_model
 from tests.data.drawn_videos import number_of, write_video

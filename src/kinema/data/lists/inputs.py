@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from kinema.data.lists.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_SUFFIXES, natural_key
 from kinema.data.patience import WITHOUT_OPTION, Patience
-from kinema.errors import UserError
+from kinema.errors import UserError, did_you_mean
 from kinema.storage import is_folder, is_url, join, parent, readable, suffix, walk, without_query
 
 
@@ -101,16 +101,35 @@ def short_names(inputs: Sequence[Input]) -> dict[Input, str]:
     return names
 
 
-def check_outputs(inputs: Sequence[Input], outputs: Sequence[Path], *, option: str) -> None:
-    """Check that no output would overwrite an input.
+def output_files(
+    inputs: Sequence[Input], target: Path | None, suffixes: Sequence[str], *, option: str
+) -> dict[Input, Path]:
+    """Return the output of each input: the file `target`, or a file in the folder `target`, see `output_paths`.
+
+    Args:
+        inputs: The videos.
+        target: File or folder; None: no outputs.
+        suffixes: Allowed suffixes of a file, of which files in a folder have the first.
+        option: Command-line option for `target`, for messages.
 
     Raises:
-        UserError: one would; the message names the `option` for outputs.
+        UserError: The file has another suffix or is the output of several inputs, or an input would be overwritten.
     """
+    if target is None:
+        return {}
+    outputs = output_paths(inputs, target, suffixes[0])
+    if target.suffix and not target.is_dir():
+        if (found := target.suffix.lower()) not in suffixes:
+            allowed = f"{', '.join(suffixes)}, or a folder{did_you_mean(found, suffixes)}"
+            raise UserError(f"{option} {target}: found '{target.suffix}'; allowed: {allowed}")
+        if len(inputs) > 1:
+            raise UserError(f"{option} {target} is one file, but there are {len(inputs)} videos: pass a folder")
+        outputs = dict.fromkeys(inputs, target)
     locations = {os.path.realpath(video.path): video.path for video in inputs if not is_url(video.path)}
-    for path in outputs:
-        if (video := locations.get(os.path.realpath(path))) is not None:
-            raise UserError(f"{option}: {path} would overwrite the video {video}; pass another folder or file")
+    for path in outputs.values():
+        if (overwritten := locations.get(os.path.realpath(path))) is not None:
+            raise UserError(f"{option}: {path} would overwrite the video {overwritten}; pass another folder or file")
+    return outputs
 
 
 def _videos_at(path: str) -> list[str]:
