@@ -38,9 +38,8 @@ from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import FLOW, Opener, Source
+from kinema.data.readers.sources import FLOW, Opener, Reader, Source
 from kinema.data.readers.timeout import within
-from kinema.data.readers.video import Reader
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import MediaError

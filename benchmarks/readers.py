@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from kinema.data.readers.video import Reader, open_video, reader_in_use
+from kinema.data.readers.sources import Reader, open_video, reader_in_use
 
 READERS: tuple[Reader, ...] = ("auto", "pyav", "torchcodec")
 

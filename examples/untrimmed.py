@@ -27,7 +27,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kinema.console import progress, show_messages
 from kinema.data.lists.class_folders import VIDEO_SUFFIXES
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import replacing, write_text
 

@@ -20,7 +20,7 @@ find_python() {
 
 # The option --data.reader torchcodec needs FFmpeg's libraries, versions 4 to 9. PyAV, the default, brings its own.
 have_ffmpeg() {
-  .venv/bin/python -c 'from kinema.data.readers.video import reader_in_use; reader_in_use("torchcodec")' 2>/dev/null
+  .venv/bin/python -c 'from kinema.data.readers.sources import reader_in_use; reader_in_use("torchcodec")' 2>/dev/null
 }
 
 install_ffmpeg() {

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kinema.benchmark.inputs.videos import sample_list
 from kinema.cli import main
 from kinema.data.lists.annotations import read_index
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from tests.conftest import TINY
 

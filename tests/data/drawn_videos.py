@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.data.readers.video import reader_in_use
+from kinema.data.readers.sources import reader_in_use
 from kinema.errors import UserError
 
 FRAMES = 60

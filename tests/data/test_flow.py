@@ -14,8 +14,8 @@ from PIL import Image
 from kinema.api import train
 from kinema.data.dataset import ClipDataset, open_train_index, opener
 from kinema.data.options import DataOptions
-from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import PackHeader, write_packed
+from kinema.data.readers.rawframes import open_flow
 from kinema.data.readers.sources import Opener
 from kinema.data.samples import SampleKey
 from kinema.errors import MediaError, UserError

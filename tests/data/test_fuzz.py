@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from benchmarks.fuzz_data import Report, run
 
-from kinema.data.readers.video import reader_in_use
+from kinema.data.readers.sources import reader_in_use
 from kinema.errors import UserError
 from tests.data.drawn_videos import X264, write_video
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinema.data.readers.sources import Opener
+from kinema.data.readers.sources import Opener, open_video
 from kinema.data.readers.timed_video import timed
-from kinema.data.readers.video import open_video
 from kinema.errors import MediaError
 from kinema.storage import Direct
 from tests.data.drawn_videos import FRAMES, number_of, write_video

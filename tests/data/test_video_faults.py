@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from kinema.data.readers.video import FrameReader, Reader, open_video, reader_in_use
+from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.sources import Reader, open_video, reader_in_use
 from kinema.errors import MediaError
 from tests.data.drawn_videos import FRAMES, NEEDS_TORCHCODEC, READERS, number_of, write_video
 
@@ -191,7 +192,7 @@ def load(path, real=torch.ops.load_library):
 
 torch.ops.load_library = load
 
-from kinema.data.readers.video import open_video, reader_in_use
+from kinema.data.readers.sources import open_video, reader_in_use
 from kinema.errors import UserError
 
 assert "torchcodec" not in sys.modules

@@ -16,7 +16,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from kinema.data.readers.video import Orientation, Reader, frame_times, open_video
+from kinema.data.readers.sources import Reader, open_video
+from kinema.data.readers.timed_video import frame_times
+from kinema.data.readers.video.orientation import Orientation
 from kinema.errors import MediaError
 from tests.data.drawn_videos import READERS, number_of
 from tests.data.fields import write_fields

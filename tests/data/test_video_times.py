@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinema.data.readers.video import frame_times, open_video
+from kinema.data.readers.sources import open_video
+from kinema.data.readers.timed_video import frame_times
 from kinema.errors import MediaError
 from tests.data.drawn_videos import FRAMES, write_video
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.data.lists.annotations import read_index
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.errors import UserError
 from kinema.prepare.flow import FlowOptions, from_gray, prepare_flow, to_gray
 from kinema.prepare.frames import FramesOptions, prepare_frames

@@ -12,10 +12,9 @@ from kinema.cli import main
 from kinema.data.dataset import open_train_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.options import DataOptions
-from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import open_packed
-from kinema.data.readers.rawframes import open_rawframes
-from kinema.data.readers.video import open_video
+from kinema.data.readers.rawframes import open_flow, open_rawframes
+from kinema.data.readers.sources import open_video
 from kinema.errors import UserError
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction
 from kinema.report.render import Box, Card, Row, lay_out, render_prediction

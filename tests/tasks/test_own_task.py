@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from kinema import training
 from kinema.__main__ import main
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from kinema.training import InterruptedRun
 

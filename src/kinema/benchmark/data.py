@@ -186,7 +186,7 @@ def _limit_sample(frames_opener: Opener, path: str, clip: TrainClip, seed: int) 
     height, width = video.frames(numbers[:1]).shape[1:3]
     box = clip.crop.box.draw(height, width, rng)
     if isinstance(video, HasFiles):
-        files = [video.file(number) for number in numbers]
+        files = [video.files(number)[0] for number in numbers]
         return _LimitSample(decode=lambda: map(_decode_image, files), box=box, size=clip.crop.size)
     exact = PyAVReader(frames_opener.storage.local(path), path=path)
     return _LimitSample(decode=lambda: _decode_video(exact, numbers), box=box, size=clip.crop.size)

@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.data.readers.video.container import best_video, open_container
 from kinema.errors import MediaError
 

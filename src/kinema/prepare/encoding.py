@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kinema.data.readers.video import Orientation
+from kinema.data.readers.video.orientation import Orientation
 from kinema.errors import MediaError, UserError
 from kinema.prepare.decoding import SequentialVideo, sequential_video
 from kinema.prepare.work.jobs import Unit

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.prepare.convert import VideoOptions, convert_videos
 from kinema.prepare.lists import write_frame_list
 from kinema.prepare.work.jobs import Summary, Unit

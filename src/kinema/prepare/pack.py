@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 from typing import Annotated, Literal
 
 import annotated_types as at
@@ -11,12 +10,10 @@ import simplejpeg
 from torch import Tensor
 
 from kinema.data.lists.class_folders import PACK_SUFFIX
-from kinema.data.readers.flow import open_flow
 from kinema.data.readers.packed import PackHeader, open_packed, write_packed
-from kinema.data.readers.rawframes import RawFramesReader, open_rawframes
+from kinema.data.readers.rawframes import FolderReader, open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import KINDS, Opener
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import KINDS, Opener, open_video
 from kinema.errors import MediaError
 from kinema.prepare.convert import VideoOptions, convert_videos
 from kinema.prepare.frames import read_all, resized
@@ -107,18 +104,14 @@ def _open(options: PackOptions, path: str) -> tuple[FrameReader, Iterator[bytes]
             return video, _encoded(video, options)
         case "rawframes":
             folder = open_rawframes(path, template=options.template)
-            return folder, _copied(folder, options)
         case "flow":
-            pairs = open_flow(path, template=options.template)
-            return pairs, chain.from_iterable(pairs.files(index) for index in range(0, len(pairs), options.every))
+            folder = open_flow(path, template=options.template)
+    return folder, _copied(folder, options)
 
 
 def _size(video: FrameReader, options: PackOptions) -> tuple[int, int]:
     """Height and width of the images, in pixels."""
-    frame = video.frames([0])
-    if _resizes(frame, options):
-        frame = resized(frame, options.short_side)
-    height, width = frame.shape[1:3]
+    height, width = _as_packed(video.frames([0]), options).shape[1:3]
     if max(height, width) > LONGEST:
         raise MediaError(video.path, f"its frames are {width}x{height}: no side may be longer than {LONGEST}")
     return height, width
@@ -131,23 +124,18 @@ def _encoded(video: FrameReader, options: PackOptions) -> Iterator[bytes]:
             yield simplejpeg.encode_jpeg(frame.numpy(), quality=options.quality, colorsubsampling="420")
 
 
-def _copied(video: RawFramesReader, options: PackOptions) -> Iterator[bytes]:
+def _copied(folder: FolderReader, options: PackOptions) -> Iterator[bytes]:
     """Copy the images, re-encoding those that are too large."""
-    for index in range(0, len(video), options.every):
-        frame = video.frames([index])
-        if _resizes(frame, options):
-            small = resized(frame, options.short_side)[0].numpy()
-            yield simplejpeg.encode_jpeg(small, quality=options.quality, colorsubsampling="420")
+    for index in range(0, len(folder), options.every):
+        if options.kind == "rawframes" and (small := _as_packed(frame := folder.frames([index]), options)) is not frame:
+            yield simplejpeg.encode_jpeg(small[0].numpy(), quality=options.quality, colorsubsampling="420")
         else:
-            yield video.file(index)
+            yield from folder.files(index)
 
 
-def _resizes(frame: Tensor, options: PackOptions) -> bool:
-    """Whether the frame (1, H, W, C) is resized."""
-    match options.kind:
-        case "video":
-            return options.short_side > 0
-        case "rawframes":
-            return 0 < options.short_side < min(frame.shape[1:3])
-        case "flow":
-            return False
+def _as_packed(frame: Tensor, options: PackOptions) -> Tensor:
+    """Resize a frame (1, H, W, C), unless it is flow, or of a folder and not larger than requested."""
+    enlarges = options.kind == "rawframes" and min(frame.shape[1:3]) <= options.short_side
+    if options.kind == "flow" or not options.short_side or enlarges:
+        return frame
+    return resized(frame, options.short_side)

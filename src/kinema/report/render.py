@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.video import frame_times
+from kinema.data.readers.timed_video import frame_times
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.prediction import Prediction
 from kinema.report.fonts import font_for

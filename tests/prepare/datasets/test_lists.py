@@ -11,7 +11,7 @@ from kinema.data.dataset import open_train_index, open_val_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
 from kinema.data.options import DataOptions
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.errors import UserError
 from kinema.prepare.datasets import DATASETS
 from kinema.prepare.datasets.lists import ListOptions, build_lists

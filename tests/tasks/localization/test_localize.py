@@ -11,7 +11,7 @@ from PIL import Image
 
 from kinema.api import load_localizer, train
 from kinema.cli import main
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from kinema.tasks.localization.video.options import LocalizeOptions
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features

@@ -18,7 +18,7 @@ from kinema.cli import main
 from kinema.data.crops import ViewCrops, crop_views
 from kinema.data.features.source import FeatureSource
 from kinema.data.readers.rawframes import open_rawframes
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import UserError

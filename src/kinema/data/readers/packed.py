@@ -16,15 +16,15 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinema.data.readers.flow import decode_pair
 from kinema.data.readers.frame_names import why
-from kinema.data.readers.rawframes import decode_image
+from kinema.data.readers.rawframes import decode_frame
 from kinema.data.readers.reader import Image, check_indices, stack_frames
 from kinema.data.sampling import Sampling
 from kinema.errors import MediaError, UserError
@@ -163,14 +163,14 @@ class PackedReader:
             stored, lambda number, out: self._decode(number, files[number], out), path=self.path, name=self._name
         )
 
-    def file(self, index: int) -> bytes:
-        """Return the image file of frame `index`; for flow, those in x and in y, concatenated.
+    def files(self, index: int) -> list[bytes]:
+        """Return the image file of frame `index`; for flow, those in x and in y.
 
         Raises:
             MediaError: it cannot be read.
         """
         number = index // self.header.every
-        return self._read([number])[number]
+        return self._split(number, self._read([number])[number])
 
     def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
         ranges = [self._range(number) for number in numbers]
@@ -186,17 +186,19 @@ class PackedReader:
         count = self.header.images_a_frame
         return int(self._bounds[count * number]), int(self._bounds[count * (number + 1)])
 
+    def _split(self, number: int, data: bytes) -> list[bytes]:
+        """Split the images of a stored frame."""
+        count = self.header.images_a_frame
+        bounds = self._bounds[count * number : count * (number + 1) + 1]
+        offsets = (bounds - bounds[0]).tolist()
+        if len(data) < offsets[-1]:
+            raise MediaError(self.path, f"it is cut off: {self._name(number)} is missing")
+        return [data[start:end] for start, end in pairwise(offsets)]
+
     def _decode(self, number: int, data: bytes, out: Image | None) -> Image:
-        start, end = self._range(number)
         name = self._name(number)
-        if len(data) < end - start:
-            raise MediaError(self.path, f"it is cut off: {name} is missing")
-        if self.header.flow:
-            middle = int(self._bounds[2 * number + 1]) - start
-            files, names = (data[:middle], data[middle:]), (f"{name} in x", f"{name} in y")
-            image = decode_pair(files, out, path=self.path, names=names)
-        else:
-            image = decode_image(data, "RGB", out, path=self.path, name=name)
+        names = [f"{name} in x", f"{name} in y"] if self.header.flow else [name]
+        image = decode_frame(self._split(number, data), out, path=self.path, names=names)
         height, width, _ = image.shape
         if (height, width) != (self.header.height, self.header.width):
             expected = f"{self.header.width}x{self.header.height}"

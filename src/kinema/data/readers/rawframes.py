@@ -1,6 +1,7 @@
-"""Rawframes: the frames of a video as images in a folder."""
+"""Folders of images: the frames of a video (rawframes), or its optical flow as pairs of gray images in x and y."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,12 +28,16 @@ from kinema.errors import MediaError
 from kinema.storage import Direct, Storage
 
 _HERE = Direct()
+_X = re.compile(r"(?<![A-Za-z])x(?=_?#)")  # in a series such as flow_x_#.jpg or x_#.jpg
+
+Series = tuple[Sequence[str], ...]
+"""Names of the RGB images of a video; or those of its flow in x, and those in y."""
 
 
 def open_rawframes(
     folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE,
     usual: Numbered | None = None,
-) -> "RawFramesReader":  # fmt: skip
+) -> "FolderReader":  # fmt: skip
     """Open a folder of images, JPEG or PNG, as one video.
 
     Args:
@@ -53,63 +58,94 @@ def open_rawframes(
     if template != "auto":
         check_template(template, "img_{:05}.jpg")
         names = names_by_template(template, folder=folder, first=first, count=count, storage=storage)
-        return RawFramesReader(folder, names, storage)
+        return FolderReader(folder, (names,), storage)
     listed = partial(_only_series, folder, count, first, storage)
     if usual is None or not count:
-        return RawFramesReader(folder, listed(), storage)
-    return RawFramesReader(folder, replace(usual, images=count), storage, otherwise=listed)
+        return FolderReader(folder, listed(), storage)
+    return FolderReader(folder, (replace(usual, images=count),), storage, otherwise=listed)
 
 
-class RawFramesReader:
-    """The images `names` of `folder`, in that order; a `FrameReader`.
+def open_flow(
+    folder: str, *, template: str = "auto", count: int | None = None, first: int = 1, storage: Storage = _HERE
+) -> "FolderReader":
+    """Open a folder of pairs of gray images, as `kinema prepare flow` writes them, as one video of flow.
 
-    Gray images become RGB. Images are upright by their EXIF orientation. A file is opened when its frame is requested.
-    If it is missing, `otherwise` returns the names to use instead.
+    The folder may also hold the frames of the video. Other arguments are as in `open_rawframes`.
+
+    Args:
+        folder: The folder.
+        template: Names of the images, such as `flow_{axis}_{:05}.jpg`, where axis is x or y. auto: the only two series
+            of images whose names differ in x and y alone, `flow_x_9.jpg` before `flow_x_10.jpg`.
+        count: Number of pairs.
+        first: Number in the names of the first pair.
+        storage: Storage to read from.
+
+    Raises:
+        MediaError: the folder is missing, holds no such pairs, or fewer than `count`.
+        UserError: `template` has no field for the axis or a number.
+    """
+    x: Sequence[str]
+    y: Sequence[str]
+    if template == "auto":
+        pair = _only_pair(folder, storage)
+        x, y = (limited(names, count, folder=folder, first=first, what="pairs of flow") for names in pair)
+    else:
+        check_template(template, "flow_{axis}_{:05}.jpg", axis="x")
+        x, y = (
+            names_by_template(template, axis=axis, folder=folder, first=first, count=count, storage=storage)
+            for axis in "xy"
+        )
+    if len(x) != len(y):
+        raise MediaError(folder, f"it holds {len(x)} images of flow in x, {len(y)} in y")
+    return FolderReader(folder, (x, y), storage)
+
+
+class FolderReader:
+    """The images of a folder as frames; a `FrameReader`.
+
+    Gray images of rawframes become RGB; the pixels of flow are those of the images, 128 is no motion. Images are
+    upright by their EXIF orientation. A file is opened when its frame is requested. If it is missing, `otherwise`
+    returns the names to use instead.
     """
 
     fps: float | None = None
 
     def __init__(
-        self, folder: str, names: Sequence[str], storage: Storage = _HERE, *,
-        otherwise: Callable[[], Sequence[str]] | None = None,
-    ) -> None:  # fmt: skip
+        self, folder: str, series: Series, storage: Storage, *, otherwise: Callable[[], Series] | None = None
+    ) -> None:
         self.path = folder
-        self._names = names
+        self._series = series
         self._storage = storage
         self._otherwise = otherwise
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._series[0])
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
-        """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
+        """Frames `indices` as `(T, H, W, 3) uint8` RGB, or `(T, H, W, 2)` flow; see `FrameReader.frames`."""
         check_indices(indices, len(self))
-        return stack_frames(indices, self._decode, path=self.path, name=lambda index: self._names[index])
+        return stack_frames(indices, self._decode, path=self.path, name=lambda index: self._series[0][index])
 
-    def _decode(self, index: int, out: Image | None) -> Image:
-        return decode_image(self.file(index), "RGB", out, path=self.path, name=self._names[index])
-
-    def file(self, index: int) -> bytes:
-        """Return the content of the file of frame `index`.
+    def files(self, index: int) -> list[bytes]:
+        """Return the contents of the image file of frame `index`; of flow, of those in x and in y.
 
         Raises:
-            MediaError: it cannot be read.
+            MediaError: one cannot be read.
         """
         try:
-            return read_file(self.path, index, self._names, self._storage)
+            return [_read(self.path, index, names, self._storage) for names in self._series]
         except MediaError:
             if self._otherwise is None:
                 raise
-            self._names, self._otherwise = self._otherwise(), None
-            return self.file(index)
+            self._series, self._otherwise = self._otherwise(), None
+            return self.files(index)
+
+    def _decode(self, index: int, out: Image | None) -> Image:
+        files = self.files(index)
+        return decode_frame(files, out, path=self.path, names=[names[index] for names in self._series])
 
 
-def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
-    """Return the content of the file `names[index]` in `folder`.
-
-    Raises:
-        MediaError: it cannot be read.
-    """
+def _read(folder: str, index: int, names: Sequence[str], storage: Storage) -> bytes:
     name = names[index]
     try:
         return storage.read(f"{folder}/{name}")
@@ -119,16 +155,24 @@ def read_file(folder: str, index: int, names: Sequence[str], storage: Storage) -
         raise MediaError(folder, f"{name} cannot be read ({why(error)})") from None
 
 
-def decode_image(
-    data: bytes, colors: Literal["RGB", "GRAY"], out: Image | None = None, *, path: str, name: str
-) -> Image:
-    """Decode a JPEG or PNG file, upright by its EXIF orientation: (H, W, 3) uint8, or (H, W, 1) gray.
+def decode_frame(files: Sequence[bytes], out: Image | None = None, *, path: str, names: Sequence[str]) -> Image:
+    """Decode an RGB image (H, W, 3), or a flow field (H, W, 2) from its gray images in x and in y; uint8.
 
-    A JPEG is decoded into `out`, if that has the shape of the image.
+    Images are JPEG or PNG files, and upright by their EXIF orientation. Unless it is a turned or PNG image, the frame
+    is in `out`, if that has its shape.
 
     Raises:
-        MediaError: it is damaged; `path` and `name` name the video and the image.
+        MediaError: an image is damaged, or the two differ in size; `path` and `names` name the video and the images.
     """
+    if len(files) == 1:
+        return _decode_image(files[0], "RGB", out, path=path, name=names[0])
+    x, y = (_decode_image(data, "GRAY", None, path=path, name=name) for data, name in zip(files, names, strict=True))
+    if x.shape != y.shape:
+        raise MediaError(path, f"{names[0]} and {names[1]} differ in size")
+    return np.concatenate([x, y], axis=-1, out=output_array(out, (*x.shape[:2], 2)))
+
+
+def _decode_image(data: bytes, colors: Literal["RGB", "GRAY"], out: Image | None, *, path: str, name: str) -> Image:
     try:
         return _decode(data, colors, out)
     except PIL.UnidentifiedImageError:
@@ -139,17 +183,6 @@ def decode_image(
         raise MediaError(path, f"{name} cannot be decoded ({error})") from None
 
 
-_ORIENTATIONS = {
-    2: Orientation(flip_horizontal=True),
-    3: Orientation(flip_horizontal=True, flip_vertical=True),
-    4: Orientation(flip_vertical=True),
-    5: Orientation(transpose=True),
-    6: Orientation(transpose=True, flip_horizontal=True),
-    7: Orientation(transpose=True, flip_horizontal=True, flip_vertical=True),
-    8: Orientation(transpose=True, flip_vertical=True),
-}
-"""By EXIF value; 1 is upright."""
-_ORIENTATION_TAG = 0x0112
 _EXIF_WITHIN = 4096  # bytes of a file: it stands among the first segments
 
 
@@ -161,22 +194,14 @@ def _decode(data: bytes, colors: Literal["RGB", "GRAY"], out: Image | None) -> I
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     if height * width > PIL.Image.MAX_IMAGE_PIXELS:  # libjpeg would go on for seconds, and no alarm could stop it
         raise PIL.Image.DecompressionBombError
-    if orientation := _exif_orientation(data):
+    if data.find(b"Exif\0\0", 0, _EXIF_WITHIN) >= 0 and (orientation := Orientation.from_jpeg(data)) != Orientation():
         return orientation.upright(simplejpeg.decode_jpeg(data, colors))
     image = output_array(out, (height, width, 3 if colors == "RGB" else 1))
     simplejpeg.decode_jpeg(data, colors, buffer=image)
     return image
 
 
-def _exif_orientation(jpeg: bytes) -> Orientation | None:
-    """The orientation of a JPEG file; None: upright."""
-    if jpeg.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
-        return None
-    with PIL.Image.open(io.BytesIO(jpeg)) as image:
-        return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-
-
-def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> list[str]:
+def _only_series(folder: str, count: int | None, first: int, storage: Storage) -> Series:
     """Return the names of the images in `folder` in numerical order, all or the first `count`."""
     series = image_series(folder, storage)
     if len(series) > 1:  # such as img_#.jpg, flow_x_#.jpg and flow_y_#.jpg
@@ -184,4 +209,18 @@ def _only_series(folder: str, count: int | None, first: int, storage: Storage) -
         raise MediaError(folder, f"it holds several series of images, {shown}: name one by a template")
     if not series:
         raise MediaError(folder, "it holds no frames")
-    return limited(next(iter(series.values())), count, folder=folder, first=first)
+    return (limited(next(iter(series.values())), count, folder=folder, first=first),)
+
+
+def _only_pair(folder: str, storage: Storage) -> tuple[list[str], list[str]]:
+    series = image_series(folder, storage)
+    pairs = [(x, _X.sub("y", x)) for x in series if _X.search(x) and _X.sub("y", x) in series]
+    if len(pairs) != 1:
+        found = ", ".join(list(series)[:3]) or "no images"
+        raise MediaError(
+            folder,
+            f"it holds {'several' if pairs else 'no'} pairs of flow images in x and y, as flow_x_00001.jpg and "
+            f"flow_y_00001.jpg are, but {found}: name them by a template",
+        )
+    x, y = pairs[0]
+    return series[x], series[y]

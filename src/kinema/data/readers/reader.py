@@ -17,8 +17,8 @@ Image = npt.NDArray[np.uint8]
 class HasFiles(Protocol):
     """A reader of images, which are files of their own or parts of one."""
 
-    def file(self, index: int) -> bytes:
-        """Return the content of the file of frame `index`."""
+    def files(self, index: int) -> list[bytes]:
+        """Return the content of the image file of frame `index`; of flow, of those in x and in y."""
 
 
 class FrameReader(Protocol):

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinema.data.readers.reader import FrameReader, check_indices
-from kinema.data.readers.video import frame_times
+from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.errors import MediaError
 
 Floats = NDArray[np.float64]
@@ -59,6 +59,25 @@ def timed(reader: FrameReader, source: str | bytes | None) -> TimedVideo:
     if not np.array_equal(shown, np.arange(number)):
         reader = _ByTime(reader, shown, fps)
     return TimedVideo(reader=reader, fps=fps, start=start)
+
+
+def frame_times(source: str | bytes, *, path: str = "") -> NDArray[np.float64]:
+    """Return the presentation times of the frames of a video in seconds, as players display them: (frames,), ascending.
+
+    Element `i` belongs to frame `i` of `open_video`. Time 0 is the start of the file's earliest stream, which is the
+    first frame unless sound precedes it. Times are the PTS, also for variable frame rates; without usable PTS (raw
+    streams, AVI with B-frames), frames are evenly spaced.
+
+    Args:
+        source: A local path, or the bytes of a file.
+        path: The name of the video in messages; by default `source` itself.
+
+    Raises:
+        MediaError: the file is missing, holds no video or cannot be decoded; or neither time stamps nor a frame rate
+            are known.
+    """
+    path = path or (source if isinstance(source, str) else "video in memory")
+    return PyAVReader(source, path=path).seconds()
 
 
 class _ByTime:

@@ -12,7 +12,7 @@ from kinema.data.readers.frame_names import why
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.video import open_video
+from kinema.data.readers.sources import open_video
 from kinema.data.views import read_views
 from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction

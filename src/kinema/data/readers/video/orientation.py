@@ -41,14 +41,14 @@ class Orientation:
         return cls(transpose=True, flip_horizontal=number in (5, 6), flip_vertical=number in (6, 7))
 
     @classmethod
-    def from_jpeg(cls, data: bytes) -> "Orientation | None":
-        """Read the EXIF orientation of a JPEG file; None if it has none."""
+    def from_jpeg(cls, data: bytes) -> "Orientation":
+        """Read the EXIF orientation of a JPEG file; upright if it has none."""
         try:
             with Image.open(BytesIO(data)) as image:
                 value = image.getexif().get(ExifTags.Base.Orientation)
         except (OSError, SyntaxError, ValueError):
-            return None
-        return cls.from_exif(value) if isinstance(value, int) else None
+            value = None
+        return cls.from_exif(value) if isinstance(value, int) else cls()
 
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation | None":

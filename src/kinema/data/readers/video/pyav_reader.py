@@ -89,7 +89,7 @@ class PyAVReader:
             with ExitStack() as file:
                 container, stream = self._opened(file)
                 jpeg = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
-            return Orientation.from_jpeg(jpeg) or Orientation()
+            return Orientation.from_jpeg(jpeg)
         return Orientation.of(self._first) or Orientation()
 
     def _known_orientation(self) -> Orientation | None:
