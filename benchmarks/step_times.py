@@ -14,7 +14,7 @@ import time
 import torch
 
 from kinema import build_model, config_of
-from kinema.data.batch import Batch
+from kinema.data.samples import Batch
 from kinema.runtime.device import RuntimeOptions, autocast, to_device
 from kinema.tasks.recognition.losses import training_loss
 from kinema.training import TrainConfig

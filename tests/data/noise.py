@@ -8,7 +8,6 @@ import simplejpeg
 import torch
 from torch import Tensor
 
-from kinema.data.batch import Batch
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import ViewDataset
 from kinema.data.lists.annotations import read_index
@@ -16,6 +15,7 @@ from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
 from kinema.data.readers.sources import Source
+from kinema.data.samples import Batch
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.storage import StorageOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kinema.data.bad_files import BadFiles
-from kinema.data.batch import BadFile
+from kinema.data.samples import BadFile
 from kinema.errors import UserError
 
 

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from kinema.data.augment import Augment
-from kinema.data.batch import Batch
 from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.dataset import ClipDataset, ViewDataset, open_train_index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
-from kinema.data.samples import SampleKey
+from kinema.data.samples import Batch, SampleKey
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from tests.data.drawn_videos import write_video

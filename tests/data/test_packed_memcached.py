@@ -9,13 +9,13 @@ import simplejpeg
 import torch
 from torch import Tensor
 
-from kinema.data.batch import Batch
 from kinema.data.crops import MultiScaleCrop, TrainCrop
 from kinema.data.dataset import ClipDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import TrainBatches, load
 from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
+from kinema.data.samples import Batch
 from kinema.data.sampling import Sampling
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip

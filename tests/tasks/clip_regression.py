@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kinema import strict_json
-from kinema.data.batch import Batch
 from kinema.data.loader import EvalBatches, load
 from kinema.data.readers.sources import open_video
-from kinema.data.samples import Sample, SampleDataset, SampleKey
+from kinema.data.samples import Batch, Sample, SampleDataset, SampleKey
 from kinema.data.sampling import Sampling, sample_test, sample_train
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError

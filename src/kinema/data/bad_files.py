@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from kinema.data.batch import BadFile
+from kinema.data.samples import BadFile
 from kinema.errors import UserError
 from kinema.storage import replacing
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.data.batch import batch_memory
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
 from kinema.data.lists.index import Index, Label, LabelMode
@@ -22,7 +21,7 @@ from kinema.data.readers.packed import check_packed
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW, KINDS, Opener
 from kinema.data.readers.timeout import within
-from kinema.data.samples import Sample, SampleDataset, SampleKey
+from kinema.data.samples import Sample, SampleDataset, SampleKey, batch_memory
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 from kinema.errors import MediaError, UserError

@@ -13,8 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import Batch
-from kinema.data.samples import SampleDataset, SampleKey
+from kinema.data.samples import Batch, SampleDataset, SampleKey
 from kinema.data.timetable import Timetable
 from kinema.errors import StorageOutage, UserError
 

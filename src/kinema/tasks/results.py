@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kinema import strict_json
 from kinema.data.bad_files import BadFiles
-from kinema.data.batch import BadFile
+from kinema.data.samples import BadFile
 from kinema.storage import write_text
 from kinema.storage.outputs import cannot_write
 from kinema.training.config import DataOptions

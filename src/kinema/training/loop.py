@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kinema.console import progress
-from kinema.data.batch import BadFile
+from kinema.data.samples import BadFile
 from kinema.errors import StorageOutage, UserError
 from kinema.runtime.device import autocast
 from kinema.runtime.processes import outage_shared, process_group

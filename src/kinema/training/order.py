@@ -4,9 +4,8 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import Batch
 from kinema.data.loader import TrainBatches, load, num_workers
-from kinema.data.samples import SampleDataset, SampleKey
+from kinema.data.samples import Batch, SampleDataset, SampleKey
 from kinema.data.timetable import Timetable
 from kinema.runtime.processes import Process
 from kinema.training.config import AnyConfig

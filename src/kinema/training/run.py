@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 from torch.utils.data import DataLoader
 
 from kinema.data.bad_files import BadFiles
-from kinema.data.batch import BadFile
+from kinema.data.samples import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions, compile_blocks, to_device

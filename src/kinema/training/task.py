@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtim
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kinema.data.batch import BadFile
 from kinema.data.readers.reader import FrameReader
+from kinema.data.samples import BadFile
 from kinema.data.timetable import Phase, Timetable
 from kinema.prediction import Prediction
 from kinema.runtime.device import RuntimeOptions

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import kinema
 from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
-from kinema.data.batch import Batch
 from kinema.data.dataset import stack_labels
+from kinema.data.samples import Batch
 from kinema.errors import UserError
 from kinema.tasks.recognition.losses import training_loss
 from kinema.tasks.recognition.metrics import recognition_metrics

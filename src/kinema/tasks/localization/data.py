@@ -10,11 +10,10 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from kinema.data.batch import Batch
 from kinema.data.features.rescaling import Rescaling
 from kinema.data.features.source import FeatureSource
 from kinema.data.loader import EvalBatches
-from kinema.data.samples import Sample, SampleDataset, SampleKey
+from kinema.data.samples import Batch, Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.runtime.processes import Process
 from kinema.storage import StorageOptions, open_storage

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from kinema.console import progress
 from kinema.data.bad_files import all_gather_bad_files
-from kinema.data.batch import BadFile, Batch
+from kinema.data.samples import BadFile, Batch
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import Process, outage_shared
 from kinema.tasks.localization.data import OpenSplit

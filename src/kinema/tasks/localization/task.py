@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kinema.data.batch import Batch
+from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
 from kinema.runtime.processes import Process

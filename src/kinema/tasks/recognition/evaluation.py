@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader
 
 from kinema.console import progress
 from kinema.data.bad_files import all_gather_bad_files
-from kinema.data.batch import BadFile, Batch
 from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import Index
 from kinema.data.loader import EvalBatches
 from kinema.data.options import DataOptions
+from kinema.data.samples import BadFile, Batch
 from kinema.data.views import Views
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import Process, outage_shared

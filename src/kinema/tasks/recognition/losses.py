@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from kinema.data.batch import Batch
+from kinema.data.samples import Batch
 from kinema.errors import UserError
 from kinema.models import Recognizer
 from kinema.models.capabilities import HasHead, require

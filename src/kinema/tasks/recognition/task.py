@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kinema.data.batch import Batch
 from kinema.data.dataset import ClipDataset, open_train_index, open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
 from kinema.data.readers.sources import reader_in_use
+from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
 from kinema.errors import UserError

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from kinema.data.bad_files import all_gather_bad_files
-from kinema.data.batch import BadFile
+from kinema.data.samples import BadFile
 from kinema.errors import EXIT_TEMPORARY, StorageOutage
 from kinema.runtime.processes import outage_shared
 
