@@ -14,7 +14,7 @@ from kinema.cli import main
 from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from kinema.tasks.localization.video.options import LocalizeOptions
-from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, extract_features
+from kinema.tasks.recognition.features import ExtractOptions, FeatureExtractor, FeatureOptions, extract_features
 from kinema.weights.model_files import find_model
 from tests.data.drawn_videos import number_of, write_video
 
@@ -49,7 +49,11 @@ def long_videos(sample: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathF
             "annotations": [{"label": parts[1].parent.name, "segment": [start, end]}],
         }
     (folder / "truth.json").write_text(json.dumps({"database": database}))
-    extract_features(tiny_run, [folder / "videos"], folder / "features", FeatureOptions(stride=2), workers=1)
+    extract_features(
+        ExtractOptions(
+            model=tiny_run, videos=(str(folder / "videos"),), output=folder / "features", stride=2, workers=1
+        )
+    )
     return folder
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +26,12 @@ from kinema.errors import UserError
 from kinema.models.tsn import TSNOptions
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from kinema.prepare.pack import PackOptions, prepare_pack
+from kinema.prepare.work.jobs import Summary
 from kinema.storage import Direct
 from kinema.tasks.models import load_model, read_description
 from kinema.tasks.recognition import features as module
 from kinema.tasks.recognition.features import (
+    ExtractOptions,
     FeatureExtractor,
     FeatureOptions,
     clip_frames,
@@ -36,6 +39,11 @@ from kinema.tasks.recognition.features import (
 )
 from kinema.weights.model_files import find_model, save_model
 from tests.data.drawn_videos import FRAMES, write_video
+
+
+def extract(model: Path, video: Path, output: Path, **options: Any) -> Summary:
+    """`kinema prepare features MODEL VIDEO --output OUTPUT …`."""
+    return extract_features(ExtractOptions(model=model, videos=(str(video),), output=output, **options))
 
 
 @pytest.fixture
@@ -145,7 +153,7 @@ def test_every_format_holds_the_same(tiny_run: Path, videos: Path, tmp_path: Pat
     width = load_model(find_model(tiny_run))[0].fc.in_features
     places = {"npy": tmp_path / "npy", "csv": tmp_path / "csv", "packed": tmp_path / "packed"}
     for format_, place in places.items():
-        summary = extract_features(tiny_run, [videos], place, FeatureOptions(), format=format_, workers=1)  # type: ignore[arg-type]
+        summary = extract(tiny_run, videos, place, format=format_, workers=1)
         assert (summary.done, summary.kept, summary.exit_code) == (3, 0, 0)
     places["safetensors"] = places["packed"] / "features.safetensors"
     read = {
@@ -172,8 +180,7 @@ def test_packed_frames_have_the_features_of_their_folders(tiny_run: Path, videos
     prepare_frames(FramesOptions(source=videos, output=tmp_path / "frames", short_side=0, workers=1))
     prepare_pack(PackOptions(source=tmp_path / "frames", output=tmp_path / "packed", kind="rawframes", workers=1))
     for source, place in (("rawframes", "frames"), ("packed", "packed")):
-        options = FeatureOptions(source=source)  # type: ignore[arg-type]
-        assert extract_features(tiny_run, [tmp_path / place], tmp_path / f"of_{source}", options, workers=1).done == 3
+        assert extract(tiny_run, tmp_path / place, tmp_path / f"of_{source}", source=source, workers=1).done == 3
     for name in "abc":
         found, expected = (np.load(tmp_path / f"of_{source}" / f"{name}.npy") for source in ("packed", "rawframes"))
         assert np.array_equal(found, expected)
@@ -182,25 +189,25 @@ def test_packed_frames_have_the_features_of_their_folders(tiny_run: Path, videos
 def test_it_goes_on_and_lists_what_failed(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     (videos / "bad.mp4").write_bytes(b"no video")
-    summary = extract_features(tiny_run, [videos], output, FeatureOptions(), workers=2)
+    summary = extract(tiny_run, videos, output, workers=2)
     assert (summary.done, summary.exit_code) == (3, 1)
     assert "bad.mp4" in (output / "failures.csv").read_text()
     assert sorted(path.name for path in output.glob("*.npy")) == ["a.npy", "b.npy", "c.npy"]
     times = {path: path.stat().st_mtime_ns for path in output.glob("*.npy")}
     (output / "b.npy").unlink()
     (videos / "bad.mp4").unlink()
-    summary = extract_features(tiny_run, [videos], output, FeatureOptions(), workers=1)
+    summary = extract(tiny_run, videos, output, workers=1)
     assert (summary.done, summary.kept) == (1, 2)
     assert [path.name for path in times if path.stat().st_mtime_ns != times[path]] == ["b.npy"]
     with pytest.raises(UserError, match=r"features.json: .* other options: stride 16 \(now 8\)"):
-        extract_features(tiny_run, [videos], output, FeatureOptions(stride=8), workers=1)
+        extract(tiny_run, videos, output, stride=8, workers=1)
 
 
 def test_names_must_differ(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
     (videos / "more").mkdir()
     write_video(videos / "more" / "a.mp4", times=range(5))
     with pytest.raises(UserError, match=r"would both be written to '.*a.npy'"):
-        extract_features(tiny_run, [videos], tmp_path / "out", FeatureOptions())
+        extract(tiny_run, videos, tmp_path / "out")
 
 
 def test_other_weights_are_not_taken_for_the_same(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
@@ -208,18 +215,17 @@ def test_other_weights_are_not_taken_for_the_same(tiny_run: Path, videos: Path, 
     folder = tmp_path / "model"
     folder.mkdir()
     save_model(folder, model.state_dict(), description)
-    extract_features(folder, [videos / "c.mp4"], tmp_path / "out", FeatureOptions(), workers=1)
+    extract(folder, videos / "c.mp4", tmp_path / "out", workers=1)
     save_model(folder, {name: weight * 2 for name, weight in model.state_dict().items()}, description)
     with pytest.raises(UserError, match="written with other options: weights"):
-        extract_features(folder, [videos / "c.mp4"], tmp_path / "out", FeatureOptions(), workers=1)
-    extract_features(folder, [videos / "c.mp4"], tmp_path / "other", FeatureOptions(), workers=1)
+        extract(folder, videos / "c.mp4", tmp_path / "out", workers=1)
+    extract(folder, videos / "c.mp4", tmp_path / "other", workers=1)
     assert not np.allclose(np.load(tmp_path / "out" / "c.npy"), np.load(tmp_path / "other" / "c.npy"))
 
 
 def test_folders_of_images_and_of_flow(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
     prepare_frames(FramesOptions(source=videos, output=tmp_path / "frames", short_side=0, quality=100, workers=1))
-    options = FeatureOptions(layer="scores", source="rawframes", fps=25)
-    extract_features(tiny_run, [tmp_path / "frames"], tmp_path / "out", options, workers=1)
+    extract(tiny_run, tmp_path / "frames", tmp_path / "out", layer="scores", source="rawframes", fps=25, workers=1)
     from_video = FeatureExtractor(tiny_run, FeatureOptions(layer="scores")).extract(str(videos / "a.mp4"))
     np.testing.assert_allclose(np.load(tmp_path / "out" / "a.npy"), from_video.values, atol=0.02)
     assert json.loads((tmp_path / "out" / "a.json").read_text())["duration"] == 2.4
@@ -247,9 +253,7 @@ def test_a_flow_model_reads_flow(tiny_run: Path, tmp_path: Path) -> None:
         for axis in "xy":
             pixels = rng.integers(0, 256, (40, 48), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "flow" / "v" / f"flow_{axis}_{number:05}.png")
-    extract_features(
-        tmp_path / "model", [tmp_path / "flow"], tmp_path / "out", FeatureOptions(layer="logits", parts=10), workers=1
-    )
+    extract(tmp_path / "model", tmp_path / "flow", tmp_path / "out", layer="logits", parts=10, workers=1)
     assert np.load(tmp_path / "out" / "v.npy").shape == (10, 4)
     with pytest.raises(UserError, match="--source video: the model was trained on flow"):
         FeatureExtractor(tmp_path / "model", FeatureOptions(source="video"))
@@ -258,14 +262,14 @@ def test_a_flow_model_reads_flow(tiny_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stride": 0}, "--stride: found 0, must be at least 1"),
-        ({"parts": -1}, "--parts: found -1, must be at least 0"),
+        ({"stride": 0}, "--stride: found 0; allowed: an integer at least 1"),
+        ({"parts": -1}, "--parts: found -1; allowed: an integer at least 0"),
         ({"source": "flow"}, "--source flow: the model was trained on video"),
     ],
 )
 def test_faulty_options(options: dict[str, object], message: str, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        extract_features(tiny_run, [tmp_path], tmp_path / "out", FeatureOptions(**options))  # type: ignore[arg-type]
+        extract(tiny_run, tmp_path, tmp_path / "out", **options)
 
 
 def test_the_command(tiny_run: Path, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -284,8 +288,8 @@ def test_the_command(tiny_run: Path, videos: Path, tmp_path: Path, capfd: pytest
 @pytest.mark.slow
 def test_on_a_cluster(tiny_run: Path, videos: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    extract_features(tiny_run, [videos], tmp_path / "here", FeatureOptions(), workers=1)
-    summary = extract_features(tiny_run, [videos], tmp_path / "there", FeatureOptions(), workers=2, cluster="local")
+    extract(tiny_run, videos, tmp_path / "here", workers=1)
+    summary = extract(tiny_run, videos, tmp_path / "there", workers=2, cluster="local")
     assert (summary.done, summary.exit_code) == (3, 0)
     for name in "abc":
         one, other = (np.load(tmp_path / place / f"{name}.npy") for place in ("here", "there"))

@@ -28,6 +28,7 @@ _FUNCTIONS = {
     "pack": "kinema.prepare.pack:prepare_pack",
     "flow": "kinema.prepare.flow:prepare_flow",
     "check": "kinema.prepare.check:prepare_check",
+    "features": "kinema.tasks.recognition.features:extract_features",
 }
 """Functions of those whose parameter `options` has the options of the command, and whose result its exit code."""
 

@@ -1,7 +1,7 @@
 """Features of whole videos, extracted by a recognizer: the input of localization."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import numpy as np
 import torch
+import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema import strict_json
+from kinema.config.bounds import check_bounds
 from kinema.data.crops import crop_views
 from kinema.data.features.files import REPORT
 from kinema.data.features.packed import pack_features
@@ -28,6 +30,7 @@ from kinema.data.readers.timed_video import TimedVideo
 from kinema.data.sampling import Sampling
 from kinema.errors import UserError
 from kinema.models.capabilities import HasFeatures, HasHead, require
+from kinema.prepare.convert import WorkOptions
 from kinema.prepare.sources import labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, check_outputs, claim_folder, run_jobs
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
@@ -78,6 +81,33 @@ class FeatureOptions:
     """Where the model runs; auto: on a GPU when there is one. Each worker process has a copy of the model there."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions(FeatureOptions, WorkOptions):
+    """Extract features of untrimmed videos with a trained recognizer, one row for each of many clips along the video.
+
+    Writes NAME.npy or NAME.csv for each video, and NAME.json with its number of frames, fps, duration in seconds and
+    stride (frames per row), from which `kinema train` and `localize` derive the time of each row. For variable frame
+    rates, rows are evenly spaced in time. After an interruption, run the command again to continue.
+
+    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
+
+    Example: kinema prepare features runs/tsn videos --output features --layer scores --parts 100
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Work dir of a run, one of its checkpoints, or a model.safetensors, of RGB or flow."""
+    videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """Videos, folders of videos at any depth, or lists, as paths or URLs; files or folders of images, see --source."""
+    output: Path
+    """Output folder: a new one, or that of an earlier call with the same options."""
+    format: Format = "npy"
+    """npy; csv: a header and a row per clip; packed: npy, and all features in features.safetensors."""
+    root: str = ""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
+    labels: LabelMode = "single"
+    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,44 +248,24 @@ def clip_frames(sampling: Sampling, centres: NDArray[np.float64], *, window: int
     return np.floor(places).astype(np.int64).clip(0, num_frames - 1).reshape(len(centres), -1)
 
 
-def extract_features(
-    model: Path,
-    videos: Sequence[str | Path],
-    output: Path,
-    options: FeatureOptions,
-    *,
-    format: Format = "npy",  # noqa: A002 - the option's name
-    root: str = "",
-    labels: LabelMode = "single",
-    workers: int = 0,
-    cluster: str = "",
-) -> Summary:
-    """Write the features of each video to `output`/NAME.npy or NAME.csv, described in NAME.json (see `VideoFeatures`).
+def extract_features(options: ExtractOptions) -> Summary:
+    """Write the features of each video to NAME.npy or NAME.csv, described in NAME.json (see `VideoFeatures`).
 
     `features.json` records the model and the options, `failures.csv` the videos that failed. Files that exist are kept.
 
-    Args:
-        model: A run folder, a checkpoint folder or a `model.safetensors`.
-        videos: Videos, folders of them at any depth, or lists, see `read_index`; paths or URLs. Their names must
-            differ.
-        output: A new folder, or that of an earlier call with the same options.
-        options: Clips, and the model's output that is kept.
-        format: Kind of files; packed: .npy files, and all of them together in `features.safetensors`.
-        root: Folder that paths in lists start from; empty: the list's own folder.
-        labels: Whether each video of a list has one label, or any number of them.
-        workers: Processes that decode and compute; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
-
     Raises:
         UserError: the model, an option or a list is faulty, there are no videos, two of them have the same name, or
-            the output folder was made with other options.
+            the output folder was written with other options.
     """
-    folder = find_model(model).absolute()
+    if not options.videos:
+        raise UserError("no videos given: kinema prepare features MODEL VIDEO… --output FOLDER")
+    output = options.output
+    folder = find_model(options.model).absolute()
     description = read_recognizer(folder)
     check_options(options, description)
     pick_device(RuntimeOptions(device=options.device, precision=options.precision))
-    suffix = ".csv" if format == "csv" else ".npy"
-    units = _units(videos, output, suffix, source=source_of(options, description), root=root, labels=labels)
+    suffix = ".csv" if options.format == "csv" else ".npy"
+    units = _units(options, suffix, source_of(options, description))
     weights = digest(folder)
     claim_folder(output, _RECORD, _settings(folder, weights, description, options, suffix))
     summary = run_jobs(
@@ -263,10 +273,10 @@ def extract_features(
         units,
         title="Extracting features",
         report=output / REPORT,
-        workers=workers,
-        cluster=cluster,
+        workers=options.workers,
+        cluster=options.cluster,
     )
-    if format == "packed":
+    if options.format == "packed":
         pack_features(
             {unit.output.stem: unit.output for unit in units if unit.output.exists()}, output / "features.safetensors"
         )
@@ -304,10 +314,7 @@ def source_of(options: FeatureOptions, description: RecognizerDescription) -> So
 
 def check_options(options: FeatureOptions, description: RecognizerDescription) -> None:
     """Raise UserError unless the options are in range and fit the model."""
-    least = {"stride": 1, "parts": 0, "window": 0, "fps": 0}
-    for name, value in asdict(options).items():
-        if value < least.get(name, value):
-            raise UserError(f"--{name}: found {value}, must be at least {least[name]}")
+    check_bounds(options)
     if options.window and not description.data.test_views.sampling.joined:
         sampling = description.data.test_views.sampling
         raise UserError(
@@ -319,17 +326,14 @@ def check_options(options: FeatureOptions, description: RecognizerDescription) -
         raise UserError(f"--source {options.source}: the model was trained on {trained}, which is of another kind")
 
 
-def _units(
-    videos: Sequence[str | Path], output: Path, suffix: str, *, source: Source, root: str, labels: LabelMode
-) -> list[Unit]:
+def _units(options: ExtractOptions, suffix: str, source: Source) -> list[Unit]:
     """Return a unit of work for each video, whose output has its name and lies in `output` itself."""
+    output, root, labels, kind = options.output, options.root, options.labels, KINDS[source]
     found = list[tuple[str, str]]()
-    for each in videos:
-        found += _remote(str(each), KINDS[source], root, labels) or [
+    for given in options.videos:
+        found += _remote(given, kind, root, labels) or [
             (unit.source, unit.output.name)
-            for unit in labeled_units(
-                Path(each), output, root=root, labels=labels, kind=KINDS[source], option="--source"
-            ).units
+            for unit in labeled_units(Path(given), output, root=root, labels=labels, kind=kind, option="--source").units
         ]
     units = [Unit(source=path, output=output.absolute() / f"{name}{suffix}") for path, name in found]
     check_outputs(units)
@@ -365,7 +369,7 @@ def _settings(
     folder: Path, weights: str, description: RecognizerDescription, options: FeatureOptions, suffix: str
 ) -> dict[str, Any]:
     """Return the contents of `features.json`."""
-    shown = {name: value for name, value in asdict(options).items() if name != "device"}
+    shown = {field.name: getattr(options, field.name) for field in fields(FeatureOptions) if field.name != "device"}
     classes = {} if options.layer == "features" else {"classes": list(description.classes)}
     model = {"model": str(folder), "weights": weights, "recipe": description.recipe}
     return {**model, "files": suffix, **shown, **classes}
