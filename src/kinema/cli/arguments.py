@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from kinema.config import Value, as_option, leaves, parse_arguments, suggest
-from kinema.config.bounds import check_bounds
+from kinema.config import Value, as_option, check_bounds, leaves, parse_arguments, suggest
 from kinema.errors import UserError
 
 T = TypeVar("T")

@@ -15,7 +15,16 @@ to its fields, or to nothing: they are still accepted.
 
 from kinema.config.explain import changed, options_help
 from kinema.config.files import dump, read
-from kinema.config.overrides import NOT_AN_OPTION, Leaf, Value, apply, current_keys, leaves, parse_arguments
+from kinema.config.overrides import (
+    NOT_AN_OPTION,
+    Leaf,
+    Value,
+    apply,
+    check_bounds,
+    current_keys,
+    leaves,
+    parse_arguments,
+)
 from kinema.config.suggestions import as_option, suggest
 from kinema.config.values import as_argument, options_from
 
@@ -27,6 +36,7 @@ __all__ = [
     "as_argument",
     "as_option",
     "changed",
+    "check_bounds",
     "current_keys",
     "dump",
     "leaves",

@@ -115,6 +115,16 @@ def leaves(config: object, prefix: str = "") -> dict[str, Leaf]:
     return found
 
 
+def check_bounds(options: object) -> None:
+    """Raise UserError if a number of an options dataclass, or of a group in it, is out of its annotated bounds."""
+    for key, leaf in leaves(options).items():
+        if isinstance(leaf.value, int | float):
+            try:
+                check(leaf.hint, leaf.value)
+            except ValueError as error:
+                raise UserError(f"{as_option(key.rpartition('.')[2])}: {error}") from error
+
+
 def fields_of(group: Any) -> dict[str, object]:
     """The options of a dataclass by field name."""
     return {

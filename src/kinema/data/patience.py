@@ -6,10 +6,11 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing.context import assert_spawning
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from kinema.data.readers.timeout import TimeLimit, within
@@ -127,21 +128,7 @@ def _shared_time() -> Any:
     try:
         return multiprocessing.Value("d", 0.0)
     except OSError:  # no room for a semaphore in /dev/shm: whoever starts workers will say so
-        import threading
-
-        return _Alone(threading.Lock())
-
-
-class _Alone:
-    """What `multiprocessing.Value` offers, in one process."""
-
-    value = 0.0
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-
-    def get_lock(self) -> Any:
-        return self._lock
+        return SimpleNamespace(value=0.0, get_lock=nullcontext)
 
 
 def _sleep(seconds: float) -> None:

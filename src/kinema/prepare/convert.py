@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from annotated_types import Ge
 
-from kinema.config.bounds import check_bounds
+from kinema.config import check_bounds
 from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.prepare.lists import check_listable
 from kinema.prepare.sources import LabeledUnits, labeled_units

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kinema.config.bounds import check_bounds
+from kinema.config import check_bounds
 from kinema.errors import UserError
 from kinema.prepare.convert import FolderOptions, convert_units, settings_of
 from kinema.prepare.encoding import EncodingOptions, reencode

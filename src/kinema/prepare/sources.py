@@ -10,7 +10,7 @@ from kinema.data.lists.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_
 from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.errors import UserError
 from kinema.prepare.work.jobs import Unit, check_outputs
-from kinema.storage import walk
+from kinema.storage import suffix, walk
 
 
 def video_units(source: Path, output: Path, *, suffix: str, kind: MediaKind = "video", option: str = "") -> list[Unit]:
@@ -118,12 +118,10 @@ _DESCRIPTIONS: dict[MediaKind, str] = {
 
 def _videos(root: Path, kind: MediaKind) -> Iterator[Path]:
     try:
-        for folder, subfolders, files in walk(str(root)):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            suffixes = {name: Path(name).suffix.lower() for name in files if not name.startswith(".")}
+        for folder, _, files in walk(str(root)):
             if allowed := FILE_SUFFIXES.get(kind):
-                yield from (Path(folder, name) for name, suffix in suffixes.items() if suffix in allowed)
-            elif not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
+                yield from (Path(folder, name) for name in files if suffix(name) in allowed)
+            elif not IMAGE_SUFFIXES.isdisjoint(map(suffix, files)):
                 yield Path(folder)
     except OSError as error:
         raise UserError(f"the folder '{error.filename}' cannot be read: {error.strerror}") from error

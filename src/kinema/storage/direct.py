@@ -1,7 +1,8 @@
 """Bytes of local files, and of URLs by fsspec."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,7 +64,8 @@ class Direct:
         """Return several ranges; a local file is opened once, ranges of a URL are requested concurrently."""
         if is_url(path):
             if not _serves_ranges(path):
-                return _cut(self.read(path), ranges)
+                data = self.read(path)
+                return [data[start:end] for start, end in ranges]
             starts, ends = ([one[side] for one in ranges] for side in (0, 1))
             return remotely(path, "cat_ranges", times=len(ranges), starts=starts, ends=ends, on_error="raise")
         return _pread(path, ranges)
@@ -72,21 +74,14 @@ class Direct:
         """Return the names of files and folders in `folder`."""
         if is_url(folder):
             return [name.rstrip("/").rpartition("/")[2] for name in remotely(folder, "ls", detail=False)]
-        try:
-            with os.scandir(folder) as entries:
-                return [entry.name for entry in entries]
-        except OSError as error:
-            check_outage(folder, error)
-            raise
+        with _outages(folder), os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes."""
         if not is_url(path):
-            try:
+            with _outages(path):
                 return Path(path).stat().st_size
-            except OSError as error:
-                check_outage(path, error)
-                raise
         size = remotely(path, "size")
         if size is None:
             raise OSError("the server does not report its size")
@@ -140,15 +135,7 @@ _WEB_SERVERS_WITH_RANGES: dict[str, bool] = {}
 
 def _read(path: str) -> bytes:
     """Read a file in as few system calls as possible: each frame of rawframes is a file."""
-    try:
-        return _read_open(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        check_outage(path, error)
-        raise
-
-
-def _read_open(file: int) -> bytes:
-    try:
+    with _opened(path) as file:
         size = os.fstat(file).st_size
         data = os.read(file, size)
         if size and len(data) == size:
@@ -158,24 +145,31 @@ def _read_open(file: int) -> bytes:
         while more := os.read(file, _CHUNK):
             parts.append(more)
         return b"".join(parts)
-    finally:
-        os.close(file)
 
 
 def _pread(path: str, ranges: Sequence[Range]) -> list[bytes]:
-    try:
+    with _opened(path) as file:
+        return [os.pread(file, max(end - start, 0), start) for start, end in ranges]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    with _outages(path):
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return [os.pread(file, max(end - start, 0), start) for start, end in ranges]
+            yield file
         finally:
             os.close(file)
+
+
+@contextmanager
+def _outages(path: str) -> Iterator[None]:
+    """Raise StorageOutage for errors in the block that are outages."""
+    try:
+        yield
     except OSError as error:
         check_outage(path, error)
         raise
-
-
-def _cut(data: bytes, ranges: Sequence[Range]) -> list[bytes]:
-    return [data[start:end] for start, end in ranges]
 
 
 def remotely(url: str, method: str, *, times: int = 0, **arguments: object) -> Any:

@@ -33,9 +33,10 @@ def is_folder(path: str) -> bool:
 
 
 def walk(folder: str) -> Iterator[Level]:
-    """Walk a folder top-down, as `os.walk` with followed links; the caller may remove subfolders.
+    """Walk a folder top-down in alphabetical order, as `os.walk` with followed links; the caller may remove subfolders.
 
-    Links to a parent folder are skipped. Names on a web server are percent-encoded; see `display_name`.
+    Hidden files and folders, and links to a parent folder, are skipped. Names on a web server are percent-encoded; see
+    `display_name`.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -43,11 +44,14 @@ def walk(folder: str) -> Iterator[Level]:
         UserError: fsspec lacks a library for the protocol of the URL.
     """
     if not is_url(folder):
-        yield from _local(folder)
+        levels = _local(folder)
     elif _is_web(folder):
-        yield from _pages(folder.rstrip("/"), seen=set())
+        levels = _pages(folder.rstrip("/"), seen=set())
     else:
-        yield from _tree(folder.rstrip("/"))
+        levels = _tree(folder.rstrip("/"))
+    for path, subfolders, files in levels:
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield path, subfolders, sorted(name for name in files if not name.startswith("."))
 
 
 def _local(folder: str) -> Iterator[Level]:

@@ -32,15 +32,11 @@ class ReadThrough(ABC):
 
     def read(self, path: str) -> bytes:
         """Return the contents of a file."""
-        if not self.keeps(path):
-            return self.behind.read(path)
-        return self.through(self.key("file", path), lambda: self.behind.read(path))
+        return self._cached("file", path, lambda: self.behind.read(path))
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
         """Return bytes `start` to `end` (exclusive); each range is cached by itself."""
-        if not self.keeps(path):
-            return self.behind.read_range(path, start, end)
-        return self.through(self.key(f"{start}-{end}", path), lambda: self.behind.read_range(path, start, end))
+        return self._cached(f"{start}-{end}", path, lambda: self.behind.read_range(path, start, end))
 
     def read_ranges(self, path: str, ranges: Sequence[Range]) -> Sequence[bytes]:
         """Return several ranges, each cached by itself."""
@@ -50,20 +46,19 @@ class ReadThrough(ABC):
 
     def list(self, folder: str) -> Sequence[str]:
         """Return the names of files and folders in `folder`."""
-        if not self.keeps(folder):
-            return self.behind.list(folder)
-        names = self.through(self.key("list", folder), lambda: os.fsencode("\0".join(self.behind.list(folder))))
+        names = self._cached("list", folder, lambda: os.fsencode("\0".join(self.behind.list(folder))))
         return os.fsdecode(names).split("\0") if names else []
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes."""
-        if not self.keeps(path):
-            return self.behind.size(path)
-        return int(self.through(self.key("size", path), lambda: str(self.behind.size(path)).encode()))
+        return int(self._cached("size", path, lambda: str(self.behind.size(path)).encode()))
 
     def local(self, path: str) -> str | bytes:
         """Return the contents of a file, as another process may remove the cached file before it is opened."""
         return self.read(path) if self.keeps(path) else self.behind.local(path)
+
+    def _cached(self, what: str, path: str, fetch: Callable[[], bytes]) -> bytes:
+        return self.through(self.key(what, path), fetch) if self.keeps(path) else fetch()
 
     def key(self, what: str, path: str) -> str:
         """Return a key of 32 hexadecimal digits; a local path has the same key in any working directory."""

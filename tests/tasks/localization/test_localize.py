@@ -184,7 +184,7 @@ def test_faults(
         ([str(localizer), str(broken)], "broken.mp4"),
         ([str(localizer), video, "--most", "0"], "at least 1"),
         ([str(localizer), video, "--background", "moving_upp"], "did you mean 'moving_up'"),
-        ([str(localizer), video, video.replace("_0", "_1"), "--plot", str(tmp_path / "a.png")], "name a folder"),
+        ([str(localizer), video, video.replace("_0", "_1"), "--plot", str(tmp_path / "a.png")], "pass a folder"),
     ):
         assert main(["localize", *arguments]) == 2
         assert said in " ".join(capsys.readouterr().err.split())

@@ -111,14 +111,13 @@ def _videos(root: str, kind: MediaKind) -> tuple[dict[str, list[str]], dict[str,
     root = root.rstrip("/") or root
     videos, others = dict[str, list[str]](), dict[str, set[str]]()
     for folder, subfolders, files in walk(root):
-        subfolders[:] = filter(_visible, subfolders)
         relative = folder.removeprefix(root).strip("/")
         if not relative:
             videos = {readable(name, of=root): [] for name in subfolders}
             others = {name: set() for name in ("", *videos)}
         first, _, inner = relative.partition("/")
         class_name = readable(first, of=root)
-        suffixes = {name: suffix(name) for name in filter(_visible, files)}
+        suffixes = {name: suffix(name) for name in files}
         for other, wanted in FILE_SUFFIXES.items():
             if named := [f"{relative}/{name}" for name, its in suffixes.items() if its in wanted]:
                 others[class_name].add(other)
@@ -129,7 +128,3 @@ def _videos(root: str, kind: MediaKind) -> tuple[dict[str, list[str]], dict[str,
             if inner and kind == "rawframes":
                 videos[class_name].append(relative)
     return videos, others
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".")

@@ -12,6 +12,8 @@ from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import is_folder, is_url, join, parent, readable, suffix, walk, without_query
 
+_SUFFIXES = {*VIDEO_SUFFIXES, PACK_SUFFIX}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
@@ -36,10 +38,7 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
         StorageOutage: a server does not answer.
     """
     patience = Patience(WITHOUT_OPTION, option="")
-    videos = {
-        str(path): patience.through(partial(_videos_at_url, str(path))) if is_url(str(path)) else _videos_at(str(path))
-        for path in paths
-    }
+    videos = {str(path): patience.through(partial(_videos_at, str(path))) for path in paths}
     distinct = {path if is_url(path) else location(path): path for expanded in videos.values() for path in expanded}
     if not distinct:
         return []
@@ -133,61 +132,30 @@ def output_files(
 
 
 def _videos_at(path: str) -> list[str]:
-    root = Path(path)
-    if not path or not root.exists():
-        raise UserError(f"no such video: {path or 'the path is empty'}")
-    if not root.is_dir():
+    remote = is_url(path)
+    if remote and suffix(path) in _SUFFIXES:  # a server need not be asked
         return [path]
-    videos, images = list[Path](), list[Path]()
-    for folder, names in _visible_files(root):
-        suffixes = {name: Path(name).suffix.lower() for name in names}
-        videos += [folder / name for name in names if suffixes[name] in (*VIDEO_SUFFIXES, PACK_SUFFIX)]
-        if any(suffix in IMAGE_SUFFIXES for suffix in suffixes.values()):
-            images.append(folder)
-    if not videos and not images:
-        raise UserError(f"folder {root} contains neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
-    return sorted(map(str, videos or images), key=natural_key)
-
-
-def _videos_at_url(url: str) -> list[str]:
-    if suffix(url) in (*VIDEO_SUFFIXES, PACK_SUFFIX):
-        return [url]
+    if not remote and (not path or not Path(path).exists()):
+        raise UserError(f"no such video: {path or 'the path is empty'}")
+    videos, images = list[str](), list[str]()
     try:
-        if not is_folder(url):
-            return [url]
-        videos, images = list[str](), list[str]()
-        for folder, subfolders, names in walk(url):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            files = [join(folder, name) for name in names if not name.startswith(".")]
-            videos += [file for file in files if suffix(file) in (*VIDEO_SUFFIXES, PACK_SUFFIX)]
-            if any(suffix(file) in IMAGE_SUFFIXES for file in files):
+        if not is_folder(path):
+            return [path]
+        for folder, _, names in walk(path if remote else str(Path(path))):
+            suffixes = {name: suffix(name) for name in names}
+            videos += [join(folder, name) for name in names if suffixes[name] in _SUFFIXES]
+            if not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
                 images.append(folder)
     except FileNotFoundError:
-        raise UserError(f"no such video: {url}") from None
+        raise UserError(f"no such video: {path}") from None
     except OSError as error:
-        raise UserError(f"{url} cannot be read: {error}") from None
+        raise UserError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
     if not videos and not images:
-        raise UserError(f"folder {url} contains neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
+        raise UserError(f"folder {path} contains neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
     return sorted(videos or images, key=natural_key)
-
-
-def _visible_files(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Iterate over `root` and its subfolders with the names of their files; folders reached by links occur once."""
-    seen = set[str]()
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_raise):
-        if (location := os.path.realpath(folder)) in seen:
-            subfolders.clear()
-            continue
-        seen.add(location)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield Path(folder), [name for name in names if not name.startswith(".")]
-
-
-def _raise(error: OSError) -> None:
-    raise UserError(f"folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _without_suffix(name: str) -> str:
     """Remove the suffix of a video file; a folder of images may be called `clip.v2`."""
     path = PurePath(name)
-    return path.with_suffix("").as_posix() if path.suffix.lower() in (*VIDEO_SUFFIXES, PACK_SUFFIX) else name
+    return path.with_suffix("").as_posix() if path.suffix.lower() in _SUFFIXES else name

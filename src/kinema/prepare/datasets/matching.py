@@ -1,6 +1,5 @@
 """Search of the videos that annotations list by name."""
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from kinema.data.lists.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from kinema.data.lists.index import MediaKind
 from kinema.errors import UserError
 from kinema.prepare.datasets.official import Listed, Split
+from kinema.storage import suffix, walk
 
 _SPLIT_WORDS: dict[Split, set[str]] = {
     "train": {"train", "training"},
@@ -104,16 +104,13 @@ def _parent(video: Video) -> str:
 
 def _search(root: Path, kind: MediaKind) -> Iterator[tuple[str, Video]]:
     """Yield the stem and the video of all below `root`, in an order independent of the file system."""
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    for folder, _, files in walk(str(root)):
         relative = "" if folder == str(root) else Path(folder).relative_to(root).as_posix()
-        visible = [name for name in files if not name.startswith(".")]
         if kind == "video":
-            for name in sorted(visible):
-                stem, _, suffix = name.rpartition(".")
-                if f".{suffix.lower()}" in VIDEO_SUFFIXES:
-                    yield stem, Video(path=f"{relative}/{name}".lstrip("/"), num_frames=0)
-        elif relative and (frames := _count_frames(visible)):
+            for name in files:
+                if suffix(name) in VIDEO_SUFFIXES:
+                    yield Path(name).stem, Video(path=f"{relative}/{name}".lstrip("/"), num_frames=0)
+        elif relative and (frames := _count_frames(files)):
             yield Path(folder).name, Video(path=relative, num_frames=frames)
 
 

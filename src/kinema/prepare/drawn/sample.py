@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from kinema.config.bounds import check_bounds
+from kinema.config import check_bounds
 from kinema.console import progress
 from kinema.prepare.drawn.motion import FPS
 from kinema.prepare.drawn.scene import LABELS, render_clip

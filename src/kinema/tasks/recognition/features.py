@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema import strict_json
-from kinema.config.bounds import check_bounds
+from kinema.config import check_bounds
 from kinema.data.crops import crop_views
 from kinema.data.features.files import REPORT
 from kinema.data.features.packed import pack_features
