@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from kinema.data.dataset import open_train_index, opener
-from kinema.data.lists.listed_frames import with_usual_names
+from kinema.data.lists.spot_checks import with_usual_names
 from kinema.data.options import DataOptions
 from kinema.data.readers.frame_names import Numbered, numbering
 from kinema.data.readers.packed import open_packed

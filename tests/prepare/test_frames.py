@@ -11,12 +11,13 @@ import simplejpeg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from kinema.data.lists.annotations import read_index
 from kinema.data.readers.sources import open_video
 from kinema.errors import UserError
-from kinema.prepare.flow import FlowOptions, from_gray, prepare_flow, to_gray
+from kinema.prepare.flow import FlowOptions, prepare_flow, to_gray
 from kinema.prepare.frames import FramesOptions, prepare_frames
 from tests.data.drawn_videos import FRAMES, number_of, write_video
 
@@ -117,6 +118,11 @@ def test_gray_levels_are_the_usual_ones(motion: list[float], bound: float) -> No
         assert abs(level - exact) <= 0.5 + 1e-4
     assert np.abs(from_gray(gray, bound) - np.clip(values, -bound, bound)).max() <= bound / 255 + 1e-3
     assert to_gray(np.zeros(1, np.float32), bound).tolist() == [128]
+
+
+def from_gray(gray: NDArray[np.uint8], bound: float) -> NDArray[np.float64]:
+    """Displacements in pixels."""
+    return gray * (2 * bound / 255) - bound
 
 
 def write_moving(path: Path, right: int, down: int) -> None:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from kinema.data.samples import BadFile
 from kinema.errors import UserError
-from kinema.storage import replacing
+from kinema.storage import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class BadFiles:
             log.warning("bad file: %s: %s", path, reason)
         self.reasons |= new
         if self._listing is not None:
-            self._write(self._listing)
+            write_csv(self._listing, [("path", "reason"), *sorted((self._listed | self.reasons).items())])
 
     def check(self) -> None:
         """Check the limit.
@@ -62,15 +62,6 @@ class BadFiles:
             f"{len(self)} of {self._num_videos} videos could not be read, more than --data.max-bad-fraction allows "
             f"({self._limit}). The first: {path}: {reason}{end}{listed}{hint}"
         )
-
-    def _write(self, listing: Path) -> None:
-        with (
-            replacing(listing) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["path", "reason"])
-            writer.writerows(sorted((self._listed | self.reasons).items()))
 
 
 def all_gather_bad_files(files: list[BadFile]) -> list[BadFile]:

@@ -13,8 +13,7 @@ from torch import Tensor
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
 from kinema.data.lists.index import Index, Label, LabelMode
-from kinema.data.lists.listed_frames import check_counts, with_usual_names
-from kinema.data.lists.presence import check_presence
+from kinema.data.lists.spot_checks import check_counts, check_presence, with_usual_names
 from kinema.data.options import DataOptions
 from kinema.data.patience import Patience, check_storage_of
 from kinema.data.readers.packed import check_packed

@@ -24,7 +24,7 @@ from kinema.prepare.frames import read_all
 from kinema.prepare.sources import find_videos
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import Direct, check_no_pipe, replacing, unfinished
+from kinema.storage import Direct, check_no_pipe, unfinished, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -202,13 +202,8 @@ def _append(file: TextIO, checked: Checked) -> None:
 
 
 def _write_report(report: Path, index: Index, wrong: Sequence[Checked]) -> None:
-    with (
-        replacing(report) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["path", "what", "found", "expected"])
-        for checked in wrong:
-            expected = index.num_frames(int(checked.row)) or ""
-            fault = ("bad", checked.reason) if checked.reason else ("frames", checked.frames)
-            writer.writerow([checked.path, *fault, expected])
+    rows: list[tuple[object, ...]] = [("path", "what", "found", "expected")]
+    for checked in wrong:
+        fault = ("bad", checked.reason) if checked.reason else ("frames", checked.frames)
+        rows.append((checked.path, *fault, index.num_frames(int(checked.row)) or ""))
+    write_csv(report, rows)

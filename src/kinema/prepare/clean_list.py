@@ -1,7 +1,5 @@
 """Copy of a dataset's list without its bad videos."""
 
-import csv
-import io
 import logging
 import re
 from collections.abc import Mapping
@@ -11,7 +9,7 @@ from kinema.data.lists.index import Index, MediaKind
 from kinema.data.lists.tables import Table, open_table
 from kinema.errors import UserError
 from kinema.prepare.lists import is_listable, listed_path
-from kinema.storage import write_text
+from kinema.storage import write_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +22,8 @@ def write_clean_list(
     Args:
         source: The list or table that `index` was read from, or a folder of class folders, for which a table is
             written: `path,class` or, for rawframes, `path,frames,class`.
-        index: The videos.
-        kind: Kind of the videos.
-        clean: File to write.
         frames: Number of frames by row of `index`; other rows are bad.
-        fix_counts: Keep rows whose number of frames differs from the list, with the correct number, instead of leaving
-            them out.
+        fix_counts: Keep rows whose number of frames differs, with the correct number, instead of leaving them out.
 
     Raises:
         UserError: The number of frames in a table with quotes would have to be changed.
@@ -62,17 +56,15 @@ def check_clean(source: Path, clean: Path, index: Index) -> None:
 
 
 def _write_table(index: Index, kind: MediaKind, clean: Path, frames: Mapping[int, int]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "frames", "class"] if kind == "rawframes" else ["path", "class"])
+    rows: list[list[object]] = [["path", "frames", "class"] if kind == "rawframes" else ["path", "class"]]
     for i in sorted(frames):
         path = listed_path(Path(index.path(i)).relative_to(index.root))
         label = index.class_names[index.label(i)] if index.class_names else str(index.label(i))
         if not is_listable(path) or not is_listable(label):
             log.warning("%r is left out: a list can hold only UTF-8 without line breaks", index.path(i))
             continue
-        writer.writerow([path, frames[i], label] if kind == "rawframes" else [path, label])
-    write_text(clean, text.getvalue())
+        rows.append([path, frames[i], label] if kind == "rawframes" else [path, label])
+    write_csv(clean, rows, lineterminator="\n")
 
 
 def _with_count(table: Table, index: Index, line: str, count: int) -> str:

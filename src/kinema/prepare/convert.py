@@ -68,15 +68,8 @@ def convert_videos(
 ) -> tuple[LabeledUnits, Summary]:
     """Call `work(options, unit)` for every video of `options.source` whose output is missing, see `run_jobs`.
 
-    Videos that failed are listed in `REPORT`. Another call continues with what is missing.
-
-    Args:
-        options: Input, output and settings.
-        work: Picklable function that writes `unit.output`.
-        title: Title of the progress bar.
-        record: File in the output folder that records the settings, except `unrecorded` ones.
-        kind: Kind of videos, set by the command-line option `option`, if any.
-        suffix: Suffix of the outputs.
+    The file `record` in the output folder has the settings, except `unrecorded` ones, `REPORT` the videos that failed.
+    Another call continues with what is missing. `kind`, `suffix` and `option` are as in `video_units`.
 
     Raises:
         UserError: An option is out of range, there are no videos, two videos have the same output, a name cannot be

@@ -95,11 +95,6 @@ def to_gray(flow: NDArray[np.float32], bound: float) -> NDArray[np.uint8]:
     return np.floor(scaled + 0.5).astype(np.uint8)
 
 
-def from_gray(gray: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
-    """Invert `to_gray`: displacements in pixels, exact to bound / 255."""
-    return gray.astype(np.float32) * np.float32(2 * bound / 255) - np.float32(bound)
-
-
 def _flows(
     batches: Iterator[torch.Tensor], method: Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]], step: int
 ) -> Iterator[NDArray[np.float32]]:

@@ -28,11 +28,8 @@ Flow = NDArray[np.float32]
 def flow_method(method: Method, *, weights: str = "", device: str = "auto") -> Callable[[Tensor, Tensor], Flow]:
     """Return a function of two frames (H, W, 3) uint8 RGB, cached between calls.
 
-    Args:
-        method: tvl1: Zach, Pock and Bischof (2007) with OpenCV's default parameters; raft_large, raft_small: Teed and
-            Deng (2020), of torchvision.
-        weights: File of RAFT weights; empty: torchvision's default, downloaded once.
-        device: Device for RAFT: auto, cpu or cuda.
+    tvl1 is Zach, Pock and Bischof (2007) with OpenCV's default parameters; raft_large and raft_small are Teed and Deng
+    (2020), of torchvision, with `weights` of a file or, if empty, torchvision's, downloaded once.
 
     Raises:
         UserError: OpenCV is not installed, or the weights cannot be loaded.

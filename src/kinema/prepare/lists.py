@@ -1,7 +1,5 @@
 """Lists of prepared files for training."""
 
-import csv
-import io
 import logging
 import shlex
 from collections.abc import Callable, Sequence
@@ -12,7 +10,7 @@ from kinema.data.lists.tables import BLANKS
 from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 from kinema.prepare.sources import LabeledUnits
-from kinema.storage import write_text
+from kinema.storage import write_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +45,7 @@ def write_frame_list(videos: LabeledUnits, output: Path, source: Source, *, imag
     """List the existing folders in `output/frames.csv`, and the class names in `output/classes.txt`.
 
     The columns are path, frames and class (label for classes without names; classes or labels for multiple labels).
-
-    Args:
-        videos: Units and labels; nothing is written if there are no labels.
-        output: Folder of the outputs.
-        source: Value of `data.source` for such folders.
-        images_per_frame: Number of images per frame.
+    Nothing is written if there are no labels. `source` is the value of `data.source` for such folders.
     """
 
     def row(path: Path, name: str) -> list[object] | None:
@@ -84,9 +77,7 @@ def _write_list(
     if not rows:
         return
     plural, singular = ("classes", "class") if videos.class_names else ("labels", "label")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[*columns, plural if videos.multi else singular], *rows])
-    write_text(output / name, text.getvalue())
+    write_csv(output / name, [[*columns, plural if videos.multi else singular], *rows], lineterminator="\n")
     if videos.class_names:
         write_text(output / "classes.txt", class_file_text(videos.class_names))
     arguments = ["--data.source", source, "--data.train", str(output / name)]

@@ -58,17 +58,9 @@ def labeled_units(
     suffix: str = "",
     option: str = "",
 ) -> LabeledUnits:
-    """Return a unit for each video of a tree or list, with outputs as in `video_units`.
+    """Return a unit for each video of a tree (see `video_units`) or of a list, its labels being as in `read_index`.
 
-    Args:
-        source: A folder, a video, or a list or table of videos, see `read_index`. If all videos of a folder are in
-            subfolders, the top-level ones are the classes.
-        output: Folder of the outputs.
-        root: Folder that the paths of a list are relative to; empty: the folder of the list.
-        labels: Whether each video of a list has a single label, or any number of labels.
-        kind: Kind of videos.
-        suffix: Suffix of the outputs.
-        option: Name of the option that set `kind`, for messages.
+    If all videos of a folder are in subfolders, the top-level ones are the classes.
 
     Raises:
         UserError: As `video_units` and `read_index`; or a path of the list is outside `root`.

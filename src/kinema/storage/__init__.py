@@ -7,6 +7,7 @@ from kinema.storage.atomic import (
     replacing,
     replacing_folder,
     unfinished,
+    write_csv,
     write_text,
 )
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
@@ -47,5 +48,6 @@ __all__ = [
     "unfinished",
     "walk",
     "without_query",
+    "write_csv",
     "write_text",
 ]

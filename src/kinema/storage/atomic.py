@@ -3,6 +3,7 @@
 Incomplete ones have hidden names beside the final path that begin with `.kinema-`. Nothing else is ever removed.
 """
 
+import csv
 import errno
 import hashlib
 import os
@@ -120,6 +121,15 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text` atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]], *, lineterminator: str = "\r\n") -> None:
+    """Replace the file `path` by a CSV file atomically; undecodable bytes of file names are kept."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        csv.writer(file, lineterminator=lineterminator).writerows(rows)
 
 
 @contextmanager

@@ -91,10 +91,6 @@ class FeatureSource:
         first, *others = self._files
         return tuple(video for video in first.videos if all(same_video(video, other.videos) for other in others))
 
-    def has(self, video: str) -> bool:
-        """Whether a video has features."""
-        return all(same_video(video, files.videos) is not None for files in self._files)
-
     def spans(self, durations: Mapping[str, float]) -> dict[str, FeatureSpan]:
         """Return the time spans that features cover, of the videos for which files describe them.
 

@@ -101,13 +101,8 @@ def read_index(
 def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
     """Check that all labels are in the range of `num_classes` classes.
 
-    Args:
-        index: the videos.
-        num_classes: number of classes.
-        advice: what to do about a label out of range, for the message.
-
     Raises:
-        UserError: labels are negative or too large; the message names lines and their number.
+        UserError: labels are negative or too large; the message names lines and their number, and ends with `advice`.
     """
     bad = torch.nonzero((index.labels < 0) | (index.labels >= num_classes)).flatten().numpy()
     expected = f"labels 0 to {num_classes - 1}: there are {num_classes} classes, counted from 0"

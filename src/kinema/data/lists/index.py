@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -61,12 +60,7 @@ class Index:
 
     def paths(self) -> list[str]:
         """Return the paths or URLs of all rows; see `path`."""
-        content = self.path_bytes.numpy().tobytes()
-        relative = [
-            content[start:end].decode(errors="surrogateescape") for start, end in pairwise(self.offsets.tolist())
-        ]
-        root = self.root.rstrip("/")
-        return [path if path.startswith("/") or "://" in path else f"{root}/{path}" for path in relative]
+        return [self.path(i) for i in range(len(self))]
 
     def label(self, i: int) -> int:
         """Return the class index of row `i`, -1 for none, if each row has one label."""

@@ -105,11 +105,7 @@ def output_files(
 ) -> dict[Input, Path]:
     """Return the output of each input: the file `target`, or a file in the folder `target`, see `output_paths`.
 
-    Args:
-        inputs: The videos.
-        target: File or folder; None: no outputs.
-        suffixes: Allowed suffixes of a file, of which files in a folder have the first.
-        option: Command-line option for `target`, for messages.
+    A file has one of `suffixes`, files in a folder the first. `option` is the command-line option for `target`.
 
     Raises:
         UserError: The file has another suffix or is the output of several inputs, or an input would be overwritten.

@@ -36,13 +36,9 @@ class Table:
     header: tuple[str, ...] | None = None
 
     def rows(self, maxsplit: int = -1) -> Iterator[tuple[int, list[bytes]]]:
-        """Iterate over the rows below the header; blank lines are skipped.
+        """Yield the line number and the fields, not yet stripped of `BLANKS`, of the rows below the header.
 
-        Args:
-            maxsplit: split only at the last `maxsplit` delimiters, as `str.rsplit`; -1: at all.
-
-        Yields:
-            the line number, counted from 1, and the fields, not yet stripped of `BLANKS`.
+        Blank lines are skipped. Lines are split at the last `maxsplit` delimiters, as by `str.rsplit`.
 
         Raises:
             UserError: quotes do not match.

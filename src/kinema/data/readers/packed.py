@@ -82,12 +82,7 @@ def write_packed(path: Path, header: PackHeader, images: Iterable[bytes]) -> Non
 
 
 def open_packed(path: str, *, storage: Storage = _HERE, flow: bool | None = None) -> "PackedReader":
-    """Open the packed file at `path`, a local path or a URL.
-
-    Args:
-        path: The file.
-        storage: Storage to read from.
-        flow: Whether it must hold optical flow, or must not; None: either.
+    """Open the packed file at `path`, which must hold optical flow if `flow` is true, RGB if it is false.
 
     Raises:
         MediaError: it is missing, no packed file, its header is damaged, or it is of the other content.

@@ -41,13 +41,13 @@ def open_rawframes(
     """Open a folder of images, JPEG or PNG, as one video.
 
     Args:
-        folder: The folder.
+        folder: Local path or URL.
         template: Names of the frames, such as `img_{:05}.jpg`. auto: all images of the folder, `img_9.jpg` before
             `img_10.jpg`.
         count: Number of frames. With a template the folder is then not listed. None: all frames in the folder; with a
             template, up to the highest number.
         first: Number in the name of the first frame.
-        storage: Storage to read from.
+        storage: Where to read.
         usual: With auto and a `count`, the names of images in other folders. This folder is then listed only if one of
             them is missing.
 
@@ -70,15 +70,9 @@ def open_flow(
 ) -> "FolderReader":
     """Open a folder of pairs of gray images, as `kinema prepare flow` writes them, as one video of flow.
 
-    The folder may also hold the frames of the video. Other arguments are as in `open_rawframes`.
-
-    Args:
-        folder: The folder.
-        template: Names of the images, such as `flow_{axis}_{:05}.jpg`, where axis is x or y. auto: the only two series
-            of images whose names differ in x and y alone, `flow_x_9.jpg` before `flow_x_10.jpg`.
-        count: Number of pairs.
-        first: Number in the names of the first pair.
-        storage: Storage to read from.
+    `template` is such as `flow_{axis}_{:05}.jpg`, where axis is x or y; auto: the only two series of images whose names
+    differ in x and y alone. The folder may also hold the frames of the video. `count` pairs begin with the number
+    `first`, as in `open_rawframes`.
 
     Raises:
         MediaError: the folder is missing, holds no such pairs, or fewer than `count`.

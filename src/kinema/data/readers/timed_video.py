@@ -66,11 +66,7 @@ def frame_times(source: str | bytes, *, path: str = "") -> NDArray[np.float64]:
 
     Element `i` belongs to frame `i` of `open_video`. Time 0 is the start of the file's earliest stream, which is the
     first frame unless sound precedes it. Times are the PTS, also for variable frame rates; without usable PTS (raw
-    streams, AVI with B-frames), frames are evenly spaced.
-
-    Args:
-        source: A local path, or the bytes of a file.
-        path: The name of the video in messages; by default `source` itself.
+    streams, AVI with B-frames), frames are evenly spaced. `source` and `path` are as in `open_video`.
 
     Raises:
         MediaError: the file is missing, holds no video or cannot be decoded; or neither time stamps nor a frame rate

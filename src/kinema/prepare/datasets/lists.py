@@ -1,7 +1,5 @@
 """Match rows of official annotations with existing videos, and write lists for training."""
 
-import csv
-import io
 import logging
 import shlex
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from kinema.data.lists.class_names import class_file_text
 from kinema.errors import UserError
 from kinema.prepare.datasets.matching import Video, Videos, plain
 from kinema.prepare.datasets.official import Annotations, Listed, Split
-from kinema.storage import write_text
+from kinema.storage import write_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -194,13 +192,11 @@ def _write_list(
     file: Path, rows: Sequence[tuple[Listed, Video]], annotations: Annotations, labeled: bool, counted: bool
 ) -> None:
     label = "labels" if annotations.multi_label else "class"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path"] + [label] * labeled + ["num_frames"] * counted)
+    lines: list[list[object]] = [["path", *[label] * labeled, *["num_frames"] * counted]]
     for row, video in rows:
         if annotations.multi_label:
             value = ";".join(map(str, row.labels))
         else:
             value = annotations.classes[row.labels[0]] if row.labels else ""
-        writer.writerow([video.path] + [value] * labeled + [video.num_frames] * counted)
-    write_text(file, text.getvalue())
+        lines.append([video.path, *[value] * labeled, *[video.num_frames] * counted])
+    write_csv(file, lines, lineterminator="\n")

@@ -57,17 +57,12 @@ class Videos:
                     meter.advance()
 
     def find(self, listed: Listed, split: Split, folders: set[str]) -> Video | None:
-        """Return the video of a row, or None if there is none.
+        """Return the video of a row of `split`, or None; `folders` are all class folders, normalized by `plain`.
 
         Of several videos with its name, one in its class folder is preferred, then one in a folder named after the
         split, then the first by path. Videos in the folder of another class do not match. If no video has its name,
         upper and lower case are ignored: UCF101's lists and copies of its videos have both HandstandPushups and
         HandStandPushups.
-
-        Args:
-            listed: The row.
-            split: Split of the row.
-            folders: Names of all class folders, normalized by `plain`.
         """
         folded = (name.casefold() for name in listed.names)
         matches = [self._by_name[name] for name in listed.names if name in self._by_name]

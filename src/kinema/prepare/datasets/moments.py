@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from kinema.data.lists.class_names import read_class_names
 from kinema.errors import UserError
 from kinema.prepare.datasets.lists import ListOptions
 from kinema.prepare.datasets.official import Annotations, Classes, Listed, find_splits, need_file, rows_of
@@ -26,26 +27,11 @@ def read_moments(folder: Path) -> Annotations:
         UserError: Files are missing or invalid.
     """
     source = need_file(folder, "moments_categories.txt")
-    classes = Classes(list(_categories(source)), source)
+    classes = Classes(read_class_names(source), source)
     files = find_splits(folder, {"train": ("trainingset.csv",), "val": ("validationset.csv",)})
     return Annotations(
         classes=classes.names, splits={split: list(_videos(file, classes)) for split, file in files.items()}
     )
-
-
-def _categories(file: Path) -> list[str]:
-    """Return class names in the order of their numbers, which are consecutive from 0 or 1."""
-    names = dict[int, str]()
-    for line, (*name, number) in rows_of(file, ","):
-        if not number.isdecimal() or not name or int(number) in names:
-            raise UserError(
-                f"{file}:{line}: '{','.join([*name, number])}'; expected 'class,number' with unique numbers"
-            )
-        names[int(number)] = ",".join(name)
-    first = min(names, default=0)
-    if first > 1 or set(names) != set(range(first, first + len(names))):
-        raise UserError(f"{file}: class numbers have gaps; expected consecutive numbers from 0 or 1")
-    return [names[number] for number in sorted(names)]
 
 
 def _videos(file: Path, classes: Classes) -> Iterator[Listed]:

@@ -28,17 +28,14 @@ def on_cluster(
 ) -> Iterator[Result]:
     """Yield `work(item)` for every item as soon as it is ready, in any order; each item is a Ray task on one CPU.
 
-    The machines of the cluster must have the same version of Kinema and the same files under the same paths. When the
-    caller stops early or is interrupted, its tasks are cancelled.
+    The machines of the cluster must have the same version of Kinema and the same files under the same paths. At most
+    twice as many tasks are submitted as can run. When the caller stops early or is interrupted, its tasks are
+    cancelled. Arguments are as in `in_parallel`, except:
 
     Args:
-        work: Must be picklable, as must items and results.
-        items: Consumed one by one: at most twice as many tasks are submitted as can run.
         address: local: start a cluster on this machine for this call; auto: use the one running on this machine;
             `host:port`: head of a cluster that this machine belongs to; `ray://host:port`: head of a remote cluster.
-        workers: Number of concurrent tasks; 0: one per CPU of the cluster.
         retries: How many times a task is tried again when its process or machine died.
-        on_crash: Result of an item whose process still died at the last try. None: an error.
 
     Raises:
         UserError: Ray is not installed, or there is no such cluster.

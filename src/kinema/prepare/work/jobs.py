@@ -15,7 +15,7 @@ from kinema.console import progress
 from kinema.errors import MediaError, UserError
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import check_no_pipe, recover_folder, remove_leftovers, replacing, write_text
+from kinema.storage import check_no_pipe, recover_folder, remove_leftovers, write_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ def run_jobs(
         title: Title of the progress bar.
         report: CSV file `path,reason` of the sources that failed, removed when there are none. Rows about sources not
             in `units` are kept.
-        workers: Number of processes; 0: one per core of this machine or of the cluster.
-        cluster: Address of a Ray cluster to work on, see `on_cluster`; empty: this machine.
+        workers, cluster: See `in_parallel`.
 
     Raises:
         UserError: Two sources have the same output, `report` is another file, or there is no such cluster.
@@ -175,13 +174,7 @@ def _write_report(report: Path, failures: Mapping[str, str], units: Sequence[Uni
     if not rows:
         report.unlink(missing_ok=True)
         return
-    with (
-        replacing(report) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(_REPORT_COLUMNS)
-        writer.writerows(sorted(rows.items()))
+    write_csv(report, [_REPORT_COLUMNS, *sorted(rows.items())])
 
 
 def read_report(report: Path) -> dict[str, str]:

@@ -24,12 +24,9 @@ _STILL_BRANDS = ("heic", "heix", "heim", "heis", "mif1", "avif")
 
 
 def open_container(source: str | bytes, *, path: str, **options: Any) -> InputContainer:
-    """Open a video file for reading.
+    """Open a video file for reading: a local path, whatever characters its name and tags hold, or its bytes.
 
-    Args:
-        source: A local path, whatever characters its name and tags hold, or the bytes of a file.
-        path: The name of the video in messages.
-        options: Further ones of `av.open`.
+    `path` is the name of the video in messages, `options` are further ones of `av.open`.
 
     Raises:
         MediaError: FFmpeg cannot open it, or it is no video: text, an image, a playlist, sound.
