@@ -1,16 +1,16 @@
-"""Options: checked and applied by dotted key, saved as YAML, explained in words.
+"""Configs: trees of options dataclasses, set by dotted keys and saved as YAML.
 
-Mechanism only, independent of Kinema's options. Each options dataclass stands beside the code that reads it; a recipe
-returns a complete tree of them, and
+Independent of Kinema's own options. Each options dataclass stands beside the code that reads it; a recipe returns a
+complete tree of them.
 
-- `parse_arguments` and `read` give dotted keys, from the command line and from a saved config,
-- `apply` sets them on the recipe's config, after checking every value and naming every fault,
-- `dump` writes the outcome, `options_help` explains it, `changed` says what differs from the recipe.
+- `parse_arguments` and `read` return dotted keys, of the command line and of a saved config.
+- `apply` checks all values and sets them on the recipe's config.
+- `dump` writes a config, `options_help` describes it, `changed` compares it with the recipe.
 
 An option is a `bool`, `int`, `float`, `str`, `Literal` or a tuple of these, or a union with a `Literal` such as
-`float | Literal["none"]`; `Annotated` bounds hold. A group may be a union of dataclasses; the recipe chooses one.
-A field with the metadata `NOT_AN_OPTION` is kept, but cannot be set. A group's `FORMERLY` maps keys of earlier versions
-to its fields, or to nothing: they are still accepted.
+`float | Literal["none"]`; numbers are checked against `Annotated` bounds. A group may be a union of dataclasses, one of
+which the recipe chooses. A field with the metadata `NOT_AN_OPTION` cannot be set. A group's `FORMERLY` maps keys of
+earlier versions, which are still accepted, to its fields, or to an empty string if they are ignored.
 """
 
 from kinema.config.explain import changed, options_help

@@ -1,4 +1,4 @@
-"""A config in words: every option for `--help`, and what a run changed from its recipe."""
+"""Description of a config: help text of its options, and differences from its recipe."""
 
 import inspect
 import shutil
@@ -11,16 +11,16 @@ from kinema.config.values import allowed, as_argument
 
 
 def options_help(config: object, *, width: int | None = None) -> str:
-    """Every option as one writes it, with the config's own value, what is allowed, and the docstring under its field.
+    """Return the help text of all options: name, value in `config`, allowed values, and the docstring of the field.
 
-    Options of a group come before its inner groups, both in the order of the fields. The lines are at most `width`
-    columns wide, by default the terminal's.
+    Options of a group come before its inner groups, both in the order of the fields. Lines are at most `width` columns
+    wide, by default as wide as the terminal.
     """
     return "\n".join(_group_help(config, "", width or min(shutil.get_terminal_size().columns, 120)))
 
 
 def changed(config: object, base: object) -> dict[str, tuple[object, object]]:
-    """Dotted key → (base's value, config's value) where the two differ; both come from one recipe."""
+    """Return the options that differ: dotted key → (value in `base`, value in `config`); both are of one recipe."""
     before = leaves(base)
     return {
         key: (before[key].value, leaf.value) for key, leaf in leaves(config).items() if leaf.value != before[key].value
@@ -52,7 +52,7 @@ def _group_help(group: object, prefix: str, width: int) -> list[str]:
 
 
 def _field_docs(options: type) -> dict[str, str]:
-    """The docstrings under a dataclass' fields, its bases' included, each as one line."""
+    """Return the docstrings of the fields of a dataclass and its bases, each on one line."""
     return {
         parameter.arg_name: " ".join((parameter.description or "").split())
         for base in reversed(options.__mro__[:-1])
@@ -61,6 +61,6 @@ def _field_docs(options: type) -> dict[str, str]:
 
 
 def _class_doc(options: type) -> str:
-    """The first paragraph of a class' docstring as one line; `dataclass` puts a signature where there is none."""
+    """Return the first paragraph of the docstring of a class on one line; empty for `dataclass`'s signature."""
     text = inspect.getdoc(options) or ""
     return "" if text.startswith(f"{options.__name__}(") else " ".join(text.partition("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""A run's config as YAML: the recipe's name first, then every option in nested groups."""
+"""Configs as YAML files: the name of the recipe, then all options in nested groups."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +10,19 @@ from kinema.errors import UserError
 
 
 def dump(config: object, *, recipe: str) -> str:
-    """The complete config as YAML text, which `read` turns back into the recipe's name and dotted keys.
+    """Return the complete config as YAML text for `read`, groups in the order of the fields.
 
-    Groups stand in the order of the fields. Which dataclass stands in a group is not written: the recipe fixes it.
+    The dataclass of a group is not written: the recipe determines it.
     """
     document = {"recipe": recipe, **_nested(config)}
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def read(path: str | Path) -> tuple[str, dict[str, object]]:
-    """The recipe's name and the dotted keys of a YAML file that `dump` or a user wrote.
+    """Return the name of the recipe and the dotted keys of a YAML file.
 
-    Every value is text or a list of texts, as from the command line: the type of each option decides what that means,
-    not YAML 1.1, for which `1e-4` is text, `no` is false and `12:30` is 750.
+    Values are strings or lists of strings, as on the command line, which the types of the options convert. YAML 1.1
+    itself would read `1e-4` as a string, `no` as false and `12:30` as 750.
 
     Raises:
         UserError: the file cannot be read, is not YAML, gives a key twice or names no recipe; with file and line.
@@ -51,7 +51,7 @@ def read(path: str | Path) -> tuple[str, dict[str, object]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists in one line, no anchor where two options share a tuple, and escapes for what cannot be seen."""
+    """Writes lists on one line, no anchors for tuples that options share, and escapes for invisible characters."""
 
     def ignore_aliases(self, _data: object) -> bool:
         return True
@@ -75,7 +75,7 @@ def _nested(group: object) -> dict[str, object]:
 def _leaf_nodes(
     mapping: yaml.MappingNode, prefix: str, lines: dict[str, int], path: str | Path
 ) -> Iterator[tuple[str, yaml.Node]]:
-    """Dotted keys and their nodes; `lines` remembers where each key stood, since YAML itself lets the last one win."""
+    """Yield dotted keys and their nodes; `lines` has the line of each key, to report duplicates, which YAML allows."""
     for key_node, node in mapping.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):

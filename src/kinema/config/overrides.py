@@ -1,4 +1,4 @@
-"""Options as dotted keys: read from the command line, checked, and applied to the config that a recipe returned."""
+"""Options by dotted keys: parsed from the command line, checked, and applied to the config of a recipe."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,22 @@ NOT_AN_OPTION = {"option": False}
 """Metadata of a dataclass field that is kept with a config but is not an option."""
 
 Value = str | list[str] | bool
-"""What the command line gives for a key: one value, several, or true where none follows."""
+"""Value of a key on the command line: one string, several, or true if none follows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """One option of a config."""
+    """Value of an option, and the type of its field with `Annotated` bounds."""
 
     value: object
-    """What the config holds."""
     hint: object
-    """The field's type, with its `Annotated` bounds."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, Value]:
-    """Dotted keys out of `--a.b-c 0.2 --a.d=1 --milestones 40 80 --compile`; dashes in keys become underscores.
+    """Parse `--a.b-c 0.2 --a.d=1 --milestones 40 80 --compile`; dashes in keys become underscores.
 
     Raises:
-        UserError: names every value without a key, key given twice, and option with a single dash.
+        UserError: there are values without a key, duplicate keys, or options with a single dash.
     """
     values: dict[str, list[str]] = {}
     faults: list[str] = []
@@ -57,14 +55,11 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, Value]:
 
 
 def apply(config: C, values: Mapping[str, object]) -> C:
-    """Return a copy of the config with the dotted keys set.
-
-    Which dataclass stands in a group is the config's choice: keys set leaves only. Keys of earlier versions are set
-    under their current names.
+    """Return a copy of the config with the dotted keys set; keys of earlier versions are renamed.
 
     Raises:
-        UserError: lists every fault: unknown keys with the nearest valid ones, values that a leaf's type refuses with
-            what it allows, and what the dataclasses' own `__post_init__` objects to.
+        UserError: lists all faults: unknown keys with the nearest valid ones, values that the type of an option does
+            not allow, and errors of the dataclasses' own `__post_init__`.
     """
     known, values = leaves(config), current_keys(config, values)
     faults = [_unknown(key, config, known) for key in values if key not in known]
@@ -74,7 +69,7 @@ def apply(config: C, values: Mapping[str, object]) -> C:
 
 
 def current_keys(config: object, values: Mapping[str, object]) -> dict[str, object]:
-    """Rename the keys of earlier versions to those of `config`, and drop those that are options no more.
+    """Rename the keys of earlier versions to those of `config`, and drop those of former options.
 
     Raises:
         UserError: a key is given under its old and its new name.
@@ -95,7 +90,7 @@ def current_keys(config: object, values: Mapping[str, object]) -> dict[str, obje
 
 
 def _former_keys(group: object, prefix: str = "") -> dict[str, str]:
-    """Keys of earlier versions and what they are now, of a group and those in it."""
+    """Return the current keys of those of earlier versions, of a group and the groups in it."""
     former = {old: name and prefix + name for old, name in getattr(type(group), "FORMERLY", {}).items()}
     for name, value in fields_of(group).items():
         if is_group(value):
@@ -104,7 +99,7 @@ def _former_keys(group: object, prefix: str = "") -> dict[str, str]:
 
 
 def leaves(config: object, prefix: str = "") -> dict[str, Leaf]:
-    """Every option of the config by its dotted key, in the order of the fields."""
+    """Return all options by dotted key, in the order of the fields."""
     found: dict[str, Leaf] = {}
     types = hints(type(config))
     for name, value in fields_of(config).items():
@@ -126,7 +121,7 @@ def check_bounds(options: object) -> None:
 
 
 def fields_of(group: Any) -> dict[str, object]:
-    """The options of a dataclass by field name."""
+    """Return the options and groups of a dataclass by field name."""
     return {
         field.name: getattr(group, field.name)
         for field in dataclasses.fields(group)
@@ -135,12 +130,12 @@ def fields_of(group: Any) -> dict[str, object]:
 
 
 def is_group(value: object) -> bool:
-    """Whether a field's value holds options of its own."""
+    """Whether the value of a field is a group of options."""
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def hints(options: type) -> dict[str, object]:
-    """The types of a dataclass' fields, resolved where the module postpones annotations."""
+    """Return the types of the fields of a dataclass, with postponed annotations resolved."""
     return get_type_hints(options, include_extras=True)
 
 
@@ -158,7 +153,7 @@ def _rebuild(group: Any, prefix: str, values: Mapping[str, object], faults: list
             except ValueError as error:
                 faults.append(f"{as_option(key)}: {error}")
     if len(faults) > faults_before:
-        return group  # its __post_init__ would judge a mixture that nobody asked for
+        return group  # __post_init__ would check a mixture of old and new values
     try:
         return dataclasses.replace(group, **changes)
     except (ValueError, UserError) as error:
@@ -177,7 +172,7 @@ def _unknown(key: str, config: object, known: Mapping[str, Leaf]) -> str:
 
 
 def _other_branch(key: str, config: object) -> str:
-    """Why a key that would be right with another dataclass of a union is not right in this config, or `""`."""
+    """Return why a key of another dataclass of a union is not one of this config; empty if it is of none."""
     group, path = config, key.split(".")
     for group_name, name in pairwise(path):
         values = fields_of(group)

@@ -1,4 +1,4 @@
-"""Which option someone meant who typed another name: by its meaning elsewhere, or by its letters."""
+"""Suggestions for unknown options, by names in other toolboxes and by similarity."""
 
 import difflib
 from collections.abc import Iterable
@@ -67,7 +67,7 @@ _CALLED_ELSEWHERE = {
     "top": "k top_k topk",
     "work_dir": "exp_dir experiment_dir log_dir logdir name out output output_dir project run_dir save_dir",
 }
-"""What other toolboxes call an option, by the last part of its name here."""
+"""Names of options in other toolboxes, by the last part of the name here."""
 
 _OPTIONS = {
     word.replace("_", ""): [name for name, words in _CALLED_ELSEWHERE.items() if word in words.split()]
@@ -77,15 +77,15 @@ _OPTIONS = {
 
 
 def as_option(key: str) -> str:
-    """A dotted key as it is typed: `--data.batch-size`."""
+    """Return a dotted key as a command-line option: `--data.batch-size`."""
     return f"--{key.replace('_', '-')}"
 
 
 def suggest(key: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
-    """`"; did you mean '--optim.lr'?"` for the options that `key` may stand for, or `""` where none is near.
+    """Return `"; did you mean '--optim.lr'?"` for the options that `key` may stand for; empty if there are none.
 
-    Options of the same last part come first, then those that other toolboxes call so, then the one whose letters are
-    alike by at least `likeness`, from 0 to 1.
+    These are options with the same last part, else those that other toolboxes call so, else the most similar name, if
+    its similarity (0 to 1) is at least `likeness`.
     """
     known = list(known)
     group, _, name = key.rpartition(".")

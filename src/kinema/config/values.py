@@ -1,4 +1,4 @@
-"""One option's value: checked against its field's type, described in plain words, written as on the command line."""
+"""Values of options: validation by the type of the field, description, command-line form."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ _NAMES = {
 
 
 def check(hint: Any, value: object) -> object:
-    """The value as the field's type has it, whether it came as typed YAML or as the command line's text.
+    """Convert a value, such as a string of the command line, to the type of a field.
 
     Raises:
         ValueError: the type does not allow the value; the message says what was found and what is allowed.
@@ -65,12 +65,12 @@ def options_from(kind: type[T], values: Mapping[str, Any], *, origin: str) -> T:
 
 
 def allowed(hint: Any) -> str:
-    """What a field of this type takes: `"a number above 0 or none"` for `Annotated[float, Gt(0)] | Literal["none"]`."""
+    """Describe the values of a type: `a number above 0 or none` for `Annotated[float, Gt(0)] | Literal["none"]`."""
     return _in_words(_adapter(hint).json_schema())
 
 
 def as_argument(value: object) -> str:
-    """The value as one writes it after its key on the command line: `40 80`, `true`, `'two words'`."""
+    """Return a value as on the command line: `40 80`, `true`, `'two words'`."""
     match value:
         case bool():
             return str(value).lower()
@@ -89,7 +89,7 @@ def _adapter(hint: Any) -> TypeAdapter[object]:
 
 
 def _readings(value: object) -> Iterator[object]:
-    """The value itself, then what else its text can mean: an integer `Literal`, a list's only item, an empty list."""
+    """Yield the value, then other readings of its text: integer `Literal`, only item of a list, empty list."""
     yield value
     if isinstance(value, str) and value.removeprefix("-").isdecimal():
         yield int(value)
@@ -102,7 +102,7 @@ def _has_bool(value: object) -> bool:
 
 
 def _in_words(schema: dict[str, Any]) -> str:
-    """A JSON schema of the few shapes that options have, in words."""
+    """Describe a JSON schema of the few kinds that options have."""
     match schema:
         case {"anyOf": [*options]}:
             return " or ".join(_in_words(option) for option in options if "$ref" not in option)

@@ -5,9 +5,9 @@ from functools import partial
 from kinema.cli.subcommands import run_command
 
 SUBCOMMANDS = {
-    "recognition": "accuracy of video scores, several combined by weights",
+    "recognition": "accuracy of video scores, of one model or an ensemble",
     "proposals": "average recall of segments without labels: AR@AN and AUC",
-    "detection": "average precision of segments with labels: mAP@tIoU, and what is wrong with them",
+    "detection": "average precision of segments with labels: mAP@tIoU, with an analysis of errors",
 }
 """Description of each subcommand, a module of this package with a function `run(arguments) -> exit code`."""
 

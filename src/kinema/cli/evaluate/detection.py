@@ -18,43 +18,43 @@ from kinema.tasks.localization.metrics.evaluation import evaluate_detection
 
 @dataclass(kw_only=True)
 class Detection:
-    """Measure detections of any tool: mean average precision at thresholds of temporal overlap (mAP@tIoU)."""
+    """Compute the mean average precision of any tool's detections at thresholds of temporal IoU (mAP@tIoU)."""
 
     protocol: Protocol = "activitynet"
     """activitynet: interpolated precision, mean over tIoU 0.5, 0.55 … 0.95; thumos14: the official TH14evalDet, tIoU
-    0.3, 0.4 … 0.7, with its ambiguous instances. Of equal scores the last in the file counts first (activitynet), or
-    the first (thumos14), as in the official programs."""
+    0.3, 0.4 … 0.7, with its ambiguous instances. Equal scores are ranked from the end of the file (activitynet) or
+    from its beginning (thumos14), as in the official programs."""
     ground_truth: Annotated[Path, tyro.conf.arg(metavar="JSON")]
-    """Ground truth in ActivityNet's layout, as `kinema prepare activitynet` and thumos14 write it, or in that of
+    """Ground truth in ActivityNet's format, as written by `kinema prepare activitynet` and thumos14, or in that of
     MMAction2's anet_anno_*.json."""
     results: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Detections in ActivityNet's layout: {"results": {video: [{"segment": [start, end], "score", "label"}]}}, in
-    seconds; or a .txt file with lines video start end class score, as for THUMOS14's challenge."""
+    """Detections in ActivityNet's format, {"results": {video: [{"segment": [start, end], "score", "label"}]}}, times in
+    seconds; or a .txt file with lines `video start end class score`, as for the THUMOS14 challenge."""
     subset: str = ""
-    """Videos that count; when not given, all of them, or of several subsets validation (activitynet) or test
-    (thumos14). Results of videos of other subsets are left out."""
+    """Subset to evaluate; default: all videos or, if there are several subsets, validation (activitynet) or test
+    (thumos14). Results of other videos are ignored."""
     thresholds: tuple[float, ...] = ()
-    """Thresholds of tIoU; when not given, the protocol's."""
+    """Thresholds of tIoU; default: those of the protocol."""
     video_classes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Class scores of whole videos, which label the results: these may then be proposals. JSON {"class": [name, …],
-    "results": {video: [score, …]}}, as CUHK's, or {"results": {video: [{"label", "score"}, …]}}, as ActivityNet's, or
-    the npz of `kinema test --dump`. Proposals of videos without class scores are left out."""
+    """Class scores of videos, by which the results, such as proposals, are labeled. JSON {"class": [name, …],
+    "results": {video: [score, …]}} (CUHK's format) or {"results": {video: [{"label", "score"}, …]}} (ActivityNet's),
+    or the npz of `kinema test --dump`. Proposals of videos without class scores are ignored."""
     top_classes: Annotated[int, Ge(1)] = 1
-    """Classes that a video has, of --video-classes: its best ones."""
+    """Number of best classes of each video that label its proposals, for --video-classes."""
     strict: bool = False
-    """Refuse results of labels that the ground truth does not have, and videos without class scores. When not given,
-    these results are left out and counted: a class that no instance has takes no part in the mean."""
+    """Exit with an error on labels that are not in the ground truth and on videos without class scores. By default,
+    such results are ignored and counted: a class without instances is not part of the mean."""
     errors: bool = False
-    """Tell, too, what is wrong with the detections and which instances are hard, as DETAD does."""
+    """Also report kinds of errors, and recall by properties of the instances, as DETAD (Alwassel et al. 2018)."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
-    """Draw what --errors tells."""
+    """Draw the report of --errors."""
     json: bool = False
-    """Print JSON: {"mAP": {"0.5": …}, "average_mAP": …, "left_out": …}, fractions and the number of results left out;
+    """Print JSON: {"mAP": {"0.5": …}, "average_mAP": …, "left_out": …}, fractions and the number of ignored results;
     with --errors also "errors"."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure and print."""
+    """Compute and print the metrics."""
     options = parse(Detection, arguments, command="evaluate detection")
     report = evaluate_detection(
         options.ground_truth,

@@ -15,27 +15,27 @@ from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
 
 @dataclass(kw_only=True)
 class Proposals:
-    """Measure proposals of any tool: average recall at an average number of proposals (AR@AN), and the area under it.
+    """Compute the average recall at an average number of proposals (AR@AN) of any tool, and the area under its curve.
 
-    By ActivityNet's protocol: over tIoU 0.5, 0.55 … 0.95, with up to 100 proposals a video on average. The average is
-    over the videos with instances; proposals of videos without any count in the number of proposals. Of equal scores
-    the last in the file counts first.
+    By ActivityNet's protocol: over tIoU 0.5, 0.55 … 0.95, with up to 100 proposals per video on average. The average is
+    over videos with instances; proposals of other videos count in the number of proposals. Equal scores are ranked from
+    the end of the file.
     """
 
     ground_truth: Annotated[Path, tyro.conf.arg(metavar="JSON")]
-    """Ground truth in ActivityNet's layout, as `kinema prepare activitynet` and thumos14 write it, or in that of
+    """Ground truth in ActivityNet's format, as written by `kinema prepare activitynet` and thumos14, or in that of
     MMAction2's anet_anno_*.json; labels are not needed."""
     results: Annotated[Path, tyro.conf.arg(metavar="JSON")]
-    """Proposals in ActivityNet's layout: {"results": {video: [{"segment": [start, end], "score"}]}}, in seconds."""
+    """Proposals in ActivityNet's format: {"results": {video: [{"segment": [start, end], "score"}]}}, in seconds."""
     subset: str = ""
-    """Videos that count; when not given, all of them, or of several subsets validation. Proposals of videos of other
-    subsets are left out."""
+    """Subset to evaluate; default: all videos or, if there are several subsets, validation. Proposals of other videos
+    are ignored."""
     json: bool = False
     """Print JSON: {"AR@1": …, "AR@5": …, "AR@10": …, "AR@100": …, "AUC": …}, fractions."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure and print."""
+    """Compute and print the metrics."""
     options = parse(Proposals, arguments, command="evaluate proposals")
     metrics = evaluate_proposals(options.ground_truth, options.results, subset=options.subset)
     if options.json:

@@ -16,34 +16,34 @@ from kinema.tasks.recognition.ensemble import evaluate_results
 
 @dataclass(kw_only=True)
 class Options:
-    """Measure scores of videos that were kept, of one model or of several averaged, such as RGB and flow.
+    """Compute the accuracy of scores written by `kinema test MODEL --dump rgb.npz`.
 
-    `kinema test MODEL --dump rgb.npz` keeps them.
+    Scores of several models, such as RGB and flow, are averaged.
     """
 
     results: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="NPZ")]
-    """Files with `paths`, `scores` (probabilities) and, when known, `labels` and `classes`."""
+    """Files with `paths`, `scores` (probabilities) and, if known, `labels` and `classes`."""
     weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar="NUMBER")] = ()
-    """Weight of each result; when not given, all count the same."""
+    """Weight of each file; default: equal weights."""
     ground_truth: Annotated[Path | None, tyro.conf.arg(metavar="LIST|NPZ")] = None
-    """The videos' labels: a folder of class folders, a CSV/TSV, a list file, or an npz with `paths` and `labels`. When
-    not given, the labels in the results."""
+    """Labels of the videos: a folder of class folders, a CSV/TSV, a list file, or an npz with `paths` and `labels`;
+    default: the labels in the results."""
     source: MediaKind = "video"
-    """What such a list names: video files, folders of images, or packed files of them."""
+    """Kind of videos in a list: files, folders of images, or packed files of these."""
     root: str = ""
-    """Folder that relative paths in the list start from; empty: the list's own folder."""
+    """Folder that the paths of a list are relative to; empty: the folder of the list."""
     labels: LabelMode = "single"
-    """Whether such a list has one label a video, or any number. Results and npz files say it by their labels."""
+    """Whether each video of a list has a single label, or any number of labels."""
     average: Literal["prob", "score"] = "prob"
-    """What is averaged: probabilities (prob) or logits (score)."""
+    """Average of probabilities (prob) or of logits (score)."""
     skip_missing: bool = False
-    """Leave out videos that a result lacks, instead of refusing."""
+    """Ignore videos that are missing in a file, instead of exiting with an error."""
     json: bool = False
     """Print JSON: {"top1", "top5", "mean_class", "videos"}, or {"mAP", "top1", "videos"} for any number of labels."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Evaluate and print."""
+    """Compute and print the metrics."""
     options = parse(Options, arguments, command="evaluate recognition")
     metrics = evaluate_results(
         options.results,
