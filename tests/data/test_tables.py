@@ -188,13 +188,13 @@ def test_tables_read_as_the_csv_module_reads_them(scratch: Path, rows, quoting, 
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=quoting, delimiter=delimiter)
     writer.writerows([("path", "label", "Fold", "note"), *rows])
-    path = write(scratch, text.getvalue(), "table.txt")
+    path = write(scratch, text.getvalue(), "table.csv")
     reader = csv.DictReader(io.StringIO(text.getvalue(), newline=""), delimiter=delimiter)
     wanted = [(row["path"], row["label"]) for row in reader if row["Fold"] != "0"]
     if not wanted:
-        assert "no rows with fold!=0" in fault(path, delimiter=delimiter, where="fold!=0")
+        assert "no rows with fold!=0" in fault(path, where="fold!=0")
         return
-    index = read_index(path, kind="video", delimiter=delimiter, where="fold!=0", root="/r")
+    index = read_index(path, kind="video", where="fold!=0", root="/r")
     assert index.class_names is not None
     assert set(index.class_names) == {label for _, label in wanted}
     assert [(row.path, index.class_names[row.label]) for row in rows_of(index)] == [

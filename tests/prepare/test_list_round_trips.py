@@ -14,7 +14,7 @@ from kinema.data.lists.index import Index, MediaKind
 from kinema.errors import UserError
 from kinema.prepare.check import CheckOptions, prepare_check
 from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.lists import check_listable, write_file_list, write_frame_list
+from kinema.prepare.lists import check_listable, write_list
 from kinema.prepare.sources import LabeledUnits, labeled_units
 from kinema.prepare.work.jobs import Unit
 from tests.data.drawn_videos import write_video
@@ -110,9 +110,9 @@ def test_lists(
             for frame in range(number):
                 (unit.output / f"{frame}.jpg").touch()
     if kind == "packed":
-        write_file_list(units, folder, "packed.csv", "packed")
+        write_list(units, folder, "packed.csv", "packed")
     else:
-        write_frame_list(units, folder, "rawframes")
+        write_list(units, folder, "frames.csv", "rawframes", images_per_frame=1)
     file = folder / ("packed.csv" if kind == "packed" else "frames.csv")
     called = classes or tuple(map(str, range(100)))
     wanted = [

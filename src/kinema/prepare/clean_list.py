@@ -31,7 +31,7 @@ def write_clean_list(
     if source.is_dir():
         _write_table(index, kind, clean, frames)
         return
-    table = open_table(source, None)
+    table = open_table(source)
     # Copied as text, so that quotes are kept.
     lines = source.read_text(encoding="utf-8-sig").split("\n")
     for i in range(len(index)):

@@ -15,7 +15,7 @@ from kinema.data.readers.sources import Opener
 from kinema.prepare.convert import VideoOptions, convert_videos
 from kinema.prepare.flow_methods import Method, flow_method
 from kinema.prepare.frames import read_all
-from kinema.prepare.lists import write_frame_list
+from kinema.prepare.lists import write_list
 from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import Direct, replacing_folder
 
@@ -68,7 +68,7 @@ def prepare_flow(options: FlowOptions) -> Summary:
         kind=options.kind,
         option="--kind",
     )
-    write_frame_list(videos, options.output, "flow", images_per_frame=2)
+    write_list(videos, options.output, "frames.csv", "flow", images_per_frame=2)
     return summary
 
 

@@ -14,7 +14,7 @@ from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import open_video
 from kinema.prepare.convert import VideoOptions, convert_videos
-from kinema.prepare.lists import write_frame_list
+from kinema.prepare.lists import write_list
 from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import replacing_folder
 
@@ -48,7 +48,7 @@ def prepare_frames(options: FramesOptions) -> Summary:
     """
     open_rawframes(str(options.output), template=options.template, count=1)  # raises if the template is invalid
     videos, summary = convert_videos(options, extract, title="Extracting frames", record="frames.json")
-    write_frame_list(videos, options.output, "rawframes")
+    write_list(videos, options.output, "frames.csv", "rawframes", images_per_frame=1)
     return summary
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kinema.data.lists.class_names import class_file_text
@@ -41,51 +40,32 @@ def check_listable(videos: LabeledUnits, output: Path) -> None:
 _ALLOWED = "a name in a list must be UTF-8 without line breaks, control characters"
 
 
-def write_frame_list(videos: LabeledUnits, output: Path, source: Source, *, images_per_frame: int = 1) -> None:
-    """List the existing folders in `output/frames.csv`, and the class names in `output/classes.txt`.
+def write_list(videos: LabeledUnits, output: Path, name: str, source: Source, *, images_per_frame: int = 0) -> None:
+    """List the existing outputs in `output/NAME`, and the class names in `output/classes.txt`.
 
     The columns are path, frames and class (label for classes without names; classes or labels for multiple labels).
-    Nothing is written if there are no labels. `source` is the value of `data.source` for such folders.
+    With `images_per_frame`, outputs are folders of images; 0: they are files, without the column frames. Nothing is
+    written if there are no labels. `source` is the value of `data.source` for such outputs.
     """
-
-    def row(path: Path, name: str) -> list[object] | None:
-        if not path.is_dir():
-            return None
-        images = sum(not image.name.startswith(".") for image in path.iterdir())  # hidden files of macOS
-        return [name, images // images_per_frame]
-
-    _write_list(videos, output, "frames.csv", ["path", "frames"], row, source)
-
-
-def write_file_list(videos: LabeledUnits, output: Path, name: str, source: Source) -> None:
-    """List the existing files in `output/NAME` as `write_frame_list` does, without numbers of frames."""
-    _write_list(videos, output, name, ["path"], lambda path, listed: [listed] if path.is_file() else None, source)
-
-
-def _write_list(
-    videos: LabeledUnits,
-    output: Path,
-    name: str,
-    columns: Sequence[str],
-    row: Callable[[Path, str], list[object] | None],
-    source: Source,
-) -> None:
     rows = list[list[object]]()
     for unit, labels in zip(videos.units, videos.labels, strict=bool(videos.labels)):
-        if fields := row(unit.output, listed_path(unit.output.relative_to(output.absolute()))):
-            rows.append([*fields, ";".join(_label(videos, label) for label in labels)])
+        path, fields = unit.output, list[object]()
+        if images_per_frame and path.is_dir():
+            images = sum(not image.name.startswith(".") for image in path.iterdir())  # hidden files of macOS
+            fields = [images // images_per_frame]
+        elif images_per_frame or not path.is_file():
+            continue
+        names = [videos.class_names[label] if videos.class_names else str(label) for label in labels]
+        rows.append([listed_path(path.relative_to(output.absolute())), *fields, ";".join(names)])
     if not rows:
         return
     plural, singular = ("classes", "class") if videos.class_names else ("labels", "label")
-    write_csv(output / name, [[*columns, plural if videos.multi else singular], *rows], lineterminator="\n")
+    header = ["path", *["frames"] * bool(images_per_frame), plural if videos.multi else singular]
+    write_csv(output / name, [header, *rows], lineterminator="\n")
     if videos.class_names:
         write_text(output / "classes.txt", class_file_text(videos.class_names))
     arguments = ["--data.source", source, "--data.train", str(output / name)]
     log.info("to train on these: kinema train RECIPE %s", shlex.join(arguments))
-
-
-def _label(videos: LabeledUnits, label: int) -> str:
-    return videos.class_names[label] if videos.class_names else str(label)
 
 
 def is_listable(name: str) -> bool:

@@ -17,7 +17,7 @@ from kinema.data.readers.sources import KINDS, Opener, open_video
 from kinema.errors import MediaError
 from kinema.prepare.convert import VideoOptions, convert_videos
 from kinema.prepare.frames import read_all, resized
-from kinema.prepare.lists import write_file_list
+from kinema.prepare.lists import write_list
 from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import Direct, replacing
 
@@ -66,7 +66,7 @@ def prepare_pack(options: PackOptions) -> Summary:
         suffix=PACK_SUFFIX,
         option="--kind",
     )
-    write_file_list(videos, options.output, "packed.csv", "packed_flow" if options.kind == "flow" else "packed")
+    write_list(videos, options.output, "packed.csv", "packed_flow" if options.kind == "flow" else "packed")
     return summary
 
 

@@ -1,13 +1,19 @@
 """`kinema prepare`: preparation of media and lists."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from typing import get_type_hints
 
+from kinema import strict_json
 from kinema.addresses import load_address
 from kinema.cli.arguments import parse
 from kinema.cli.subcommands import run_command
+from kinema.console import print_table
 from kinema.prepare.work.interrupts import own_process
+
+log = logging.getLogger(__name__)
 
 SUBCOMMANDS = {
     "sample": "render a small synthetic dataset for first experiments",
@@ -55,9 +61,28 @@ def run(arguments: Sequence[str]) -> int:
     name, *rest = arguments or [""]
     with own_process():
         if name in DATASETS:
-            return import_module("kinema.cli.prepare.dataset").run(name, rest)
+            return _run_dataset(name, rest)
         if name in _FUNCTIONS:
             prepare = load_address(_FUNCTIONS[name])
             return prepare(parse(get_type_hints(prepare)["options"], rest, command=f"prepare {name}")).exit_code
         datasets = {name: f"write lists of {title} from its official files" for name, title in DATASETS.items()}
         return run_command("prepare", SUBCOMMANDS | datasets, arguments)
+
+
+def _run_dataset(name: str, arguments: Sequence[str]) -> int:
+    """Write the lists of a dataset, and print the counts of its videos."""
+    dataset = import_module("kinema.prepare.datasets").DATASETS[name]
+    options = parse(dataset.options, arguments, command=f"prepare {name}")
+    report = dataset.prepare(options)
+    if options.json:
+        print(strict_json.dumps(asdict(report), indent=2))
+    else:
+        header = ("split", "listed", "found", "missing", "unlabelled", "repeated")
+        print_table(header, [[_count(getattr(split, name)) for name in header] for split in report.splits])
+        print(f"{report.classes} classes; unlisted videos: {_count(report.unlisted)}")
+    log.info("wrote %s", options.output)
+    return 0
+
+
+def _count(count: object) -> str:
+    return "not searched" if count is None else str(count)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ def read_index(
     root: str = "",
     classes: Sequence[str] | None = None,
     labels: LabelMode = "single",
-    delimiter: Literal[" ", ",", ";", "\t"] | None = None,
     where: str = "",
     option: str = "--data.source",
     advice: str = "",
@@ -60,7 +58,6 @@ def read_index(
         classes: class names in index order, to give the classes of a validation set the indices of the training set;
             by default, names are indexed in natural order.
         labels: one label per video, or several.
-        delimiter: delimiter of fields if the first line is misleading; a space stands for any run of whitespace.
         where: selection of a table's rows: conditions `column=value` or `column!=value` separated by commas, all of
             which must hold, such as `fold!=0`. Values are compared as text. A condition `column!=value` whose value
             does not occur is logged.
@@ -77,7 +74,7 @@ def read_index(
             raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
         index = read_class_folders(annotation, kind=kind, classes=classes, option=option, advice=advice)
         return replace(index, label_offsets=torch.arange(len(index) + 1)) if labels == "multi" else index
-    table = open_table(annotation, delimiter)
+    table = open_table(annotation)
     layout = layout_of(table, kind, labels, where)
     class_names = tuple(classes) if classes is not None else None
     rows = read_rows(table, layout, class_names)

@@ -69,7 +69,7 @@ class Table:
             raise UserError(f"{self.source}:{number}: {error}; expected quotes around whole fields, in pairs") from None
 
 
-def open_table(path: str | Path, delimiter: str | None) -> Table:
+def open_table(path: str | Path) -> Table:
     """Read a file and recognize its delimiter and header; see `read_index` for the rules.
 
     Raises:
@@ -82,7 +82,7 @@ def open_table(path: str | Path, delimiter: str | None) -> Table:
     )
     if not line:
         raise UserError(f"'{path}' is empty; expected a row for each video")
-    delimiter = delimiter or _guess_delimiter(path, line)
+    delimiter = _guess_delimiter(path, line)
     words = set(line.lower().split())
     if delimiter == " " and "path" in words and len(words & _COLUMNS) > 1:
         raise UserError(

@@ -13,7 +13,7 @@ from kinema.prepare.datasets.lists import (
     Report,
     build_lists,
     check_output,
-    report_listed,
+    report_on,
     write_classes,
 )
 from kinema.prepare.datasets.official import Annotations, Listed, Split, json_of, need_file
@@ -51,7 +51,7 @@ def prepare_activitynet(options: ActivityNet) -> Report:
     file = official_json(options.annotations)
     annotations = read_activitynet(file)
     if options.videos is None:
-        report = report_listed(annotations)
+        report = report_on(annotations)
         write_classes(options.output, annotations.classes)
     else:
         report = build_lists(

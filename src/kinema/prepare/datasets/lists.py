@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -86,15 +86,24 @@ def build_lists(annotations: Annotations, options: ListOptions) -> Report:
     write_classes(options.output, annotations.classes)
     _warn_of_missing_classes(annotations.classes, rows, matches)
     _log_command(options, list(rows), multi_label=annotations.multi_label)
+    return report_on(annotations, videos, matches)
+
+
+def report_on(
+    annotations: Annotations,
+    videos: Videos | None = None,
+    matches: Mapping[Split, Sequence[Video | None]] | None = None,
+) -> Report:
+    """Count the rows of annotations and, unless videos were not searched, the `matches` of each distinct row."""
+    matches = matches or {}
     return Report(
         classes=len(annotations.classes),
-        splits=tuple(report_split(split, annotations.splits[split], matches[split]) for split in rows),
-        unlisted=videos.unlisted(video for row in matches.values() for video in row),
+        splits=tuple(_report_split(split, rows, matches.get(split)) for split, rows in annotations.splits.items()),
+        unlisted=None if videos is None else videos.unlisted(video for row in matches.values() for video in row),
     )
 
 
-def report_split(split: Split, rows: Sequence[Listed], matches: Sequence[Video | None] | None) -> SplitReport:
-    """Count the `rows` of annotations, and their `matches`, one for each distinct row."""
+def _report_split(split: Split, rows: Sequence[Listed], matches: Sequence[Video | None] | None) -> SplitReport:
     listed = list(dict.fromkeys(rows))
     return SplitReport(
         split=split,
@@ -104,12 +113,6 @@ def report_split(split: Split, rows: Sequence[Listed], matches: Sequence[Video |
         found=None if matches is None else sum(video is not None for video in matches),
         missing=None if matches is None else sum(video is None for video in matches),
     )
-
-
-def report_listed(annotations: Annotations) -> Report:
-    """Count the rows of annotations, without searching videos."""
-    splits = tuple(report_split(split, rows, None) for split, rows in annotations.splits.items())
-    return Report(classes=len(annotations.classes), splits=splits, unlisted=None)
 
 
 def write_classes(output: Path, names: Sequence[str]) -> None:

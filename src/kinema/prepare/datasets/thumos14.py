@@ -15,8 +15,7 @@ from kinema.prepare.datasets.lists import (
     Report,
     check_output,
     match,
-    report_listed,
-    report_split,
+    report_on,
     write_classes,
     write_missing,
 )
@@ -77,8 +76,9 @@ def prepare_thumos14(options: Thumos14) -> Report:
         labels = {instance["label"] for instance in video["annotations"]} - {AMBIGUOUS}
         listed = Listed(names=(name,), labels=tuple(sorted(map(classes.index, labels))))
         splits.setdefault(_SUBSETS[video["subset"]], []).append(listed)
+    annotations = Annotations(classes=classes, splits=splits)
     if options.videos is None:
-        report = report_listed(Annotations(classes=classes, splits=splits))
+        report = report_on(annotations)
     else:
         videos, matches = match(splits, options.videos, "video")
         for split, rows in splits.items():
@@ -87,11 +87,7 @@ def prepare_thumos14(options: Thumos14) -> Report:
                 seconds = _duration(options.videos / file.path) if file else None
                 if seconds is not None:
                     database[row.names[0]]["duration"] = seconds
-        report = Report(
-            classes=len(classes),
-            splits=tuple(report_split(split, rows, matches[split]) for split, rows in splits.items()),
-            unlisted=videos.unlisted(video for row in matches.values() for video in row),
-        )
+        report = report_on(annotations, videos, matches)
     write_classes(options.output, classes)
     write_text(
         options.output / GROUND_TRUTH_FILE, strict_json.dumps({"version": "THUMOS14", "database": database}) + "\n"

@@ -132,10 +132,7 @@ class QuickDecoder:
         return self._decoded.popleft()
 
     def _can_skip(self, time: int | None) -> bool:
-        """Whether the frame of this PTS may be skipped if it is a non-reference frame.
-
-        H.264 only: a non-reference frame of a temporal sub-layer of HEVC may still be referenced by higher ones.
-        """
+        """Whether the frame of this PTS may be skipped if it is a non-reference frame; see `PyAVReader._can_skip`."""
         if time is None or time in self._requested or self._stream.codec_context.name != "h264":
             return False
         return time < self._until
