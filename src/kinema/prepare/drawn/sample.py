@@ -1,11 +1,10 @@
 """`kinema prepare sample`: a small synthetic dataset for first experiments, rendered without a download."""
 
 import logging
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import annotated_types as at
 import av
@@ -14,13 +13,10 @@ import tyro
 from numpy.typing import NDArray
 
 from kinema.config import check_bounds
-from kinema.console import progress
 from kinema.prepare.drawn.motion import FPS
 from kinema.prepare.drawn.scene import LABELS, render_clip
-from kinema.prepare.work.interrupts import soon_interrupted
-from kinema.prepare.work.jobs import Summary, claim_folder
-from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import remove_leftovers, replacing
+from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
+from kinema.storage import replacing
 
 log = logging.getLogger(__name__)
 
@@ -60,43 +56,27 @@ def prepare_sample(options: SampleOptions) -> Summary:
     counts = {"train": options.train_per_class, "val": options.val_per_class}
     settings = {"train_per_class": counts["train"], "val_per_class": counts["val"], "seed": options.seed}
     claim_folder(options.folder, "sample.json", {"generator": _GENERATOR, **settings})
-    clips = [
-        _Clip(options.folder / split / label / f"{label}_{index:04d}.mp4", label, (options.seed, number, index))
-        for number, split in enumerate(counts)
+    units = [
+        Unit(source=f"{split}/{label}/{index}", output=options.folder / split / label / f"{label}_{index:04d}.mp4")
+        for split, count in counts.items()
         for label in LABELS
-        for index in range(counts[split])
+        for index in range(count)
     ]
-    missing = [clip for clip in clips if not clip.path.exists()]
-    clean_up = partial(remove_leftovers, [clip.path for clip in missing])
-    clean_up()
-    results = in_parallel(_write, missing, workers=options.workers)
-    with soon_interrupted(clean_up):
-        try:
-            with progress("Rendering clips", len(missing)) as meter, closing(results):
-                for _ in results:
-                    meter.advance()
-        finally:
-            clean_up()
-    log.info(
-        "%d clips rendered, %d existed already; to train on them, pass --data.train %s/train",
-        len(missing), len(clips) - len(missing), options.folder,
-    )  # fmt: skip
-    return Summary(done=len(missing), kept=len(clips) - len(missing), failures={})
+    work, report = partial(_render, options.seed), options.folder / "failures.csv"
+    summary = run_jobs(work, units, title="Rendering clips", report=report, workers=options.workers)
+    log.info("to train on these: kinema train RECIPE --data.train %s/train", options.folder)
+    return summary
 
 
 _GENERATOR = 2
 """Version of the renderer, incremented whenever the same options give other clips."""
 
 
-class _Clip(NamedTuple):
-    path: Path
-    label: str
-    seed: tuple[int, ...]
-
-
-def _write(clip: _Clip) -> None:
-    with replacing(clip.path) as temporary:
-        _encode(render_clip(clip.label, clip.seed), temporary)
+def _render(seed: int, unit: Unit) -> None:
+    """Render the clip SPLIT/LABEL/INDEX."""
+    split, label, index = unit.source.split("/")
+    with replacing(unit.output) as temporary:
+        _encode(render_clip(label, (seed, ("train", "val").index(split), int(index))), temporary)
 
 
 _EVEN_QUALITY = "bframes=0:ipratio=1:qcomp=1:mbtree=0:keyint=16:scenecut=0"
