@@ -267,7 +267,7 @@ FOLDS = "path,label,fold\na,0,1\n"
         ("l.txt", "", {}, "'{}' is empty"),
         ("l.txt", "\n \r\n\t", {}, "'{}' is empty"),
         ("t.csv", "path,label\n\n", {}, "'{}' has no rows below its header"),
-        ("t.csv", '""\n', {"delimiter": ","}, "'{}' has no rows"),
+        ("t.csv", 'path,label\n""\n', {}, "'{}' has no rows below its header"),
         ("l.txt", "a.mp4 1\nb.mp4\n", {}, "{}:2: no label: 'b.mp4'\nexpected 'path label'"),
         ("l.txt", "a.mp4 1\nmy clip.mp4\n", {}, "{}:2: the label is not a whole number: 'my clip.mp4'"),
         ("l.txt", "a 3 1\nb 1\n", RAWFRAMES, "{}:2: no number of frames, or no label: 'b 1'\nexpected 'folder"),

@@ -44,7 +44,8 @@ def augment(clips: Tensor, options: Augment) -> Tensor:
     changes = _changes(options, clips.shape[-3])
     if not changes:
         return clips
-    changed = torch.stack([_apply(changes, clip) for clip in clips])
+    transform = v2.Compose(changes)
+    changed = torch.stack([transform(clip) for clip in clips])
     return changed.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
@@ -59,9 +60,3 @@ def _changes(options: Augment, channels: int) -> list[v2.Transform]:
     if options.random_erasing:
         changes.append(v2.RandomErasing(options.random_erasing, value=_GREY[channels]))
     return changes
-
-
-def _apply(changes: list[v2.Transform], clip: Tensor) -> Tensor:
-    for change in changes:
-        clip = change(clip)
-    return clip

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -175,52 +175,41 @@ def opener(options: DataOptions, example: str) -> Opener:
 
 
 def open_train_index(options: DataOptions, *, labels: LabelMode = "single") -> Index:
-    """The training videos of `options`, of which each has one label, or any number of `labels`.
+    """Read the list of training videos.
 
     Raises:
-        UserError: none are named, or the annotations are faulty.
+        UserError: no list is given, or it is faulty.
     """
-    if not options.train:
-        raise UserError(
-            "no training videos: say where they are with --data.train (a folder of class folders, or a list)"
-        )
     patience = Patience(options.storage.patience)
     classes = patience.through(lambda: read_class_names(options.classes)) if options.classes else None
-    return _read_index(
-        options.train, options, root=options.root, classes=classes, labels=labels, where=options.train_where
-    )
+    return _read_index(options, "train", root=options.root, classes=classes, labels=labels)
 
 
 def open_val_index(
     options: DataOptions, classes: tuple[str, ...] | None, *, labels: LabelMode = "single", advice: str = ""
 ) -> Index:
-    """The validation videos of `options`, labelled by the training data's `classes` where they have names.
-
-    `advice` says what to do about videos of other classes, for the message.
+    """Read the list of validation videos, with the training data's `classes`, if they have names.
 
     Raises:
-        UserError: none are named, or the annotations are faulty.
+        UserError: no list is given, or it is faulty; the message about other classes ends with `advice`.
     """
-    if not options.val:
-        raise UserError(
-            "no validation videos: say where they are with --data.val (a folder of class folders, or a list)"
-        )
     root = options.val_root or options.root
-    return _read_index(
-        options.val, options, root=root, classes=classes, labels=labels, where=options.val_where, advice=advice
-    )
+    return _read_index(options, "val", root=root, classes=classes, labels=labels, advice=advice)
 
 
 def _read_index(
-    annotation: str,
     options: DataOptions,
+    split: Literal["train", "val"],
     *,
     root: str,
     classes: tuple[str, ...] | None,
     labels: LabelMode,
-    where: str,
     advice: str = "",
 ) -> Index:
+    annotation, where = (options.train, options.train_where) if split == "train" else (options.val, options.val_where)
+    if not annotation:
+        what = "training" if split == "train" else "validation"
+        raise UserError(f"no {what} videos: pass --data.{split} (a folder of class folders, or a list)")
     kind, patience = KINDS[options.source], Patience(options.storage.patience)
     index = patience.through(
         lambda: read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where, advice=advice)

@@ -64,11 +64,9 @@ class FeatureSource:
 
         Args:
             path: a path or URL, or several, such as RGB and flow, whose channels are concatenated.
-            storage: storage to read from.
             parts: points in time to rescale each video to; None: leave them (with several paths, the fewest count).
             channels: expected features at each point in time.
-            mode: how to rescale.
-            min_length: points in time that a file must have at least.
+            min_length: minimum number of points in time of a file.
             patience: seconds to wait for a storage that does not answer, here and in `read`.
 
         Raises:

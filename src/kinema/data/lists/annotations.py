@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from kinema.data.lists.class_folders import natural_key, read_class_folders
-from kinema.data.lists.index import Index, LabelMode, MediaKind
+from kinema.data.lists.index import Index, LabelMode, MediaKind, offsets_of
 from kinema.data.lists.layouts import SINGLE_LABEL, Layout, is_several, is_several_of, layout_of
 from kinema.data.lists.line_faults import LineFaults
 from kinema.data.lists.rows import Rows, read_rows
@@ -52,12 +51,10 @@ def read_index(
 
     Args:
         annotation: folder or file, a local path or a URL.
-        kind: how the videos are stored.
         root: folder or URL that relative paths in a file start from; empty: the folder of the file. A folder of class
             folders is its own root.
         classes: class names in index order, to give the classes of a validation set the indices of the training set;
             by default, names are indexed in natural order.
-        labels: one label per video, or several.
         where: selection of a table's rows: conditions `column=value` or `column!=value` separated by commas, all of
             which must hold, such as `fold!=0`. Values are compared as text. A condition `column!=value` whose value
             does not occur is logged.
@@ -81,14 +78,14 @@ def read_index(
     label_values, class_names = _class_indices(rows, class_names, layout, annotation, advice)
     index = Index(
         path_bytes=torch.frombuffer(rows.path_bytes, dtype=torch.uint8),
-        offsets=_offsets(rows.path_lengths),
+        offsets=offsets_of(rows.path_lengths),
         labels=torch.from_numpy(label_values[np.asarray(rows.labels)]),
         frame_counts=torch.from_numpy(np.asarray(rows.frame_counts or np.zeros(len(rows.lines), np.int32))),
         lines=torch.from_numpy(np.asarray(rows.lines)),
         source=annotation,
         root=root or parent(annotation),
         class_names=class_names,
-        label_offsets=_offsets(rows.label_counts) if layout.labels == "multi" else None,
+        label_offsets=offsets_of(rows.label_counts) if layout.labels == "multi" else None,
     )
     if class_names is not None:
         check_labels(index, len(class_names))
@@ -150,7 +147,3 @@ def _refuse(rows: Rows, labels: set[str], describe: Callable[[str], str], source
     faults = LineFaults(source, expected)
     faults.add(rows.lines_of(faulty), lambda k: describe(names[rows.labels[faulty[k]]]))
     faults.check()
-
-
-def _offsets(lengths: Sequence[int]) -> Tensor:
-    return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))

@@ -78,6 +78,11 @@ class Index:
         return int(self.frame_counts.numpy()[i])
 
 
+def offsets_of(lengths: Sequence[int]) -> Tensor:
+    """Return (N + 1,) int64 offsets of N concatenated parts."""
+    return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
+
+
 def index_paths(
     paths: Sequence[str],
     labels: Sequence[int] | None = None,
@@ -91,10 +96,9 @@ def index_paths(
     File names that are not UTF-8 are kept by `surrogateescape`.
     """
     encoded = [path.encode(errors="surrogateescape") for path in paths]
-    offsets = np.concatenate([[0], np.cumsum([len(path) for path in encoded], dtype=np.int64)])
     return Index(
         path_bytes=torch.frombuffer(bytearray(b"".join(encoded)), dtype=torch.uint8),
-        offsets=torch.from_numpy(offsets),
+        offsets=offsets_of([*map(len, encoded)]),
         labels=torch.full((len(paths),), -1, dtype=torch.int32) if labels is None else torch.tensor(labels).int(),
         frame_counts=torch.zeros(len(paths), dtype=torch.int32),
         lines=torch.zeros(len(paths), dtype=torch.int32),

@@ -70,12 +70,8 @@ def stack_frames(
 ) -> torch.Tensor:
     """Decode frames `indices` into one tensor, (T, H, W, C) uint8: each distinct frame once, in ascending order.
 
-    Args:
-        indices: At least one index; any order, repeats allowed.
-        decode: `decode(index, out)` returns frame `index`. It may decode into `out`, if that has the frame's shape, and
-            return it, which saves a copy.
-        path: The video, in messages.
-        name: The name of a frame, in messages.
+    `decode(index, out)` returns frame `index`. It may decode into `out`, if that has the frame's shape, and return it,
+    which saves a copy. `path` and `name` are the video and the name of a frame in messages.
 
     Raises:
         MediaError: A frame is of another size than the first.

@@ -34,10 +34,8 @@ class TimedVideo:
 def timed(reader: FrameReader, source: str | bytes | None) -> TimedVideo:
     """View an open video at a constant frame rate.
 
-    Args:
-        reader: the video.
-        source: the file, or its bytes, whose time stamps say when its frames are shown; None: it has none, as folders
-            of images, and frames are taken to be evenly spaced.
+    `source` is the file, or its bytes, with the time stamps of its frames; None: frames are evenly spaced, as images in
+    folders are.
 
     Raises:
         MediaError: the file can no longer be read.

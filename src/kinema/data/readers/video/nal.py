@@ -118,12 +118,7 @@ class H264:
         """NAL units of avcC (ISO/IEC 14496-15, 5.3.3.1), or after start codes: start and end."""
         if not self._length_size:
             return list(nal_units(extradata, 0))
-        units, offset = list[tuple[int, int]](), 6
-        for _ in range(extradata[5] & 31):
-            end = offset + 2 + int.from_bytes(extradata[offset : offset + 2])
-            units += [(offset + 2, end)] if offset + 2 < min(end, len(extradata)) else []
-            offset = end
-        return units
+        return _sized_units(extradata, 6, extradata[5] & 31)[0]
 
 
 class HEVC:
@@ -180,12 +175,20 @@ class HEVC:
             return list(nal_units(extradata, 0))
         units, offset = list[tuple[int, int]](), 23
         for _ in range(extradata[22] if len(extradata) > 22 else 0):
-            count, offset = int.from_bytes(extradata[offset + 1 : offset + 3]), offset + 3
-            for _ in range(count):
-                end = offset + 2 + int.from_bytes(extradata[offset : offset + 2])
-                units += [(offset + 2, end)] if offset + 2 < min(end, len(extradata)) else []
-                offset = end
+            count = int.from_bytes(extradata[offset + 1 : offset + 3])
+            parts, offset = _sized_units(extradata, offset + 3, count)
+            units += parts
         return units
+
+
+def _sized_units(data: bytes, offset: int, count: int) -> tuple[list[tuple[int, int]], int]:
+    """Return start and end of NAL units with 2 bytes of length before each, and the end of the last."""
+    units = list[tuple[int, int]]()
+    for _ in range(count):
+        end = offset + 2 + int.from_bytes(data[offset : offset + 2])
+        units += [(offset + 2, end)] if offset + 2 < min(end, len(data)) else []
+        offset = end
+    return units, offset
 
 
 @lru_cache(maxsize=256)
