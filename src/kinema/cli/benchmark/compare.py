@@ -20,16 +20,16 @@ from kinema.storage import write_text
 
 @dataclass(kw_only=True)
 class Options(CompareOptions):
-    """Time training steps of Kinema and other toolboxes in turn, on the same models and batches, without data loading.
+    """Time training steps of Kinema and other toolboxes alternately, on the same models and batches, without loading.
 
     Peers: MMAction2, MMAction, the Temporal-Shift-Module, PySlowFast, pytorchvideo, torchvision, BSN, JJBOY's BMN, in
-    virtual environments that --set-up creates. Any option of Kinema's recipes may be changed by its key.
+    virtual environments that --set-up creates. All options of Kinema's recipes can be set by dotted key.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = ()
     """tsn, i3d_heavy, i3d_8x8, i3d, tsm, slowonly, slowfast, r2plus1d, tem, pem, bmn; none: all."""
     set_up: bool = False
-    """First create or complete the peers' virtual environments."""
+    """Create or complete the virtual environments of the peers first."""
     work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
     """Output folder: compare_MODEL.json for each model, and compare.md."""
     json: bool = False

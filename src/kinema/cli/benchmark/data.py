@@ -16,10 +16,10 @@ from kinema.errors import UserError
 
 @dataclass(kw_only=True)
 class Options(DataMeasure):
-    """Measure how fast one core reads training samples, from the index to a batch, beside the lower limit of that time.
+    """Measure how fast one core reads training samples, from the index to a batch, and the minimum of that time.
 
-    The limit is the decoding of the frames that must be decoded, plus one resize of the crop; the two are timed in
-    turn. Any option of the recipe may be changed by its key, as in `kinema train`; pass the data as --data.train.
+    The minimum is the time to decode the frames that must be decoded and to resize the crop once; both are measured
+    alternately. All options of the recipe can be set by dotted key; pass the data as --data.train.
     """
 
     recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ()
