@@ -183,6 +183,7 @@ def row(name: str, precision: str, options: argparse.Namespace) -> str:
         if turn:
             peaks.append(peak)
     _, macs = complexity(case.ours(), (case.clips, 3, case.frames, case.size, case.size))
+    trained = all(parameter.requires_grad for parameter in networks["ours"].parameters())
     share = median(3 * macs / taken.cpu / peak for taken, peak in zip(step["ours"], peaks, strict=True))
     ratios = [
         median(b.cpu / a.cpu for a, b in zip(times["ours"], times["theirs"], strict=True)) for times in (forward, step)
