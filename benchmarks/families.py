@@ -192,7 +192,7 @@ def row(name: str, precision: str, options: argparse.Namespace) -> str:
     memory = [peak_memory(name, who, precision, options.threads) for who in ("ours", "theirs")]
     return (
         f"| {name} | {case.clips}×{case.frames}×{case.size}² | {precision} | {wall[0]:.2f} | {ratios[0]:.2f} | "
-        f"{wall[1]:.2f} | {ratios[1]:.2f} | {share:.0%} | "
+        f"{wall[1]:.2f} | {ratios[1]:.2f} | {f'{share:.0%}' if trained else '–'} | "
         f"{memory[0]:.2f} | {memory[1]:.2f} |"
     )
 
