@@ -1,6 +1,7 @@
 """TSN and TSM with networks of timm: features and shifts beside timm's own modules, capabilities, messages."""
 
 import builtins
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import chain
@@ -13,12 +14,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kinema.cli import main
 from kinema.config import options_from
 from kinema.errors import UserError
 from kinema.models import load_pretrained
-from kinema.models.foreign import load_foreign_state_dict
+from kinema.models.foreign import foreign_state_dict, load_foreign_state_dict
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
+from kinema.recipes import recognizer_config_of
+from kinema.weights.fitting import find_recipe
 from kinema.weights.foreign_files import read_foreign_weights
 
 NETWORKS = ("mobilenetv2_035", "test_convnext", "test_vit", "test_resnet", "mobilenetv4_conv_small_035")
@@ -229,14 +233,35 @@ def test_a_file_of_another_network_is_named(tmp_path: Path) -> None:
         load_pretrained(options.build(), options, read_foreign_weights)
 
 
-def test_a_missing_timm_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 
-    def without_timm(name: str, *args: Any, **kwargs: Any) -> Any:
+    def refuse_timm(name: str, *args: Any, **kwargs: Any) -> Any:
         if name.partition(".")[0] == "timm":
             raise ImportError(name)
         return imported(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", without_timm)
+    monkeypatch.setattr(builtins, "__import__", refuse_timm)
+
+
+@pytest.mark.usefixtures("without_timm")
+def test_a_missing_timm_is_named_with_its_extra() -> None:
     with pytest.raises(UserError, match=r"pip install 'kinema\[timm\]'"):
         build(TSNOptions, "test_resnet")
+
+
+@pytest.mark.usefixtures("without_timm")
+def test_recipes_that_need_timm_are_left_out_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "--json", "ts[mn]_[mr]*_small*"]) == 0
+    out, err = capsys.readouterr()
+    listed = [row["recipe"] for row in json.loads(out)]
+    assert "tsn_r18_video_1x1x8_small_rgb" in listed
+    assert not any("mobilenet" in name for name in listed)
+    assert "tsn_mobilenetv4_1x1x8_small is not listed" in err
+    weights = foreign_state_dict(TSNOptions(depth=18, pretrained="none").build(), source="mmaction2")
+    candidates = {
+        name: recognizer_config_of(name).describe()
+        for name in ("tsn_mobilenetv4_1x1x8_small", "tsn_r18_video_1x1x3_100e_kinetics400_rgb")
+    }
+    assert find_recipe(weights, candidates, source="mmaction2", path="a.pth") == [*candidates][1]
