@@ -209,6 +209,31 @@ def test_other_datasets_are_trained_as_the_reference_says(name: str, expected: t
     ) == expected  # fmt: skip
 
 
+# PySlowFast's configs X3D_XS, X3D_L and MVITv2_S_16x4, Video Swin's section 4.1, torchvision's README of S3D, TSM's
+# section 5.1: videos of a step, rate, decay, epochs, warm-up, clips and crops of a test.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x3d_xs_4x12_kinetics400", (128, 0.1, 5e-5, 300, 35, (10, 4, 12), ("three", 182, 182))),
+        ("x3d_l_16x5_kinetics400", (64, 0.05, 5e-5, 256, 35, (10, 16, 5), ("three", 356, 356))),
+        ("mvitv2_s_16x4_kinetics400", (16, 1e-4, 0.05, 200, 30, (5, 16, 4), ("center", 256, 224))),
+        ("swin3d_t_32x2_kinetics400", (64, 3e-5, 0.02, 30, 2.5, (4, 32, 2), ("three", 224, 224))),
+        ("swin3d_s_32x2_kinetics400", (64, 3e-5, 0.02, 30, 2.5, (4, 32, 2), ("three", 224, 224))),
+        ("swin3d_b_32x2_kinetics400", (64, 3e-5, 0.05, 30, 2.5, (4, 32, 2), ("three", 224, 224))),
+        ("s3d_64x2_kinetics400", (768, 0.2, 1e-4, 225, 50, (1, 128, 2), ("center", 256, 224))),
+        ("tsm_mobilenetv2_8x8_kinetics400", (64, 0.01, 1e-4, 100, 0, (10, 8, 8), ("three", 256, 256))),
+    ],
+)
+def test_further_families_are_trained_as_published(name: str, expected: tuple[object, ...]) -> None:
+    config = config_of(name)
+    sampling, crops = config.data.test_views.sampling, config.data.test_views.crops
+    assert (
+        config.optim.lr_batch, config.optim.lr, config.optim.weight_decay, config.schedule.epochs,
+        config.schedule.warmup_epochs, (sampling.num_clips, sampling.clip_len, sampling.frame_interval),
+        (crops.crops, crops.short_side, crops.size),
+    ) == expected  # fmt: skip
+
+
 @pytest.mark.parametrize("name", [name for name in RECIPES if "_sthv" in name])
 def test_something_something_is_never_mirrored_without_its_label(name: str) -> None:
     crop = config_of(name).data.train_clip.crop
