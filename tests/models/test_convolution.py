@@ -69,18 +69,23 @@ def test_the_memory_layout_stays(kernel: tuple[int, ...], stride: tuple[int, ...
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(("channels", "groups"), [(4, 1), (48, 48)])
+@pytest.mark.parametrize("frames", [2, 5])
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3), (4, 1, 1)])
-def test_bfloat16_is_rounded_float64(kernel: tuple[int, int, int], channels_last: bool) -> None:
+def test_bfloat16_is_rounded_float64(
+    kernel: tuple[int, int, int], frames: int, channels: int, groups: int, channels_last: bool
+) -> None:
     """Operands are rounded by 2⁻⁹ at most, and so are products of two, bias and result: together less than 2⁻⁷."""
     torch.manual_seed(0)
-    conv = Conv3d(4, 6, kernel, padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2))
-    x = clips(4, 5, channels_last=channels_last, dtype=torch.float32)
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    conv = Conv3d(channels, max(6, channels), kernel, padding=padding, groups=groups)
+    x = clips(channels, frames, channels_last=channels_last, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         out = conv(x)
     gradient = torch.randn_like(out)
     found = (out, *torch.autograd.grad(out, [x, *conv.parameters()], gradient))
     conv.double()
-    exact = F.conv3d(x.double(), conv.weight, conv.bias, padding=conv.padding)
+    exact = F.conv3d(x.double(), conv.weight, conv.bias, padding=padding, groups=groups)
     expected = (exact, *torch.autograd.grad(exact, [x, *conv.parameters()], gradient.double()))
     for value, right in zip(found, expected, strict=True):
         assert (value.double() - right).norm() < 2**-7 * right.norm()

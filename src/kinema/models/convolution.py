@@ -11,9 +11,9 @@ Five kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depe
 - A stride above the kernel's size: bf16 on AMX writes beyond its memory (oneDNN pull request 5494).
 - 3D, frames whose rows exceed the second-level cache with all their channels (64 → 128 of 56×56): the weight gradient
   of bf16 on AMX is wrong, and memory is written out of bounds.
-- A clip shorter than the kernel over time, with padding: the weight gradient of bf16 on AVX-512 without AMX is wrong,
-  since the clip is read one frame late from the second output on. fp32 has such a fault at strides between 1 and the
-  padding. So is bf16's where the height of the input is below the padding.
+- A clip shorter than the kernel over time, with padding: the weight gradient of bf16 on AVX-512 without AMX, on AMX of
+  channel-wise convolutions, is wrong, since the clip is read one frame late from the second output on. fp32 has such a
+  fault at strides between 1 and the padding. So is bf16's where the height of the input is below the padding.
 
 `reduced` rewrites most of them as equal convolutions that are right everywhere, and leaves others as they are.
 `Conv3d` computes weight gradients of bf16 by 2D convolutions only.
@@ -60,7 +60,7 @@ class Conv3d(nn.Conv3d):
         if channels_last and weight.shape[2] == stride[0] == 1 and padding[0] == 0:
             out = F.conv2d(fold_time(x), weight.squeeze(2), self.bias, stride[1:], padding[1:], groups=self.groups)
             return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-        if x.device.type != "cpu" or _dtype(x) is not torch.bfloat16 or self._is_depthwise():
+        if x.device.type != "cpu" or _dtype(x) is not torch.bfloat16:
             return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
         if channels_last and weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
             over_time = (stride[0], 1), (padding[0], 0)
@@ -71,10 +71,6 @@ class Conv3d(nn.Conv3d):
         out = _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)
         # In the convolution, the bias's gradient would bring the weight's.
         return out if self.bias is None else out + self.bias.bfloat16().view(-1, 1, 1, 1)
-
-    def _is_depthwise(self) -> bool:
-        """Return whether oneDNN takes kernels of their own, without the faults."""
-        return self.groups == self.in_channels == self.out_channels > 1
 
 
 class _WithWeight(Function):
