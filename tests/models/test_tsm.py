@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kinema.models.tsm import TSMOptions, temporal_shift
+from kinema.models.temporal_shift import temporal_shift
+from kinema.models.tsm import TSMOptions
 
 
 def shifted_by_loop(x: Tensor, segments: int, shift_div: int) -> Tensor:
