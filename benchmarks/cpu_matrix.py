@@ -21,7 +21,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
@@ -39,8 +39,9 @@ from kinema.recipes import LOCALIZERS, RECOGNIZERS
 from kinema.training import TrainConfig
 
 SIZE = 64
-FAMILIES = ("tsn", "tsm", "i3d", "slowonly", "slowfast", "r2plus1d")
+FAMILIES = ("tsn", "tsm", "i3d", "slowonly", "slowfast", "r2plus1d", "x3d")
 WIDTHS = (8, 16, 32)
+WIDEST = 768  # channels of a ViT-B: larger transformers have the same layers
 
 
 @dataclass(frozen=True)
@@ -54,21 +55,24 @@ class Job:
 
 
 def networks() -> dict[str, Callable[[], nn.Module]]:
-    """Every distinct network of the recipes, by the first recipe that has it, and narrow ones of each family."""
+    """Distinct networks of the recipes, by the first recipe that has each, and narrow ones of each family."""
     found: dict[str, Callable[[], nn.Module]] = {}
     seen: set[str] = set()
     for name, recipe in RECOGNIZERS.items():
         config = recipe()
-        if (key := f"{config.model} {config.data.train_clip.sampling.frames}") not in seen:
+        options = replace(config.model, num_classes=8)
+        key = f"{options} {config.data.train_clip.sampling.frames}"
+        if key not in seen and getattr(options, "width", 0) <= WIDEST:
             seen.add(key)
-            found[name] = lambda options=config.model: options.build()
+            found[name] = lambda options=options: options.build()
     for name, recipe in LOCALIZERS.items():
         config = recipe()
         if isinstance(config, TrainConfig) and str(config.model) not in seen:
             seen.add(str(config.model))
             found[name] = lambda options=config.model: options.build()
     for family, width in product(FAMILIES, WIDTHS):
-        options = options_from(options_class(family), {"depth": 18, "width": width, "num_classes": 8}, origin=family)
+        size = {"width": width} if family == "x3d" else {"depth": 18, "width": width}
+        options = options_from(options_class(family), size | {"num_classes": 8}, origin=family)
         found[f"{family}_r18_width{width}"] = lambda options=options: options.build()
     return found
 
@@ -100,8 +104,8 @@ def inputs_of(name: str, model: nn.Module, batch: int) -> Tensor:
                 return torch.randn(batch, options.feature_channels, 100)
             case PEMOptions():
                 return torch.randn(100 * batch, options.feature_channels)
-    channels = len(model.normalize.mean)
-    return torch.randint(256, (batch, frames_of(name), SIZE, SIZE, channels), dtype=torch.uint8).movedim(-1, 1)
+    channels, size = model.input.channels, model.input.size or SIZE
+    return torch.randint(256, (batch, frames_of(name), size, size, channels), dtype=torch.uint8).movedim(-1, 1)
 
 
 def step(job: Job) -> bool:
