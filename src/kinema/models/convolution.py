@@ -190,6 +190,20 @@ def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
     return padding
 
 
+_SHAPE = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
+
+
+def replace_convolutions(network: nn.Module) -> None:
+    """Replace the 3D convolutions of another package's network by `Conv3d`, which takes over their parameters."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv3d:
+                shape: dict[str, Any] = {key: getattr(child, key) for key in _SHAPE}
+                conv = Conv3d(**shape, bias=child.bias is not None, device="meta")
+                conv.weight, conv.bias = child.weight, child.bias
+                parent.register_module(name, conv)
+
+
 def convolution(in_channels: int, out_channels: int, kernel: Size, stride: Size = (1, 1, 1), groups: int = 1) -> Conv3d:
     """Return a 3D convolution without bias that keeps the size but for its stride, with Kaiming-normal weights."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)

@@ -14,6 +14,7 @@ from torchvision.models import video
 from torchvision.models.video.mvit import MSBlockConfig
 
 from kinema.models.backbone import Backbone, Depths, FrozenStages
+from kinema.models.convolution import replace_convolutions
 from kinema.models.foreign import (
     PYSLOWFAST_MEAN,
     PYSLOWFAST_STD,
@@ -86,6 +87,7 @@ class MViTBackbone(Backbone):
             proj_after_attn=True,
             stochastic_depth_prob=options.drop_path,
         )
+        replace_convolutions(network)
         self.depths = options.depths
         self.conv_proj, self.pos_encoding = network.conv_proj, network.pos_encoding
         self.blocks, self.norm = network.blocks, network.norm

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import video
 
 from kinema.models.backbone import Backbone, ConvNetOptions
+from kinema.models.convolution import replace_convolutions
 from kinema.models.foreign import (
     NORMALIZATION,
     Foreign,
@@ -69,6 +70,7 @@ class S3DBackbone(Backbone):
     def __init__(self, options: S3DOptions) -> None:
         super().__init__(options, out_channels=1024, norm_eval=options.norm_eval)
         features = video.S3D(num_classes=1).features
+        replace_convolutions(features)
         self.stem = features[0]
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             features[2:4], features[5:7], features[8:13], features[14:16],

@@ -11,6 +11,7 @@ from torchvision.models import video
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone, Depths, FrozenStages
+from kinema.models.convolution import replace_convolutions
 from kinema.models.foreign import Foreign, ForeignOptions, Rules, Source, of_tool
 from kinema.models.pretrained import imagenet_weights
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, Recognizer, RecognizerOptions
@@ -79,6 +80,7 @@ class Swin3DBackbone(Backbone):
             window_size=list(options.window_size),
             stochastic_depth_prob=options.drop_path,
         )
+        replace_convolutions(network)
         self.patch_embed, self.features, self.norm = network.patch_embed, network.features, network.norm
         self.freeze()
 
