@@ -71,9 +71,9 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
             seen.add(str(config.model))
             found[name] = lambda options=config.model: options.build()
     for family, width in product(FAMILIES, WIDTHS):
-        size = {"width": width} if family == "x3d" else {"depth": 18, "width": width}
-        options = options_from(options_class(family), size | {"num_classes": 8}, origin=family)
-        found[f"{family}_r18_width{width}"] = lambda options=options: options.build()
+        depth = {} if family == "x3d" else {"depth": 18}
+        options = options_from(options_class(family), depth | {"width": width, "num_classes": 8}, origin=family)
+        found[f"{family}_width{width}"] = lambda options=options: options.build()
     return found
 
 

@@ -52,11 +52,15 @@ class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
             raise ValueError(f"backbone {self.backbone}: expected timm:NAME, such as timm:convnext_tiny")
         if self.pretrained == "imagenet":
             raise ValueError("pretrained imagenet is for ResNets; pass none, timm or a file with a backbone of timm")
-        for option in (option for option in fields(ResNetOptions) if option.name in _OF_RESNET):
-            if getattr(self, option.name) != option.default:
-                raise ValueError(
-                    f"{option.name} {getattr(self, option.name)} is for ResNets, the backbone is {self.backbone}"
-                )
+        changed = [
+            option
+            for option in fields(ResNetOptions)
+            if option.name in _OF_RESNET and getattr(self, option.name) != option.default
+        ]
+        if changed:
+            values = ", ".join(f"{option.name} {getattr(self, option.name)}" for option in changed)
+            defaults = ", ".join(f"{option.name} {option.default}" for option in changed)
+            raise ValueError(f"{values}: for ResNets only; with backbone {self.backbone} set the defaults: {defaults}")
 
     def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
         """See `ForeignOptions`."""

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from kinema.models.attentive_probe import AttentiveProbe, scale_residuals
-from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, of_tool, renamed
+from kinema.models.foreign import Foreign, ForeignOptions, Rules, Source, of_tool, renamed
 from kinema.models.recognizer import Recognizer, RecognizerOptions
 from kinema.models.transformer import (
     Block,
@@ -72,12 +72,6 @@ class VJEPA2Options(RecognizerOptions, TransformerOptions, ForeignOptions):
         """See `ForeignOptions`."""
         del source
         return "heads", "probe_heads"
-
-    @classmethod
-    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
-        """See `ForeignOptions`."""
-        del config, source
-        return None
 
 
 class VJEPA2(Recognizer):

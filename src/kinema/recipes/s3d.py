@@ -35,7 +35,7 @@ def s3d_64x2_kinetics400() -> RecognitionConfig[S3DOptions]:
 
 
 def s3d_16x2_small() -> RecognitionConfig[S3DOptions]:
-    """S3D from scratch on 16 small pictures: hundreds of own videos, minutes to an hour on a few CPU cores."""
+    """S3D from scratch on 16 small pictures: hundreds of own videos."""
     config = small(sampled(s3d_64x2_kinetics400(), clip_len=16, frame_interval=2))
     config.data.test_views.sampling.num_clips = 3
     config.training = TrainingOptions()

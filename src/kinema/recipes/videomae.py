@@ -82,7 +82,7 @@ def videomae_b_16x4_hmdb51() -> RecognitionConfig[VideoMAEOptions]:
 
 
 def videomae_s_16x4_small() -> RecognitionConfig[VideoMAEOptions]:
-    """A narrow transformer from scratch on small pictures: hundreds of own videos, minutes on a few CPU cores."""
+    """A narrow transformer from scratch on small pictures: hundreds of own videos on a few CPU cores."""
     config = small(videomae_s_16x4_kinetics400())
     config.model = VideoMAEOptions(size=80, width=192, depth=6, heads=3, drop_path=0.1, init_std=0.01)
     config.data.train_clip.augment, config.data.train_clip.repeats = Augment(), 1

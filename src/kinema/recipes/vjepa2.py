@@ -52,7 +52,7 @@ def vjepa2_g384_16x4_kinetics400() -> RecognitionConfig[VJEPA2Options]:
 
 
 def vjepa2_l_16x4_small() -> RecognitionConfig[VJEPA2Options]:
-    """A frozen probe of ViT-L on a clip of 16 frames of 128 px: hundreds of own videos, hours on a few CPU cores."""
+    """A frozen probe of ViT-L on a clip of 16 frames of 128 px: hundreds of own videos."""
     config = _frozen(VJEPA2Options(num_classes=400, size=128, frozen_stages=24), clips=1)
     config.data.batch_size, config.data.val_batch_size = 8, 8
     config.data.train_clip.augment = Augment()
