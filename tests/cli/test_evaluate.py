@@ -100,6 +100,13 @@ def test_proposals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert metrics["AR@100"] == pytest.approx((7 / 10 + 1) / 2)
 
 
+def test_proposals_by_thumos14s_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = told(capsys, "proposals", "--protocol", "thumos14", *arguments(tmp_path))
+    assert list(metrics) == ["AR@50", "AR@100", "AR@200", "AR@500", "AR@1000"]
+    # All proposals count from an average of 1.5 on: 241 of 301 frames of a, all of b.
+    assert metrics["AR@1000"] == pytest.approx((7 / 11 + 1) / 2)
+
+
 def test_ambiguous_instances_are_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unclear = {"c": {"subset": "validation", "annotations": [{"segment": [0, 10], "label": "Ambiguous"}]}}
     assert told(capsys, "proposals", *arguments(tmp_path, truth=TRUTH | unclear))["AR@100"] == pytest.approx(0.85)

@@ -30,3 +30,13 @@ def measured(folder: Path, truth: Database, found: Found, protocol: Protocol, th
     ground_truth = read_ground_truth(truth_file)
     detections = read_results(results_file, ground_truth, labelled=True)
     return ground_truth.labels, average_precision(ground_truth, detections, protocol=protocol, thresholds=thresholds)
+
+
+def thumos14_test(shared: Path) -> Database:
+    """THUMOS14's test annotations, its ambiguous instances among them."""
+    truth: Database = {}
+    for file in sorted((shared / "data" / "thumos14" / "annotation_test").glob("*_test.txt")):
+        for line in file.read_text().splitlines():
+            video, start, end = line.split()
+            truth.setdefault(video, []).append((float(start), float(end), file.name.removesuffix("_test.txt")))
+    return truth

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, read_ground_truth, read_results
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
 from kinema.tasks.localization.metrics.proposals import area_under, average_recall
-from tests.tasks.localization.activitynet_files import Database, Found, measured, written
+from tests.tasks.localization.activitynet_files import Database, Found, measured, thumos14_test, written
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
@@ -168,13 +168,9 @@ THUMOS_IDS = (7, 9, 12, 21, 22, 23, 24, 26, 31, 33, 36, 40, 45, 51, 68, 79, 85, 
 @pytest.mark.parametrize(("threshold", "published"), [(0.3, 0.5011), (0.5, 0.3096)])
 def test_thumos14s_known_answers(shared: Path, tmp_path: Path, threshold: float, published: float) -> None:
     folder = shared / "data" / "thumos14"
-    truth: Database = {}
-    labels = sorted(file.name.removesuffix("_test.txt") for file in (folder / "annotation_test").glob("*_test.txt"))
-    for label in labels:
-        for line in (folder / "annotation_test" / f"{label}_test.txt").read_text().splitlines():
-            video, start, end = line.split()
-            truth.setdefault(video, []).append((float(start), float(end), label))
-    of_id = dict(zip(THUMOS_IDS, [label for label in labels if label != AMBIGUOUS], strict=True))
+    truth = thumos14_test(shared)
+    labels = sorted({label for instances in truth.values() for *_, label in instances} - {AMBIGUOUS})
+    of_id = dict(zip(THUMOS_IDS, labels, strict=True))
     found: Found = {}
     for line in (folder / f"CBR_THUMOS-14_IoU{threshold}.txt").read_text().splitlines():
         video, start, end, label, score = line.split()

@@ -16,7 +16,7 @@ from kinema.tasks.localization.metrics.annotations import (
 from kinema.tasks.localization.metrics.class_scores import label_results, read_video_classes
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
 from kinema.tasks.localization.metrics.error_analysis import ErrorAnalysis, analyse_errors
-from kinema.tasks.localization.metrics.proposals import area_under, average_recall
+from kinema.tasks.localization.metrics.proposals import area_under, average_recall, average_recall_thumos14
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ REPORTED_SUBSET: dict[Protocol, str] = {"activitynet": "validation", "thumos14":
 """Where papers measure."""
 
 _REPORTED_BUDGETS = (1, 5, 10, 100)
+_REPORTED_BUDGETS_THUMOS14 = (50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +85,32 @@ def evaluate_detection(
     )
 
 
-def evaluate_proposals(ground_truth: Path, results: Path, *, subset: str = "") -> dict[str, float]:
-    """Measure average recall: `{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions.
+def evaluate_proposals(
+    ground_truth: Path, results: Path, *, protocol: Protocol = "activitynet", subset: str = ""
+) -> dict[str, float]:
+    """Measure average recall: `{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions; of thumos14 `{"AR@50", …}`.
 
     Args:
         ground_truth, results: files as `read_ground_truth` and `read_results` read them; no instance needs a label.
-        subset: which videos count. When empty, all; of a file with several subsets, validation.
+        protocol: activitynet (`average_recall`) or thumos14 (`average_recall_thumos14`, at an average of 50, 100, 200,
+            500 and 1000 proposals).
+        subset: which videos count. When empty, all; of a file with several subsets, the protocol's `REPORTED_SUBSET`.
 
     Raises:
         UserError: a file is faulty, or the ground truth has no instance.
     """
-    truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET["activitynet"], labelled=False)
+    truth = _ground_truth(ground_truth, subset, REPORTED_SUBSET[protocol], labelled=False)
     if not truth.labels:
         raise UserError(f"{ground_truth}: no video of these has an instance")
-    return proposal_metrics(truth, read_results(results, truth, labelled=False))
+    proposals = read_results(results, truth, labelled=False)
+    if protocol == "activitynet":
+        return proposal_metrics(truth, proposals)
+    recall = average_recall_thumos14(truth, proposals, averages=_REPORTED_BUDGETS_THUMOS14)
+    return {f"AR@{budget}": value for budget, value in zip(_REPORTED_BUDGETS_THUMOS14, recall.tolist(), strict=True)}
 
 
 def proposal_metrics(truth: GroundTruth, proposals: Results) -> dict[str, float]:
-    """`{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}`, fractions."""
+    """Return `{"AR@1", "AR@5", "AR@10", "AR@100", "AUC"}` by ActivityNet's protocol, fractions."""
     recall = average_recall(truth, proposals)
     return {f"AR@{budget}": float(recall[budget - 1]) for budget in _REPORTED_BUDGETS} | {"AUC": area_under(recall)}
 
