@@ -1,9 +1,11 @@
 """Python API: train, load, test."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema import training
+from kinema.config import changed
 from kinema.recipes import config_of
 from kinema.report.observers import OBSERVERS
 from kinema.tasks import models
@@ -18,13 +20,24 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: RecipeConfig, *, work_dir: str | Path = "", resume: bool = False, init: str | Path = ""
+    config: RecipeConfig,
+    *,
+    work_dir: str | Path = "",
+    resume: bool = False,
+    init: str | Path = "",
+    given: Collection[str] = (),
 ) -> dict[str, float]:
     """Train a model as `kinema train` does; see `kinema.training.train`.
 
-    `work_dir` also receives `curves.png` and `tensorboard/`.
+    Options that differ from the recipe's count as given. `work_dir` also receives `curves.png` and `tensorboard/`.
     """
-    return training.train(config, work_dir=work_dir, resume=resume, init=init, observers=OBSERVERS)
+    given = changed_options(config, given)
+    return training.train(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
+
+
+def changed_options(config: RecipeConfig, given: Collection[str] = ()) -> set[str]:
+    """Return the dotted keys `given`, and those of options that differ from the recipe's."""
+    return {*given, *(changed(config, config_of(config.recipe)) if config.recipe else ())}
 
 
 def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predictor:

@@ -110,17 +110,6 @@ def test_a_run_is_not_written_over(capsys: pytest.CaptureFixture[str], sample: P
     assert (tiny_run / "metrics.jsonl").read_bytes() == before
 
 
-def test_checkpoint_of_another_architecture(
-    capsys: pytest.CaptureFixture[str], sample: Path, tiny_run: Path, tmp_path: Path
-) -> None:
-    said = train(capsys, sample, tmp_path, "--init", str(tiny_run), model__depth="34")
-    assert "another architecture" in said
-    assert "missing" in said
-    assert "backbone.layer1.2.conv1.weight" in said
-    said = train(capsys, sample, tmp_path, "--init", str(tiny_run), model__width="16")
-    assert "of another shape" in said
-
-
 def test_no_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "does not exist" in message(capsys, "test", str(tmp_path / "no run"))
     assert "holds no model.json" in message(capsys, "predict", str(tmp_path), "a.mp4")

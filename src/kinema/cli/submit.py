@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     from kinema.training import default_work_dir
 
     work_dir = (options.work_dir or default_work_dir(config.recipe)).absolute()
-    checked = check(config, options, work_dir=work_dir, resume=options.resume, init=options.init)
+    checked = check(config, options, work_dir=work_dir, resume=options.resume, init=options.init, given=keys)
     if options.dry_run:
         print(batch_script(checked, options, work_dir=work_dir))
         return 0

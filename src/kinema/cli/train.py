@@ -34,8 +34,8 @@ class Options:
     config: Annotated[Path | None, tyro.conf.arg(metavar="YAML")] = None
     """A run's config.yaml with recipe and options; options of the command line take precedence."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
-    """Trained model to initialize from: a run, a checkpoint folder or a model.safetensors. The head is new if the
-    classes differ."""
+    """Trained model to initialize from: a run, a checkpoint folder or a model.safetensors. Its network's options and
+    normalization replace the recipe's; the head is new if the classes differ."""
     resume: bool = False
     """Continue the run in --work-dir exactly from its last checkpoint, with its recipe and options; start it if there
     is none."""
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     for key, (before, now) in changed(config, config_of(config.recipe)).items():
         log.info("changed from the recipe: %s %s → %s", key, as_argument(before), as_argument(now))
     try:
-        train(config, work_dir=options.work_dir or "", resume=options.resume, init=options.init or "")
+        train(config, work_dir=options.work_dir or "", resume=options.resume, init=options.init or "", given=keys)
     except InterruptedRun as interruption:
         log.warning("%s", interruption)
         return interruption.exit_code

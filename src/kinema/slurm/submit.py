@@ -1,6 +1,7 @@
 """Submission of a training to Slurm."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from kinema.runtime.processes import Process
 from kinema.slurm.options import SlurmOptions
 from kinema.slurm.programs import slurm
 from kinema.training.config import AnyConfig, RecipeConfig, TrainConfig
-from kinema.training.entry import with_init
-from kinema.training.saving.work_dir import prepare_work_dir
+from kinema.training.initial import with_init
+from kinema.training.saving.work_dir import prepare_work_dir, resumable_config
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -33,12 +34,18 @@ class Submitted:
 
 
 def check(
-    config: RecipeConfig, options: SlurmOptions, *, work_dir: Path, resume: bool, init: Path | None = None
+    config: RecipeConfig,
+    options: SlurmOptions,
+    *,
+    work_dir: Path,
+    resume: bool,
+    init: Path | None = None,
+    given: Collection[str] = (),
 ) -> RecipeConfig:
     """Check a training before it is queued, and download ImageNet weights if it needs them.
 
     Returns:
-        The config, with `init` applied if it is given.
+        The config, with `init` applied if it is given, which must not contradict the options `given`.
 
     Raises:
         UserError: `train` would raise it for these options (data, initial weights, work dir, too few videos for a step
@@ -55,7 +62,7 @@ def check(
     if config.runtime.device == "cuda" and not options.gpus_per_node:
         raise UserError("--runtime.device cuda needs a GPU: pass --gpus-per-node 1 or more")
     if init:
-        config = with_init(config, init)
+        config = with_init(config, init, given=given, run=resumable_config(work_dir) if resume else None)
 
     def check_training(training: AnyConfig, folder: Path) -> None:
         _check_training(training, options, work_dir=folder, resume=resume)

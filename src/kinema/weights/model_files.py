@@ -284,7 +284,7 @@ def _first(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
-_OF_TRAINING = (
+OF_TRAINING = (
     "num_classes", "dropout", "init_std", "zero_init_residual", "frozen_stages", "norm_eval",
     "gradient_checkpointing", "drop_path", "pretrained", "formulation",
 )  # fmt: skip
@@ -295,7 +295,7 @@ def warn_of_other_options(init: str, theirs: ModelOptions, ours: ModelOptions) -
     """Warn if the weights were trained with other model options that change what they compute."""
     if type(theirs) is not type(ours):
         return
-    names = [option.name for option in fields(ours) if option.name not in _OF_TRAINING]
+    names = [option.name for option in fields(ours) if option.name not in OF_TRAINING]
     others = {name: getattr(theirs, name) for name in names if getattr(theirs, name) != getattr(ours, name)}
     if others:
         log.warning(
