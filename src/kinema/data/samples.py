@@ -66,14 +66,15 @@ class SampleResult(Generic[X]):
 class Batch(Generic[Y]):
     """Inputs and targets of some samples.
 
-    inputs: What the network reads; of videos (B, V, T, C, H, W) uint8 in channels-last memory.
+    inputs: What the network reads: tensors, alone or in tuples; of videos (B, V, T, C, H, W) uint8 in channels-last
+        memory.
     targets: What the loss compares with: tensors, alone or in tuples or dictionaries. Labels are (B,) int64 or, where a
         video may have any number L of them, (B, L) int64, padded with -1.
     rows: (B,) int64, rows of the dataset. B may be 0, when no file could be read: `inputs` are empty then.
     bad: Files that could not be read.
     """
 
-    inputs: Tensor
+    inputs: Any
     targets: Y
     rows: Tensor
     bad: tuple[BadFile, ...] = ()
@@ -83,12 +84,13 @@ class Batch(Generic[Y]):
 
     def pin_memory(self) -> "Batch[Y]":
         """Copy to page-locked memory, from which a device copies asynchronously. Called by torch's DataLoader."""
-        return Batch(self.inputs.pin_memory(), tree_map(Tensor.pin_memory, self.targets), self.rows, self.bad)
+        inputs, targets = tree_map(Tensor.pin_memory, (self.inputs, self.targets))
+        return Batch(inputs, targets, self.rows, self.bad)
 
     def to(self, device: torch.device) -> "Batch[Y]":
         """Move inputs and targets to `device`, asynchronously where they are in page-locked memory."""
-        copy = partial(copy_to, device=device)
-        return Batch(copy(self.inputs), tree_map(copy, self.targets), self.rows, self.bad)
+        inputs, targets = tree_map(partial(copy_to, device=device), (self.inputs, self.targets))
+        return Batch(inputs, targets, self.rows, self.bad)
 
 
 def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
@@ -150,8 +152,8 @@ class SampleDataset(Dataset[SampleResult[X]], Generic[X, Y]):
     def allocate(self, keys: Sequence[SampleKey]) -> Tensor | None:
         """Return memory for the inputs of a batch, (B, …), which `read` fills; None, the default: they are stacked."""
 
-    def stack_inputs(self, inputs: list[Tensor]) -> Tensor:
-        """Return the inputs of at least one sample as those of a batch."""
+    def stack_inputs(self, inputs: list[Tensor]) -> Any:
+        """Return the inputs of at least one sample as those of a batch; see `Batch`."""
         return torch.stack(inputs)
 
     def stack_targets(self, targets: list[X]) -> Y:
@@ -171,10 +173,11 @@ class SampleDataset(Dataset[SampleResult[X]], Generic[X, Y]):
         for key in keys:
             results.append(self._fetch(key, None if memory is None else memory[len(samples)]))
             samples += [results[-1].sample] if results[-1].sample is not None else []
+        inputs: Any = torch.empty(0)
         if memory is not None:
             inputs = memory[: len(samples)]
-        else:
-            inputs = shared(self.stack_inputs([sample.inputs for sample in samples])) if samples else torch.empty(0)
+        elif samples:
+            inputs = tree_map(shared, self.stack_inputs([sample.inputs for sample in samples]))
         return Batch(
             inputs=inputs,
             targets=tree_map(shared, self.stack_targets([sample.target for sample in samples])),

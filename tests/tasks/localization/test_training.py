@@ -123,7 +123,7 @@ def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], tmp_path:
         ({"data.parts": "40"}, "--model.parts 50 and --data.parts 40"),
         ({"data.train_subset": "trainng"}, "has no subset 'trainng'; did you mean 'training'"),
         ({"training.precise_bn": "2"}, "is for recognizers"),
-        ({"optim.layer_decay": "0.5"}, "are for recognizers"),
+        ({"optim.layer_decay": "0.5"}, "--optim.layer-decay needs a model with layer groups"),
     ],
 )
 def test_faults_are_said_before_training(

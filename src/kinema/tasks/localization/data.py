@@ -84,13 +84,16 @@ class LoadingOptions:
             splits.append(Split("validation", self.val_file, truth))
         return splits
 
-    def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> "Sequence[OpenSplit]":
+    def open(
+        self, splits: Sequence[Split], channels: int, grid_offset: float, classes: tuple[str, ...], /
+    ) -> "Sequence[OpenSplit]":
         """Open what the networks read of the videos of `splits`.
 
         Args:
             splits: videos by their use.
             channels: of the network's input.
             grid_offset: start of a part of a video, where segments start and end, as a fraction of it.
+            classes: names of a trained model's classes; empty for a new model, and one that has none.
 
         Raises:
             UserError: the data cannot be used.
@@ -129,7 +132,9 @@ class FeatureData(LoadingOptions):
         """Return the shape of a video's features, (C, T)."""
         return channels, self.parts
 
-    def open(self, splits: Sequence[Split], channels: int, grid_offset: float, /) -> "list[FeatureSplit]":
+    def open(
+        self, splits: Sequence[Split], channels: int, grid_offset: float, _classes: tuple[str, ...], /
+    ) -> "list[FeatureSplit]":
         """See `LoadingOptions`."""
         source = open_source(self, channels=channels)
         return [self._open(split, source, grid_offset) for split in splits]
@@ -154,6 +159,8 @@ class OpenSplit:
 
     videos: Videos
     data: LoadingOptions
+    classes: tuple[str, ...] = ()
+    """Names of the classes that a network of detections tells apart."""
 
     def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> SampleDataset[Any, Any]:
         """Return the dataset of training, in which a random video takes a bad one's place; without labels, of tests."""

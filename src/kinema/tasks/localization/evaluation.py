@@ -22,8 +22,9 @@ from kinema.tasks.localization.options import LocalizerOptions
 class ProposalEvaluation:
     """Of all processes.
 
-    metrics: `AR@1`, `AR@5`, `AR@10`, `AR@100`, `AUC` (fractions), `videos`, `bad_files` (counts). proposals: of each
-    video in seconds, by its row in the ground truth. bad: files that could not be read.
+    metrics: those of the task, such as `AR@1`, `AR@5`, `AR@10`, `AR@100` and `AUC` (fractions), and `videos`,
+    `bad_files` (counts). proposals: of each video in seconds, by its row in the ground truth. bad: files that could not
+    be read.
     """
 
     metrics: dict[str, float]
@@ -52,12 +53,11 @@ def evaluate_localizer(
         for batch in batches:
             bad.extend(batch.bad)
             if len(batch):
-                rows = batch.rows.tolist()
-                output = model(batch.to(device).inputs)
-                found.update(zip(rows, task.proposals(output, rows, split), strict=True))
+                output = task.forward(model, batch.to(device).inputs)
+                found.update(zip(batch.rows.tolist(), task.proposals(output, batch, split), strict=True))
             meter.advance()
     found, bad = _all_gather(found), all_gather_bad_files(bad)
-    metrics = task.metrics(split.videos.truth, found)
+    metrics = task.metrics(split, found)
     return ProposalEvaluation(
         metrics={**metrics, "videos": len(found), "bad_files": len(bad)}, proposals=found, bad=bad
     )

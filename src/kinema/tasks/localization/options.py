@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from kinema.data.samples import Batch
 from kinema.models import LocalizerOptions as LocalizerNetwork
 from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
@@ -23,7 +23,8 @@ class LocalizerOptions:
     """Options of a localizer, and what it does by them; `LocalizerTaskOptions` makes it a task.
 
     A localizer has `compute_loss`, and, as features of whole videos are its input, `labels` and `decode`. One with
-    another input overrides `proposals` and `load_proposer`.
+    another input overrides `forward`, `proposals` and `load_proposer`, one that detects `metrics`, `score` and
+    `summary`.
     """
 
     FORMERLY: ClassVar[dict[str, str]] = {"training.multigrid": ""}
@@ -39,6 +40,14 @@ class LocalizerOptions:
             UserError: they contradict each other.
         """
 
+    def forward(self, network: nn.Module, inputs: Any) -> Any:
+        """Return the output of the network, or of its DDP wrapper, for the inputs of a batch."""
+        return network(inputs)
+
+    def training_loss(self, network: nn.Module, batch: Batch[Any]) -> Loss:
+        """Return the loss of a batch, and its parts; `network` is the network or its DDP wrapper."""
+        return self.compute_loss(self.forward(network, batch.inputs), batch.targets)
+
     def compute_loss(self, output: Any, labels: Any) -> Loss:
         """Return the loss of the network's output for a batch, and its parts."""
         raise NotImplementedError
@@ -51,14 +60,14 @@ class LocalizerOptions:
         """Return the proposals of each video of a batch, as fractions of what its features cover."""
         raise NotImplementedError
 
-    def proposals(self, output: Any, rows: Sequence[int], split: Any) -> Iterator[Proposals]:
-        """Yield the proposals, in seconds, of each video of a batch: of `rows` of an `OpenSplit` of the task's data."""
-        for row, proposals in zip(rows, self.decode(output), strict=True):
+    def proposals(self, output: Any, batch: Batch[Any], split: Any) -> Iterator[Proposals]:
+        """Yield the proposals, in seconds, of each video of a batch of an `OpenSplit` of the task's data."""
+        for row, proposals in zip(batch.rows.tolist(), self.decode(output), strict=True):
             yield in_seconds(proposals, split.videos.spans[row])
 
-    def metrics(self, truth: GroundTruth, proposals: Mapping[int, Proposals]) -> dict[str, float]:
-        """Measure proposals, in seconds, of the videos of a ground truth, by their rows in it."""
-        return proposal_metrics(truth, as_results(proposals))
+    def metrics(self, split: Any, proposals: Mapping[int, Proposals]) -> dict[str, float]:
+        """Measure proposals, in seconds, of the videos of an `OpenSplit`, by their rows in its ground truth."""
+        return proposal_metrics(split.videos.truth, as_results(proposals))
 
     def score(self, metrics: Mapping[str, float]) -> float:
         """Return the metric by which a model is better than another: larger is better."""
@@ -81,7 +90,9 @@ class LocalizerOptions:
             return proposals
 
         channels = description.model.feature_channels
-        return Proposer(folders=(model,), data=description.data, channels=channels, propose=propose)
+        return Proposer(
+            folders=(model,), data=description.data, channels=channels, parts=description.data.parts, propose=propose
+        )
 
 
 def arrays(output: Iterable[Tensor]) -> tuple[Floats, ...]:

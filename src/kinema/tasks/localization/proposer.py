@@ -24,8 +24,12 @@ class Proposer:
     """Features that it was trained on."""
     channels: int
     """Features that it takes at each point in time."""
+    parts: int | None
+    """Points in time that it takes features at; None: any number."""
     propose: Callable[[Tensor], Proposals]
-    """Returns segments as fractions of the video, best first, from features (C, T), T = `data.parts`."""
+    """Returns segments as fractions of the video, best first, from features (C, T), T = `parts`."""
+    classes: tuple[str, ...] = ()
+    """Names of the labels, if segments have them."""
 
 
 def load_network(folder: Path, runtime: RuntimeOptions) -> Callable[[Tensor], Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from kinema.data.samples import Batch
@@ -38,7 +38,7 @@ class LocalizerTask:
     @property
     def description(self) -> LocalizerDescription:
         """Contents of the checkpoints' `model.json`."""
-        return self.config.describe()
+        return self.config.describe(self.train.classes)
 
     @property
     def num_train(self) -> int:
@@ -97,13 +97,13 @@ class LocalizerTask:
         assert self.val is not None
         return self.val.eval_batches(self.process)
 
-    def inputs(self, batch: Batch[Any]) -> Tensor:
+    def inputs(self, batch: Batch[Any]) -> Any:
         """What the model takes of a batch."""
         return batch.inputs
 
     def loss(self, network: nn.Module, batch: Batch[Any]) -> Loss:
         """The loss of a batch, and its parts."""
-        return self.config.task.compute_loss(network(batch.inputs), batch.targets)
+        return self.config.task.training_loss(network, batch)
 
     def validate(self, model: nn.Module, batches: DataLoader[Batch[Any]]) -> Validation:
         """Measure the model's proposals on `val_batches`. Leaves it in eval mode."""
@@ -138,11 +138,9 @@ def open_localization(config: LocalizationConfig[Any], process: Process) -> Loca
         raise UserError("no videos: pass --data.ground-truth, a JSON file in ActivityNet's format")
     if training.precise_bn:
         raise UserError("--training.precise-bn is for recognizers")
-    if (config.optim.layer_decay, config.optim.head_weight_lr, config.optim.head_bias_lr) != (1, 1, 1):
-        raise UserError("--optim.layer-decay, --optim.head-weight-lr and --optim.head-bias-lr are for recognizers")
     splits = data.splits()
     if not data.val_subset:
         log.warning("no --data.val-subset: nothing is validated, and `best` is not written")
     config.task.check(config)
-    train, *val = data.open(splits, config.model.feature_channels, config.task.grid_offset)
+    train, *val = data.open(splits, config.model.feature_channels, config.task.grid_offset, ())
     return LocalizerTask(config=config, process=process, train=train, val=val[0] if val else None)

@@ -7,11 +7,11 @@ from kinema.errors import UserError
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
 from kinema.storage.outputs import check_writable
-from kinema.tasks.localization.data import Split
+from kinema.tasks.localization.data import OpenSplit, Split
 from kinema.tasks.localization.evaluation import ProposalEvaluation, evaluate_localizer
 from kinema.tasks.localization.metrics.results import write_results
 from kinema.tasks.localization.options import LocalizerDescription
-from kinema.tasks.localization.videos import Videos, read_truth
+from kinema.tasks.localization.videos import read_truth
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_weights
@@ -49,7 +49,9 @@ def run_localizer_test(
         with outage_shared():
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
             splits = [Split("test", data.ground_truth, truth)]
-            (split,) = data.open(splits, description.model.feature_channels, options.task.grid_offset)
+            (split,) = data.open(
+                splits, description.model.feature_channels, options.task.grid_offset, description.classes
+            )
             batches = split.eval_batches(process)
         found = evaluate_localizer(
             to_device(module, process.device, options.runtime),
@@ -59,11 +61,12 @@ def run_localizer_test(
             runtime=options.runtime,
             process=process,
         )
-        process.run_on_main(lambda: _write(found, split.videos, data, folder))
+        process.run_on_main(lambda: _write(found, split, data, folder))
     return found.metrics
 
 
-def _write(found: ProposalEvaluation, videos: Videos, data: Any, folder: Path) -> None:
+def _write(found: ProposalEvaluation, split: OpenSplit, data: Any, folder: Path) -> None:
     """Leave the results behind, unless too many videos are bad."""
-    with writing_results(folder, found.metrics, found.bad, data=data, num_videos=len(videos)):
-        write_results(folder / "results.json", {videos.name(row): each for row, each in found.proposals.items()})
+    with writing_results(folder, found.metrics, found.bad, data=data, num_videos=len(split.videos)):
+        results = {split.videos.name(row): each for row, each in found.proposals.items()}
+        write_results(folder / "results.json", results, split.classes)

@@ -45,7 +45,9 @@ class ProposalData(LoadingOptions):
         """Return the shape of a candidate's features, (C,)."""
         return (channels,)
 
-    def open(self, splits: Sequence[Split], _channels: int, _grid_offset: float, /) -> "list[CandidateSplit]":
+    def open(
+        self, splits: Sequence[Split], _channels: int, _grid_offset: float, _classes: tuple[str, ...], /
+    ) -> "list[CandidateSplit]":
         """See `LoadingOptions`."""
         return [CandidateSplit(videos=Videos(truth=split.truth), data=self) for split in splits]
 

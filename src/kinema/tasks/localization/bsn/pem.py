@@ -1,6 +1,6 @@
 """PEM, the proposal evaluation module of BSN (Lin et al., ECCV 2018), as a task: loss and proposals."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Interval
 from torch import Tensor
 
+from kinema.data.samples import Batch
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.bsn.candidate_files import Origin, read_origin, write_origin
@@ -70,10 +71,10 @@ class PEMTask(LocalizerTaskOptions):
         """See `LocalizerOptions`."""
         return Loss(pem_loss(output, labels, self.loss), {})
 
-    def proposals(self, output: Tensor, rows: Sequence[int], split: CandidateSplit) -> Iterator[Proposals]:
+    def proposals(self, output: Tensor, batch: Batch[Any], split: CandidateSplit) -> Iterator[Proposals]:
         """See `LocalizerOptions`."""
         confidence, first = output.float().cpu().numpy(), 0
-        for row in rows:  # from the page cache: the loader has just read them
+        for row in batch.rows.tolist():  # from the page cache: the loader has just read them
             described = split.read(row)
             last = first + len(described.starts)
             yield in_seconds(bsn_proposals(described, confidence[first:last], self.nms), described.span)
@@ -104,7 +105,9 @@ class PEMTask(LocalizerTaskOptions):
             return bsn_proposals(candidates, confidence, self.nms)
 
         channels = described.model.feature_channels
-        return Proposer(folders=(tem, model), data=described.data, channels=channels, propose=propose)
+        return Proposer(
+            folders=(tem, model), data=described.data, channels=channels, parts=described.data.parts, propose=propose
+        )
 
 
 def pem_loss(predicted: Tensor, overlap: Tensor, options: PEMLossOptions) -> Tensor:

@@ -92,14 +92,15 @@ class VideoLocalizer:
         """Combine a localizer with what extracts its features.
 
         Raises:
-            UserError: `options.background` is none of the encoder's classes.
+            UserError: `options.background` is none of the classes.
         """
         self._proposer, self._encoder, self._options = proposer, encoder, options
         self.origin = _origin(proposer, encoder, options)
-        self.classes = tuple(encoder.classes) if options.labels != "none" else ()
+        self.classes = (proposer.classes or tuple(encoder.classes)) if options.labels != "none" else ()
         if options.background and options.background not in self.classes:
+            owner = "localizer" if proposer.classes else "classifier"
             raise UserError(
-                f"--background {options.background} is no class of the classifier"
+                f"--background {options.background} is no class of the {owner}"
                 f"{did_you_mean(options.background, self.classes)}; it has {', '.join(self.classes)}"
             )
 
@@ -113,29 +114,36 @@ class VideoLocalizer:
         features = self._encoder.extract(video)
         if (span := features.span) is None:
             raise MediaError(str(video), "a folder of images does not say its frames per second: give --fps")
-        proposer, data = self._proposer, self._proposer.data
+        proposer = self._proposer
         if features.values.shape[1] != proposer.channels:
             raise UserError(
                 f"the localizer takes {proposer.channels} features at each point in time, the encoder extracts "
                 f"{features.values.shape[1]}: pass --features, a folder of features as it was trained on"
             )
-        parts = rescale(features.values, data.parts, mode=data.rescaling)
-        proposals = proposer.propose(torch.from_numpy(np.ascontiguousarray(parts.T)))
-        if (shortest := (span.end - span.start) / data.parts) > _LONG_PART:
-            log.warning(
-                "%s: it lasts %.0f s, so that the shortest segment of a localizer of %d points is %.1f s long: for "
-                "shorter ones cut the video into pieces",
-                video, span.last, data.parts, shortest,
-            )  # fmt: skip
-        proposals = in_seconds(proposals, span)
-        if self._options.labels != "none":
-            proposals = self._labelled(proposals, self._class_scores(video, features.values), span)
+        values = features.values
+        if proposer.parts is not None:
+            values = rescale(values, proposer.parts, mode=proposer.data.rescaling)
+            _warn_of_long_parts(video, span, proposer.parts)
+        proposals = proposer.propose(torch.from_numpy(np.ascontiguousarray(values.T)))
+        proposals = self._with_labels(in_seconds(proposals, span), video, features.values, span)
         best = np.flatnonzero(proposals.scores >= self._options.least_score)[: self._options.most]
         return Localization(seconds=span.last, found=proposals[best], classes=self.classes)
 
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video file, at a constant frame rate, or of a folder of images."""
         return self._encoder.open(video)
+
+    def _with_labels(
+        self, proposals: Proposals, video: str | Path, features: NDArray[np.float32], span: FeatureSpan
+    ) -> Proposals:
+        """Return segments with the labels that the options ask for: the localizer's own, or the encoder's."""
+        if self._options.labels == "none":
+            return replace(proposals, labels=None)
+        if proposals.labels is None:
+            return self._labelled(proposals, self._class_scores(video, features), span)
+        if not self._options.background:
+            return proposals
+        return proposals[np.flatnonzero(proposals.labels != self.classes.index(self._options.background))]
 
     def _class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
         """Return probabilities (T, classes) all along a video, 0 for the background."""
@@ -157,6 +165,15 @@ class VideoLocalizer:
         of_segments = (sums[last] - sums[first]) / (last - first)[:, None]
         best = np.argsort(-of_segments, axis=1, kind="stable")[:, :top]
         return with_labels(proposals, best, np.take_along_axis(of_segments, best, axis=1))
+
+
+def _warn_of_long_parts(video: str | Path, span: FeatureSpan, parts: int) -> None:
+    if (shortest := (span.end - span.start) / parts) > _LONG_PART:
+        log.warning(
+            "%s: it lasts %.0f s, so that the shortest segment of a localizer of %d points is %.1f s long: for "
+            "shorter ones cut the video into pieces",
+            video, span.last, parts, shortest,
+        )  # fmt: skip
 
 
 def features_folder(proposer: Proposer, options: LocalizeOptions) -> Path:
