@@ -12,7 +12,7 @@ from kinema.tasks import models
 from kinema.training import RecipeConfig
 from kinema.training.config import single_training
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, TaskOptions
-from kinema.weights.model_files import find_model
+from kinema.weights.find import find_model
 
 if TYPE_CHECKING:
     from kinema.tasks.localization.video.localize import VideoLocalizer
@@ -44,7 +44,7 @@ def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predic
     """Load a trained model for use.
 
     Args:
-        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME` or `hf:ORG/NAME`.
         device: `auto`, `cpu` or `cuda`.
         recipe: `my_file.py:function`, if the file of the model's own task or network has moved since training.
 
@@ -58,7 +58,7 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocal
     """Load a localizer for raw videos, with the recognizer that extracts its features.
 
     Args:
-        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME` or `hf:ORG/NAME`.
         options: features, classifier and number of results.
 
     Raises:
@@ -69,7 +69,7 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocal
     from kinema.tasks.localization.video.localize import VideoLocalizer, features_folder
     from kinema.tasks.recognition.encoder import RecognizerEncoder
 
-    folder = find_model(Path(model))
+    folder = find_model(model)
     description = read_localizer(folder)
     runtime = RuntimeOptions(device=options.device, precision=options.precision)
     proposer = description.task.load_proposer(folder, description, runtime)
@@ -89,7 +89,7 @@ def evaluation_options(model: str | Path, *, recipe: str = "") -> EvaluationOpti
     Raises:
         UserError: there is no model, or its files are damaged.
     """
-    description = models.read_description(find_model(Path(model)), types_of_recipe(recipe))
+    description = models.read_description(find_model(model), types_of_recipe(recipe))
     task: TaskOptions = description.task
     return task.test_options(description)
 
@@ -106,7 +106,7 @@ def run_test(
     """Test a trained model as `kinema test` does, and return its metrics.
 
     Args:
-        model: a run folder, a checkpoint folder or a `model.safetensors`.
+        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME` or `hf:ORG/NAME`.
         options: videos and views.
         folder: receives `metrics.json`, `data.json` and the task's further files.
         dump: npz file for the scores of all videos.
@@ -118,7 +118,7 @@ def run_test(
             results cannot be written.
         StorageOutage: storage did not respond for `options.data.patience` seconds.
     """
-    files = find_model(Path(model))
+    files = find_model(model)
     description = models.read_description(files, types_of_recipe(recipe))
     outputs = EvaluationOutputs(folder=folder, dump=dump, font=font)
     task: TaskOptions = description.task

@@ -14,9 +14,10 @@ from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 from kinema.tasks.models import load_model
 from kinema.weights.convert import convert
+from kinema.weights.find import find_model
 from kinema.weights.fitting import disagreements, find_recipe, with_clips
 from kinema.weights.foreign_configs import Trained, read_config
-from kinema.weights.model_files import AnyDescription, find_model
+from kinema.weights.model_files import AnyDescription
 from tests.weights.foreign_checkpoints import candidates, filled, tiny
 from tests.weights.test_foreign_numbers import recorded
 

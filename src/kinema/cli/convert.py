@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("pass --from TOOL for another tool's checkpoint, or --to mmaction2 for a model")
     from kinema.tasks.models import load_model
     from kinema.weights.convert import convert, convert_to_mmaction2
-    from kinema.weights.model_files import find_model
+    from kinema.weights.find import find_model
 
     if options.source is None:
         module, described = load_model(find_model(options.checkpoint))

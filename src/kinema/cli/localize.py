@@ -29,7 +29,8 @@ class Options(LocalizeOptions):
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A BMN, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, or a model.safetensors."""
+    """A BMN, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, a model.safetensors, or published
+    weights (zoo:NAME)."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     json: bool = False
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     from kinema.data.lists.inputs import find_inputs, output_files, short_names
     from kinema.report.fonts import check_font, say_missing
     from kinema.tasks.localization.video.results_file import Localizations
-    from kinema.weights.model_files import find_model
+    from kinema.weights.find import find_model
 
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched

@@ -32,7 +32,8 @@ class Options:
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
+    """A run's --work-dir, a folder of its checkpoints, a model.safetensors, or published weights (zoo:NAME or
+    hf:ORG/NAME)."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     top: Annotated[int, Ge(1)] = 5
@@ -64,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     from kinema.data.lists.inputs import find_inputs, output_files
     from kinema.report.fonts import check_font, say_missing
     from kinema.report.render import SUFFIXES
-    from kinema.weights.model_files import find_model
+    from kinema.weights.find import find_model
 
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched

@@ -33,10 +33,11 @@ class Options:
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A run's --work-dir, a folder of its checkpoints, or a model.safetensors."""
+    """A run's --work-dir, a folder of its checkpoints, a model.safetensors, or published weights (zoo:NAME or
+    hf:ORG/NAME)."""
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Output folder: metrics.json, bad_files.csv, confusion.png of a recognizer, results.json (proposals) of a
-    localizer; default: MODEL/test, for the model's own data only."""
+    localizer; default: MODEL/test, for the model's own data only, or runs/zoo/NAME/test."""
     dump: Annotated[Path | None, tyro.conf.arg(metavar="NPZ")] = None
     """Write the path, label and scores of every video to this file; for recognizers."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -89,7 +90,13 @@ def _own_folder(
     Raises:
         UserError: the test is on other data.
     """
-    folder = (model if model.is_dir() else model.parent) / "test"
+    from kinema.weights.published.table import is_published
+
+    address = str(model)
+    if is_published(address):
+        folder = Path("runs", *address.replace(":", "/").split("/"), "test")
+    else:
+        folder = (model if model.is_dir() else model.parent) / "test"
     if not has_own_data(own.data):
         if tested_on(folder) not in (None, data_of_test(tested.data)):
             raise UserError(f"{folder} holds the results of a test on other data: pass another folder with --work-dir")

@@ -34,8 +34,9 @@ class Options:
     config: Annotated[Path | None, tyro.conf.arg(metavar="YAML")] = None
     """A run's config.yaml with recipe and options; options of the command line take precedence."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
-    """Trained model to initialize from: a run, a checkpoint folder or a model.safetensors. Its network's options and
-    normalization replace the recipe's; the head is new if the classes differ."""
+    """Trained model to initialize from: a run, a checkpoint folder, a model.safetensors, or published weights (zoo:NAME
+    or hf:ORG/NAME). Its network's options and normalization replace the recipe's; the head is new if the classes
+    differ."""
     resume: bool = False
     """Continue the run in --work-dir exactly from its last checkpoint, with its recipe and options; start it if there
     is none."""

@@ -13,7 +13,8 @@ from kinema.models import options_class
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
 from kinema.training.task import Predictor, TaskOptions
-from kinema.weights.model_files import AnyDescription, Description, ModelJson, find_model, load_weights, read_model_json
+from kinema.weights.find import find_model
+from kinema.weights.model_files import AnyDescription, Description, ModelJson, load_weights, read_model_json
 from kinema.weights.own_paths import resolved
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def load(model: str | Path, *, device: str = "auto", types: Types | None = None)
     """Load the predictor of a trained model, see `kinema.load`; `types` are those of `read_description`."""
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device '{device}'; pass auto, cpu or cuda")
-    folder = find_model(Path(model))
+    folder = find_model(model)
     description = read_description(folder, types)
     runtime = RuntimeOptions(device=device)  # type: ignore[arg-type]
     task: TaskOptions = description.task

@@ -13,7 +13,8 @@ from kinema.errors import UserError
 from kinema.models import name_of
 from kinema.models.capabilities import HasInput
 from kinema.training.config import AnyConfig, RecipeConfig, TrainConfig
-from kinema.weights.model_files import OF_TRAINING, ModelJson, find_model, read_model_json
+from kinema.weights.find import find_model
+from kinema.weights.model_files import OF_TRAINING, ModelJson, read_model_json
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def with_init(
     if run is not None:
         values = {key: value for key, value in read(run)[1].items() if key in _taken(config) and key not in given}
         return apply(config, values)
-    content = read_model_json(find_model(Path(init)))
+    content = read_model_json(find_model(init))
     _check_network(config, content)
     theirs = options_from(type(config.model), content.model, origin=str(content.path))
     values = {f"model.{key}": leaf.value for key, leaf in leaves(theirs).items()}

@@ -39,7 +39,7 @@ from kinema.weights.fitting import (
 )
 from kinema.weights.foreign_configs import Trained, read_config
 from kinema.weights.foreign_files import read_foreign_checkpoint
-from kinema.weights.model_files import AnyDescription, check_finite, save_model
+from kinema.weights.model_files import AnyDescription, Origin, check_finite, save_model
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,9 @@ def convert(
     *,
     source: Source,
     further: Sequence[Path] = (),
-    classes: Path | None = None,
+    classes: Path | Sequence[str] | None = None,
     allow_missing: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> AnyDescription:
     """Convert another tool's checkpoint to a model folder, as training writes it.
 
@@ -62,10 +63,11 @@ def convert(
         candidates: descriptions by recipe. A single one must fit the weights; of several, the one that fits is used.
         source: tool that the keys are of.
         further: files with other weights of the same model.
-        classes: file with one class name per line. Default: Kinetics-400's and ImageNet's names from torchvision where
-            recipe and number of classes match, else numbers.
+        classes: names of the classes, or a file with one per line. Default: Kinetics-400's and ImageNet's names from
+            torchvision where recipe and number of classes match, else numbers.
         allow_missing: patterns (`*` and `?` as in a shell) of keys that may be missing in the checkpoint, whose
             weights stay random, or in the model.
+        origin: where the weights are published, for `model.json`.
 
     Returns:
         The description that was written.
@@ -101,7 +103,10 @@ def convert(
     names = _class_names(classes, options.num_classes, recipe, of_pictures=of_pictures)
     described = replace(described, model=options, classes=names)
     where = f"{checkpoint} and the model of {recipe}"
-    _write(folder, described, weights, source=source, trained=trained, allow_missing=allow_missing, where=where)
+    _write(
+        folder, described, weights,
+        source=source, trained=trained, allow_missing=allow_missing, where=where, origin=origin,
+    )  # fmt: skip
     return described
 
 
@@ -147,11 +152,12 @@ def convert_localizer(
     candidates: Mapping[str, AnyDescription],
     *,
     allow_missing: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> bool:
     """Convert MMAction2's checkpoint of a BMN, TEM or PEM to a model folder.
 
     Args:
-        checkpoint, folder, allow_missing: see `convert`.
+        checkpoint, folder, allow_missing, origin: see `convert`.
         candidates: see `convert`.
 
     Returns:
@@ -177,7 +183,10 @@ def convert_localizer(
         if theirs != ours:
             log.info("features of %d channels, as the weights have them (the recipe has %d)", theirs, ours)
         where = f"{checkpoint} and the model of {recipe}"
-        _write(folder, described, found.weights, source="mmaction2", allow_missing=allow_missing, where=where)
+        _write(
+            folder, described, found.weights,
+            source="mmaction2", allow_missing=allow_missing, where=where, origin=origin,
+        )  # fmt: skip
         return True
     nearest = min(misfits, key=lambda recipe: len(misfits[recipe]), default="")
     if nearest and len(misfits[nearest]) < len(found.weights):  # some weights are a localizer's
@@ -198,6 +207,7 @@ def _write(
     allow_missing: Sequence[str],
     where: str,
     trained: Trained | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Write a model with another tool's weights."""
     model = described.model.build()
@@ -206,7 +216,7 @@ def _write(
     load_foreign_state_dict(model, fitted, source=source, allow_missing=allow_missing)
     try:
         with replacing_folder(folder) as new:
-            save_model(new, model.state_dict(), described)
+            save_model(new, model.state_dict(), described, origin=origin)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error}") from error
 
@@ -258,11 +268,12 @@ def _write_checkpoint(file: Path, weights: Mapping[str, Tensor]) -> None:
         raise UserError(f"{file} cannot be written: {error}") from error
 
 
-def _class_names(file: Path | None, count: int, recipe: str, *, of_pictures: bool) -> tuple[str, ...]:
-    if file is not None:
-        names = read_class_names(file)
+def _class_names(given: Path | Sequence[str] | None, count: int, recipe: str, *, of_pictures: bool) -> tuple[str, ...]:
+    if given is not None:
+        names = read_class_names(given) if isinstance(given, Path) else tuple(given)
         if len(names) != count:
-            raise UserError(f"{file} names {len(names)} classes, but the weights have {count}")
+            origin = given if isinstance(given, Path) else "the checkpoint's configuration"
+            raise UserError(f"{origin} names {len(names)} classes, but the weights have {count}")
         return names
     if count == 400 and "kinetics400" in recipe:
         log.info("class names: Kinetics-400's in alphabetical order, as torchvision has them")

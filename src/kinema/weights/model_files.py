@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b, file_digest
 from pathlib import Path
-from shlex import quote
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,10 +17,8 @@ from kinema.addresses import address_of
 from kinema.config import as_argument
 from kinema.errors import UserError
 from kinema.models import ModelOptions, name_of
-from kinema.models.foreign import Source
-from kinema.storage import readable_folder, write_text
+from kinema.storage import write_text
 from kinema.version import __version__
-from kinema.weights.foreign_files import read_foreign_weights, tools_of
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +26,8 @@ T = TypeVar("T")
 M = TypeVar("M")
 D = TypeVar("D")
 
-_WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
-_PIPELINE = "pipeline.json"
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+PIPELINE = "pipeline.json"
 _FORMAT = 2
 """Version of `model.json`; 1 has no such field."""
 
@@ -51,6 +48,18 @@ AnyDescription = Description[Any, Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where published weights were taken from, `origin` in `model.json`."""
+
+    urls: tuple[str, ...]
+    """Addresses of the files, or `hf:ORG/NAME`."""
+    sha256: tuple[str, ...]
+    """Their SHA-256."""
+    revision: str = ""
+    """Commit of a repository of the Hugging Face hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelJson:
     """Contents of a `model.json`, with task, model and data as values by field name."""
 
@@ -68,18 +77,22 @@ class ModelJson:
     """Working directory of the training run, which relative paths of its data start from."""
 
 
-def save_model(folder: Path, weights: Mapping[str, Tensor], description: AnyDescription) -> None:
-    """Write a model into an existing folder.
+def save_model(
+    folder: Path, weights: Mapping[str, Tensor], description: AnyDescription, *, origin: Origin | None = None
+) -> None:
+    """Write a model into an existing folder; `origin` is where its weights are published.
 
     Raises:
         OSError: the disk is full or the folder is not writable.
     """
     content = {"kinema": __version__, "format": _FORMAT, "folder": str(Path.cwd()), **_contents(description)}
+    if origin is not None:
+        content["origin"] = asdict(origin)
     # surrogateescape: classes may be named after folders whose names are not UTF-8.
     text = strict_json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / _DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8", errors="surrogateescape")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     except SafetensorError as error:  # raised for failed writes
         raise OSError(str(error)) from error
 
@@ -102,7 +115,7 @@ def read_model_json(folder: Path) -> ModelJson:
     Raises:
         UserError: it is damaged, or of a later version.
     """
-    path = folder / _DESCRIPTION
+    path = folder / DESCRIPTION
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
         version = content.get("format", 1)
@@ -131,6 +144,16 @@ def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "task_name": "recognition", "data": {**content["data"], **views, "train_clip": clip}}
 
 
+def read_origin(folder: Path) -> Origin | None:
+    """Return the origin of a complete model in `folder`; None if there is no model, or none of published weights."""
+    try:
+        content: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["origin"]
+        origin = Origin(urls=tuple(content["urls"]), sha256=tuple(content["sha256"]), revision=content["revision"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return origin if (folder / WEIGHTS).is_file() else None
+
+
 def load_weights(module: nn.Module, folder: Path) -> None:
     """Load the weights in `folder` into a model and set it to eval mode.
 
@@ -139,33 +162,9 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     """
     log.info("model: %s", folder)
     weights = read_weights(folder)
-    check_same_weights(module.state_dict(), weights, origin=str(folder / _WEIGHTS))
+    check_same_weights(module.state_dict(), weights, origin=str(folder / WEIGHTS))
     module.load_state_dict(weights)
     module.eval()
-
-
-def find_model(model: Path) -> Path:
-    """Return the folder of the model files; for a run, its best checkpoint or else its last.
-
-    Raises:
-        UserError: there is no model.
-    """
-    if model.suffix == ".safetensors":
-        model = model.parent
-    model = _last_stage(model)
-    # Read only: a run in progress recovers its folders itself.
-    checkpoints = (readable_folder(model / "checkpoints" / name) for name in ("best", "last"))
-    for folder in (readable_folder(model), *checkpoints):
-        if (folder / _DESCRIPTION).is_file() and (folder / _WEIGHTS).is_file():
-            return folder
-    if model.is_file():
-        folder = model.with_name(model.name.lstrip(".").partition(".")[0] or "model")
-        raise UserError(
-            f"{model} is not a Kinema model. If it is a checkpoint of another tool, convert it and pass the output "
-            f"folder: kinema convert {quote(str(model))} --from {_tool(model)} --output {quote(str(folder))}"
-        )
-    fault = "does not exist" if not model.exists() else "holds no model.json with a model.safetensors beside it"
-    raise UserError(f"{model} {fault}; pass a run's --work-dir, a folder of its checkpoints, or a model.safetensors")
 
 
 def write_pipeline(folder: Path, *, model: str) -> None:
@@ -174,28 +173,7 @@ def write_pipeline(folder: Path, *, model: str) -> None:
     Raises:
         OSError: the disk is full or the folder is not writable.
     """
-    write_text(folder / _PIPELINE, strict_json.dumps({"model": model}) + "\n")
-
-
-def _last_stage(run: Path) -> Path:
-    """Return the run of the stage that is a pipeline's model; any other path as it is."""
-    try:
-        stage = str(json.loads((run / _PIPELINE).read_text(encoding="utf-8"))["model"])
-    except OSError:
-        stage = "pem"  # BSN by Kinema 0.1, or by one command for each stage
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / _PIPELINE} is damaged: {error!r}") from error
-    return run / stage if (run / stage).is_dir() else run
-
-
-def _tool(checkpoint: Path) -> str:
-    """Return the tool whose key names a checkpoint has, or all supported tools, joined by `|`."""
-    try:
-        tools = tools_of(read_foreign_weights(checkpoint))
-    except UserError:
-        tools = {}
-    sources: tuple[str, ...] = get_args(Source)
-    return next((tool for tool in tools if tool in sources), "|".join(sources))
+    write_text(folder / PIPELINE, strict_json.dumps({"model": model}) + "\n")
 
 
 def check_same_model(folder: Path, description: AnyDescription) -> None:
@@ -229,7 +207,7 @@ def _changed_classes(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]
 
 def digest(folder: Path) -> str:
     """Return a hash of the weights in `folder`, 16 hexadecimal digits."""
-    with (folder / _WEIGHTS).open("rb") as file:
+    with (folder / WEIGHTS).open("rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
 
 
@@ -239,7 +217,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or holds NaN or infinity.
     """
-    path = folder / _WEIGHTS
+    path = folder / WEIGHTS
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:

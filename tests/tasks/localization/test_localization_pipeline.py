@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kinema.cli import main
-from kinema.weights.model_files import find_model
+from kinema.weights.find import find_model
 
 SECONDS = 24
 UNIT = 30

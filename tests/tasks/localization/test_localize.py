@@ -15,7 +15,7 @@ from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from kinema.tasks.localization.video.options import LocalizeOptions
 from kinema.tasks.recognition.features import ExtractOptions, FeatureExtractor, FeatureOptions, extract_features
-from kinema.weights.model_files import find_model
+from kinema.weights.find import find_model
 from tests.data.drawn_videos import number_of, write_video
 
 SMALL = {

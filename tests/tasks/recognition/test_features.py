@@ -37,7 +37,8 @@ from kinema.tasks.recognition.features import (
     clip_frames,
     extract_features,
 )
-from kinema.weights.model_files import find_model, save_model
+from kinema.weights.find import find_model
+from kinema.weights.model_files import save_model
 from tests.data.drawn_videos import FRAMES, write_video
 
 

@@ -28,7 +28,8 @@ class Candidates:
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A trained TEM: the work dir of a run, one of its checkpoints, or a model.safetensors."""
+    """A trained TEM: the work dir of a run, one of its checkpoints, a model.safetensors, or published weights
+    (zoo:NAME)."""
     output: Path
     """Output folder: a new one, or that of an earlier call with the same options."""
     candidates: Annotated[CandidateOptions, tyro.conf.arg(name="")] = field(default_factory=CandidateOptions)

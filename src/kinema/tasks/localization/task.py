@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescr
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
 from kinema.training.order import train_order
 from kinema.training.task import Loss, Validation
-from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
+from kinema.weights.find import find_model
+from kinema.weights.model_files import check_same_weights, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class LocalizerTask:
         """Return the model with the weights of `training.init`, which must be a localizer's, or random ones."""
         model = self.empty_model()
         if self.config.training.init:
-            folder = find_model(Path(self.config.training.init))
+            folder = find_model(self.config.training.init)
             theirs = read_localizer(folder)
             weights = read_weights(folder)
             check_same_weights(model.state_dict(), weights, origin=self.config.training.init)

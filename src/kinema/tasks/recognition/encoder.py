@@ -15,7 +15,8 @@ from kinema.errors import UserError
 from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, Singles, VideoFeatures
 from kinema.tasks.recognition.predictor import open_frames
-from kinema.weights.model_files import digest, find_model
+from kinema.weights.find import find_model
+from kinema.weights.model_files import digest
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -80,7 +81,7 @@ def _extraction(features: Path) -> tuple[Path, FeatureOptions]:
         settings: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         names = {field.name for field in fields(FeatureOptions)} & set(settings)
         options = TypeAdapter(FeatureOptions).validate_python({name: settings[name] for name in names})
-        model, weights = find_model(Path(settings["model"])), str(settings["weights"])
+        model, weights = find_model(settings["model"]), str(settings["weights"])
     except FileNotFoundError:
         raise UserError(
             f"there is no {record}, which records how the localizer's features are extracted: pass --features, a "

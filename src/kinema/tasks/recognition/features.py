@@ -39,7 +39,8 @@ from kinema.storage import suffix as suffix_of
 from kinema.tasks.recognition.description import load_recognizer, read_recognizer
 from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import as_clips
-from kinema.weights.model_files import digest, find_model
+from kinema.weights.find import find_model
+from kinema.weights.model_files import digest
 
 Singles = NDArray[np.float32]
 
@@ -97,7 +98,8 @@ class ExtractOptions(FeatureOptions, WorkOptions):
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Work dir of a run, one of its checkpoints, or a model.safetensors, of RGB or flow."""
+    """Work dir of a run, one of its checkpoints, a model.safetensors, or published weights (zoo:NAME or hf:ORG/NAME),
+    of RGB or flow."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Videos, folders of videos at any depth, or lists, as paths or URLs; files or folders of images, see --source."""
     output: Path

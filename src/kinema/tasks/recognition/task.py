@@ -38,8 +38,9 @@ from kinema.tasks.recognition.splits import (
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.order import load_batches, train_order
 from kinema.training.task import Loss, Validation
+from kinema.weights.find import find_model
 from kinema.weights.foreign_files import read_foreign_weights
-from kinema.weights.model_files import check_same_weights, find_model, read_weights, warn_of_other_options
+from kinema.weights.model_files import check_same_weights, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
 

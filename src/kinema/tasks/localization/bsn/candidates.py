@@ -31,7 +31,8 @@ from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
 from kinema.tasks.models import load_model
 from kinema.training.parallel.distributed import StopRequest, raise_if_stop_requested
-from kinema.weights.model_files import digest, find_model
+from kinema.weights.find import find_model
+from kinema.weights.model_files import digest
 
 log = logging.getLogger(__name__)
 

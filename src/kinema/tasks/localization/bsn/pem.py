@@ -25,7 +25,7 @@ from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescr
 from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from kinema.training.task import Loss
-from kinema.weights.model_files import find_model
+from kinema.weights.find import find_model
 
 
 @dataclass(kw_only=True)
