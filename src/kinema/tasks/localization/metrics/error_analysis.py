@@ -27,6 +27,8 @@ GROUPS = 10
 """Groups of detections: of a class with G instances the G best ones, the next G, …"""
 
 _LEAST_OVERLAP = 0.1
+_LEAST_PRECISION = 0.05
+"""Normalized precision above which an instance is found: a detection with many worse ones before it does not count."""
 
 Characteristic = Literal["coverage", "length", "instances"]
 
@@ -55,8 +57,9 @@ _BINS = ("XS", "S", "M", "L", "XL")
 class Bin:
     """Instances with a characteristic in (low, high].
 
-    instances: their number. average_map: average mAP_N on them alone, nan without any. missed: the share that no
-    detection of the groups matches.
+    instances: their number. average_map: average mAP_N on them alone, nan without any; as in DETAD's code, a detection
+    counts if at every threshold it takes one of them or none at all. missed: the share of false negatives, instances
+    that no detection takes down to a normalized precision of 0.05.
     """
 
     characteristic: Characteristic
@@ -114,7 +117,7 @@ def analyse_errors(
         profile=np.stack([_shares(kinds[measure.group == group]) for group in range(GROUPS)]),
         shares=_shares(kinds[in_groups]),
         gains=np.array([0.0, *without]) - [0.0, *[average_map] * len(without)],
-        bins=tuple(_bins(ground_truth, measure, _EDGES[protocol], measure.taken[in_groups])),
+        bins=tuple(_bins(ground_truth, measure, _EDGES[protocol])),
     )
 
 
@@ -207,6 +210,17 @@ class _Measure:
             self.taken[rows] = taken_instances(ground_truth, detections, wanted, rows, limits)
             self.group[rows] = np.arange(len(rows)) // self.instances[label]
 
+    def found(self) -> Bools:
+        """Which instances are found at each limit, (instances, limits): taken at more than the least precision."""
+        found = np.zeros((len(self._labels) + 1, self.taken.shape[1]), np.bool_)
+        for label in np.flatnonzero(self.instances):
+            taken = self.taken[self._rows[label]]
+            weighted = np.cumsum(taken >= 0, axis=0) * (self._average / self.instances[label])
+            precise = weighted > _LEAST_PRECISION * (weighted + np.cumsum(taken < 0, axis=0))
+            for limit, (rows, kept) in enumerate(zip(taken.T, precise.T, strict=True)):
+                found[rows[kept], limit] = True
+        return found[:-1]  # the last row is for detections without an instance
+
     def average_map(self, right: Bools, counted: Bools, instances: Bools | None = None) -> float:
         """Average mAP_N of the detections that count, both (n, limits), against all or some of the instances."""
         some = slice(None) if instances is None else instances
@@ -227,24 +241,24 @@ def _shares(kinds: Ints) -> Floats:
 
 
 def _bins(
-    ground_truth: GroundTruth, measure: _Measure, edges: dict[Characteristic, tuple[float, ...]], found: Ints
+    ground_truth: GroundTruth, measure: _Measure, edges: dict[Characteristic, tuple[float, ...]]
 ) -> Iterator[Bin]:
-    is_found = np.zeros((len(ground_truth.label) + 1, found.shape[1]), np.bool_)
-    is_found[found, np.arange(found.shape[1])] = True  # the last row is for detections without an instance
+    found = measure.found()
     for characteristic, values in _characteristics(ground_truth).items():
         limits = edges[characteristic]
         place = np.where(np.isfinite(values), np.digitize(values, limits[1:-1], right=True), -1)
         for number, (low, high) in enumerate(pairwise(limits)):
             inside = place == number
             right = np.append(inside, False)[measure.taken]
+            counted = (right | (measure.taken < 0)).all(axis=1, keepdims=True)
             yield Bin(
                 characteristic=characteristic,
                 name=_BINS[number],
                 low=low,
                 high=high,
                 instances=int(inside.sum()),
-                average_map=measure.average_map(right, right | (measure.taken < 0), inside),
-                missed=float(1 - is_found[:-1][inside].mean()) if inside.any() else float("nan"),
+                average_map=measure.average_map(right, np.broadcast_to(counted, right.shape), inside),
+                missed=float(1 - found[inside].mean()) if inside.any() else float("nan"),
             )
 
 

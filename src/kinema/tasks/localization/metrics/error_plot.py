@@ -1,5 +1,6 @@
 """Plot of an error analysis."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -26,15 +27,21 @@ def draw_errors(analysis: ErrorAnalysis, path: Path) -> None:
 
 
 def _figure(analysis: ErrorAnalysis) -> Figure:
-    figure = Figure(figsize=(12, 8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04))
-    grid = figure.add_gridspec(2, 3)
+    figure = Figure(figsize=(12, 11), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04))
+    grid = figure.add_gridspec(3, 3)
     profile, gains = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2])
-    bins = figure.add_subplot(grid[1, :])
-    for panel in (profile, gains, bins):
+    sensitivity, missed = figure.add_subplot(grid[1, :]), figure.add_subplot(grid[2, :])
+    for panel in (profile, gains, sensitivity, missed):
         quiet(panel)
     _plot_profile(profile, analysis)
     _plot_gains(gains, analysis)
-    _plot_bins(bins, analysis)
+    title(sensitivity, "How well instances are found")
+    note(sensitivity, "average mAP$_N$ of those in each range; below it their number; dotted: of all")
+    _plot_bins(sensitivity, analysis, [each.average_map for each in analysis.bins])
+    sensitivity.axhline(analysis.average_map, color=INK, linewidth=1, linestyle=":")
+    title(missed, "Which instances are missed")
+    note(missed, "share of those in each range that no detection finds")
+    _plot_bins(missed, analysis, [each.missed for each in analysis.bins])
     figure.suptitle(
         f"Average mAP$_N$ {analysis.average_map:.1%}", x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK
     )
@@ -78,14 +85,14 @@ def _plot_gains(axes: Axes, analysis: ErrorAnalysis) -> None:
     axes.xaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _plot_bins(axes: Axes, analysis: ErrorAnalysis) -> None:
-    title(axes, "How well instances are found")
-    note(axes, "average mAP$_N$ of those in each range; below it their number; dotted: of all")
+def _plot_bins(axes: Axes, analysis: ErrorAnalysis, values: Sequence[float]) -> None:
+    """Draw a value of each bin, grouped by characteristic."""
     place, places, names = 0.0, [], []
+    heights = iter(np.nan_to_num(values).tolist())
     for characteristic, bins in groupby(analysis.bins, key=lambda each: each.characteristic):
         first = place
         for each in bins:
-            height = float(np.nan_to_num(each.average_map))
+            height = next(heights)
             axes.bar(place, height, 0.8, color=BLUE)
             text = f"{height:.1%}" if each.instances else "–"
             axes.annotate(text, (place, height), (0, 3), "data", "offset points", ha="center", fontsize=9, color=FAINT)
@@ -98,9 +105,6 @@ def _plot_bins(axes: Axes, analysis: ErrorAnalysis) -> None:
             ha="center", va="top", fontsize=10, color=FAINT,
         )  # fmt: skip
         place += 0.8
-    axes.axhline(analysis.average_map, color=INK, linewidth=1, linestyle=":")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xticks(places, names, fontsize=9)
-    axes.set_ylim(
-        0, 1.3 * max([0.01, analysis.average_map, *(np.nan_to_num(each.average_map) for each in analysis.bins)])
-    )
+    axes.set_ylim(0, 1.3 * max(0.01, analysis.average_map, *np.nan_to_num(values).tolist()))
