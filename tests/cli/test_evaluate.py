@@ -1,5 +1,6 @@
 """`kinema evaluate` from files to what is printed."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from kinema.cli import main
 
-TRUTH = {
+TRUTH: dict[str, Any] = {
     "a": {"subset": "validation", "duration": 20.0, "annotations": [{"segment": [0, 10], "label": "Jump"}]},
     "b": {"subset": "validation", "duration": 20.0, "annotations": [{"segment": [5, 9], "label": "Run"}]},
 }
@@ -105,6 +106,40 @@ def test_proposals_by_thumos14s_protocol(tmp_path: Path, capsys: pytest.CaptureF
     assert list(metrics) == ["AR@50", "AR@100", "AR@200", "AR@500", "AR@1000"]
     # All proposals count from an average of 1.5 on: 241 of 301 frames of a, all of b.
     assert metrics["AR@1000"] == pytest.approx((7 / 11 + 1) / 2)
+
+
+def test_classes_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "tables" / "classes.csv"
+    told(capsys, "detection", "--thresholds", "0.75", "0.85", "--per-class", str(table), *arguments(tmp_path))
+    header, jump, run = list(csv.reader(table.read_text().splitlines()))
+    assert header == ["class", "instances", "AP@0.75", "AP@0.85", "mean"]
+    assert jump == ["Jump", "1", "1.0", "0.0", "0.5"]  # found with tIoU 0.8
+    assert run == ["Run", "1", "0.5", "0.5", "0.5"]
+    (tmp_path / "file").write_text("")
+    faulty = ["--per-class", str(tmp_path / "file" / "classes.csv")]
+    assert main(["evaluate", "detection", *faulty, *arguments(tmp_path)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "classes.csv"
+    metrics = told(capsys, "frames", "--per-class", str(table), *arguments(tmp_path))
+    # Points every 0.8 s. Jump, 0 to 10 s, has 13, of which 11 are found first; the others are the first of the rest.
+    # Run, 5 to 9 s of b, has 5 (5.6 … 8.8) after two wrong ones.
+    run = sum(rank / (rank + 2) for rank in range(1, 6)) / 5
+    assert metrics == {"mAP": pytest.approx((1 + run) / 2), "weighted_mAP": pytest.approx((13 + 5 * run) / 18),
+                       "points": 50, "left_out": 0}  # fmt: skip
+    assert table.read_text().splitlines()[:2] == ["class,points,AP", "Jump,13,1.0"]
+    metrics = told(capsys, "frames", "--protocol", "multithumos", "--rate", "5", *arguments(tmp_path))
+    assert metrics["points"] == 200
+    assert main(["evaluate", "frames", "--rate", "0", *arguments(tmp_path)]) == 2
+    assert "--rate: found 0" in " ".join(capsys.readouterr().err.split())
+
+
+def test_frames_need_durations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = {"a": {"annotations": TRUTH["a"]["annotations"]}}
+    assert main(["evaluate", "frames", *arguments(tmp_path, truth=truth)]) == 2
+    assert "video a has no duration in seconds" in " ".join(capsys.readouterr().err.split())
 
 
 def test_ambiguous_instances_are_not_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

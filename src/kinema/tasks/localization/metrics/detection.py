@@ -52,7 +52,7 @@ def average_precision(
             right, counts = _taken_by_instances(ground_truth, detections, instances, rows, limits)
             ranked = np.argsort(-detections.scores[rows], kind="stable")
             table[label] = [
-                _precision_at_hits(hits[ranked][counted[ranked]], len(instances))
+                precision_at_hits(hits[ranked][counted[ranked]], len(instances))
                 for hits, counted in zip(right.T, counts.T, strict=True)
             ]
     return table
@@ -115,8 +115,8 @@ def interpolated_area(right: Bools, positives: int, *, average: float | None = N
     return float(np.maximum.accumulate(precision[::-1]).sum() / positives)
 
 
-def _precision_at_hits(right: Bools, positives: int) -> float:
-    """Sum of the precisions at the right ones of detections in descending order of score, over the positives."""
+def precision_at_hits(right: Bools, positives: int) -> float:
+    """Sum of the precisions at the right ones of answers in descending order of score, over the positives."""
     places = np.flatnonzero(right)
     return float((np.arange(1, len(places) + 1) / (places + 1)).sum() / positives)
 
