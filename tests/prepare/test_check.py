@@ -9,7 +9,9 @@ import pytest
 from kinema.cli import main
 from kinema.data.lists.annotations import read_index
 from kinema.errors import UserError
+from kinema.prepare import check
 from kinema.prepare.check import CheckOptions, prepare_check
+from kinema.prepare.decoding import count_frames
 from kinema.storage import unfinished
 from tests.data.drawn_videos import write_video
 from tests.data.test_rawframes import write_frame
@@ -46,7 +48,7 @@ def test_bad_videos_are_named_and_left_out(videos: Path) -> None:
 def test_an_interrupted_check_goes_on(videos: Path) -> None:
     """What stands in the partial report is not decoded again: here it says what no decoder would."""
     partial = unfinished(videos / "check.csv")
-    partial.write_text(f"0,{videos / 'a.mp4'},,made up,.\n3,{videos / 'd.mp4'},2")
+    partial.write_text(f"0,{videos / 'a.mp4'},,,made up,.\n3,{videos / 'd.mp4'},2")
     summary = prepare_check(CheckOptions(dataset=videos / "list.txt", report=videos / "check.csv", workers=1))
     assert summary.bad == 3
     assert rows(videos / "check.csv")[1][2] == "made up"
@@ -154,3 +156,39 @@ def test_the_command_ends_with_1_when_videos_are_bad(videos: Path, tmp_path: Pat
     report = str(tmp_path / "report.csv")
     assert main(["prepare", "check", str(videos / "good.txt"), "--report", report, "--workers", "1"]) == 0
     assert main(["prepare", "check", str(videos / "list.txt"), "--report", report, "--workers", "1"]) == 1
+
+
+def test_segments_are_checked_against_their_video_which_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", times=range(50))  # two seconds
+    (tmp_path / "b.mp4").write_text("nothing")
+    lines = ["path,start,end,class", "a.mp4,0,1,x", "b.mp4,0,1,x", "a.mp4,1.5,2.6,y", "a.mp4,2,2.2,y", "a.mp4,1,2.4,y"]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    counted = list[str]()
+    monkeypatch.setattr(check, "count_frames", lambda path: counted.append(path) or count_frames(path))
+    report, clean = tmp_path / "check.csv", tmp_path / "clean.csv"
+    options = CheckOptions(dataset=tmp_path / "list.csv", report=report, clean=clean, workers=1)
+    summary = prepare_check(options)
+    assert (summary.videos, summary.bad, summary.miscounted) == (5, 3, 0)
+    a, b = str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")
+    found = {row[0]: row[2] for row in rows(report)[1:]}
+    assert [*found] == [f"{b}#t=0,1", f"{a}#t=1.5,2.6", f"{a}#t=2,2.2"]
+    assert found[f"{a}#t=1.5,2.6"].startswith("the segment ends at 2.6 s of a video of 2.00 s")
+    assert found[f"{a}#t=1.5,2.6"].endswith(f"({tmp_path / 'list.csv'}:4)")
+    assert found[f"{a}#t=2,2.2"].startswith("the segment begins at 2 s")
+    assert clean.read_text().splitlines() == [lines[0], lines[1], lines[5]]
+    assert counted == [a, b]
+
+
+def test_segments_of_images_are_checked_by_frames(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    for number in range(1, 6):
+        write_frame(tmp_path / "x" / f"img_{number:05}.jpg", number)
+    (tmp_path / "list.csv").write_text("path,start_frame,end_frame,label\nx,0,5,0\nx,3,6,1\n")
+    report = tmp_path / "check.csv"
+    options = CheckOptions(dataset=tmp_path / "list.csv", kind="rawframes", report=report, workers=1)
+    assert prepare_check(options).bad == 1
+    row = rows(report)[1]
+    assert row[0] == f"{tmp_path / 'x'}#frames=3,6"
+    assert row[2].startswith("the segment ends at frame 6 of a video of 5 frames")

@@ -18,8 +18,10 @@ from kinema.data.options import DataOptions
 from kinema.data.patience import Patience, check_storage_of
 from kinema.data.readers.packed import check_packed
 from kinema.data.readers.reader import FrameReader
+from kinema.data.readers.segment_reader import SegmentFault, read_segment
 from kinema.data.readers.sources import FLOW, KINDS, Opener
 from kinema.data.readers.timeout import within
+from kinema.data.readers.video.known_tables import KnownTables
 from kinema.data.samples import Sample, SampleDataset, SampleKey, batch_memory
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
@@ -43,6 +45,8 @@ class VideoFiles:
         self.patience = Patience(options.storage.patience)
         self._index, self._timeout = index, options.decode_timeout
         self._opener = self.patience.through(lambda: with_usual_names(opener(options, first), index))
+        if index.segments is not None:
+            self._opener = replace(self._opener, known=KnownTables())
         if KINDS[options.source] == "packed":
             check = partial(check_packed, samplings, first, flow=flow, storage=self._opener.storage)
             # A file that takes too long passes the check.
@@ -56,20 +60,27 @@ class VideoFiles:
         return self._index.label(row) if self._index.label_offsets is None else self._index.label_set(row)
 
     def read(self, row: int, read: Callable[[FrameReader], R]) -> R:
-        """Open a video, and return what `read` returns for it.
+        """Open a video, or a segment of it, and return what `read` returns for it.
 
         Raises:
             MediaError: It cannot be read, or not in time.
             StorageOutage: The storage does not answer.
         """
-        path = self._index.path(row)
+        path, segment = self._index.path(row), self._index.segment(row)
+
+        def open_and_read() -> R:
+            video = self._opener.open(path, self._index.num_frames(row) or None)
+            return read(video if segment is None else read_segment(video, segment))
+
         try:
-            return within(
-                self._timeout, path, lambda: read(self._opener.open(path, self._index.num_frames(row) or None))
-            )
+            return within(self._timeout, path, open_and_read)
         except MediaError as fault:
-            check_storage_of(path, fault, limit=self._timeout)
-            raise
+            if not isinstance(fault, SegmentFault):
+                check_storage_of(path, fault, limit=self._timeout)
+            if segment is None:
+                raise
+            line = f"{self._index.source}:{self._index.lines[row]}"
+            raise MediaError(self._index.name(row), f"{fault.reason} ({line})") from None
 
 
 class ClipDataset(SampleDataset[Label, Tensor]):

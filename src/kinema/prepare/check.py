@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from functools import partial
@@ -15,6 +15,7 @@ from kinema.console import progress
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
 from kinema.data.lists.index import Index, LabelMode, index_paths
+from kinema.data.readers.segment_reader import check_within, duration
 from kinema.data.readers.sources import KINDS, Opener, Source
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(WorkOptions):
     """Decode every video of a dataset, to find bad ones and wrong numbers of frames in its list.
+
+    Of a list of segments each video is decoded once, and its segments must lie within it.
 
     The exit code is 1 if there are any. After an interruption, run the command again to continue.
     """
@@ -65,6 +68,8 @@ class Checked:
     path: str
     frames: str
     """Number of decoded frames; empty if the video is bad."""
+    seconds: str
+    """When it ends, if segments need to know; empty otherwise."""
     reason: str
     """Why the video is bad; empty if it is not."""
 
@@ -74,9 +79,9 @@ class CheckSummary:
     """Result of `prepare_check`."""
 
     videos: int
-    """Number of checked videos."""
+    """Number of checked videos, or segments."""
     bad: int
-    """Number of videos that cannot be decoded to their end."""
+    """Number of videos that cannot be decoded to their end, or of segments of such or beyond the end of theirs."""
     miscounted: int
     """Number of videos whose number of frames differs from the list."""
 
@@ -102,7 +107,14 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
     if clean is not None:
         check_clean(source, clean, index)
     # Absolute, as other machines may do the work.
-    rows = [(i, str(Path(index.path(i)).absolute())) for i in range(len(index))]
+    paths = [str(Path(path).absolute()) for path in index.paths()]
+    rows = [*enumerate(paths)]
+    if index.segments is not None:  # each video once
+        first: dict[str, int] = {}
+        for row, path in rows:
+            first.setdefault(path, row)
+        rows = [(row, path) for path, row in first.items()]
+    timed = index.segments is not None and index.segments.is_floating_point()
     report.parent.mkdir(parents=True, exist_ok=True)
     partial_report = unfinished(report)
     results = _read(partial_report, rows)
@@ -111,9 +123,11 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
         soon_interrupted(lambda: None),
         partial_report.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        for checked in _check_all(missing, options, done=len(results)):
+        for checked in _check_all(missing, options, done=len(results), timed=timed):
             results[int(checked.row)] = checked
             _append(file, checked)
+    if index.segments is not None:
+        results = _by_segment(index, paths, results)
     frames = {i: int(checked.frames) for i, checked in results.items() if not checked.reason}
     wrong = [i for i in frames if index.num_frames(i) not in (0, frames[i])]
     bad = [i for i in results if i not in frames]
@@ -121,8 +135,9 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
     if clean is not None:
         write_clean_list(source, index, KINDS[options.kind], clean, frames=frames, fix_counts=options.fix_counts)
     partial_report.unlink()
+    what = "videos" if index.segments is None else "segments"
     log.info(
-        "%d videos checked: %d bad, %d with another number of frames than listed", len(index), len(bad), len(wrong)
+        "%d %s checked: %d bad, %d with another number of frames than listed", len(index), what, len(bad), len(wrong)
     )
     if bad or wrong:
         log.error("for the list of these see %s", report)
@@ -145,32 +160,55 @@ def _index(source: Path, options: CheckOptions) -> Index:
     return index_paths([str(video.absolute()) for video in videos], source=str(source), root=str(source))
 
 
-def check_video(options: CheckOptions, row: tuple[int, str]) -> Checked:
-    """Decode the video of a row, its index and path, to its end."""
+def _by_segment(index: Index, paths: Sequence[str], results: Mapping[int, Checked]) -> dict[int, Checked]:
+    """Return the result of every segment from those of the videos."""
+    of_video = {checked.path: checked for checked in results.values()}
+    return {row: _check_segment(index, row, of_video[path]) for row, path in enumerate(paths)}
+
+
+def _check_segment(index: Index, row: int, video: Checked) -> Checked:
+    """Return the result of a segment: that of its video, or bad if it is not within the video."""
+    segment, reason = index.segment(row), video.reason
+    assert segment is not None
+    if not reason:
+        try:
+            check_within(segment, float(video.seconds or video.frames), path=video.path)
+        except MediaError as fault:
+            reason = f"{fault.reason} ({index.source}:{index.lines[row]})"
+    frames = "" if reason else video.frames
+    return Checked(row=str(row), path=video.path + segment.fragment, frames=frames, seconds="", reason=reason)
+
+
+def check_video(options: CheckOptions, timed: bool, row: tuple[int, str]) -> Checked:
+    """Decode the video of a row, its index and path, to its end; `timed`: also return when it ends."""
     number, path = row
     try:
         check_no_pipe(path)
         frames = count_frames(path) if options.kind == "video" else _count_images(path, options)
+        seconds = f"{duration(_opener(options).open(path)):.6f}" if timed else ""
     except MediaError as error:
-        return Checked(row=str(number), path=path, frames="", reason=error.reason)
-    return Checked(row=str(number), path=path, frames=str(frames), reason="")
+        return Checked(row=str(number), path=path, frames="", seconds="", reason=error.reason)
+    return Checked(row=str(number), path=path, frames=str(frames), seconds=seconds, reason="")
 
 
 def _crashed(row: tuple[int, str]) -> Checked:
-    return Checked(row=str(row[0]), path=row[1], frames="", reason="it crashes the decoder")
+    return Checked(row=str(row[0]), path=row[1], frames="", seconds="", reason="it crashes the decoder")
 
 
 def _count_images(folder: str, options: CheckOptions) -> int:
-    opener = Opener(source=options.kind, storage=Direct(), template=options.template, first=options.first)
-    reader = opener.open(folder)
+    reader = _opener(options).open(folder)
     sizes = {tuple(frames.shape[1:3]) for frames in read_all(reader, 0)}
     if len(sizes) > 1:
         raise MediaError(folder, "its frames differ in size")
     return len(reader)
 
 
-def _check_all(rows: Sequence[tuple[int, str]], options: CheckOptions, *, done: int) -> Iterator[Checked]:
-    work = partial(check_video, options)
+def _opener(options: CheckOptions) -> Opener:
+    return Opener(source=options.kind, storage=Direct(), template=options.template, first=options.first)
+
+
+def _check_all(rows: Sequence[tuple[int, str]], options: CheckOptions, *, done: int, timed: bool) -> Iterator[Checked]:
+    work = partial(check_video, options, timed)
     results = in_parallel(work, rows, workers=options.workers, cluster=options.cluster, on_crash=_crashed)
     bad = 0
     with progress("Checking videos", done + len(rows), done=done) as meter, closing(results):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.data.lists.annotations import read_index
+from kinema.data.lists.annotations import check_whole_videos, read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
 from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.errors import UserError
@@ -63,7 +63,7 @@ def labeled_units(
     If all videos of a folder are in subfolders, the top-level ones are the classes.
 
     Raises:
-        UserError: As `video_units` and `read_index`; or a path of the list is outside `root`.
+        UserError: As `video_units` and `read_index`; or the list is of segments, or has a path outside `root`.
     """
     if source.is_dir() or source.suffix.lower() in FILE_SUFFIXES.get(kind, ()) or not source.exists():
         units = video_units(source, output, suffix=suffix, kind=kind, option=option)
@@ -73,6 +73,7 @@ def labeled_units(
         classes = tuple(sorted({name for name, *_ in parts}, key=natural_key))
         return LabeledUnits(units=units, labels=[(classes.index(name),) for name, *_ in parts], class_names=classes)
     index = read_index(source, kind=kind, root=root, labels=labels)
+    check_whole_videos(index)
     base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it resolves ..
     paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
     if outside := next((path for path in paths if not path.is_relative_to(base)), None):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kinema.data.lists.class_folders import natural_key, read_class_folders
 from kinema.data.lists.index import Index, LabelMode, MediaKind, offsets_of
@@ -33,9 +34,10 @@ def read_index(
 
     1. A folder with one folder per class, see `read_class_folders`.
     2. A table: a file whose first line names its columns, such as `path,label,fold`. Columns `path` and `label` (or
-       `class`) are required; `frames` (or `num_frames`) is the number of frames for rawframes; other columns are used
-       by `where` only. The delimiter is a comma, else a semicolon or tab if the first line has no comma; a tab in a
-       .tsv. Fields may be quoted.
+       `class`) are required; `frames` (or `num_frames`) is the number of frames for rawframes; `start` and `end`
+       (seconds), or `start_frame` and `end_frame` (counted from 0, the end excluded), make each row a segment of its
+       video; other columns are used by `where` only. The delimiter is a comma, else a semicolon or tab if the first
+       line has no comma; a tab in a .tsv. Fields may be quoted.
     3. A list without column names, `path label` for videos and `folder frames label` for rawframes, delimited by
        whitespace or commas. The last fields are the label and the number of frames; the path is all before them and
        may contain spaces.
@@ -86,10 +88,24 @@ def read_index(
         root=root or parent(annotation),
         class_names=class_names,
         label_offsets=offsets_of(rows.label_counts) if layout.labels == "multi" else None,
+        segments=_segments(rows, layout),
     )
     if class_names is not None:
         check_labels(index, len(class_names))
     return index
+
+
+def check_whole_videos(index: Index) -> None:
+    """Check that the rows of a list are whole videos.
+
+    Raises:
+        UserError: they are segments.
+    """
+    if index.segments is not None:
+        raise UserError(
+            f"'{index.source}' lists segments, and whole videos are prepared: pass the folder of the videos, or a list "
+            "without the columns of starts and ends"
+        )
 
 
 def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
@@ -104,6 +120,13 @@ def check_labels(index: Index, num_classes: int, *, advice: str = "") -> None:
     rows = bad if index.label_offsets is None else np.searchsorted(index.label_offsets.numpy(), bad, side="right") - 1
     faults.add(index.lines.numpy()[rows], lambda k: f"label {index.labels[bad[k]]} of '{index.path(rows[k])}'")
     faults.check()
+
+
+def _segments(rows: Rows, layout: Layout) -> Tensor | None:
+    if layout.segment is None:
+        return None
+    segments = torch.from_numpy(np.asarray(rows.segments)).view(-1, 2)
+    return segments.int() if layout.unit == "frames" else segments
 
 
 def _class_indices(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinema.data.lists.segments import Segment
+
 MediaKind = Literal["video", "rawframes", "packed"]
 """How a video is stored: a video file, a folder of images (rawframes), or a packed file of images."""
 
@@ -36,6 +38,8 @@ class Index:
     class_names: name of each class index; None if labels are integers.
     label_offsets: (N + 1,) int64 with several labels per video: row i's labels are
         `labels[label_offsets[i]:label_offsets[i + 1]]`. None if each video has one label.
+    segments: (N, 2) start and end of each row's segment, float64 seconds or int32 frames. None if rows are whole
+        videos.
     """
 
     path_bytes: Tensor
@@ -47,6 +51,7 @@ class Index:
     root: str
     class_names: tuple[str, ...] | None
     label_offsets: Tensor | None = None
+    segments: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -61,6 +66,18 @@ class Index:
     def paths(self) -> list[str]:
         """Return the paths or URLs of all rows; see `path`."""
         return [self.path(i) for i in range(len(self))]
+
+    def segment(self, i: int) -> Segment | None:
+        """Return the segment of row `i`; None if rows are whole videos."""
+        if self.segments is None:
+            return None
+        start, end = self.segments.numpy()[i].tolist()
+        return Segment(start, end, "seconds" if self.segments.is_floating_point() else "frames")
+
+    def name(self, i: int) -> str:
+        """Return what messages and tables call row `i`: its path, and the segment if it has one, `a.mp4#t=1.5,3`."""
+        segment = self.segment(i)
+        return self.path(i) + (segment.fragment if segment else "")
 
     def label(self, i: int) -> int:
         """Return the class index of row `i`, -1 for none, if each row has one label."""

@@ -6,12 +6,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.data.lists.segments import SegmentUnit
 from kinema.data.lists.tables import BLANKS, Table
 from kinema.errors import UserError, did_you_mean
 
 log = logging.getLogger(__name__)
 
 _FRAME_COLUMNS = ("frames", "num_frames")
+_SEGMENT_COLUMNS: dict[SegmentUnit, tuple[str, str]] = {
+    "seconds": ("start", "end"),
+    "frames": ("start_frame", "end_frame"),
+}
 _LABEL = (
     "the label a whole number counted from 0, or the name of a class, on every line (names that are numbers need the "
     "column 'class')"
@@ -50,6 +55,8 @@ class Layout:
     path: the field with the path.
     frames: the field with the number of frames; None if there is none.
     label: the field with the label or labels; the first one if labels are fields of their own.
+    segment: the fields with the start and the end of a segment; None if rows are whole videos.
+    unit: what these are counted in.
     labels: whether a row has one label or any number of labels.
     separator: separator of several labels in one field; empty: all fields from `label` on are labels.
     named: whether labels are class names even if they are numbers.
@@ -63,6 +70,8 @@ class Layout:
     path: int
     frames: int | None
     label: int
+    segment: tuple[int, int] | None = None
+    unit: SegmentUnit = "seconds"
     labels: LabelMode
     separator: bytes = b""
     named: bool = False
@@ -134,10 +143,13 @@ def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels
     columns = ("label", "class") if labels == "single" else ("labels", "classes", "label", "class")
     label = next((name for name in columns if name in header), columns[0])
     separator = "" if labels == "single" else "," if table.delimiter == ";" else ";"
+    segment, unit = _segment_columns(table, header, kind)
     return Layout(
         path=_column(table, header, "path"),
         frames=next((header.index(name) for name in _FRAME_COLUMNS if name in header and kind == "rawframes"), None),
         label=_column(table, header, label),
+        segment=segment,
+        unit=unit,
         labels=labels,
         separator=separator.encode(),
         named=label in ("class", "classes"),
@@ -148,8 +160,34 @@ def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels
         wanted=where,
         expected=f"'{','.join(header)}' on each line, "
         + ("the name of a class" if label in ("class", "classes") else _LABEL)
-        + (f"; several with '{separator}' between them" if separator else ""),
+        + (f"; several with '{separator}' between them" if separator else "")
+        + (f"; 0 <= start < end, in {unit}" if segment else ""),
     )
+
+
+def _segment_columns(
+    table: Table, header: tuple[str, ...], kind: MediaKind
+) -> tuple[tuple[int, int] | None, SegmentUnit]:
+    """Return the fields with the start and the end of segments, if there are any, and their unit.
+
+    Where a table has both, images are taken by frames, videos by seconds.
+
+    Raises:
+        UserError: there is a start without an end, or the reverse; or folders of images, which have no times, are to be
+            taken by seconds.
+    """
+    units: list[SegmentUnit] = ["frames", "seconds"] if kind == "rawframes" else ["seconds", "frames"]
+    for unit in units:
+        start, end = _SEGMENT_COLUMNS[unit]
+        if not {start, end} & set(header):
+            continue
+        if kind == "rawframes" and unit == "seconds":
+            raise UserError(
+                f"'{table.source}' has segments in seconds, and folders of images have no times: pass columns "
+                "start_frame,end_frame, counted from 0"
+            )
+        return (_column(table, header, start), _column(table, header, end)), unit
+    return None, "seconds"
 
 
 def _condition(table: Table, header: tuple[str, ...], text: str) -> Condition:

@@ -1,5 +1,6 @@
 """Rows of an annotation file, selected, checked and concatenated."""
 
+import math
 import re
 from array import array
 from collections import defaultdict
@@ -26,6 +27,10 @@ def _integers() -> "array[int]":
     return array("i")
 
 
+def _floats() -> "array[float]":
+    return array("d")
+
+
 @dataclass
 class Rows:
     """Rows of a file.
@@ -33,6 +38,7 @@ class Rows:
     path_bytes: paths of all rows, concatenated.
     path_lengths: (N,) bytes of each path.
     frame_counts: (N,) frames of each row; empty if the file does not say.
+    segments: (2 N,) start and end of each row; empty if rows are whole videos.
     labels: labels of all rows, concatenated: indices into `vocabulary`.
     label_counts: (N,) labels of each row; empty if each row has one label.
     lines: (N,) line numbers.
@@ -43,6 +49,7 @@ class Rows:
     path_bytes: bytearray = field(default_factory=bytearray)
     path_lengths: "array[int]" = field(default_factory=_integers)
     frame_counts: "array[int]" = field(default_factory=_integers)
+    segments: "array[float]" = field(default_factory=_floats)
     labels: "array[int]" = field(default_factory=_integers)
     label_counts: "array[int]" = field(default_factory=_integers)
     lines: "array[int]" = field(default_factory=_integers)
@@ -117,7 +124,9 @@ def _append(rows: Rows, chunk: _Chunk, table: Table, layout: Layout, faults: Lin
         label_sets = layout.labels_of(fields)
         labels = list(chain.from_iterable(label_sets))
         rows.label_counts.extend(map(len, label_sets))
-    if not (all(paths) and all(map(_is_count, set(frames))) and all(map(bool if named else _is_integer, set(labels)))):
+    segments = [] if layout.segment is None else _segments(fields, layout)
+    good = all(paths) and all(map(_is_count, set(frames))) and all(map(bool if named else _is_integer, set(labels)))
+    if not good or segments is None:
         problems = ((line, row, _problem(row, layout, named=named)) for line, row in chunk)
         _report([(line, row, problem) for line, row, problem in problems if problem], table, layout, faults)
         return
@@ -125,6 +134,7 @@ def _append(rows: Rows, chunk: _Chunk, table: Table, layout: Layout, faults: Lin
     rows.path_bytes += b"".join(paths)
     rows.path_lengths.extend(map(len, paths))
     rows.frame_counts.extend(map(int, frames))
+    rows.segments.extend(segments)
     rows.labels.extend(map(rows.vocabulary.__getitem__, labels))
 
 
@@ -135,9 +145,59 @@ def _problem(row: Fields, layout: Layout, *, named: bool) -> str:
         return "no path"
     if layout.frames is not None and not _is_count(row[layout.frames].strip(BLANKS)):
         return "the number of frames is not a whole number"
+    if layout.segment is not None and _segments([row], layout) is None:
+        return _segment_problem(row, layout, *layout.segment)
     if named:
         return "" if all(labels) else "no label"
     return "" if all(map(_is_integer, labels)) else _NOT_A_NUMBER
+
+
+def _segments(rows: Sequence[Fields], layout: Layout) -> list[float] | None:
+    """Return the starts and ends of all rows, one after another; None if some are faulty."""
+    assert layout.segment is not None
+    start, end = layout.segment
+    texts = [row[field].strip(BLANKS) for row in rows for field in (start, end)]
+    if layout.unit == "frames" and not all(map(_is_count, texts)):
+        return None
+    try:
+        values = [*map(float, texts)]
+    except ValueError:
+        return None
+    # What Python takes for a number has underscores, inf and nan.
+    if any(b"_" in text for text in texts) or not all(
+        0 <= one < another < math.inf for one, another in zip(values[::2], values[1::2], strict=True)
+    ):
+        return None
+    if layout.frames is not None and not all(
+        last <= count for last, row in zip(values[1::2], rows, strict=True) if (count := _count(row, layout))
+    ):
+        return None
+    return values
+
+
+def _count(row: Fields, layout: Layout) -> int:
+    """Return the listed number of frames of a row; 0 where there is none."""
+    text = b"" if layout.frames is None else row[layout.frames].strip(BLANKS)
+    return int(text) if _is_count(text) else 0
+
+
+def _segment_problem(row: Fields, layout: Layout, start: int, end: int) -> str:
+    """Return the problem with the start or the end of a row, which are in fields `start` and `end`."""
+    texts = {"start": row[start].strip(BLANKS), "end": row[end].strip(BLANKS)}
+    for name, text in texts.items():
+        if not text:
+            return f"no {name}"
+        if layout.unit == "frames" and not _is_count(text):
+            return f"the {name} is not a whole number from 0 on"
+        if re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is None:
+            return f"the {name} is not a number of seconds, such as 12.5"
+        if text.startswith(b"-"):
+            return f"the {name} is negative"
+    if float(texts["start"]) >= float(texts["end"]):
+        return "the start is not before the end"
+    if count := _count(row, layout):
+        return f"the end is beyond the {count} frames of the video"
+    return "the end is infinite"
 
 
 def _report(faulty: Sequence[tuple[int, Fields, str]], table: Table, layout: Layout, faults: LineFaults) -> None:

@@ -149,6 +149,18 @@ class PackedReader:
         """Average frames per second; None if unknown."""
         return float(self.header.fps) if self.header.fps else None
 
+    def seconds(self) -> NDArray[np.float64]:
+        """Return the presentation times in seconds, (frames,), evenly spaced.
+
+        Raises:
+            MediaError: the frame rate is unknown.
+        """
+        if not self.fps:
+            raise MediaError(
+                self.path, "it has no frame rate, so no times: give segments in frames (start_frame,end_frame)"
+            )
+        return np.arange(len(self)) / self.fps
+
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:  # noqa: ARG002
         """Frames `indices` as `(T, H, W, 3) uint8` RGB, or `(T, H, W, 2)` flow; see `FrameReader.frames`."""
         check_indices(indices, len(self))

@@ -15,6 +15,7 @@ from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.timed_video import TimedVideo, timed
+from kinema.data.readers.video.known_tables import KnownTables
 from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.errors import MediaError, UserError
 from kinema.storage import Storage
@@ -53,6 +54,8 @@ class Opener:
     """Names of the images in most folders, if known; see `open_rawframes`."""
     reader: Reader = "auto"
     """Decoder of video files; see `open_video`."""
+    known: KnownTables | None = None
+    """Tables of videos that are opened again and again; see `open_video`."""
 
     def open(self, path: str, count: int | None = None) -> FrameReader:
         """Open the video at `path`, a local path or a URL; `count` is the number of images listed for it.
@@ -71,7 +74,7 @@ class Opener:
             case "packed" | "packed_flow":
                 return open_packed(path, storage=self.storage, flow=self.source in FLOW)
             case "video":
-                return open_video(self._file(path), path=path, reader=self.reader)
+                return open_video(self._file(path), path=path, reader=self.reader, known=self.known)
 
     def open_timed(self, path: str) -> TimedVideo:
         """Open the video at `path` at a constant frame rate, by its time stamps where it is a video file.
@@ -101,7 +104,9 @@ class Opener:
         return 0 if 0 in numbers else 1
 
 
-def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", threads: int = 1) -> FrameReader:
+def open_video(
+    source: str | bytes, *, path: str = "", reader: Reader = "auto", threads: int = 1, known: KnownTables | None = None
+) -> FrameReader:
     """Open one video for random access to its frames.
 
     Frame `i` is the same with either library: `PyAVReader` is frame-exact for all files, torchcodec is verified
@@ -119,13 +124,14 @@ def open_video(source: str | bytes, *, path: str = "", reader: Reader = "auto", 
             keyframe every 16 frames, and up to 10 % of others (AMD EPYC with AVX-512). torchcodec decodes ordinary
             files, PyAV the others.
         threads: Decoding threads. 1 is best where many videos are read at a time; 0: one per core.
+        known: Tables of files opened before, so that long ones are not indexed each time; this file's is added.
 
     Raises:
         MediaError: the file is missing, holds no video or cannot be decoded.
         UserError: `reader` is torchcodec, which does not load here.
     """
     path = path or (source if isinstance(source, str) else "video in memory")
-    exact = PyAVReader(source, path=path, threads=threads, by_tables=reader == "auto")
+    exact = PyAVReader(source, path=path, threads=threads, by_tables=reader == "auto", known=known)
     # torchcodec relies on the container's keyframe flags and rotation, and does not mirror frames.
     if not _by_torchcodec(reader) or not exact.table.plain or exact.table.turned or exact.orientation.mirrors:
         return exact

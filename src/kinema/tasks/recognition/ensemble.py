@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import VIDEO_SUFFIXES
 from kinema.data.lists.index import Index, LabelMode, MediaKind
+from kinema.data.lists.segments import without_fragment
 from kinema.errors import UserError
 from kinema.tasks.recognition.metrics import recognition_metrics
 
@@ -157,7 +158,7 @@ def _read_truth(
     index = read_index(path, kind=kind, root=root, classes=classes, labels=labels, option="--source")
     if index.label_offsets is not None:
         check_labels(index, num_classes)
-    paths = [index.path(row) for row in range(len(index))]
+    paths = [index.name(row) for row in range(len(index))]
     return _Videos(origin=path, paths=paths, labels=label_array(index, num_classes))
 
 
@@ -271,9 +272,11 @@ def _naming(files: Sequence[_Videos]) -> Callable[[str], str]:
 
 
 def _name(path: str, depth: int, suffixed: bool) -> str:
-    *folders, last = path.rstrip("/").split("/")[-depth:]
+    video, fragment = without_fragment(path)
+    *folders, last = video.rstrip("/").split("/")[-depth:]
     stem, dot, suffix = last.rpartition(".")
-    return "/".join([*folders, stem if not suffixed and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES else last])
+    last = stem if not suffixed and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES else last
+    return "/".join([*folders, last + fragment])
 
 
 def _check_same_labels(truth: _Videos, stream: _Results, labels: NDArray[np.int64], rows: list[int]) -> None:

@@ -19,7 +19,7 @@ from kinema.data.crops import crop_views
 from kinema.data.features.files import REPORT
 from kinema.data.features.packed import pack_features
 from kinema.data.features.spans import FeatureSpan, described_span
-from kinema.data.lists.annotations import read_index
+from kinema.data.lists.annotations import check_whole_videos, read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
 from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.data.lists.inputs import find_inputs
@@ -355,7 +355,8 @@ def _remote(given: str, kind: MediaKind, root: str, labels: LabelMode) -> list[t
         index = Patience(WITHOUT_OPTION, option="").through(
             lambda: read_index(given, kind=kind, root=root, labels=labels)
         )
-        paths = [index.path(row) for row in range(len(index))]
+        check_whole_videos(index)
+        paths = index.paths()
     elif is_url(given):
         paths = [video.path for video in find_inputs([given])]
     else:

@@ -1,7 +1,6 @@
 """Checks and warnings about the labels and videos of a dataset's splits before training."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 
 from kinema.data.crops import TrainCrop
 from kinema.data.lists.index import Index
+from kinema.data.lists.overlap import count_common
 from kinema.errors import UserError, did_you_mean
-from kinema.storage import is_url
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +74,15 @@ def label_advice(index: Index, num_classes: int) -> str:
 
 
 def warn_of_overlap(train: Index, val: Index) -> None:
-    """Warn of validation videos whose paths are those of training videos."""
-    trained_on = {_plain(path) for path in train.paths()}
-    common = sum(_plain(path) in trained_on for path in val.paths())
-    if common:
-        log.warning(
-            "%d of %d validation videos are training videos too: metrics of these say nothing about other videos",
-            common, len(val),
-        )  # fmt: skip
+    """Warn of validation videos that are training videos too; of segments, those that overlap one."""
+    common = count_common(val, train)
+    if not common:
+        return
+    if val.segments is None:
+        what = "videos are training videos too"
+    else:
+        what = "segments are of what is trained on too"
+    log.warning("%d of %d validation %s: metrics of these say nothing about other videos", common, len(val), what)
 
 
 def with_flip_pairs(crop: TrainCrop, classes: Sequence[str]) -> TrainCrop:
@@ -141,10 +141,6 @@ def _of_numbers(train: Index, val: Index | None, counts: NDArray[np.int64]) -> s
         f"{len(occurring)} of {len(counts)} classes occur in '{train.source}'.{start} Where it is not part of a larger "
         f"dataset, pass --model.num-classes {highest + 1}, or --data.classes FILE with the names of the classes"
     )
-
-
-def _plain(path: str) -> str:
-    return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100 - unlike Path.absolute, it takes .. out
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -37,9 +37,9 @@ def run_test(
         description: of the model.
         options: the videos and their views.
         outputs: the folder receives `metrics.json`, `data.json` (which videos were tested), `confusion.png` where each
-            video has one label and, if there are any, `bad_files.csv`; the dump holds `paths` (n,) text, `labels` (n,)
-            int64, or (n, classes) int64 of 0 and 1 where videos have any number of labels, `scores` (n, classes)
-            float32, and `classes` (classes,) text.
+            video has one label and, if there are any, `bad_files.csv`; the dump holds `paths` (n,) text (that of a
+            segment is `a.mp4#t=1.5,3`), `labels` (n,) int64, or (n, classes) int64 of 0 and 1 where videos have any
+            number of labels, `scores` (n, classes) float32, and `classes` (classes,) text.
 
     Raises:
         UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
@@ -89,7 +89,7 @@ def _dump(path: Path, evaluation: Evaluation, index: Index, classes: tuple[str, 
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
-            paths=np.array([index.path(row) for row in evaluation.rows]),
+            paths=np.array([index.name(row) for row in evaluation.rows]),
             labels=label_array(index, len(classes))[evaluation.rows],
             scores=evaluation.scores,
             classes=np.array(classes),

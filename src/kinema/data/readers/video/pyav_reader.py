@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kinema.data.readers.reader import Image, check_indices, stack_frames
 from kinema.data.readers.video.container import best_video, open_container
+from kinema.data.readers.video.known_tables import KnownTable, KnownTables
 from kinema.data.readers.video.mp4 import read_delays, table_from_boxes
 from kinema.data.readers.video.nal import H264
 from kinema.data.readers.video.orientation import Orientation
@@ -51,13 +52,19 @@ class PyAVReader:
         path: The name of the video in messages.
         threads: Threads to decode with; 0: one per core.
         by_tables: Whether to use the fast path for H.264 MP4; the frames are the same either way.
+        known: Tables of files opened before, and where this one's is kept; None: it is built, and not kept.
 
     Raises:
         MediaError: The file is missing, holds no video or cannot be decoded, or its frames differ in size.
     """
 
-    def __init__(self, source: str | bytes, *, path: str, threads: int = 1, by_tables: bool = True) -> None:
+    def __init__(
+        self, source: str | bytes, *, path: str, threads: int = 1, by_tables: bool = True,
+        known: KnownTables | None = None,
+    ) -> None:  # fmt: skip
         self.path = path
+        self._tables = known
+        self._known: KnownTable | None = None
         self._source = source
         self._threads = threads
         self._file = ExitStack()
@@ -66,8 +73,9 @@ class PyAVReader:
         self._to_decode: Iterator[Packet[VideoStream] | None] = iter(())
         self._orientation: Orientation | None = None  # of all frames; None: not known yet
         try:
-            table = self._open_quickly() if by_tables else None
-            self.table = table or self._open_and_scan()
+            self.table = (
+                self._open_known(by_tables) or (self._open_quickly() if by_tables else None) or self._open_and_scan()
+            )
             self._orientation = self._known_orientation()
         except (FFmpegError, OSError) as error:
             raise MediaError(path, error.strerror or str(error)) from None
@@ -101,12 +109,21 @@ class PyAVReader:
     def seconds(self) -> NDArray[np.float64]:
         """Presentation times in seconds, (frames,); see `frame_times`."""
         if self.table.stamps:
-            with ExitStack() as file:
-                start = (self._opened(file)[0].start_time or 0) / av.time_base
-            return np.array(self.table.stamps) * float(self.table.time_base) - start
+            return np.array(self.table.stamps) * float(self.table.time_base) - self._start_time
         if not self.fps:
             raise MediaError(self.path, "it has neither time stamps nor a frame rate")
         return np.arange(len(self)) / self.fps
+
+    @property
+    def _start_time(self) -> float:
+        """When the earliest stream starts, in seconds."""
+        if self._known is not None and self._known.start is not None:
+            return self._known.start
+        with ExitStack() as file:
+            start: float = (self._opened(file)[0].start_time or 0) / av.time_base
+        if self._known is not None:
+            self._known.start = start
+        return start
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
@@ -125,6 +142,25 @@ class PyAVReader:
         # A container and its streams refer to each other: left open, they would wait for the cycle collector.
         self.close()
 
+    def _open_known(self, by_tables: bool) -> FrameTable | None:
+        """Open a file whose table is known; None if it is not."""
+        self._known = self._tables.get(self._source) if self._tables else None
+        if self._known is None or (self._known.quick and not by_tables):
+            return None
+        table = self._known.table
+        if self._known.quick:
+            self._open(**QUICK)
+            self._decode_quickly(table, H264(self._stream.codec_context.extradata or b""))
+        else:
+            self._open()
+        return table
+
+    def _keep(self, table: FrameTable, *, quick: bool) -> FrameTable:
+        """Keep the table of the file, if tables are kept, and return it."""
+        if self._tables is not None:
+            self._known = self._tables.put(self._source, table, quick=quick)
+        return table
+
     def _open_quickly(self) -> FrameTable | None:
         """Open an H.264 MP4 by its sample tables; None if they do not suffice."""
         try:
@@ -136,10 +172,14 @@ class PyAVReader:
             table = table_from_boxes(self._container, self._stream, delays, bitstream)
         except (FFmpegError, MediaError, OSError):  # raised again by `_open_and_scan`
             return None
-        if table:
-            self._quick = QuickDecoder(self._container, self._stream, table, bitstream)
-            self.by_tables = True
-        return table
+        if table is None:
+            return None
+        self._decode_quickly(table, bitstream)
+        return self._keep(table, quick=True)
+
+    def _decode_quickly(self, table: FrameTable, bitstream: H264) -> None:
+        self._quick = QuickDecoder(self._container, self._stream, table, bitstream)
+        self.by_tables = True
 
     def _open_and_scan(self) -> FrameTable:
         self._open()
@@ -147,7 +187,7 @@ class PyAVReader:
         if table is None:
             table = decode_table(self._source, path=self.path, threads=self._threads)
             self._open()  # the decoder may keep earlier parameters
-        return table
+        return self._keep(table, quick=False)
 
     def _open(self, **options: Any) -> None:
         self.close()
@@ -209,7 +249,7 @@ class PyAVReader:
         if frame is None:
             # For a damaged file the packets are more reliable than the tables: a keyframe may no longer be one.
             table = self._open_and_scan()
-            if table.times == self.table.times:
+            if [*table.times] == [*self.table.times]:
                 self.table = table
                 self._orientation = self._known_orientation()
             self._reset()

@@ -31,12 +31,12 @@ class FrameTable:
     count: int
     fps: float | None = None
     """Average frames per second, if known."""
-    times: list[int] = field(default_factory=list)
+    times: Sequence[int] = field(default_factory=list)
     """PTS that identify the frames, in units of `time_base` seconds, ascending; empty: frames are counted from the
     start."""
-    stamps: list[int] = field(default_factory=list)
+    stamps: Sequence[int] = field(default_factory=list)
     """PTS, also where a seek cannot rely on them; empty: unknown."""
-    keyframes: list[int] = field(default_factory=list)
+    keyframes: Sequence[int] = field(default_factory=list)
     """Indices of frames from which decoding may start; empty: only from the start of the file."""
     time_base: Fraction = Fraction(1)
     decoded: bool = False
@@ -46,7 +46,7 @@ class FrameTable:
     turned: bool = False
     """Whether the bitstream may carry an orientation (SEI display orientation, EXIF)."""
 
-    def keyframes_to(self, index: int) -> list[int]:
+    def keyframes_to(self, index: int) -> Sequence[int]:
         """The keyframes at or before frame `index`."""
         return self.keyframes[: bisect_right(self.keyframes, index)]
 

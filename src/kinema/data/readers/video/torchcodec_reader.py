@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
 from kinema.data.readers.reader import check_indices
@@ -51,6 +53,10 @@ class TorchCodecReader:
     def fps(self) -> float | None:
         """Frames per second on average."""
         return self._exact.fps
+
+    def seconds(self) -> NDArray[np.float64]:
+        """Presentation times in seconds, (frames,); see `frame_times`."""
+        return self._exact.seconds()
 
     def frames(self, indices: Sequence[int], *, more: bool = False) -> torch.Tensor:
         """Frames `indices` as `(T, H, W, 3) uint8` RGB; see `FrameReader.frames`."""
