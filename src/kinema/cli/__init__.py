@@ -11,6 +11,7 @@ from kinema.version import __version__
 
 COMMANDS = {
     "recipes": "list the recipes: what can be trained",
+    "zoo": "list published weights: models that are ready to use",
     "train": "train a model",
     "submit": "train a model on a Slurm cluster",
     "test": "test a model on labeled videos",

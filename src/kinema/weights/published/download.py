@@ -256,9 +256,9 @@ def _needs(wanted_by: str, target: Path) -> str:
 
 
 def _advice(wanted_by: str, url: str, origin: str, target: Path, reason: str) -> str:
-    asked = origin if origin == url else f"{origin}, the mirror of {url},"
+    asked = "" if origin == url else f" (the mirror was asked for {origin})"
     return (
-        f"{_needs(wanted_by, target)}, which is not in the cache and cannot be downloaded from {asked}: {reason}. "
-        f"Download {url} where there is access and save it as {target}, or set KINEMA_ZOO_MIRROR to a folder or a URL "
-        f"below which it is {_below(url)}"
+        f"{_needs(wanted_by, target)}, which is not in the cache and cannot be downloaded: {reason}{asked}. Where "
+        f"there is access, save\n  {url}\nas\n  {target}\nor as HOST/PATH in a folder, as `wget -x` does, and set "
+        "KINEMA_ZOO_MIRROR to that folder or its URL"
     )

@@ -12,6 +12,7 @@ from kinema.errors import UserError
 from kinema.tools import Source
 
 ZOO = "zoo:"
+_SHOWN = 8
 TABLE = Path(__file__).with_name("zoo.csv")
 
 
@@ -28,6 +29,9 @@ class Published:
     """`RECIPE` for the best of a recipe, else `RECIPE@TOOL` or `RECIPE@TOOL-VERSION`."""
     recipe: str
     tool: Source
+    """Tool whose names the weights have, as of `kinema convert --from`."""
+    version: str = ""
+    """What distinguishes them from other weights of the recipe by the same tool."""
     dataset: str
     """Training data, and those of the accuracy."""
     top1: float | None = None
@@ -64,6 +68,11 @@ class Published:
         figures = {"top-1": self.top1, "top-5": self.top5, self.measure: self.figure}
         return ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items() if value is not None)
 
+    @property
+    def megabytes(self) -> float:
+        """Size of the converted model, in 10⁶ bytes."""
+        return 4 * self.parameters / 1e6
+
 
 def read_table(path: Path = TABLE) -> dict[str, Published]:
     """Return the rows of a table by name, in its order: the best of a data set first."""
@@ -99,20 +108,29 @@ def _row(cells: Mapping[str, str]) -> Published:
 
 
 def find_published(name: str, rows: Mapping[str, Published]) -> Published:
-    """Return the row called `name`; a recipe's twin on frames or on video files has the same weights.
+    """Return the row called `name`.
+
+    A recipe's twin on frames or on video files has the same weights. `RECIPE@TOOL` and `RECIPE@TOOL-VERSION` also name
+    the best of a recipe, whose own name is shorter.
 
     Raises:
         UserError: there is none; offers the nearest names.
     """
-    recipe, at, rest = name.partition("@")
-    canonical = {_without_source(known): known for known in rows}
-    known = name if name in rows else canonical.get(_without_source(recipe) + at + rest, "")
-    if known:
-        return rows[known]
-    near = [other for other in rows if other.partition("@")[0] == recipe]
-    near = near or get_close_matches(name, rows, n=3, cutoff=0.5)
-    offered = f"; the nearest: {', '.join(near[:5])}" if near else ""
-    raise UserError(f"no published weights are called '{name}'{offered} (`kinema zoo` lists them all)")
+    recipe, _, label = name.partition("@")
+    of_recipe = [row for row in rows.values() if _without_source(row.recipe) == _without_source(recipe)]
+    for labels in ({row.name.partition("@")[2]: row for row in of_recipe}, _full_labels(of_recipe)):
+        if label in labels:
+            return labels[label]
+    near = [row.name for row in of_recipe] or get_close_matches(name, rows, n=3, cutoff=0.5)
+    shown = "".join(f"\n  {other}" for other in near[:_SHOWN])
+    offered = f"; the nearest (`kinema zoo` lists them all):{shown}" if near else "; `kinema zoo` lists them all"
+    raise UserError(f"no published weights are called '{name}'{offered}")
+
+
+def _full_labels(rows: Sequence[Published]) -> dict[str, Published]:
+    """Return the rows of a recipe by `TOOL-VERSION`, and the first of a tool by `TOOL`."""
+    best = {row.tool: row for row in reversed(rows)}
+    return {**{str(tool): row for tool, row in best.items()}, **{f"{row.tool}-{row.version}": row for row in rows}}
 
 
 def recipe_of(name: str, row: Published) -> str:
@@ -122,9 +140,13 @@ def recipe_of(name: str, row: Published) -> str:
 
 
 def matching(pattern: str, rows: Iterable[Published]) -> Sequence[Published]:
-    """Return the rows whose name, or that of the recipe's twin, fits a pattern or contains it."""
+    """Return the rows whose name, that of the recipe's twin, or data set fits a pattern or contains it."""
     pattern = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    return [row for row in rows if fnmatch(row.name, pattern) or fnmatch(_without_source(row.name), pattern)]
+    return [
+        row
+        for row in rows
+        if any(fnmatch(text.lower(), pattern.lower()) for text in (row.name, _without_source(row.name), row.dataset))
+    ]
 
 
 def _without_source(name: str) -> str:
