@@ -2,7 +2,7 @@
 
     python benchmarks/families.py [CASE …] [--precisions fp32 bf16] [--rounds 5] [--threads 2]
 
-Both have random weights and the same clips in memory; a step is forward, cross-entropy, backward and AdamW. They take
+Both have random weights and the same normalized clips; a step is forward, cross-entropy, backward and AdamW. They take
 turns in one process, of whose rounds the medians are printed. Ratios, theirs to Kinema's, and the share of the peak are
 of CPU time of all threads, which other programs on the machine change less than seconds. The peak is that of a large
 matrix product in the same rounds; its share counts multiply-adds as `kinema recipes` does, three times for a step.
@@ -10,12 +10,13 @@ Memory is the resident peak of a process of its own that takes two steps.
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory-of", choices=["ours", "theirs"], help="take two steps and print the peak in MiB")
+    parser.add_argument("--memory-of", choices=["ours", "theirs"], help="take two steps and print the peak in GiB")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
@@ -168,15 +169,15 @@ def row(name: str, precision: str, options: argparse.Namespace) -> str:
     case = CASES[name]
     networks = {who: network(case, who) for who in ("ours", "theirs")}
     optimizers = {who: torch.optim.AdamW(each.parameters(), fused=True) for who, each in networks.items()}
-    clips = {who: clips_of(case, who) for who in networks}
+    clips = clips_of(case)
     forward: dict[str, list[Times]] = {who: [] for who in networks}
     step: dict[str, list[Times]] = {who: [] for who in networks}
     peaks = []
     for turn in range(options.rounds + 1):
         peak = multiply_adds_per_second(precision)
         for who, each in networks.items():
-            passed = timed(lambda each=each, who=who: forward_pass(each, clips[who], precision))
-            taken = timed(lambda each=each, who=who: training_step(each, optimizers[who], clips[who], precision))
+            passed = timed(lambda each=each: forward_pass(each, clips, precision))
+            taken = timed(lambda each=each, who=who: training_step(each, optimizers[who], clips, precision))
             if turn:  # the first warms up
                 forward[who].append(passed)
                 step[who].append(taken)
@@ -208,11 +209,9 @@ def network(case: Case, who: str) -> nn.Module:
     return to_device(own, torch.device("cpu"), RuntimeOptions(device="cpu"))
 
 
-def clips_of(case: Case, who: str) -> Tensor:
-    """Pixels in the memory order of the data path; normalized floats for the other package."""
-    shape = (case.clips, case.frames, case.size, case.size, 3)
-    clips = torch.randint(256, shape, dtype=torch.uint8).permute(0, 4, 1, 2, 3)
-    return clips if who == "ours" else (clips / 255 - 0.45) / 0.225
+def clips_of(case: Case) -> Tensor:
+    """Normalized clips in the memory order of the data path."""
+    return torch.randn(case.clips, case.frames, case.size, case.size, 3).permute(0, 4, 1, 2, 3)
 
 
 def forward_pass(network: nn.Module, clips: Tensor, precision: str) -> None:
@@ -248,17 +247,19 @@ def timed(work: Callable[[], object]) -> Times:
 
 
 def print_memory(case: Case, who: str, precision: str) -> None:
-    own, clips = network(case, who), clips_of(case, who)
+    own, clips = network(case, who), clips_of(case)
     optimizer = torch.optim.AdamW(own.parameters(), fused=True)
     for _ in range(2):
         training_step(own, optimizer, clips, precision)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not getrusage's maximum, which a process takes over from the one that started it.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    print(int(peak[1]) / 2**20 if peak else "nan")
 
 
 def peak_memory(name: str, who: str, precision: str, threads: int) -> float:
     """GiB."""
     command = [sys.executable, __file__, name, "--precisions", precision, "--memory-of", who]
-    return float(subprocess.check_output([*command, "--threads", str(threads)], text=True)) / 1024
+    return float(subprocess.check_output([*command, "--threads", str(threads)], text=True))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor
+from torchvision.models.video import mvit_v2_s
 
 from kinema.errors import UserError
 from kinema.models import RecognizerOptions
-from kinema.models.foreign import foreign_state_dict
+from kinema.models.foreign import Source, foreign_state_dict
 from kinema.models.i3d import I3DOptions
 from kinema.models.r2plus1d import R2Plus1DOptions
 from kinema.models.slowfast import SlowFastOptions
@@ -83,6 +84,14 @@ def test_names_of_another_tool_are_told(tmp_path: Path) -> None:
         convert(tmp_path / "a.pth", tmp_path / "out", tiny(TINY), source="tsm")
 
 
+@pytest.mark.parametrize("source", ["mmaction2", "tsm", "vjepa2", "videomae"])
+def test_a_multiscale_transformer_is_told_from_others(tmp_path: Path, source: Source) -> None:
+    torch.save(mvit_v2_s().state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"they look like those of torchvision \(.*: --from torchvision"):
+        convert(tmp_path / "a.pth", tmp_path / "out", candidates(*NETWORKS_OF_TOKENS), source=source)
+
+
+NETWORKS_OF_TOKENS = ("videomae_b_16x4_kinetics400", "vjepa2_l_16x4_sthv2", "mvitv2_s_16x4_kinetics400")
 TOKENS: Any = {"frames": 8, "size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3, "num_classes": 3}
 
 

@@ -3,15 +3,16 @@
 import argparse
 import builtins
 import gzip
+import json
 import pickle
 import sys
 import types
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,7 +23,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kinema.errors import UserError
-from kinema.weights.foreign_files import read_foreign_weights
+from kinema.models import MODELS
+from kinema.models.foreign import foreign_names, foreign_state_dict
+from kinema.tools import Source
+from kinema.weights.foreign_files import read_foreign_weights, tools_of
+from tests.models import parity
+from tests.models.families import small_options
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -242,3 +248,30 @@ def test_what_is_no_checkpoint_is_named_in_one_line(tmp_path: Path, write: Calla
         read_foreign_weights(path)
     assert "\n" not in str(error.value)
     assert "weights_only" not in str(error.value)
+
+
+def tools_and_keys() -> Iterator[Any]:
+    """Keys of each family as each tool has them, and those that `benchmarks/foreign_numbers` recorded."""
+    with torch.device("meta"):
+        for name in MODELS:
+            model = small_options(name).build()
+            for source in get_args(Source):
+                if source != "timm" and model.foreign(source):
+                    yield pytest.param(source, [*foreign_state_dict(model, source=source)], id=f"{source}-{name}")
+    for source in ("mmaction2", "mmaction2_0x", "pyslowfast", "torchvision", "tsm"):
+        file = Path(__file__).parents[1] / "models" / "foreign_numbers" / f"{source}.json"
+        for name, shapes in json.loads(file.read_text())["keys"].items():
+            yield pytest.param(source.partition("_")[0], [*parity.expanded(shapes)], id=f"{source}-{name}")
+
+
+@pytest.mark.parametrize(("source", "keys"), tools_and_keys())
+def test_the_keys_of_each_tool_are_recognized_as_its_own(source: Source, keys: list[str]) -> None:
+    assert next(iter(tools_of(dict.fromkeys(keys, torch.zeros(1))))) == source
+    assert all(source in tools_of({key: torch.zeros(1)}) for key in keys)
+
+
+@pytest.mark.parametrize("source", ["videomae", "timesformer", "vjepa2"])
+def test_the_keys_of_a_transformer_without_its_head_are_recognized(source: Source) -> None:
+    model = small_options(source).build()
+    keys = [name for key, name in foreign_names(model, source).items() if not key.startswith(("fc.", "neck."))]
+    assert next(iter(tools_of(dict.fromkeys(keys, torch.zeros(1))))) == source

@@ -78,7 +78,10 @@ class Recognizer(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips `(N, C, T, H, W)` → logits `(N, num_classes)`."""
-        return self.classify(*self.feature_maps(clips))
+        if self.window and not self.training:
+            return self._windowed(*self.feature_maps(clips))
+        logits: Tensor = self.fc(self.dropout(self.forward_features(clips)))
+        return logits
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips `(N, C, T, H, W)` → features `(N, F)`, averaged over time and space, as the head takes them."""
@@ -89,15 +92,15 @@ class Recognizer(nn.Module):
         """Clips → the backbone's features `(N, C, T', H', W')` of each pathway."""
         return (self.backbone(self.normalize(clips)),)
 
-    def classify(self, *maps: Tensor) -> Tensor:
-        """Feature maps `(N, C, T, H, W)` of each pathway → logits `(N, num_classes)` of their averages.
+    def _windowed(self, *maps: Tensor) -> Tensor:
+        """Feature maps `(N, C, T, H, W)` of each pathway → logits `(N, num_classes)` in eval mode.
 
-        In eval mode, maps larger than `window` are averaged in every window of that height and width, and the logits
-        are those of the windows' mean probabilities.
+        Maps larger than `window` are averaged in every window of that height and width, and the logits are those of the
+        windows' mean probabilities.
         """
         height, width = maps[0].shape[-2:]
-        if self.training or not self.window or min(height, width) < self.window or height == width == self.window:
-            logits: Tensor = self.fc(self.dropout(self.neck(_average(maps))))
+        if min(height, width) < self.window or height == width == self.window:
+            logits: Tensor = self.fc(self.neck(_average(maps)))
             return logits
         means = torch.cat([F.avg_pool2d(each.mean(dim=2), self.window, stride=1) for each in maps], dim=1)
         return _mean_probabilities(self.fc(self.neck(means.flatten(2).transpose(1, 2))), self.window_scores)

@@ -70,11 +70,6 @@ class TimeSformer(Recognizer):
         super().__init__(options, TimeSformerBackbone(options), neck=nn.LayerNorm(options.width, eps=options.norm_eps))
         self.input = replace(self.input, frames=options.frames, size=options.size)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips `(N, 3, T, H, W)` → logits `(N, num_classes)`."""
-        logits: Tensor = self.fc(self.dropout(self.forward_features(clips)))
-        return logits
-
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips → features `(N, width)` of the class token."""
         features: Tensor = self.neck(self.backbone(self.normalize(clips)))

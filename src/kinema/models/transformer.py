@@ -1,6 +1,5 @@
 """Parts of video transformers: tubelet embedding, attention, pre-norm blocks."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -52,6 +51,19 @@ class TransformerOptions:
     def drop_paths(self) -> list[float]:
         """Drop-path probability of each block."""
         return [self.drop_path * block / max(self.depth - 1, 1) for block in range(self.depth)]
+
+
+@dataclass(kw_only=True)
+class TubeletOptions(TransformerOptions):
+    """Options of vision transformers whose tokens span several frames."""
+
+    tubelet: Annotated[int, Ge(1)] = 2
+    """Frames of a token."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames % self.tubelet:
+            raise ValueError(f"tubelet {self.tubelet} must divide frames {self.frames}")
 
 
 class TransformerBackbone(Backbone):
@@ -151,9 +163,9 @@ class Attention(nn.Module):
         return out
 
 
-def heads_of(qkv: Tensor, heads: int) -> Iterator[Tensor]:
-    """Queries, keys and values `(N, L, 3 · width)` → each `(N, heads, L, width / heads)`; views."""
-    return iter(qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4))
+def heads_of(qkv: Tensor, heads: int) -> Tensor:
+    """Queries, keys and values `(N, L, 3 · width)` → `(3, N, heads, L, width / heads)`; a view."""
+    return qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:

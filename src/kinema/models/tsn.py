@@ -59,13 +59,10 @@ class SegmentRecognizer(Recognizer):
 class TSN(SegmentRecognizer):
     """Classifies the average feature of a video's segments, which the backbone sees one by one."""
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips `(N, 3, S, H, W)`, S = segments, or `(N, 2, S · flow_fields, H, W)` → logits `(N, num_classes)`."""
-        logits: Tensor = self.fc(self.dropout(self.forward_features(clips)))
-        return logits
-
     def forward_features(self, clips: Tensor) -> Tensor:
-        """Clips → features `(N, F)`, averaged over space and segments."""
+        """Clips `(N, 3, S, H, W)`, S = segments, or `(N, 2, S · flow_fields, H, W)` → features `(N, F)`, averaged over
+        space and segments.
+        """
         features = self.backbone(self.segments(clips)).mean(dim=(2, 3))
         return features.unflatten(0, (len(clips), -1)).mean(dim=1)
 

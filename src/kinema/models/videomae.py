@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 from torch import Tensor, nn
 
 from kinema.models.foreign import (
@@ -24,8 +24,8 @@ from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, Recognizer, Re
 from kinema.models.transformer import (
     Block,
     TransformerBackbone,
-    TransformerOptions,
     TubeletEmbedding,
+    TubeletOptions,
     attend,
     heads_of,
     init_weights,
@@ -34,11 +34,9 @@ from kinema.models.transformer import (
 
 
 @dataclass(kw_only=True)
-class VideoMAEOptions(RecognizerOptions, TransformerOptions, ForeignOptions):
+class VideoMAEOptions(RecognizerOptions, TubeletOptions, ForeignOptions):
     """Options of VideoMAE. The defaults are those of ViT-B on 16 frames."""
 
-    tubelet: Annotated[int, Ge(1)] = 2
-    """Frames of a token."""
     cos_attn: bool = False
     """Attention by the cosine of queries and keys, times a learned factor, as an option of V2."""
     head_norm_eps: Annotated[float, Gt(0)] = 1e-6
@@ -47,11 +45,6 @@ class VideoMAEOptions(RecognizerOptions, TransformerOptions, ForeignOptions):
     """Dropout probability of the features before the head, 0–1."""
     init_std: float = 2e-5
     """Standard deviation of the head's initial weights."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.frames % self.tubelet:
-            raise ValueError(f"tubelet {self.tubelet} must divide frames {self.frames}")
 
     def build(self) -> "VideoMAE":
         """Return a VideoMAE with random weights."""
@@ -162,7 +155,8 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(N, L, width)` → the same shape."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        q, k, v = heads_of(F.linear(x, self.qkv.weight, bias), self.heads)
+        # Contiguous, which long sequences are read faster from on a CPU.
+        q, k, v = heads_of(F.linear(x, self.qkv.weight, bias), self.heads).contiguous()
         if self.scale is None:
             out: Tensor = self.proj(attend(q, k, v))
         else:

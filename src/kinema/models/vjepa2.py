@@ -17,15 +17,15 @@ from kinema.models.recognizer import Recognizer, RecognizerOptions
 from kinema.models.transformer import (
     Block,
     TransformerBackbone,
-    TransformerOptions,
     TubeletEmbedding,
+    TubeletOptions,
     attend,
     init_weights,
 )
 
 
 @dataclass(kw_only=True)
-class VJEPA2Options(RecognizerOptions, TransformerOptions, ForeignOptions):
+class VJEPA2Options(RecognizerOptions, TubeletOptions, ForeignOptions):
     """Options of V-JEPA 2. The defaults are those of ViT-L."""
 
     frames: Annotated[int, Ge(1)] = 16
@@ -33,8 +33,6 @@ class VJEPA2Options(RecognizerOptions, TransformerOptions, ForeignOptions):
     the tokens of all."""
     size: Annotated[int, Ge(1)] = 256
     """Height and width of a clip, px."""
-    tubelet: Annotated[int, Ge(1)] = 2
-    """Frames of a token."""
     width: Annotated[int, Ge(1)] = 1024
     """Channels of a token: 1024 of ViT-L, 1280 of ViT-H, 1408 of ViT-g."""
     depth: Annotated[int, Ge(1)] = 24
@@ -56,8 +54,6 @@ class VJEPA2Options(RecognizerOptions, TransformerOptions, ForeignOptions):
         super().__post_init__()
         if self.width % self.probe_heads:
             raise ValueError(f"probe_heads {self.probe_heads} must divide width {self.width}")
-        if self.frames % self.tubelet:
-            raise ValueError(f"tubelet {self.tubelet} must divide frames {self.frames}")
 
     def build(self) -> "VJEPA2":
         """Return a V-JEPA 2 with random weights."""
@@ -89,11 +85,6 @@ class VJEPA2(Recognizer):
         super().__init__(options, encoder, neck=probe)
         self.frames = options.frames
         self.input = replace(self.input, size=options.size)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips `(N, C, T, H, W)` → logits `(N, num_classes)`."""
-        logits: Tensor = self.fc(self.dropout(self.forward_features(clips)))
-        return logits
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips `(N, C, T, H, W)` → the probe's features `(N, F)`, as the head takes them."""

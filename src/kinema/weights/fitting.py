@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,12 +91,17 @@ def check_source(state_dict: Mapping[str, Tensor], source: Source, *, path: str)
     Raises:
         UserError: no name is of `source`, and some are of another tool.
     """
+    if source not in tools_of(state_dict) and (likelier := _likelier_tool(state_dict, source)):
+        raise UserError(f"{path} holds no names of {source}'s; {likelier}")
+
+
+def _likelier_tool(state_dict: Mapping[str, Tensor], source: Source) -> str:
+    """Say which other tool the weights are likelier of; empty if none is."""
     tools = tools_of(state_dict)
-    if source == "timm" or not tools or source in tools:  # timm's networks have names of all kinds
-        return
-    tool, example = next(iter(tools.items()))
-    advice = f"--from {tool}" if tool in get_args(Source) else f"{tool}'s networks cannot be converted"
-    raise UserError(f"{path} holds no names of {source}'s; they look like those of {tool} ({example}, …): {advice}")
+    tool = next(iter(tools), source)
+    if tool == source or source == "timm":  # whose networks have names of all kinds
+        return ""
+    return f"they look like those of {tool} ({tools[tool]}, …): --from {tool}"
 
 
 def with_backbone_prefix(state_dict: Mapping[str, Tensor], source: Source) -> dict[str, Tensor]:
@@ -141,8 +146,9 @@ def find_recipe(
         )
     nearest = sorted(misfits, key=lambda name: _distance(misfits[name], shapes))[:3]
     lines = [f"  {name}: {_counts(misfits[name])}" for name in nearest]
+    likelier = _likelier_tool(state_dict, source)
     raise UserError(
-        f"{path}: no recipe's model has these {len(state_dict)} weights of {source}'s. "
+        f"{path}: no recipe's model has these {len(state_dict)} weights of {source}'s{likelier and f'; {likelier}'}. "
         "The nearest (--recipe with one of them lists what does not fit):\n" + "\n".join(lines)
     )
 

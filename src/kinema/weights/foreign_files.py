@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kinema.errors import UserError
+from kinema.tools import Source
 
 log = logging.getLogger(__name__)
 
@@ -44,33 +45,45 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 )
 
 
-_NAMES: dict[str, tuple[str, ...]] = {
+_NAMES: dict[Source, tuple[str, ...]] = {
     "mmaction2": (
         r"(backbone|cls_head|slow_path|fast_path)\.",
         r"x_[123]d_[besp]\.",
         r"(conv1|layer\d\.\d+\.conv\d)\.(conv|bn)\.",
+        r"(conv[123]|fc[12])\.(weight|bias)$|(sample|bm)_mask$",
     ),
-    "pyslowfast": (r"s\d\.pathway\d", r"s\d_fuse\.", r"head\.projection\."),
     "tsm": (r"base_model\.", r"new_fc\."),
     "torchvision": (
         r"(conv1|fc)\.(weight|bias)$",
         r"(bn1|stem\.\d)\.",
         r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample\.\d)",
-        r"(conv_proj|pos_encoding|patch_embed\.norm|classifier\.1)\.",
+        r"blocks\.\d+\.(norm\d|project|mlp\.\d|attn\.(qkv|project\.\d|(pool|norm_pool|norm)_[qkv]|rel_pos_[hwt]))\b",
+        r"(conv_proj|pos_encoding|patch_embed\.(proj|norm)|norm|head(\.\d)?|classifier\.\d)\.",
         r"features\.\d+\.",
     ),
     "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway\w*|res_blocks|proj|pool|output_pool)\.",),
-    "transformers": (r"(videomae|timesformer|vjepa2)\.", r"encoder\.(layer|embeddings)\.", r"(classifier|fc_norm)\."),
-    "videomae": (r"(encoder\.)?(patch_embed|blocks\.\d+\.(norm\d|attn|mlp))\.", r"(fc_norm|head)\."),
+    "transformers": (
+        r"(videomae|timesformer|vjepa2)\.",
+        r"encoder\.(layer|embeddings)\.",
+        r"(classifier|fc_norm)\.",
+        r"pooler\.(query_tokens|self_attention_layers|cross_attention_layer)\b",
+    ),
+    "videomae": (
+        r"(encoder\.)?(patch_embed|norm|blocks\.\d+\.(norm\d|mlp\.fc\d|attn\.(proj|q_bias|v_bias|qkv\.weight|scale)))\b",
+        r"(fc_norm|head)\.",
+    ),
+    "vjepa2": (
+        r"(module\.)?(backbone\.)?(patch_embed|norm|blocks\.\d+\.(norm\d|attn\.(qkv|proj)|mlp\.fc\d))\.",
+        r"(module\.)?(pooler\.(query_tokens|blocks|cross_attention_block)|linear)\b",
+    ),
     "timesformer": (
         r"(cls_token|pos_embed|time_embed)$",
-        r"patch_embed\.",
-        r"blocks\.\d+\.(norm\d|attn|mlp|temporal_\w+)\.",
-        r"(norm|head)\.",
+        r"(patch_embed|norm|head)\.",
+        r"blocks\.\d+\.((temporal_)?(norm\d|attn\.(qkv|proj))|temporal_fc|mlp\.fc\d)\.",
     ),
-    "vjepa2": (r"(backbone\.)?(patch_embed|blocks|norm)\.", r"(pooler\.(blocks|cross_attention_block)|linear)\."),
+    "pyslowfast": (r"s\d\.pathway\d", r"s\d_fuse\.", r"head\.(projection|conv_5|lin_5)(_bn)?\."),
 }
-"""Patterns that the keys of each tool's weights begin with."""
+"""Patterns that the keys of each tool's weights begin with. Of tools that may have as many keys, the first is meant."""
 
 
 class _Discarded:
@@ -158,9 +171,9 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
     return ForeignCheckpoint(weights=_renamed({key: value.detach() for key, value in content.items()}), config=config)
 
 
-def tools_of(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
+def tools_of(state_dict: Mapping[str, Tensor]) -> dict[Source, str]:
     """Return the tools whose keys these may be, each with an example, the likeliest first."""
-    examples: dict[str, list[str]] = {}
+    examples: dict[Source, list[str]] = {}
     for tool, patterns in _NAMES.items():
         alike = [key for key in state_dict if any(re.match(pattern, key) for pattern in patterns)]
         if alike:
