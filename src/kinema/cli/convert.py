@@ -11,6 +11,7 @@ import tyro
 from kinema.cli.arguments import parse
 from kinema.errors import UserError
 from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of, recognizer_config_of
+from kinema.storage import is_url
 from kinema.tools import Source
 
 log = logging.getLogger(__name__)
@@ -25,16 +26,17 @@ class Options:
     `kinema convert MODEL --to mmaction2 --output FILE.pth` is the reverse.
     """
 
-    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT|MODEL")]
-    """Weights file (.pth, .pyth, .pth.tar …); with --to: a run, a checkpoint folder or a model.safetensors."""
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT|URL|MODEL")]
+    """Weights file (.pth, .pyth, .pth.tar …) or its http(s) URL, which is downloaded to the cache; with --to: a run, a
+    checkpoint folder, a model.safetensors, or published weights (zoo:NAME or hf:ORG/NAME)."""
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER|FILE")]
     """Output folder of the model; with --to: output file."""
     source: Annotated[Source | None, tyro.conf.arg(name="from")] = None
     """Tool that wrote the checkpoint."""
     target: Annotated[Literal["mmaction2"] | None, tyro.conf.arg(name="to")] = None
     """Tool to convert to."""
-    further: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE")] = ()
-    """Further weights files of the same model, such as that of an attentive probe beside its encoder's."""
+    further: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE|URL")] = ()
+    """Further weights files or URLs of the same model, such as that of an attentive probe beside its encoder's."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """Recipe of the model, or my_file.py:function; default: the recipe that the weights fit."""
     classes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -58,16 +60,17 @@ def run(arguments: Sequence[str]) -> int:
         convert_to_mmaction2(module, described.model, options.output)
         log.info("checkpoint for MMAction2: %s", options.output)
         return 0
-    if options.source == "mmaction2" and _convert_localizer(options):
+    checkpoint, *further = (_local(file) for file in (options.checkpoint, *options.further))
+    if options.source == "mmaction2" and _convert_localizer(checkpoint, options):
         log.info("model: %s", options.output)
         return 0
     recipes = [options.recipe] if options.recipe else [*RECOGNIZERS]
     convert(
-        options.checkpoint,
+        checkpoint,
         options.output,
         {name: recognizer_config_of(name).describe() for name in recipes},
         source=options.source,
-        further=options.further,
+        further=further,
         classes=options.classes,
         allow_missing=options.allow_missing,
     )
@@ -75,7 +78,14 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _convert_localizer(options: Options) -> bool:
+def _local(file: str) -> Path:
+    """Return a file's path, or that of its download."""
+    from kinema.weights.published.download import download
+
+    return download(file).path if is_url(file) else Path(file)
+
+
+def _convert_localizer(checkpoint: Path, options: Options) -> bool:
     """Convert a BMN, TEM or PEM; return False if the checkpoint or the recipe is a recognizer's."""
     from kinema.weights.convert import convert_localizer
 
@@ -86,4 +96,4 @@ def _convert_localizer(options: Options) -> bool:
         for name, trainings in networks.items()
         if len(trainings) == 1 and hasattr(trainings[0].model, "feature_channels")
     }
-    return convert_localizer(options.checkpoint, options.output, candidates, allow_missing=options.allow_missing)
+    return convert_localizer(checkpoint, options.output, candidates, allow_missing=options.allow_missing)

@@ -107,6 +107,11 @@ class ToolConfig:
             value = value.get(name) if isinstance(value, Mapping) else None
         return default if value is None else value
 
+    def side(self, key: str, default: int) -> Any:
+        """Return the length of a square's sides, which a configuration may give for both."""
+        value = self.get(key, default)
+        return value[0] if isinstance(value, list) and len({*value}) == 1 else value
+
     def part(self, key: str) -> "ToolConfig":
         """Return the section under `key`, empty where there is none."""
         section = self.get(key)

@@ -13,10 +13,12 @@ from torchvision.ops import StochasticDepth
 from kinema.models.foreign import (
     PYSLOWFAST_MEAN,
     PYSLOWFAST_STD,
+    Configured,
     Foreign,
     ForeignOptions,
     Rules,
     Source,
+    ToolConfig,
     of_tool,
     renamed,
 )
@@ -59,6 +61,15 @@ class TimeSformerOptions(RecognizerOptions, TransformerOptions, ForeignOptions):
         """See `ForeignOptions`."""
         del source
         return ("heads",)
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source != "transformers" or config.get("model_type") != "timesformer":
+            return None
+        config.expect("attention_type", "divided_space_time")
+        clip = {"frames": config.get("num_frames", 8), "size": config.side("image_size", 224)}
+        return Configured(taken={**cls.of_transformers(config), **clip, "norm_eps": config.get("layer_norm_eps", 1e-6)})
 
 
 class TimeSformer(Recognizer):

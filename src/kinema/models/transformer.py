@@ -11,6 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone
+from kinema.models.foreign import ToolConfig
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,23 @@ class TransformerOptions:
             raise ValueError(f"patch {self.patch} must divide size {self.size}")
         if self.frozen_stages > self.depth:
             raise ValueError(f"frozen_stages {self.frozen_stages} must not exceed depth {self.depth}")
+
+    @staticmethod
+    def of_transformers(config: ToolConfig) -> dict[str, object]:
+        """Return the options that a `config.json` of the package transformers has, with the package's defaults."""
+        config.expect("num_channels", 3)
+        config.expect("in_chans", 3)
+        config.expect("hidden_act", "gelu")
+        config.expect("qkv_bias", True)
+        config.expect("qv_bias", True)
+        width = config.get("hidden_size", 768)
+        return {
+            "patch": config.side("patch_size", 16),
+            "width": width,
+            "depth": config.get("num_hidden_layers", 12),
+            "heads": config.get("num_attention_heads", 12),
+            "mlp_ratio": config.get("mlp_ratio") or config.get("intermediate_size", 3072) / width,
+        }
 
     @property
     def drop_paths(self) -> list[float]:

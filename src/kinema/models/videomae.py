@@ -13,10 +13,12 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from kinema.models.foreign import (
+    Configured,
     Foreign,
     ForeignOptions,
     Rules,
     Source,
+    ToolConfig,
     of_tool,
     renamed,
 )
@@ -60,6 +62,16 @@ class VideoMAEOptions(RecognizerOptions, TubeletOptions, ForeignOptions):
         """See `ForeignOptions`."""
         del source
         return "heads", "frames", "size"
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source != "transformers" or config.get("model_type") != "videomae":
+            return None
+        config.expect("use_mean_pooling", True)
+        clip = {"frames": config.get("num_frames", 16), "size": config.side("image_size", 224)}
+        others = {"tubelet": config.get("tubelet_size", 2), "norm_eps": config.get("layer_norm_eps", 1e-12)}
+        return Configured(taken={**cls.of_transformers(config), **clip, **others})
 
 
 class VideoMAE(Recognizer):

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from kinema.models.attentive_probe import AttentiveProbe, scale_residuals
-from kinema.models.foreign import Foreign, ForeignOptions, Rules, Source, of_tool, renamed
+from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, of_tool, renamed
 from kinema.models.recognizer import Recognizer, RecognizerOptions
 from kinema.models.transformer import (
     Block,
@@ -68,6 +68,20 @@ class VJEPA2Options(RecognizerOptions, TubeletOptions, ForeignOptions):
         """See `ForeignOptions`."""
         del source
         return "heads", "probe_heads"
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`. The encoder alone takes clips of any length and size, its probe those trained on."""
+        if source != "transformers" or config.get("model_type") != "vjepa2":
+            return None
+        defaults = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "mlp_ratio": 4.0}
+        taken = cls.of_transformers(ToolConfig({**defaults, **config.content}, config.faults))
+        eps, heads = config.get("layer_norm_eps", 1e-6), taken["heads"]
+        probe = {"probe_depth": config.get("num_pooler_layers", 3), "probe_heads": heads, "probe_eps": eps}
+        clip = {"frames": config.get("frames_per_clip", 64), "size": config.side("crop_size", 256)}
+        probed = "VJEPA2ForVideoClassification" in config.get("architectures", ())
+        others = {"tubelet": config.get("tubelet_size", 2), "norm_eps": eps, **(clip if probed else {})}
+        return Configured(taken={**taken, **probe, **others})
 
 
 class VJEPA2(Recognizer):

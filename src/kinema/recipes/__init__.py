@@ -90,6 +90,14 @@ def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) 
     return config  # type: ignore[return-value]
 
 
+def recognizers_of(network: str) -> "dict[str, RecognitionConfig[Any]]":
+    """Return the configs of the recipes of a network, by name; `network` is one of `kinema.models.MODELS`."""
+    from kinema.models import name_of
+
+    configs = {name: recognizer_config_of(name) for name in RECOGNIZERS}
+    return {name: config for name, config in configs.items() if name_of(config.model) == network}
+
+
 def build_model(name: str, values: Mapping[str, object] | None = None) -> "nn.Module":
     """Return the network of a recipe with random weights.
 

@@ -36,6 +36,7 @@ from kinema.weights.fitting import (
     weights_for,
     with_backbone_prefix,
     with_clips,
+    with_input,
 )
 from kinema.weights.foreign_configs import Trained, read_config
 from kinema.weights.foreign_files import read_foreign_checkpoint
@@ -100,8 +101,10 @@ def convert(
     if options.num_classes != (ours := described.model.num_classes):
         log.info("%d classes, as the weights have them (the recipe has %d)", options.num_classes, ours)
     of_pictures = source == "timm" or is_of_pictures(weights, source)
+    if classes is None and len(trained.classes) == options.num_classes:
+        classes = trained.classes
     names = _class_names(classes, options.num_classes, recipe, of_pictures=of_pictures)
-    described = replace(described, model=options, classes=names)
+    described = replace(with_input(described, options), model=options, classes=names)
     where = f"{checkpoint} and the model of {recipe}"
     _write(
         folder, described, weights,

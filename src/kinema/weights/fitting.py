@@ -35,7 +35,13 @@ def as_trained(
     if isinstance(options, ForeignOptions):
         options = options.of_source(state_dict, source)
     taken: Mapping[str, Any] = trained.taken if trained is not None else {}
-    return replace(options, **{name: value for name, value in taken.items() if hasattr(options, name)})
+    changes = {name: value for name, value in taken.items() if hasattr(options, name)}
+    if "depth" in changes and getattr(options, "frozen_stages", -1) > changes["depth"]:
+        changes["frozen_stages"] = changes["depth"]  # all blocks of a shallower network
+    try:
+        return replace(options, **changes)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the checkpoint's configuration describes no {name_of(options)}: {error}") from error
 
 
 def disagreements(options: ModelOptions, source: Source, trained: Trained) -> list[str]:
@@ -70,6 +76,28 @@ def with_clips(description: AnyDescription, trained: Trained) -> AnyDescription:
     data = description.data
     views = {"val_views": clipped(data.val_views), "test_views": clipped(data.test_views)}
     return replace(description, data=replace(data, **views), task=task)
+
+
+def with_input(description: AnyDescription, options: RecognizerOptions) -> AnyDescription:
+    """Return the description with views of the frames and size that `options` fix, if its own network has others."""
+    (frames, size), (their_frames, their_size) = (
+        (getattr(one, "frames", 0), getattr(one, "size", 0)) for one in (description.model, options)
+    )
+    if (frames, size) == (their_frames, their_size):
+        return description
+
+    def adapted(views: Views) -> Views:
+        sampling, crops = views.sampling, views.crops
+        if sampling.clip_len == frames:
+            sampling = replace(sampling, clip_len=their_frames)
+        elif sampling.joined and sampling.num_clips == frames:
+            sampling = replace(sampling, num_clips=their_frames)
+        crops = replace(crops, size=their_size, short_side=round(crops.short_side * their_size / size))
+        return replace(views, sampling=sampling, crops=crops)
+
+    data = description.data
+    views = {"val_views": adapted(data.val_views), "test_views": adapted(data.test_views)}
+    return replace(description, data=replace(data, **views))
 
 
 def weights_for(

@@ -1,6 +1,8 @@
 """Reading of other tools' configurations: saved in a checkpoint, or encoded in its file name."""
 
 import ast
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,6 +34,8 @@ class Trained:
     """Whether the clips' frames are spread evenly over them; see `kinema.data.sampling.Sampling`."""
     labels: Literal["single", "multi"] | None = None
     """Whether a video shows one class or any number of them."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes."""
     average: Literal["score", "prob", "max"] | None = None
     """Averaging of the scores of a video's views."""
     notes: tuple[str, ...] = ()
@@ -52,6 +56,8 @@ def read_config(text: str, source: Source, *, path: str) -> Trained:
         trained = _pyslowfast(ToolConfig(cfg, faults))
     elif source == "mmaction2" and (cfg := _python(text)):
         trained = _mmaction2(ToolConfig(cfg, faults))
+    elif source == "transformers" and (cfg := _json(text)):
+        trained = _transformers(ToolConfig(cfg, faults))
     if faults:
         raise UserError(
             f"{path} cannot be converted: its own configuration says {'; '.join(faults)}, "
@@ -66,6 +72,14 @@ def _yaml(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}
     return content if isinstance(content, dict) and isinstance(content.get("MODEL"), dict) else {}
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _python(text: str) -> dict[str, Any]:
@@ -171,4 +185,21 @@ def _mmaction2(config: ToolConfig) -> Trained:
         labels="multi" if head.get("multi_class") else None,
         average=average if average in ("score", "prob") else None,
         notes=notes,
+    )
+
+
+def _transformers(config: ToolConfig) -> Trained:
+    """Read a `config.json`, with `preprocessor_config.json` under `preprocessor`."""
+    network, found = _network(config, "transformers") or ("", Configured())
+    if not network:
+        config.faults.append(f"model_type {config.get('model_type')}")
+        return Trained()
+    labels = config.part("id2label").content
+    names = tuple(str(labels.get(str(k), "")) for k in range(len(labels)))
+    named = all(names) and not all(re.fullmatch(r"LABEL_\d+", name) for name in names)
+    mean, std = (config.get(f"preprocessor.image_{name}") for name in ("mean", "std"))
+    return Trained(
+        network=network,
+        taken={**found.taken, **_normalization(mean, std, 255)},
+        classes=names if named else (),
     )

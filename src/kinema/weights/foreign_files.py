@@ -1,5 +1,6 @@
 """Reading of other tools' checkpoint files, without executing code that they may contain."""
 
+import json
 import logging
 import pickle
 import re
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kinema import strict_json
 from kinema.errors import UserError
 from kinema.tools import Source
 
@@ -134,7 +136,8 @@ class ForeignCheckpoint:
 
     weights: dict[str, Tensor]
     config: str = ""
-    """Text of the configuration: YAML of PySlowFast, Python of MMAction2; empty if there is none."""
+    """Text of the configuration: YAML of PySlowFast, Python of MMAction2, JSON of transformers; empty if there is
+    none."""
 
 
 def read_foreign_weights(path: Path) -> dict[str, Tensor]:
@@ -168,7 +171,8 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
             f"{path} holds no state dict: of {len(content)} entries {len(others)} are not tensors "
             f"({', '.join(others[:5])}{', …' if len(others) > 5 else ''}); expected names and tensors, {_WHERE}"
         )
-    return ForeignCheckpoint(weights=_renamed({key: value.detach() for key, value in content.items()}), config=config)
+    weights = _renamed({key: value.detach() for key, value in content.items()})
+    return ForeignCheckpoint(weights=weights, config=config or _config_beside(path))
 
 
 def tools_of(state_dict: Mapping[str, Tensor]) -> dict[Source, str]:
@@ -212,6 +216,22 @@ def _config(content: object) -> str:
     meta = content.get("meta")
     found = [content.get("cfg"), *((meta.get("cfg"), meta.get("config")) if isinstance(meta, Mapping) else ())]
     return next((text for text in found if isinstance(text, str)), "")
+
+
+def _config_beside(path: Path) -> str:
+    """Return the `config.json` of transformers beside a file of weights, joined with that of its preprocessor."""
+    contents = {}
+    for name in ("config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
+        try:
+            content = json.loads((path.parent / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict):
+            contents[name.removesuffix("config.json")] = content
+    config = contents.pop("", {})
+    if "model_type" not in config:
+        return ""
+    return strict_json.dumps({**config, "preprocessor": next(iter(contents.values()), {})})
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A web server on loopback with the faults of real ones."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,12 @@ class Server:
     tags: bool = True
     """Whether answers have an ETag."""
     html: set[str] = field(default_factory=set)
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers of every answer."""
+    error_codes: dict[str, str] = field(default_factory=dict)
+    """What the Hugging Face hub adds to a 404: EntryNotFound, RepoNotFound, RevisionNotFound."""
     delay: float = 0.0
+    """Seconds before an answer."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Path and Range of each request."""
     url: str = ""
@@ -37,6 +43,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             asked = self.headers.get("Range", "")
             server.requests.append((self.path, asked))
             threading.Event().wait(server.delay)
+            self._answer(asked, with_body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer("", with_body=False)
+
+        def _answer(self, asked: str, *, with_body: bool) -> None:
             if server.statuses.get(self.path):
                 self.send_error(server.statuses[self.path].pop(0))
             elif self.path in server.redirects:
@@ -44,12 +56,16 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Location", server.redirects[self.path])
                 self.end_headers()
             elif self.path not in server.files:
-                self.send_error(404)
+                self.send_response(404)
+                if self.path in server.error_codes:
+                    self.send_header("X-Error-Code", server.error_codes[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             else:
-                self._send(server.files[self.path], asked)
+                self._send(server.files[self.path], asked, with_body=with_body)
 
-        def _send(self, body: bytes, asked: str) -> None:
-            tag = f'"{hash(body) & 0xFFFFFFFF:x}"'
+        def _send(self, body: bytes, asked: str, *, with_body: bool) -> None:
+            tag = f'"{hashlib.sha256(body).hexdigest()}"'
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
             same = self.headers.get("If-Range", tag) == tag
             if asked and server.ranges and same and start >= len(body):
@@ -65,7 +81,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_header("ETag", tag)
             self.send_header("Content-Type", "text/html" if self.path in server.html else "application/octet-stream")
             self.send_header("Content-Length", str(len(body)))
+            for name, value in server.headers.items():
+                self.send_header(name, value)
             self.end_headers()
+            if not with_body:
+                return
             cuts = server.cuts.get(self.path)
             self.wfile.write(body[: cuts.pop(0)] if cuts else body)
             self.close_connection = True

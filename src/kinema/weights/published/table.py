@@ -11,14 +11,14 @@ from pathlib import Path
 from kinema.errors import UserError
 from kinema.tools import Source
 
-ZOO = "zoo:"
+ZOO, HUB = "zoo:", "hf:"
 _SHOWN = 8
 TABLE = Path(__file__).with_name("zoo.csv")
 
 
 def is_published(model: str) -> bool:
     """Whether a MODEL is an address of published weights rather than a path."""
-    return model.startswith(ZOO)
+    return model.startswith((ZOO, HUB))
 
 
 @dataclass(frozen=True, kw_only=True)
