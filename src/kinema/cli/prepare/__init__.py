@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "flow": "compute optical flow of videos: TV-L1 or RAFT",
     "features": "extract features of untrimmed videos with a trained recognizer",
     "candidates": "generate the candidates of BSN with a trained TEM",
+    "labels": "convert labels of Label Studio, CVAT, ELAN, VIA or BORIS to lists of segments",
     "check": "decode all videos of a dataset to find bad ones",
 }
 """Description of each subcommand."""
@@ -33,6 +34,7 @@ _FUNCTIONS = {
     "frames": "kinema.prepare.frames:prepare_frames",
     "pack": "kinema.prepare.pack:prepare_pack",
     "flow": "kinema.prepare.flow:prepare_flow",
+    "labels": "kinema.prepare.labels.command:prepare_labels",
     "check": "kinema.prepare.check:prepare_check",
     "features": "kinema.tasks.recognition.features:extract_features",
 }
