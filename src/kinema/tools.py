@@ -4,5 +4,5 @@ from typing import Literal
 
 Source = Literal[
     "mmaction2", "pyslowfast", "tsm", "torchvision", "timm", "pytorchvideo", "transformers", "videomae", "timesformer",
-    "vjepa2",
+    "vjepa2", "actionformer", "tridet", "opentad",
 ]  # fmt: skip

@@ -33,7 +33,21 @@ SMALL = {
 }
 SMALL_OF = {"vjepa2": {"width": 16}}
 """Options of single families: a head of V-JEPA 2 has a pair of channels each for time, height and width."""
-SMALL_LOCALIZER = {"parts": 8, "samples": 4, "hidden_1d": 8, "hidden_2d": 4, "hidden_3d": 8, "feature_channels": 16}
+SMALL_LOCALIZER = {
+    "parts": 8,
+    "samples": 4,
+    "hidden_1d": 8,
+    "hidden_2d": 4,
+    "hidden_3d": 8,
+    "feature_channels": 16,
+    "num_classes": CLASSES,
+    "width": 16,
+    "head_width": 16,
+    "mlp_width": 16,
+    "windows": (3, 3, 0),
+    "levels": 3,
+    "init_std": LARGE_INIT,
+}
 
 
 def small_options(name: str, **values: Any) -> Any:

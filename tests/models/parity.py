@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,29 @@ def state_dict(shapes: dict[str, list[int]], scales: Mapping[str, float] | None 
     for pattern, scale in (scales or {}).items():
         weights |= {key: value * scale for key, value in weights.items() if re.match(pattern, key)}
     return weights
+
+
+def ruled_state_dict(shapes: dict[str, list[int]], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """The reference's weights by rules of its second set: the first whose pattern, searched in the key, is there."""
+    return {key: _ruled(key, shape, rules) for key, shape in shapes.items()}
+
+
+def _ruled(key: str, shape: list[int], rules: Sequence[tuple[str, str]]) -> Tensor:
+    z = np.random.RandomState(zlib.crc32(key.encode()) & 0xFFFFFFFF).standard_normal(shape)
+    literal = {"1-D *.weight": len(shape) == 1 and key.endswith(".weight"), ">=2-D": len(shape) >= 2}
+    formula = next(
+        formula for rule, formula in rules if literal.get(rule, rule not in literal and re.search(rule, key))
+    )
+    fan_in = np.prod(shape[1:])
+    values = {
+        "zero": 0 * z,
+        "0.1z": 0.1 * z,
+        "1+0.1z": 1 + 0.1 * z,
+        "1+0.1|z|": 1 + 0.1 * abs(z),
+        "z*sqrt(1/fan_in)": z * np.sqrt(1 / fan_in),
+        "z*sqrt(2/fan_in)": z * np.sqrt(2 / fan_in),
+    }
+    return torch.from_numpy(np.asarray(values[formula], np.float32))
 
 
 def tensors(shared: Path, model: str) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from kinema.models import MODELS
 from kinema.models.bmn import BMNOptions
@@ -197,7 +198,7 @@ def test_every_sum_of_a_localizer_is_within_rounding(options: LocalizerOptions, 
     with Sums() as mode:
         with torch.autocast("cpu", torch.bfloat16):
             out = model(torch.randn(shape))
-        losses = [each.float().square().mean() for each in ([out] if isinstance(out, Tensor) else out)]
+        losses = [each.float().square().mean() for each in tree_leaves(out)]
         torch.stack(losses).sum().backward()
     assert len(mode.checked) == sums
 
@@ -207,7 +208,7 @@ def gradients(model: nn.Module, inputs: Tensor, *, bfloat16: bool) -> dict[str, 
     model = deepcopy(model)
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         out = model(inputs)
-    out = torch.cat([each.flatten() for each in out])
+    out = torch.cat([each.flatten() for each in tree_leaves(out)])
     (out.float() if bfloat16 else out).square().mean().backward()
     return {name: weight.grad.double() for name, weight in model.named_parameters() if weight.grad is not None}
 

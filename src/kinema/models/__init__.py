@@ -45,6 +45,8 @@ MODELS: dict[str, str] = {
     "bmn": "kinema.models.bmn:BMNOptions",
     "tem": "kinema.models.bsn:TEMOptions",
     "pem": "kinema.models.bsn:PEMOptions",
+    "actionformer": "kinema.models.actionformer:ActionFormerOptions",
+    "tridet": "kinema.models.tridet:TriDetOptions",
 }
 """Name → address of the options of Kinema's networks."""
 

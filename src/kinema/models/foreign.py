@@ -43,6 +43,8 @@ class Foreign:
     """Keys and shapes of constants that the tool saves beside the weights."""
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Kinema's key → the weight's shape in the tool, where it has other dimensions of length 1."""
+    own: frozenset[str] = frozenset()
+    """Kinema's keys that the tool has no counterpart of, such as a state of the loss; they keep their values."""
     rolled: Mapping[str, int] = field(default_factory=dict)
     """Kinema's key → positions by which the tool has the weight's input channels rolled (`torch.roll`)."""
 
@@ -285,7 +287,7 @@ def load_foreign_state_dict(
     theirs |= {name: state_dict[name] for name in theirs if name in state_dict and name not in unfit}
     ours = {key: theirs[name].reshape(own[key].shape) for key, name in foreign.names.items()}
     ours |= {key: torch.cat([theirs[name] for name in names]) for key, names in foreign.parts.items()}
-    model.load_state_dict(_rolled(ours, foreign, -1))
+    model.load_state_dict({**_rolled(ours, foreign, -1), **{key: own[key] for key in foreign.own}})
 
 
 def _canonical(state_dict: Mapping[str, Tensor], foreign: Foreign) -> tuple[Mapping[str, Tensor], list[str], list[str]]:
@@ -321,6 +323,8 @@ def foreign_state_dict(model: nn.Module, *, source: Source) -> dict[str, Tensor]
 def _as_theirs(weights: Mapping[str, Tensor], foreign: Foreign) -> dict[str, Tensor]:
     theirs: dict[str, Tensor] = {}
     for key, value in _rolled(weights, foreign, 1).items():
+        if key in foreign.own:
+            continue
         if key in foreign.parts:
             names = foreign.parts[key]
             theirs |= dict(zip(names, value.chunk(len(names)), strict=True))
