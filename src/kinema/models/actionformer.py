@@ -58,6 +58,11 @@ class ActionFormerOptions(ForeignOptions):
         if even := [window for window in self.windows if window and window % 2 == 0]:
             raise ValueError(f"a window is odd or 0, not {even[0]}")
 
+    @property
+    def num_levels(self) -> int:
+        """Levels of the pyramid."""
+        return len(self.windows)
+
     def build(self) -> "ActionFormer":
         """Return an ActionFormer with random weights."""
         return ActionFormer(self)

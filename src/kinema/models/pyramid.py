@@ -246,7 +246,8 @@ _NAMES: Rules = (
 def foreign_pyramid(model: nn.Module, rules: Rules) -> Foreign:
     """Return the names of ActionFormer's and TriDet's code; `rules` are those of the blocks.
 
-    Weights over channels are (1, C, 1) there, factors of levels have no dimension. The moving average of positive points is not saved there.
+    Weights over channels are (1, C, 1) there, factors of levels have no dimension, and the moving average of positive
+    points is not saved.
     """
     own = frozenset(key for key in model.state_dict() if key.startswith("normalizer."))
     names = {key: name for key, name in renamed(model, (*rules, *_NAMES)).items() if key not in own}

@@ -67,6 +67,11 @@ class TriDetOptions(ForeignOptions):
         if self.window % 2 == 0:
             raise ValueError(f"window is odd, not {self.window}")
 
+    @property
+    def num_levels(self) -> int:
+        """Levels of the pyramid."""
+        return self.levels
+
     def build(self) -> "TriDet":
         """Return a TriDet with random weights."""
         return TriDet(self)

@@ -24,7 +24,7 @@ _RECOGNITION = (
     "tsn", "tsm", "i3d", "slowfast", "r2plus1d", "torchvision_models", "x3d", "s3d", "swin3d", "mvit",
     "videomae", "timesformer", "vjepa2", "sample",
 )  # fmt: skip
-_LOCALIZATION = ("bmn", "bsn")
+_LOCALIZATION = ("bmn", "bsn", "actionformer", "tridet")
 """Modules of this folder, whose public functions without arguments are the recipes."""
 
 _RENAMED = {

@@ -8,5 +8,7 @@ TASKS = {
     "bmn": "kinema.tasks.localization.bmn:BMNTask",
     "tem": "kinema.tasks.localization.bsn.tem:TEMTask",
     "pem": "kinema.tasks.localization.bsn.pem:PEMTask",
+    "actionformer": "kinema.tasks.localization.detectors.task:ActionFormerTask",
+    "tridet": "kinema.tasks.localization.detectors.task:TriDetTask",
 }
 """Name in `model.json` → address of the task's options."""

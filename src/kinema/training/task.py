@@ -185,8 +185,8 @@ class Task(Protocol):
     def val_batches(self) -> DataLoader[Any]:
         """Return this process's validation batches."""
 
-    def inputs(self, batch: Any) -> Any:
-        """Return the model's input in a batch, a tensor; or, for a model of several inputs, a tuple of them."""
+    def inputs(self, batch: Any) -> Tensor:
+        """Return the model's input in a batch."""
 
     def loss(self, network: nn.Module, batch: Any) -> Loss:
         """Return the loss of a batch; `network` is the model or its DDP wrapper."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -35,6 +35,20 @@ class Split(NamedTuple):
 
 MakeLabels = Callable[[Videos, Sequence[int], int], Any]
 """Labels of the videos of a batch: of rows of these videos, at a number of points in time."""
+
+
+class NetworkOptions(Protocol):
+    """Options of a network that its data depend on."""
+
+    feature_channels: int
+
+
+class GridOptions(Protocol):
+    """Options of a task that its data depend on."""
+
+    @property
+    def grid_offset(self) -> float:
+        """Start of a part of a video, where segments start and end, as a fraction of it."""
 
 
 @dataclass(kw_only=True)
@@ -85,14 +99,14 @@ class LoadingOptions:
         return splits
 
     def open(
-        self, splits: Sequence[Split], channels: int, grid_offset: float, classes: tuple[str, ...], /
+        self, splits: Sequence[Split], network: NetworkOptions, task: GridOptions, classes: tuple[str, ...], /
     ) -> "Sequence[OpenSplit]":
         """Open what the networks read of the videos of `splits`.
 
         Args:
             splits: videos by their use.
-            channels: of the network's input.
-            grid_offset: start of a part of a video, where segments start and end, as a fraction of it.
+            network: options of the network.
+            task: options of the task.
             classes: names of a trained model's classes; empty for a new model, and one that has none.
 
         Raises:
@@ -133,11 +147,11 @@ class FeatureData(LoadingOptions):
         return channels, self.parts
 
     def open(
-        self, splits: Sequence[Split], channels: int, grid_offset: float, _classes: tuple[str, ...], /
+        self, splits: Sequence[Split], network: NetworkOptions, task: GridOptions, _classes: tuple[str, ...], /
     ) -> "list[FeatureSplit]":
         """See `LoadingOptions`."""
-        source = open_source(self, channels=channels)
-        return [self._open(split, source, grid_offset) for split in splits]
+        source = open_source(self, channels=network.feature_channels)
+        return [self._open(split, source, task.grid_offset) for split in splits]
 
     def write_random(self, folder: Path, name: str, channels: int, random: np.random.Generator) -> None:
         """Write random features of a video."""
@@ -145,7 +159,7 @@ class FeatureData(LoadingOptions):
 
     def _open(self, split: Split, source: FeatureSource, grid_offset: float) -> "FeatureSplit":
         if split.use == "training":
-            _check_features(source, split.truth)
+            check_features(source, split.truth)
         videos = with_features(split.path, split.truth, source)
         if split.use == "training" and not any(map(len, videos.instances)):
             raise UserError(f"{split.path}: no training video has an instance that its features cover")
@@ -225,7 +239,7 @@ def open_source(options: FeatureData, *, channels: int) -> FeatureSource:
     )
 
 
-def _check_features(source: FeatureSource, truth: GroundTruth) -> None:
+def check_features(source: FeatureSource, truth: GroundTruth) -> None:
     """Read the features of the first few videos, so that data of no use are reported before training."""
     names = truth.videos[:3]
     faults = list[MediaError]()

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
-from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.models import load_model
 
@@ -20,7 +19,7 @@ class Proposer:
 
     folders: tuple[Path, ...]
     """Folders of the networks' files, in the order in which they run."""
-    data: FeatureData
+    data: Any
     """Features that it was trained on."""
     channels: int
     """Features that it takes at each point in time."""
@@ -32,7 +31,7 @@ class Proposer:
     """Names of the labels, if segments have them."""
 
 
-def load_network(folder: Path, runtime: RuntimeOptions) -> Callable[[Tensor], Any]:
+def load_network(folder: Path, runtime: RuntimeOptions) -> Callable[..., Any]:
     """Return the forward pass of the network in `folder`, in inference mode, for inputs on the CPU.
 
     Raises:
@@ -42,8 +41,8 @@ def load_network(folder: Path, runtime: RuntimeOptions) -> Callable[[Tensor], An
     network = to_device(load_model(folder)[0], device, runtime)
 
     @torch.inference_mode()
-    def forward(inputs: Tensor) -> Any:
+    def forward(*inputs: Tensor) -> Any:
         with autocast(device, runtime):
-            return network(inputs.to(device))
+            return network(*(each.to(device) for each in inputs))
 
     return forward

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kinema.data.samples import Batch
@@ -97,9 +97,10 @@ class LocalizerTask:
         assert self.val is not None
         return self.val.eval_batches(self.process)
 
-    def inputs(self, batch: Batch[Any]) -> Any:
-        """What the model takes of a batch."""
-        return batch.inputs
+    def inputs(self, batch: Batch[Any]) -> Tensor:
+        """What the model takes of a batch; of features and mask the features, which it takes alone, too."""
+        features: Tensor = batch.inputs[0] if isinstance(batch.inputs, tuple) else batch.inputs
+        return features
 
     def loss(self, network: nn.Module, batch: Batch[Any]) -> Loss:
         """The loss of a batch, and its parts."""
@@ -142,5 +143,5 @@ def open_localization(config: LocalizationConfig[Any], process: Process) -> Loca
     if not data.val_subset:
         log.warning("no --data.val-subset: nothing is validated, and `best` is not written")
     config.task.check(config)
-    train, *val = data.open(splits, config.model.feature_channels, config.task.grid_offset, ())
+    train, *val = data.open(splits, config.model, config.task, ())
     return LocalizerTask(config=config, process=process, train=train, val=val[0] if val else None)

@@ -49,9 +49,7 @@ def run_localizer_test(
         with outage_shared():
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
             splits = [Split("test", data.ground_truth, truth)]
-            (split,) = data.open(
-                splits, description.model.feature_channels, options.task.grid_offset, description.classes
-            )
+            (split,) = data.open(splits, description.model, options.task, description.classes)
             batches = split.eval_batches(process)
         found = evaluate_localizer(
             to_device(module, process.device, options.runtime),

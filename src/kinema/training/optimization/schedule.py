@@ -41,6 +41,8 @@ class CosineSchedule(Schedule):
 
     end: Annotated[float, Interval(ge=0, le=1)] = 0.0
     """Final learning rate, as a fraction of the initial one."""
+    after_warmup: bool = False
+    """Whether the cosine begins at the end of the warm-up, with the initial rate, instead of at epoch 0."""
 
 
 @dataclass(kw_only=True)
@@ -66,4 +68,6 @@ def _factor_without_warmup(schedule: StepSchedule | CosineSchedule | StretchSche
         return schedule.factors[bisect_right(schedule.starts, epoch) - 1]
     if isinstance(schedule, StepSchedule):
         return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
-    return schedule.end + (1 - schedule.end) * (1 + math.cos(math.pi * epoch / schedule.epochs)) / 2
+    start = schedule.warmup if schedule.after_warmup else 0.0
+    done = (epoch - start) / (schedule.epochs - start)
+    return schedule.end + (1 - schedule.end) * (1 + math.cos(math.pi * done)) / 2

@@ -15,7 +15,15 @@ from kinema.data.patience import Patience
 from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.storage import StorageOptions
 from kinema.tasks.localization.bsn.candidate_files import Described, read_described, write_described
-from kinema.tasks.localization.data import SAMPLE_SECONDS, LoadingOptions, MakeLabels, OpenSplit, Split
+from kinema.tasks.localization.data import (
+    SAMPLE_SECONDS,
+    GridOptions,
+    LoadingOptions,
+    MakeLabels,
+    NetworkOptions,
+    OpenSplit,
+    Split,
+)
 from kinema.tasks.localization.videos import Videos
 
 
@@ -46,7 +54,7 @@ class ProposalData(LoadingOptions):
         return (channels,)
 
     def open(
-        self, splits: Sequence[Split], _channels: int, _grid_offset: float, _classes: tuple[str, ...], /
+        self, splits: Sequence[Split], _network: NetworkOptions, _task: GridOptions, _classes: tuple[str, ...], /
     ) -> "list[CandidateSplit]":
         """See `LoadingOptions`."""
         return [CandidateSplit(videos=Videos(truth=split.truth), data=self) for split in splits]

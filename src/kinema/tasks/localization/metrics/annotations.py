@@ -37,6 +37,7 @@ class GroundTruth:
     where it is ambiguous. segments: (n, 2) start and end in seconds. durations: (videos,) in seconds, nan where the
     file does not say. feature_shares: (videos,) the fraction of each video that the dataset's features cover, nan where
     the file does not say; None: it says so of no video. elsewhere: names of the file's videos of other subsets.
+    fps: (videos,) frames per second, nan where the file does not say; None: it says so of no video.
     """
 
     videos: tuple[str, ...]
@@ -47,6 +48,7 @@ class GroundTruth:
     durations: Floats
     feature_shares: Floats | None = None
     elsewhere: frozenset[str] = frozenset()
+    fps: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ def read_ground_truth(path: str | Path, *, subset: str = "", labelled: bool = Tr
     number = {name: index for index, name in enumerate(labels)} | {AMBIGUOUS: -1}
     row = {name: index for index, name in enumerate(chosen)}
     shares = np.array([_feature_share(path, *item) for item in chosen.items()], np.float64)
+    fps = np.array([number_of(path, *item, "fps", missing=np.nan) for item in chosen.items()], np.float64)
     return GroundTruth(
         videos=tuple(chosen),
         labels=labels,
@@ -119,6 +122,7 @@ def read_ground_truth(path: str | Path, *, subset: str = "", labelled: bool = Tr
         durations=np.array([_duration(path, *item) for item in chosen.items()], np.float64),
         feature_shares=None if np.isnan(shares).all() else shares,
         elsewhere=frozenset(database.keys() - chosen.keys()),
+        fps=None if np.isnan(fps).all() else fps,
     )
 
 

@@ -1,0 +1,204 @@
+"""ActionFormer and TriDet as tasks: loss, detections and their metrics."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import isnan
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from kinema.data.lists.video_names import same_video
+from kinema.data.samples import Batch
+from kinema.errors import UserError
+from kinema.models.actionformer import SegmentLevel
+from kinema.models.tridet import TridentLevel, expected_offsets
+from kinema.runtime.device import RuntimeOptions
+from kinema.runtime.processes import Process
+from kinema.tasks.localization.detectors.data import DetectorData, DetectorSplit, PaddedFeatures, pad_features
+from kinema.tasks.localization.detectors.decoding import DecodingOptions, decode_levels
+from kinema.tasks.localization.detectors.losses import DetectionLossOptions, detection_losses
+from kinema.tasks.localization.detectors.nms import DetectionNmsOptions, suppress_detections
+from kinema.tasks.localization.detectors.points import AssignmentOptions
+from kinema.tasks.localization.localizer import LocalizerTaskOptions
+from kinema.tasks.localization.metrics.annotations import Results
+from kinema.tasks.localization.metrics.class_scores import label_proposals
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
+from kinema.tasks.localization.metrics.evaluation import proposal_metrics
+from kinema.tasks.localization.metrics.results import Proposals, as_results
+from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription
+from kinema.tasks.localization.proposer import Proposer, load_network
+from kinema.training.task import Loss, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class DetectorTaskOptions(LocalizerTaskOptions):
+    """Options of a detector as a task; subclasses say how their networks' outputs become segments."""
+
+    data_type: ClassVar[type] = DetectorData
+    grid_offset: ClassVar[float] = 0.0
+
+    assignment: AssignmentOptions = field(default_factory=AssignmentOptions)
+    loss: DetectionLossOptions = field(default_factory=DetectionLossOptions)
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    nms: DetectionNmsOptions = field(default_factory=DetectionNmsOptions)
+    protocol: Protocol = "thumos14"
+    """Protocol of the mAP by which the best model is chosen, in validation and tests."""
+
+    def check(self, config: LocalizationConfig[Any]) -> None:
+        """See `LocalizerOptions`."""
+        data, levels = config.data, len(self.assignment.ranges) + 1
+        network = config.model.num_levels
+        if levels != network:
+            raise UserError(f"--task.assignment.ranges bound {levels} levels, but the network has {network}")
+        if data.parts > data.max_length:
+            raise UserError(f"--data.parts {data.parts} is more than --data.max-length {data.max_length}")
+
+    def open(self, config: LocalizationConfig[Any], process: Process) -> Task:
+        """Open the videos of a training, for a network of as many classes as the ground truth has.
+
+        Raises:
+            UserError: see `open_localization`.
+        """
+        if config.data.ground_truth and config.model.num_classes != 1:
+            found = len(config.data.class_names())
+            if found != config.model.num_classes:
+                log.info("%d classes, as the ground truth has (the recipe has %d)", found, config.model.num_classes)
+                config = replace(config, model=replace(config.model, num_classes=found))
+        return super().open(config, process)
+
+    def forward(self, network: nn.Module, inputs: PaddedFeatures) -> Any:
+        """See `LocalizerOptions`."""
+        return network(inputs.features, inputs.mask)
+
+    def training_loss(self, network: nn.Module, batch: Batch[Any]) -> Loss:
+        """See `LocalizerOptions`."""
+        levels = self.forward(network, batch.inputs)
+        detector: Any = network.module if isinstance(network, DistributedDataParallel) else network
+        losses = detection_losses(
+            levels,
+            batch.inputs.mask,
+            batch.targets,
+            detector.normalizer,
+            self.loss,
+            offsets_of=self.offsets_of,
+            **self.loss_terms(),
+        )
+        return Loss(losses.total, {"classification": losses.classification, "regression": losses.regression})
+
+    def offsets_of(self, level: Any, video: Tensor, point: Tensor, label: Tensor) -> Tensor:
+        """Return distances (P, 2) to start and end by a level's output, at indices (P,) of videos, points, classes."""
+        raise NotImplementedError
+
+    def loss_terms(self) -> dict[str, Any]:
+        """Return further arguments of `detection_losses`."""
+        return {}
+
+    def proposals(self, output: Any, batch: Batch[Any], split: DetectorSplit) -> Iterator[Proposals]:
+        """See `LocalizerOptions`."""
+        lengths = batch.inputs.mask.sum(dim=1).tolist()
+        found = decode_levels(output, lengths, self.decoding, offsets_of=self.offsets_of)
+        for row, length, count, candidates in zip(
+            batch.rows.tolist(), lengths, batch.targets.tolist(), found, strict=True
+        ):
+            kept = suppress_detections(candidates, self.nms)
+            seconds = replace(kept, segments=split.seconds(row, count, length, kept.segments))
+            yield _labelled(seconds, split, row)
+
+    def metrics(self, split: DetectorSplit, proposals: Mapping[int, Proposals]) -> dict[str, float]:
+        """Measure mAP; of a network of one class for all, without class scores of the videos, AR and AUC."""
+        truth = split.videos.truth
+        if not split.classes:
+            return proposal_metrics(truth, as_results(proposals))
+        number = {name: index for index, name in enumerate(truth.labels)}
+        known = np.array([number.get(name, -1) for name in split.classes], np.int64)
+        found = as_results(proposals)
+        labels = [np.zeros(0, np.int64), *(one.labels for one in proposals.values() if one.labels is not None)]
+        label = known[np.concatenate(labels)]
+        kept = label >= 0
+        results = Results(
+            video=found.video[kept], label=label[kept], segments=found.segments[kept], scores=found.scores[kept]
+        )
+        thresholds = THRESHOLDS[self.protocol]
+        table = average_precision(truth, results, protocol=self.protocol, thresholds=thresholds)
+        means = table.mean(axis=0).tolist()
+        return {f"mAP@{threshold:g}": mean for threshold, mean in zip(thresholds, means, strict=True)} | {
+            "average_mAP": float(table.mean())
+        }
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """See `LocalizerOptions`."""
+        return metrics.get("average_mAP", metrics.get("AUC", float("nan")))
+
+    def summary(self, metrics: Mapping[str, float]) -> str:
+        """See `LocalizerOptions`."""
+        if isnan(metrics.get("average_mAP", float("nan"))):
+            return super().summary(metrics)
+        return f"average mAP {metrics['average_mAP']:.4f}, mAP@0.5 {metrics['mAP@0.5']:.4f}"
+
+    def load_proposer(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
+        """See `LocalizerOptions`."""
+        network, data, classes = load_network(model, runtime), description.data, description.classes
+
+        def propose(features: Tensor) -> Proposals:
+            length = features.shape[1]
+            levels = network(*pad_features([features], data.padded_length(length)))
+            (candidates,) = decode_levels(levels, [length], self.decoding, offsets_of=self.offsets_of)
+            kept = suppress_detections(candidates, self.nms)
+            fractions = (kept.segments + 0.5) / length
+            return replace(kept, segments=fractions, labels=kept.labels if classes else None)
+
+        return Proposer(
+            folders=(model,),
+            data=data,
+            channels=description.model.feature_channels,
+            parts=data.parts or None,
+            propose=propose,
+            classes=classes,
+        )
+
+
+def _labelled(found: Proposals, split: DetectorSplit, row: int) -> Proposals:
+    """Return detections with the labels of the network, of the videos' class scores, or of none."""
+    if split.scores is None:
+        return found if split.classes else replace(found, labels=None)
+    name = same_video(split.videos.name(row), split.scores.scores)
+    if name is None:
+        return found[np.zeros(0, np.int64)]
+    labelled = label_proposals(replace(found, labels=None), split.scores.scores[name], top=split.data.top_classes)
+    return replace(labelled, scores=np.sqrt(labelled.scores.clip(min=0)))
+
+
+@dataclass(kw_only=True)
+class ActionFormerTask(DetectorTaskOptions):
+    """Loss and detections of an ActionFormer."""
+
+    name: ClassVar[str] = "actionformer"
+
+    def offsets_of(self, level: SegmentLevel, video: Tensor, point: Tensor, label: Tensor) -> Tensor:  # noqa: ARG002
+        """See `DetectorTaskOptions`."""
+        return level.offsets[video, point]
+
+
+@dataclass(kw_only=True)
+class TriDetTask(DetectorTaskOptions):
+    """Loss and detections of a TriDet."""
+
+    name: ClassVar[str] = "tridet"
+
+    overlap_power: Annotated[float, Ge(0)] = 0.2
+    """The loss of the classes of positive points is weighted by this power of the tIoU of their segments; 0: 1."""
+
+    def offsets_of(self, level: TridentLevel, video: Tensor, point: Tensor, label: Tensor) -> Tensor:
+        """See `DetectorTaskOptions`."""
+        return expected_offsets(level, video, point, label)
+
+    def loss_terms(self) -> dict[str, Any]:
+        """See `DetectorTaskOptions`."""
+        return {"per_class": True, "overlap_power": self.overlap_power}
