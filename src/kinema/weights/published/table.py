@@ -87,18 +87,9 @@ def _read_table(path: Path, _version: int) -> dict[str, Published]:
 
 def _row(cells: Mapping[str, str]) -> Published:
     texts = (
-        "name",
-        "recipe",
-        "tool",
-        "dataset",
-        "measure",
-        "views",
-        "class_names",
-        "licence",
-        "url",
-        "sha256",
+        "name", "recipe", "tool", "version", "dataset", "measure", "views", "class_names", "licence", "url", "sha256",
         "further",
-    )
+    )  # fmt: skip
     return Published(
         **{key: cells[key] for key in texts},  # type: ignore[arg-type]
         **{key: round(float(cells[key]) / 100, 6) for key in ("top1", "top5", "figure") if cells[key]},  # type: ignore[arg-type]
