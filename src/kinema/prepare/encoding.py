@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import av
 import av.filter
+import torch
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
@@ -207,8 +208,15 @@ def _add_encoder(
     return stream
 
 
+_WITHOUT_AVX512 = "asm=AVX2"
+"""With AVX-512, x264's rate control by macroblock trees differs from run to run where the width is no multiple of 256
+pixels, so that the same video would become another file each time."""
+
+
 def _x264_options(options: EncodingOptions) -> dict[str, str]:
     given = {"crf": str(options.crf), "preset": options.preset}
+    if torch.cpu.get_capabilities().get("avx512_bw"):
+        given["x264-params"] = _WITHOUT_AVX512
     if options.spacing:
         given |= {"g": str(options.spacing), "keyint_min": str(options.spacing), "sc_threshold": "0"}
     if not options.b_frames:
