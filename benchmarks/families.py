@@ -1,12 +1,12 @@
 """Forward passes and training steps of Kinema's networks beside the same networks of other packages.
 
-    python benchmarks/families.py [CASE …] [--precisions fp32 bf16] [--rounds 5] [--threads 2]
+    python benchmarks/families.py [CASE …] [--precisions fp32 bf16] [--rounds 5] [--threads 2] [--memory]
 
 Both have random weights and the same normalized clips; a step is forward, cross-entropy, backward and AdamW. They take
-turns in one process, of whose rounds the medians are printed. Ratios, theirs to Kinema's, and the share of the peak are
-of CPU time of all threads, which other programs on the machine change less than seconds. The peak is that of a large
-matrix product in the same rounds; its share counts multiply-adds as `kinema recipes` does, three times for a step.
-Memory is the resident peak of a process of its own that takes two steps.
+turns in one process, and the least time of all rounds counts, as other programs on the machine only add to it. Ratios,
+theirs to Kinema's, and the share of the peak are of CPU time of all threads. The peak is that of a large matrix product
+in the same rounds; its share counts multiply-adds as `kinema recipes` does, three times for a step. Memory is the
+resident peak of a process of its own that takes two steps.
 """
 
 import argparse
@@ -14,10 +14,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -151,14 +150,17 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory", action="store_true", help="measure memory, too")
     parser.add_argument("--memory-of", choices=["ours", "theirs"], help="take two steps and print the peak in GiB")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
         print_memory(CASES[options.cases[0]], options.memory_of, options.precisions[0])
         return
-    print("| network | clips | precision | forward, s | ratio | step, s | ratio | of the peak | memory, GiB | theirs |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = ["network", "clips", "precision", "forward, s", "ratio", "step, s", "ratio", "of the peak"]
+    columns += ["memory, GiB", "theirs"] if options.memory else []
+    print(f"| {' | '.join(columns)} |")
+    print(f"|{'---|' * len(columns)}")
     for name in options.cases:
         for precision in options.precisions:
             print(row(name, precision, options), flush=True)
@@ -172,30 +174,22 @@ def row(name: str, precision: str, options: argparse.Namespace) -> str:
     clips = clips_of(case)
     forward: dict[str, list[Times]] = {who: [] for who in networks}
     step: dict[str, list[Times]] = {who: [] for who in networks}
-    peaks = []
-    for turn in range(options.rounds + 1):
-        peak = multiply_adds_per_second(precision)
+    peak = 0.0
+    for _ in range(options.rounds + 1):  # the first warms up
+        peak = max(peak, multiply_adds_per_second(precision))
         for who, each in networks.items():
-            passed = timed(lambda each=each: forward_pass(each, clips, precision))
-            taken = timed(lambda each=each, who=who: training_step(each, optimizers[who], clips, precision))
-            if turn:  # the first warms up
-                forward[who].append(passed)
-                step[who].append(taken)
-        if turn:
-            peaks.append(peak)
+            forward[who].append(timed(lambda each=each: forward_pass(each, clips, precision)))
+            step[who].append(timed(lambda each=each, who=who: training_step(each, optimizers[who], clips, precision)))
+    cells = [name, f"{case.clips}×{case.frames}×{case.size}²", precision]
+    for times in (forward, step):
+        wall, ours, theirs = least(times["ours"], "wall"), least(times["ours"], "cpu"), least(times["theirs"], "cpu")
+        cells += [f"{wall:.2f}", f"{theirs / ours:.2f}"]
     _, macs = complexity(case.ours(), (case.clips, 3, case.frames, case.size, case.size))
     trained = all(parameter.requires_grad for parameter in networks["ours"].parameters())
-    share = median(3 * macs / taken.cpu / peak for taken, peak in zip(step["ours"], peaks, strict=True))
-    ratios = [
-        median(b.cpu / a.cpu for a, b in zip(times["ours"], times["theirs"], strict=True)) for times in (forward, step)
-    ]
-    wall = [median(each.wall for each in times["ours"]) for times in (forward, step)]
-    memory = [peak_memory(name, who, precision, options.threads) for who in ("ours", "theirs")]
-    return (
-        f"| {name} | {case.clips}×{case.frames}×{case.size}² | {precision} | {wall[0]:.2f} | {ratios[0]:.2f} | "
-        f"{wall[1]:.2f} | {ratios[1]:.2f} | {f'{share:.0%}' if trained else '–'} | "
-        f"{memory[0]:.2f} | {memory[1]:.2f} |"
-    )
+    cells.append(f"{3 * macs / least(step['ours'], 'cpu') / peak:.0%}" if trained else "–")
+    for who in ("ours", "theirs") if options.memory else ():
+        cells.append(f"{peak_memory(name, who, precision, options.threads):.2f}")
+    return f"| {' | '.join(cells)} |"
 
 
 def network(case: Case, who: str) -> nn.Module:
@@ -238,6 +232,10 @@ class Times(NamedTuple):
 
     wall: float
     cpu: float
+
+
+def least(times: Sequence[Times], clock: str) -> float:
+    return min(getattr(each, clock) for each in times)
 
 
 def timed(work: Callable[[], object]) -> Times:

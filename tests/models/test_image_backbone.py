@@ -199,7 +199,7 @@ def test_timms_classifier_becomes_the_head(name: str) -> None:
     ("values", "words"),
     [
         ({"backbone": "convnext_tiny", "pretrained": "none"}, ["backbone convnext_tiny", "timm:NAME"]),
-        ({"backbone": "timm:resnet18"}, ["pretrained imagenet", "none, timm or a file"]),
+        ({"backbone": "timm:resnet18"}, ["pretrained imagenet", "pass none, timm or a file"]),
         ({"backbone": "timm:resnet18", "pretrained": "none", "depth": 18}, ["depth 18", "timm:resnet18"]),
         ({"backbone": "timm:resnet18", "pretrained": "none", "flow_fields": 5}, ["flow_fields 5"]),
         ({"pretrained": "weights.pth"}, ["pretrained weights.pth", "set backbone"]),

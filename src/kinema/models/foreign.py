@@ -149,7 +149,7 @@ _HEADS: dict[Source, str] = {
     "mmaction2": r"cls_head\.fc_cls\.weight",
     "pyslowfast": r"head\.projection\.weight",
     "tsm": r"new_fc\.weight",
-    "torchvision": r"(fc|head(\.1)?|classifier\.1)\.weight",
+    "torchvision": r"(fc|heads\.head|head(\.1)?|classifier(\.\d)?)\.weight",
     "timm": r"(head(\.fc)?|classifier|fc)\.weight",
     "pytorchvideo": r"blocks\.\d+\.proj\.weight",
     "transformers": r"classifier\.weight",
@@ -164,9 +164,9 @@ _O = TypeVar("_O", bound=RecognizerOptions)
 
 def of_tool(options: _O, weights: Mapping[str, Tensor], source: Source, **changes: Any) -> _O:
     """Return `options` with the weights' number of classes, the tool's normalization, and `changes`."""
-    head = next((weight for key, weight in weights.items() if re.fullmatch(_HEADS[source], key)), None)
-    if head is not None and head.dim() >= 2:
-        changes["num_classes"] = head.shape[0]
+    heads = [weight for key, weight in weights.items() if re.fullmatch(_HEADS[source], key) and weight.dim() >= 2]
+    if heads:
+        changes["num_classes"] = heads[-1].shape[0]
     if source in NORMALIZATION:
         changes = {"mean": NORMALIZATION[source][0], "std": NORMALIZATION[source][1], **changes}
     return replace(options, **changes)

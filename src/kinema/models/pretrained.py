@@ -2,14 +2,14 @@
 
 import pickle
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import get_weight
+from torchvision.models import WeightsEnum, get_weight
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone
@@ -40,9 +40,20 @@ def imagenet_weights(network: str) -> Mapping[str, Tensor]:
         UserError: The weights cannot be had.
     """
     weights = get_weight(f"{network}_Weights.IMAGENET1K_V1")
+    with downloading(weights, network):
+        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+
+
+@contextmanager
+def downloading(weights: WeightsEnum, network: str) -> Iterator[None]:
+    """Announce the download of torchvision's weights on stderr, and say what to do where it fails.
+
+    Raises:
+        UserError: The weights cannot be had.
+    """
     try:
         with redirect_stdout(sys.stderr):  # where torch announces a download; stdout is for answers
-            return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+            yield
     except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
         raise UserError(

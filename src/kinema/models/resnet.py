@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kinema.models.backbone import LENGTHS, Backbone, ConvNetOptions, Depth
 from kinema.models.convolution import Conv2d
 from kinema.models.foreign import ForeignOptions, Source, of_tool
+from kinema.models.image_networks import PACKAGES
 from kinema.models.normalization import Projection, norm_relu
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions
 from kinema.models.recomputation import recomputed
@@ -26,8 +27,9 @@ class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     """Options of recognizers of frames, with a 2D ResNet or another network of images."""
 
     backbone: str = ""
-    """Network of the frames: `timm:NAME` for one of timm's (`pip install 'kinema[timm]'`), normalized as timm does
-    unless mean and std are changed; empty: a ResNet of `depth` and `width`."""
+    """Network of the frames: `timm:NAME` for one of timm's (`pip install 'kinema[timm]'`), `torchvision:NAME` for one
+    of torchvision's, normalized as its weights expect unless mean and std are changed; empty: a ResNet of `depth` and
+    `width`."""
     depth: Depth = 50
     """Layers of the ResNet: 18, 34, 50, 101 or 152."""
     width: int = 64
@@ -39,7 +41,7 @@ class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
     mean and std 128; 0: RGB frames."""
     pretrained: str = "imagenet"
     """Initial weights of the backbone: torchvision's ImageNet weights of a ResNet, downloaded once (imagenet), or none;
-    of a backbone of timm, a file of its weights, or those that timm downloads (timm), or none."""
+    of another backbone, a file of its weights, or those that its package downloads (timm, torchvision), or none."""
 
     def __post_init__(self) -> None:
         if not self.backbone:
@@ -48,10 +50,14 @@ class ResNetOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
                     f"pretrained {self.pretrained}: a ResNet can have imagenet or none; set backbone for others"
                 )
             return
-        if not self.backbone.startswith("timm:"):
-            raise ValueError(f"backbone {self.backbone}: expected timm:NAME, such as timm:convnext_tiny")
-        if self.pretrained == "imagenet":
-            raise ValueError("pretrained imagenet is for ResNets; pass none, timm or a file with a backbone of timm")
+        package, _, name = self.backbone.partition(":")
+        if package not in PACKAGES or not name:
+            expected = " or ".join(f"{each}:NAME" for each in PACKAGES)
+            raise ValueError(f"backbone {self.backbone}: expected {expected}, such as timm:convnext_tiny")
+        if self.pretrained in ("imagenet", *PACKAGES) and self.pretrained != package:
+            raise ValueError(
+                f"pretrained {self.pretrained} does not fit backbone {self.backbone}: pass none, {package} or a file"
+            )
         changed = [
             option
             for option in fields(ResNetOptions)

@@ -58,8 +58,8 @@ def by_rules(model: nn.Module, source: Source, rules: Mapping[Source, Rules]) ->
 
 
 def is_of_pictures(weights: Mapping[str, Tensor], source: Source) -> bool:
-    """Return whether the weights are those of torchvision's 2D ResNets."""
-    return source == "torchvision" and "conv1.weight" in weights and weights["conv1.weight"].dim() == 4
+    """Return whether the weights are those of torchvision's image networks."""
+    return source == "torchvision" and max((weight.dim() for weight in weights.values()), default=0) == 4
 
 
 def is_pyslowfast(config: ToolConfig, arch: str) -> bool:

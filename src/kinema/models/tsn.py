@@ -41,10 +41,10 @@ class SegmentRecognizer(Recognizer):
         backbone = ImageBackbone(options) if options.backbone else ResNet(options)
         mean, std = (FLOW_SCALE, FLOW_SCALE) if options.flow_fields else (options.mean, options.std)
         if isinstance(backbone, ImageBackbone) and (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
-            mean, std = backbone.normalization
+            mean, std = backbone.traits.normalization
         super().__init__(options, backbone, mean=mean, std=std)
-        if isinstance(backbone, ImageBackbone) and backbone.size is not None:
-            self.input = replace(self.input, size=backbone.size[0])
+        if isinstance(backbone, ImageBackbone) and backbone.traits.size is not None:
+            self.input = replace(self.input, size=backbone.traits.size[0])
 
     def segments(self, clips: Tensor) -> Tensor:
         """`(N, C, T, H, W)` → normalized input of the 2D network by segment, `(N·S, in_channels, H, W)`, clip by clip.

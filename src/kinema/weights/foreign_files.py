@@ -60,8 +60,9 @@ _NAMES: dict[Source, tuple[str, ...]] = {
         r"(bn1|stem\.\d)\.",
         r"layer\d\.\d+\.(conv\d\.(\d|weight)|bn\d|downsample\.\d)",
         r"blocks\.\d+\.(norm\d|project|mlp\.\d|attn\.(qkv|project\.\d|(pool|norm_pool|norm)_[qkv]|rel_pos_[hwt]))\b",
-        r"(conv_proj|pos_encoding|patch_embed\.(proj|norm)|norm|head(\.\d)?|classifier\.\d)\.",
-        r"features\.\d+\.",
+        r"(conv_proj|pos_encoding|patch_embed\.(proj|norm)|norm|head(\.\d)?|classifier(\.\d)?)\.",
+        r"(features|trunk_output|layers|heads|stage\d|conv5)\.",
+        r"(class_token$|encoder\.(pos_embedding|layers|ln)\b)",
     ),
     "pytorchvideo": (r"blocks\.\d+\.(conv|norm|multipathway\w*|res_blocks|proj|pool|output_pool)\.",),
     "transformers": (
