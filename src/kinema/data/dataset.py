@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
+from kinema.data.lists.folds import parts_of, split
 from kinema.data.lists.index import Index, Label, LabelMode
 from kinema.data.lists.spot_checks import check_counts, check_presence, with_usual_names
 from kinema.data.options import DataOptions
@@ -193,7 +194,8 @@ def open_train_index(options: DataOptions, *, labels: LabelMode = "single") -> I
     """
     patience = Patience(options.storage.patience)
     classes = patience.through(lambda: read_class_names(options.classes)) if options.classes else None
-    return _read_index(options, "train", root=options.root, classes=classes, labels=labels)
+    index = _read_index(options, "train", root=options.root, classes=classes, labels=labels)
+    return _divided(index, options)[0] if options.divides else index
 
 
 def open_val_index(
@@ -204,8 +206,28 @@ def open_val_index(
     Raises:
         UserError: no list is given, or it is faulty; the message about other classes ends with `advice`.
     """
+    if options.divides:
+        whole = _read_index(options, "train", root=options.root, classes=classes, labels=labels, advice=advice)
+        return _divided(whole, options)[1]
     root = options.val_root or options.root
     return _read_index(options, "val", root=root, classes=classes, labels=labels, advice=advice)
+
+
+def _divided(index: Index, options: DataOptions) -> tuple[Index, Index]:
+    """Return the training and the validation videos of one list.
+
+    Raises:
+        UserError: it cannot be divided so.
+    """
+    if options.folds and options.val_fraction:
+        raise UserError("--data.folds and --data.val-fraction both say which videos are validated: pass one of them")
+    if options.folds and not 0 <= options.fold < options.folds:
+        raise UserError(f"--data.fold {options.fold}: expected 0 to {options.folds - 1}")
+    held_out, folds = [options.fold], options.folds
+    if options.val_fraction:
+        count, folds = parts_of(options.val_fraction, index, group_by=options.fold_by)
+        held_out = [*range(count)]
+    return split(index, held_out, folds=folds, group_by=options.fold_by, seed=options.fold_seed)
 
 
 def _read_index(

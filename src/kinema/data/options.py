@@ -25,6 +25,18 @@ class DataOptions:
     """Validation videos, in the same forms."""
     val_where: str = ""
     """Rows of a CSV to validate on."""
+    val_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Share of the training videos that is held out for validation, instead of `val`."""
+    folds: Literal[0] | Annotated[int, Ge(2)] = 0
+    """Cross-validation: folds of the training videos, each of which is validated and tested on once, by a model that is
+    trained on the others."""
+    fold: Annotated[int, Ge(-1)] = -1
+    """Train only the model that is validated on this fold, counted from 0; -1: one after the other."""
+    fold_by: str = ""
+    """Column of a CSV whose equal values stay together, in one of `folds` or one side of `val_fraction`; empty: the
+    column `group`, if there is one."""
+    fold_seed: Annotated[int, Ge(0)] = 0
+    """Seed of the division into folds, or into training and validation videos."""
     root: str = ""
     """Folder that relative paths in list files start from; empty: the list file's own folder."""
     val_root: str = ""
@@ -56,6 +68,11 @@ class DataOptions:
     """Seconds that one video may take to be read and decoded, before it counts as one that cannot be; 0: any time."""
     storage: StorageOptions = field(default_factory=StorageOptions)
     """Memcached servers and a local cache of URLs."""
+
+    @property
+    def divides(self) -> bool:
+        """Whether the validation videos are a part of the training list."""
+        return bool(self.folds or self.val_fraction) and not self.val
 
     @property
     def patience(self) -> float:

@@ -91,6 +91,20 @@ class HasFeatures(Protocol):
 
 
 @runtime_checkable
+class HasProbe(Protocol):
+    """An encoder, and the last layers, which a probe trains on what the encoder returns."""
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Clips `(N, C, T, H, W)` → features `(N, F)`, or tokens `(N, L, F)`."""
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """What `encode` returns → logits `(N, classes)`."""
+
+    def decoder_layers(self) -> Sequence[nn.Module]:
+        """Layers with parameters that `decode` applies."""
+
+
+@runtime_checkable
 class HasPretrained(Protocol):
     """A backbone with pretrained weights of its own kind."""
 
@@ -108,6 +122,7 @@ _NAMES: dict[type, str] = {
     HasLayerGroups: "layer groups (`layer_groups()`)",
     HasHead: "a head (`head`)",
     HasFeatures: "features (`forward_features()`)",
+    HasProbe: "an encoder and its last layers (`encode()`, `decode()`, `decoder_layers()`)",
 }
 
 _C = TypeVar("_C")

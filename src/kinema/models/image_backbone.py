@@ -1,6 +1,5 @@
 """Image networks of timm and torchvision as extractors of frame features."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from kinema.errors import UserError
 from kinema.models.backbone import Backbone, BackboneOptions, recomputation_contexts
 from kinema.models.foreign import Foreign, Source
 from kinema.models.image_networks import create
+from kinema.models.image_networks.names import in_efficientnet_pytorch, in_tsm_repository
 from kinema.models.image_networks.network import blocks_of
 from kinema.models.temporal_shift import TemporalShift
 
@@ -98,12 +98,13 @@ class ImageBackbone(Backbone):
 
         Args:
             name: package or file.
-            read: returns the weights in a file.
+            read: returns the weights in a file, under the package's names or, of timm's `tf_efficientnet…`, those of
+                efficientnet_pytorch.
 
         Raises:
             UserError: They cannot be had, or do not fit.
         """
-        weights = self.traits.download() if name == self.package else read(Path(name))
+        weights = self.traits.download() if name == self.package else self._renamed(read(Path(name)))
         own, head = self.network.state_dict(), f"{self.traits.classifier}."
         weights = {key: value for key, value in weights.items() if not key.startswith(head)}
         odd = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
@@ -113,12 +114,20 @@ class ImageBackbone(Backbone):
             raise UserError(f"--model.pretrained {name}: {len(odd)} weights do not fit {self.name} ({first}, …)")
         self.network.load_state_dict(weights)
 
+    def _renamed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights of efficientnet_pytorch under timm's names, others as they are."""
+        if "_conv_stem.weight" not in weights or not self.name.startswith("timm:tf_efficientnet"):
+            return weights
+        modules = {name: path for path, name in in_efficientnet_pytorch(self.network).items()}
+        paths = {key: key.rpartition(".") for key in weights}
+        return {f"{modules.get(paths[key][0], paths[key][0])}.{paths[key][2]}": weights[key] for key in weights}
+
     def foreign(self, source: Source) -> Foreign | None:
         """Names of a recognizer's weights in the package, and in the TSM repository, which has timm's MobileNetV2."""
         head, modules = self.traits.classifier, {}
         if source == "tsm" and self.name == "timm:mobilenetv2_100":
             head = "new_fc"
-            modules = {path: f"base_model.{name}" for path, name in _of_tsm(self.network).items()}
+            modules = {path: f"base_model.{name}" for path, name in in_tsm_repository(self.network).items()}
             modules |= {path: f"{modules[path]}.net" for path in self.shifted}
         elif source != self.package:
             return None
@@ -144,16 +153,3 @@ class _Before:
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Return the shifted input."""
         return (self.shift(inputs[0], self.clip.segments), *inputs[1:])
-
-
-def _of_tsm(network: nn.Module) -> dict[str, str]:
-    """Paths of MobileNetV2's layers → those in the TSM repository."""
-    paths = {"conv_stem": "features.0.0", "bn1": "features.0.1", "conv_head": "features.18.0", "bn2": "features.18.1"}
-    blocks = [(path, block) for path, block in network.named_modules() if re.fullmatch(r"blocks\.\d+\.\d+", path)]
-    for i, (path, block) in enumerate(blocks, start=1):
-        layers = ["conv_dw", "bn1", "conv_pw", "bn2"]
-        if hasattr(block, "conv_pwl"):
-            layers = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
-        for layer, place in zip(layers, (0, 1, 3, 4, 6, 7), strict=False):
-            paths[f"{path}.{layer}"] = f"features.{i}.conv.{place}"
-    return paths

@@ -105,6 +105,19 @@ class Recognizer(nn.Module):
         means = torch.cat([F.avg_pool2d(each.mean(dim=2), self.window, stride=1) for each in maps], dim=1)
         return _mean_probabilities(self.fc(self.neck(means.flatten(2).transpose(1, 2))), self.window_scores)
 
+    def encode(self, clips: Tensor) -> Tensor:
+        """Clips `(N, C, T, H, W)` → what a probe is trained on: features `(N, F)`, here those of `forward_features`."""
+        return self.forward_features(clips)
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """What `encode` returns → logits `(N, num_classes)`."""
+        logits: Tensor = self.fc(self.dropout(encoded))
+        return logits
+
+    def decoder_layers(self) -> list[nn.Module]:
+        """Layers with parameters that `decode` applies."""
+        return [self.fc]
+
     @property
     def head(self) -> nn.Linear:
         """The classifier."""

@@ -1,10 +1,14 @@
 """TSN: Temporal Segment Networks (Wang et al., 2016, arXiv:1608.00859)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from torch import Tensor
+from annotated_types import Ge, MultipleOf
+from torch import Tensor, nn
 
 from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
+from kinema.models.frame_attention import FrameAttention
 from kinema.models.image_backbone import ImageBackbone
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, Recognizer, fold_time
 from kinema.models.resnet import ResNet, ResNetOptions
@@ -20,6 +24,13 @@ class TSNOptions(ResNetOptions):
 
     dropout: float = 0.4
     """Dropout probability of the features before the head, 0–1."""
+    pool: Literal["mean", "attention"] = "mean"
+    """What the head sees of the frames' features: their mean, as in the paper, or what an attentive probe gathers from
+    them, which knows their order."""
+    pool_width: Annotated[int, Ge(8), MultipleOf(8)] = 256
+    """Channels of the attention."""
+    pool_depth: Annotated[int, Ge(0)] = 1
+    """Self-attention blocks before the attention of one learned query."""
 
     def build(self) -> "TSN":
         """Return a TSN with random weights."""
@@ -37,12 +48,14 @@ class SegmentRecognizer(Recognizer):
 
     backbone: ResNet | ImageBackbone
 
-    def __init__(self, options: ResNetOptions) -> None:
+    def __init__(self, options: ResNetOptions, *, pool: Callable[[int], FrameAttention] | None = None) -> None:
+        """Initialize the weights; `pool` returns layers between frames' features and the head, by their channels."""
         backbone = ImageBackbone(options) if options.backbone else ResNet(options)
         mean, std = (FLOW_SCALE, FLOW_SCALE) if options.flow_fields else (options.mean, options.std)
         if isinstance(backbone, ImageBackbone) and (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
             mean, std = backbone.traits.normalization
-        super().__init__(options, backbone, mean=mean, std=std)
+        neck = pool(backbone.out_channels) if pool else None
+        super().__init__(options, backbone, neck=neck, num_features=neck.width if neck else None, mean=mean, std=std)
         if isinstance(backbone, ImageBackbone) and backbone.traits.size is not None:
             self.input = replace(self.input, size=backbone.traits.size[0])
 
@@ -57,17 +70,45 @@ class SegmentRecognizer(Recognizer):
 
 
 class TSN(SegmentRecognizer):
-    """Classifies the average feature of a video's segments, which the backbone sees one by one."""
+    """Classifies the average feature of a video's segments, which the backbone sees one by one, or attends to them."""
+
+    def __init__(self, options: TSNOptions) -> None:
+        self.attends = options.pool == "attention"
+
+        def attention(channels: int) -> FrameAttention:
+            width = options.pool_width
+            return FrameAttention(channels, width, depth=options.pool_depth, heads=max(1, width // 64))
+
+        super().__init__(options, pool=attention if self.attends else None)
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips `(N, 3, S, H, W)`, S = segments, or `(N, 2, S · flow_fields, H, W)` → features `(N, F)`, averaged over
-        space and segments.
+        space, and averaged over segments or attended to.
         """
+        return self._pooled(self.encode(clips))
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Clips → features of each segment `(N, S, F)`, averaged over space."""
         features = self.backbone(self.segments(clips)).mean(dim=(2, 3))
-        return features.unflatten(0, (len(clips), -1)).mean(dim=1)
+        return features.unflatten(0, (len(clips), -1))
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """Features of the segments `(N, S, F)` → logits `(N, num_classes)`."""
+        return super().decode(self._pooled(encoded))
+
+    def decoder_layers(self) -> list[nn.Module]:
+        """The attention, if any, and the head."""
+        return [self.neck, self.fc]
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """Features of the segments `(N, S, F)` → those of the clip, as the head takes them."""
+        out: Tensor = self.neck(features) if self.attends else features.mean(dim=1)
+        return out
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in MMAction2, the TSM repository, torchvision's ResNets and timm."""
+        """Names in MMAction2, the TSM repository, torchvision's ResNets and timm; none of a network that attends."""
+        if self.attends:
+            return None
         if isinstance(self.backbone, ImageBackbone):
             return self.backbone.foreign(source)
         return by_rules(self, source, {"mmaction2": MMACTION2, "tsm": TSM, "torchvision": TORCHVISION})

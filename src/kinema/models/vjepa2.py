@@ -105,6 +105,18 @@ class VJEPA2(Recognizer):
         features: Tensor = self.neck(self.tokens(clips))
         return features
 
+    def encode(self, clips: Tensor) -> Tensor:
+        """Clips `(N, C, T, H, W)` → tokens `(N, L, width)`, see `tokens`."""
+        return self.tokens(clips)
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        """Tokens `(N, L, width)` → logits `(N, num_classes)`."""
+        return super().decode(self.neck(encoded))
+
+    def decoder_layers(self) -> list[nn.Module]:
+        """The attentive probe and the head."""
+        return [self.neck, self.fc]
+
     def tokens(self, clips: Tensor) -> Tensor:
         """Clips `(N, C, T, H, W)` → the encoder's tokens `(N, L, width)`, ordered by time, height and width.
 

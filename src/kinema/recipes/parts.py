@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from kinema.data.augment import Augment
 from kinema.data.crops import MultiScaleCrop, RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
@@ -90,4 +91,31 @@ def fine_tuned(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
         views.crops = ViewCrops(short_side=144, size=128)
     config.optim.lr = 3e-4
     config.schedule = CosineSchedule(epochs=20, warmup_epochs=1)
+    return config
+
+
+def few_videos(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
+    """The config for dozens to hundreds of own videos, from pretrained weights whose lower stages the model freezes.
+
+    Few epochs of 160 px with strong augmentation, at rates that fall from the head to the lower layers.
+    """
+    config = fine_tuned(config)
+    config.data.train_clip.crop = TrainCrop(box=RandomResizedCrop(area=(0.4, 1.0)), size=160)
+    config.data.train_clip.augment = Augment(color_jitter=0.4, random_erasing=0.25)
+    for views in (config.data.val_views, config.data.test_views):
+        views.crops = ViewCrops(short_side=176, size=160)
+    config.optim = AdamW(lr=1e-3, lr_batch=8, weight_decay=0.05, layer_decay=0.7, clip_norm=20)
+    config.schedule = CosineSchedule(epochs=12, warmup_epochs=1)
+    return config
+
+
+def probed(config: RecognitionConfig[M]) -> RecognitionConfig[M]:
+    """The config as a probe: the last layers alone, on cached features of two mildly cropped clips of each video."""
+    config.task.probe.clips = 2
+    config.data.batch_size, config.data.val_batch_size = 32, 64
+    config.data.train_clip.crop = TrainCrop(box=RandomResizedCrop(area=(0.7, 1.0)), size=160)
+    config.data.train_clip.augment = Augment()
+    config.optim = AdamW(lr=1e-3, weight_decay=0.05)
+    config.schedule = CosineSchedule(epochs=60, warmup_epochs=2)
+    config.training.val_every = 10
     return config

@@ -7,6 +7,7 @@ from kinema.models.tsm import TSMOptions
 from kinema.recipes.parts import (
     STHV1_MIRRORED,
     STHV2_MIRRORED,
+    few_videos,
     fine_tuned,
     on_rawframes,
     on_videos,
@@ -165,4 +166,14 @@ def tsm_mobilenetv2_1x1x8_small() -> RecognitionConfig[TSMOptions]:
     """MobileNetV2 of timm from ImageNet on 8 segments of 128 px: hundreds of own videos, for a few CPU cores."""
     config = fine_tuned(tsm_r50_video_1x1x8_50e_kinetics400_rgb())
     config.model = TSMOptions(backbone="timm:mobilenetv2_100", dropout=0.3, init_std=0.01, pretrained="timm")
+    return config
+
+
+def tsm_efficientnet_lite0_1x1x8_small() -> RecognitionConfig[TSMOptions]:
+    """Fine-tunes the upper half of EfficientNet-Lite0 of timm from ImageNet on 8 segments of 160 px."""
+    config = few_videos(tsm_r50_video_1x1x8_50e_kinetics400_rgb())
+    config.model = TSMOptions(
+        backbone="timm:tf_efficientnet_lite0", dropout=0.3, init_std=0.01, pretrained="timm", frozen_stages=4,
+        norm_eval=True,
+    )  # fmt: skip
     return config

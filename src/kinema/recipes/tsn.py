@@ -7,8 +7,10 @@ from kinema.models.tsn import TSNOptions
 from kinema.recipes.parts import (
     STHV1_MIRRORED,
     STHV2_MIRRORED,
+    few_videos,
     fine_tuned,
     on_videos,
+    probed,
     segments,
     small,
     with_model,
@@ -149,6 +151,29 @@ def tsn_mobilenetv4_1x1x8_small() -> RecognitionConfig[TSNOptions]:
     """MobileNetV4 of timm from ImageNet on 8 segments of 128 px: hundreds of own videos, for a few CPU cores."""
     config = fine_tuned(tsn_r50_video_1x1x8_100e_kinetics400_rgb())
     config.model = TSNOptions(backbone="timm:mobilenetv4_conv_small", dropout=0.3, pretrained="timm")
+    return config
+
+
+def tsn_efficientnet_lite0_1x1x8_probe() -> RecognitionConfig[TSNOptions]:
+    """A linear probe of EfficientNet-Lite0 of timm from ImageNet: minutes of features, seconds of training."""
+    return probed(tsn_efficientnet_lite0_1x1x8_small())
+
+
+def tsn_efficientnet_lite0_1x1x8_attentive_probe() -> RecognitionConfig[TSNOptions]:
+    """The same with attention over the frames instead of their mean: it knows their order."""
+    config = probed(tsn_efficientnet_lite0_1x1x8_small())
+    config.model.pool = "attention"
+    config.optim.lr = 3e-4
+    config.schedule.epochs = 40
+    return config
+
+
+def tsn_efficientnet_lite0_1x1x8_small() -> RecognitionConfig[TSNOptions]:
+    """Fine-tunes the upper half of EfficientNet-Lite0 of timm from ImageNet on 8 segments of 160 px."""
+    config = few_videos(tsn_r50_video_1x1x8_100e_kinetics400_rgb())
+    config.model = TSNOptions(
+        backbone="timm:tf_efficientnet_lite0", dropout=0.3, pretrained="timm", frozen_stages=4, norm_eval=True
+    )
     return config
 
 

@@ -38,7 +38,7 @@ from kinema.training.saving.checkpoint import (
 )
 from kinema.training.saving.record import Record
 from kinema.training.saving.work_dir import write_config
-from kinema.training.task import Task
+from kinema.training.task import HasPreparation, Task
 from kinema.weights.model_files import check_same_model
 
 log = logging.getLogger(__name__)
@@ -159,6 +159,8 @@ def set_up(
     position.steps_per_epoch = timetable.steps_per_epoch(0)
     if config.training.precise_bn and not task.num_val:
         raise UserError("--training.precise-bn needs a validation: pass --data.val, or --training.precise-bn 0")
+    if isinstance(task, HasPreparation):
+        task.prepare(state.model)
     # Load the decoder's libraries before loader workers are forked, which then share their memory.
     reads = task.reads
     process.run_on_main(lambda: write_config(config, work_dir / "config.yaml"))

@@ -122,6 +122,14 @@ class HasSampleData(Protocol):
         """Return the options that select the data in `folder`, by dotted key."""
 
 
+@runtime_checkable
+class HasPreparation(Protocol):
+    """A task whose batches need its model, such as features of a frozen encoder."""
+
+    def prepare(self, model: nn.Module) -> None:
+        """Prepare the data of `train_batches` and `val_batches` with the model as it begins or is resumed."""
+
+
 class Loss(NamedTuple):
     """Loss of a batch. total: scalar to minimize; figures: further scalars for `metrics.jsonl`."""
 

@@ -20,6 +20,8 @@ _DATA = "data.json"
 _TESTED = ("val", "ground_truth", "features", "proposals")
 _OF_A_TEST = (*_PATHS[1:], "val_where", "val_subset", "source")
 """Options of `data.` that select the videos of a test."""
+_DIVISION = ("train", "train_where", "folds", "fold", "fold_by", "fold_seed", "val_fraction")
+"""Those where the videos of a test are a part of the training list."""
 
 
 def resolved(data: D, folder: str) -> D:
@@ -45,7 +47,8 @@ def check_own_paths(data: object, changed: Collection[str], *, model: Path) -> N
     """
     for name, value in _paths(data).items():
         for path in [value] if isinstance(value, str) else value:
-            if name in _TESTED and f"data.{name}" not in changed and _is_relative(path) and not Path(path).exists():
+            tested = name in _TESTED or (name == "train" and getattr(data, "divides", False))
+            if tested and f"data.{name}" not in changed and _is_relative(path) and not Path(path).exists():
                 option = f"--data.{name.replace('_', '-')}"
                 raise UserError(
                     f"{model} was trained with {option} {path}, which exists neither in the working directory of its "
@@ -55,18 +58,18 @@ def check_own_paths(data: object, changed: Collection[str], *, model: Path) -> N
 
 def has_own_data(data: object) -> bool:
     """Return whether a model's options name data to test on; those of a converted model do not."""
-    return bool(getattr(data, "val", "") or getattr(data, "ground_truth", ""))
+    return bool(getattr(data, "val", "") or getattr(data, "ground_truth", "") or getattr(data, "divides", False))
 
 
 def other_data(data: object, values: Mapping[str, object]) -> list[str]:
     """Return the dotted keys in `values` that select other data to test on than the model's own."""
-    own = {f"data.{name}": getattr(data, name) for name in _OF_A_TEST if hasattr(data, name)}
+    own = {f"data.{name}": getattr(data, name) for name in _selecting(data)}
     return [key for key, value in values.items() if key in own and not _same(own[key], value)]
 
 
 def data_of_test(data: object) -> dict[str, Any]:
     """Return the options that select the videos of a test, as `tested_on` does for an earlier one."""
-    values = {name: getattr(data, name) for name in _OF_A_TEST if hasattr(data, name)}
+    values = {name: getattr(data, name) for name in _selecting(data)}
     paths = {name: _resolved_paths(value, Path.cwd()) for name, value in _paths(data).items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in {**values, **paths}.items()}
 
@@ -87,6 +90,12 @@ def write_tested_on(folder: Path, data: object) -> None:
         OSError: it cannot be written.
     """
     write_text(folder / _DATA, strict_json.dumps(data_of_test(data), indent=2) + "\n")
+
+
+def _selecting(data: object) -> list[str]:
+    """Return the options that select the videos of a test."""
+    division = _DIVISION if getattr(data, "divides", False) else ()
+    return [name for name in (*_OF_A_TEST, *division) if hasattr(data, name)]
 
 
 def _paths(data: object) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Index of a dataset: flat arrays instead of one Python object per video."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.data.lists.segments import Segment
@@ -93,6 +94,28 @@ class Index:
     def num_frames(self, i: int) -> int:
         """Return the annotated number of frames of row `i`; 0 if unknown."""
         return int(self.frame_counts.numpy()[i])
+
+
+def select_rows(index: Index, rows: NDArray[np.int64]) -> Index:
+    """Return the index of some rows, in their order."""
+    changes: dict[str, Any] = {}
+    for field in fields(index):
+        value = getattr(index, field.name)
+        if isinstance(value, Tensor) and field.name not in ("path_bytes", "offsets", "labels", "label_offsets"):
+            changes[field.name] = value[torch.from_numpy(rows)]
+    changes["path_bytes"], changes["offsets"] = _select_parts(index.path_bytes, index.offsets, rows)
+    if index.label_offsets is None:
+        changes["labels"] = index.labels[torch.from_numpy(rows)]
+    else:
+        changes["labels"], changes["label_offsets"] = _select_parts(index.labels, index.label_offsets, rows)
+    return replace(index, **changes)
+
+
+def _select_parts(values: Tensor, offsets: Tensor, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return some of the concatenated parts of `values`, and their offsets."""
+    starts, ends = offsets.numpy()[rows], offsets.numpy()[rows + 1]
+    parts = [values[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return torch.cat(parts) if parts else values[:0], offsets_of((ends - starts).tolist())
 
 
 def offsets_of(lengths: Sequence[int]) -> Tensor:

@@ -145,9 +145,9 @@ def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels
     separator = "" if labels == "single" else "," if table.delimiter == ";" else ";"
     segment, unit = _segment_columns(table, header, kind)
     return Layout(
-        path=_column(table, header, "path"),
+        path=column_of(table, header, "path"),
         frames=next((header.index(name) for name in _FRAME_COLUMNS if name in header and kind == "rawframes"), None),
-        label=_column(table, header, label),
+        label=column_of(table, header, label),
         segment=segment,
         unit=unit,
         labels=labels,
@@ -186,7 +186,7 @@ def _segment_columns(
                 f"'{table.source}' has segments in seconds, and folders of images have no times: pass columns "
                 "start_frame,end_frame, counted from 0"
             )
-        return (_column(table, header, start), _column(table, header, end)), unit
+        return (column_of(table, header, start), column_of(table, header, end)), unit
     return None, "seconds"
 
 
@@ -197,11 +197,16 @@ def _condition(table: Table, header: tuple[str, ...], text: str) -> Condition:
             f"'{text}' is not a condition; expected column=value or column!=value, several with commas between"
         )
     name, operator, value = (part.strip() for part in parts.groups())
-    field = _column(table, header, name.lower())
+    field = column_of(table, header, name.lower())
     return Condition(field=field, equal=operator == "=", value=value.encode(), text=text.strip())
 
 
-def _column(table: Table, header: tuple[str, ...], name: str) -> int:
+def column_of(table: Table, header: tuple[str, ...], name: str) -> int:
+    """Return the number of the column `name`.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in header:
         raise UserError(
             f"'{table.source}' has no column '{name}'{did_you_mean(name, header)} (its columns: {', '.join(header)})"

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
+class Probe:
+    """Training of the last layers alone, on features that the frozen network computes once (linear or attentive probe).
+
+    The trained model is an ordinary one, with all layers.
+    """
+
+    clips: Annotated[int, Ge(0)] = 0
+    """Random clips of each training video whose features are kept; epochs take turns with them. 0: no probe, the whole
+    network is trained on clips."""
+    cache: str = ""
+    """Folder of the features, which runs with the same encoder, clips and files share; empty: `features` in Kinema's
+    cache (`KINEMA_CACHE`)."""
+
+
+@dataclass(kw_only=True)
 class RecognitionOptions:
     """Labels, loss, mixing and averaging of views of a recognizer."""
 
@@ -42,13 +57,18 @@ class RecognitionOptions:
     number of classes may occur, the highest probability (max), as an action fills a part of the video only."""
 
     multigrid: Multigrid = field(default_factory=Multigrid)
+    probe: Probe = field(default_factory=Probe)
 
     def __post_init__(self) -> None:
         if self.average == "max" and self.labels == "single":
             raise ValueError("average max, by which scores do not sum to 1, is for labels multi")
 
     def open(self, config: "RecognitionConfig[Any]", process: Process) -> Task:
-        """Open the videos of a training; see `open_recognition`."""
+        """Open the videos of a training; see `open_recognition` and `open_probe`."""
+        if self.probe.clips:
+            from kinema.tasks.recognition.probe.task import open_probe
+
+            return open_probe(config, process)
         from kinema.tasks.recognition.task import open_recognition
 
         return open_recognition(config, process)

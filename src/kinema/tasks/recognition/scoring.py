@@ -1,5 +1,7 @@
 """Scores of videos from the logits of their views, and targets of multi-label videos."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,16 +13,14 @@ def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *
 
     Args:
         model: a recognizer in eval mode.
-        clips: (B, V, T, C, H, W) uint8.
+        clips: (B, V, T, C, H, W) uint8; or what the model takes of each view, (B, V, …).
         options: how the views are averaged.
         frames_at_once: frames per forward pass, at least one view; limits the memory of many views.
 
     Returns:
         (B, classes) float32. Single-label rows sum to 1.
     """
-    views = as_clips(clips)
-    batch_size = max(1, frames_at_once // views.shape[2])
-    logits = torch.cat([model(part) for part in views.split(batch_size)]).float()
+    logits = in_parts(model, as_clips(clips), frames_at_once=frames_at_once).float()
     logits = logits.unflatten(0, clips.shape[:2])
     if options.average == "score":
         logits = logits.mean(1, keepdim=True)
@@ -28,9 +28,18 @@ def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *
     return probabilities.amax(1) if options.average == "max" else probabilities.mean(1)
 
 
+def in_parts(compute: Callable[[Tensor], Tensor], clips: Tensor, *, frames_at_once: int = 512) -> Tensor:
+    """Return `compute(clips)` of (N, C, T, H, W), in parts of at most so many frames, at least one clip."""
+    batch_size = max(1, frames_at_once // clips.shape[2]) if clips.ndim == 5 else len(clips)
+    return torch.cat([compute(part) for part in clips.split(batch_size)])
+
+
 def as_clips(clips: Tensor) -> Tensor:
-    """Reshape (B, V, T, C, H, W) to the (B · V, C, T, H, W) that models take, without a copy."""
-    return clips.flatten(0, 1).transpose(1, 2)
+    """Reshape (B, V, T, C, H, W) to the (B · V, C, T, H, W) that models take, without a copy; features (B, V, …) to
+    (B · V, …).
+    """
+    views = clips.flatten(0, 1)
+    return views.transpose(1, 2) if clips.ndim == 6 else views
 
 
 def multi_hot(labels: Tensor, num_classes: int) -> Tensor:

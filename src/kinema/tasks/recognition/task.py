@@ -166,6 +166,11 @@ def open_recognition(config: RecognitionConfig[Any], process: Process) -> Recogn
     Raises:
         UserError: the annotations are faulty, a label or a flip pair is out of range, or all videos have one label.
     """
+    if config.data.val and (config.data.folds or config.data.val_fraction):
+        raise UserError(
+            "--data.val gives the validation videos, which --data.folds and --data.val-fraction take from the training "
+            "videos: pass one of them"
+        )
     train = open_train_index(config.data, labels=config.task.labels)
     classes = train.class_names or tuple(map(str, range(config.model.num_classes)))
     least = 2 if config.task.labels == "single" else 1
@@ -174,9 +179,10 @@ def open_recognition(config: RecognitionConfig[Any], process: Process) -> Recogn
     check_labels(train, len(classes), advice=label_advice(train, len(classes)))
     check_told_apart(train, classes)
     config = _of_classes(config, classes)
-    if not config.data.val:
+    validated = bool(config.data.val or config.data.divides)
+    if not validated:
         log.warning("no --data.val: nothing is validated, and `best` is not written")
-    val = _open_val(config, train, len(classes)) if config.data.val else None
+    val = _open_val(config, train, len(classes)) if validated else None
     warn_of_labels(train, val, classes)
     if val is not None:
         warn_of_overlap(train, val)

@@ -1,0 +1,159 @@
+"""Training of a probe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from kinema.data.dataset import ClipDataset, ViewDataset
+from kinema.data.lists.index import Index
+from kinema.data.loader import EvalBatches
+from kinema.data.samples import Batch
+from kinema.data.timetable import Timetable
+from kinema.data.views import TrainClip, Views
+from kinema.errors import UserError
+from kinema.models import Recognizer
+from kinema.models.capabilities import HasProbe, require
+from kinema.runtime.processes import Process
+from kinema.tasks.recognition.options import RecognitionConfig
+from kinema.tasks.recognition.probe.cache import FeatureCache
+from kinema.tasks.recognition.probe.data import CachedFeatures, ClipsToEncode
+from kinema.tasks.recognition.probe.encoding import OPTION, encode, settings_of
+from kinema.tasks.recognition.task import RecognitionTask, open_recognition
+from kinema.training.order import load_batches, train_order
+from kinema.training.task import Loss, Validation
+from kinema.weights.published.cache import cache_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeTask(RecognitionTask):
+    """Training of a recognizer's last layers on cached features of the frozen rest."""
+
+    caches: dict[str, FeatureCache] = field(default_factory=dict)
+    """Features of the training and validation videos, `train` and `val`, once they are prepared."""
+
+    @property
+    def reads(self) -> str:
+        """Source of the batches, for the log."""
+        return "trained on cached features of the frozen network"
+
+    def empty_model(self) -> Recognizer:
+        """Return the model with random weights, all frozen but those of the last layers."""
+        model = super().empty_model()
+        model.requires_grad_(requires_grad=False)
+        for layer in require(model, HasProbe, OPTION).decoder_layers():
+            layer.requires_grad_(requires_grad=True)
+        return model
+
+    def prepare(self, model: nn.Module) -> None:
+        """Compute the features that are not cached yet."""
+        data, clip, views = self.config.data, self.config.data.train_clip, self.config.data.val_views
+        clips = ClipDataset(self.train, [clip], data, seed=self.config.training.seed)
+        self._prepare(model, "train", self.train, clips, clip, variants=self.config.task.probe.clips)
+        if self.val is not None:
+            self._prepare(model, "val", self.val, ViewDataset(self.val, views, data), views, variants=1)
+
+    def _prepare(
+        self, model: nn.Module, split: str, index: Index, clips: ClipDataset | ViewDataset, shape: TrainClip | Views, *,
+        variants: int,
+    ) -> None:  # fmt: skip
+        settings = settings_of(model, self.config, shape)
+        cache = FeatureCache(_folder(self.config.task.probe.cache), index, settings)
+        seed, patience = self.config.training.seed, self.config.data.patience
+        number, frames, _, _ = shape.shape
+        encode(
+            model,
+            ClipsToEncode(clips, index, seed=seed, patience=patience),
+            index,
+            cache,
+            self.config,
+            self.process,
+            variants=variants,
+            frames=number * frames,
+            title=f"features of {split}",
+        )
+        self.caches[split] = cache
+
+    def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch[Tensor]]:
+        """Return training batches of features, starting at step `first_step`."""
+        order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
+        dataset = CachedFeatures(
+            self.caches["train"], self.train, variants=self.config.task.probe.clips, seed=self.config.training.seed,
+            replace=True,
+        )  # fmt: skip
+        return load_batches(dataset, order, 0, self.process)
+
+    def statistics_batches(self, timetable: Timetable) -> DataLoader[Batch[Tensor]]:
+        """Return training batches; there are no batch norms to recompute."""
+        return self.train_batches(timetable, first_step=0)
+
+    def val_batches(self) -> DataLoader[Batch[Tensor]]:
+        """Return validation batches of features."""
+        assert self.val is not None
+        order = EvalBatches(len(self.val), self.config.data.val_batch_size)
+        dataset = CachedFeatures(self.caches["val"], self.val, variants=1, seed=0, replace=False)
+        return load_batches(dataset, order, 0, self.process)
+
+    def loss(self, network: nn.Module, batch: Batch[Tensor]) -> Loss:
+        """Return the loss of a batch and its top-1 accuracy."""
+        return super().loss(_Decoder(network), batch)
+
+    def validate(self, model: nn.Module, batches: DataLoader[Batch[Tensor]]) -> Validation:
+        """Evaluate the model on `val_batches`, leaving it in eval mode."""
+        return super().validate(_Decoder(model), batches)
+
+
+class _Decoder(nn.Module):
+    """The last layers of a model as a network of features."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Features → logits."""
+        return require(self.model, HasProbe, OPTION).decode(encoded)
+
+
+def open_probe(config: RecognitionConfig[Any], process: Process) -> ProbeTask:
+    """Open the videos of a probe's training; see `open_recognition`.
+
+    Raises:
+        UserError: also for options that change clips or the network while training.
+    """
+    if process.world > 1:
+        raise UserError(f"{OPTION}: a probe is trained in one process: start it without torchrun")
+    for option, (value, allowed) in _unfit(config).items():
+        if value != allowed:
+            raise UserError(
+                f"{option} {value} is not for probes, which are trained on features computed once: set it to {allowed}"
+            )
+    if config.data.train_clip.crop.flip and config.data.train_clip.crop.flip_pairs:
+        raise UserError(f"{OPTION}: cached clips keep their label, which flip_pairs would change: set crop.flip 0")
+    task = open_recognition(config, process)
+    return ProbeTask(**{each.name: getattr(task, each.name) for each in fields(task)})
+
+
+def _unfit(config: RecognitionConfig[Any]) -> Mapping[str, tuple[object, object]]:
+    """Return options by name that a probe does not have: (value, the only one allowed)."""
+    values: dict[str, tuple[object, object]] = {
+        "--task.mixup": (config.task.mixup, 0),
+        "--task.cutmix": (config.task.cutmix, 0),
+        "--task.multigrid.long-cycle": (config.task.multigrid.long_cycle, False),
+        "--task.multigrid.short-cycle": (config.task.multigrid.short_cycle, False),
+        "--training.precise-bn": (config.training.precise_bn, 0),
+        "--runtime.compile": (config.runtime.compile, False),
+    }
+    auto = {name: getattr(config.runtime, name) for name in ("precision", "channels_last")}
+    fixed: dict[str, object] = {"precision": "fp32", "channels_last": True}
+    values |= {
+        f"--runtime.{name.replace('_', '-')}": (value, fixed[name]) for name, value in auto.items() if value == "auto"
+    }
+    return values
+
+
+def _folder(cache: str) -> Path:
+    return Path(cache) if cache else cache_folder() / "features"
