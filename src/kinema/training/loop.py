@@ -24,7 +24,14 @@ from kinema.training.config import AnyConfig
 from kinema.training.observers import Observers
 from kinema.training.optimization.optimizer import set_lr
 from kinema.training.optimization.schedule import lr_factor
-from kinema.training.parallel.distributed import InterruptedRun, StopRequest, broadcast_buffers, next_batch, synchronize
+from kinema.training.parallel.distributed import (
+    InterruptedRun,
+    StopRequest,
+    broadcast_buffers,
+    next_batch,
+    raise_if_stop_requested,
+    synchronize,
+)
 from kinema.training.run import Run, set_up
 from kinema.training.saving.record import read_rows
 from kinema.training.saving.work_dir import create_work_dir, prepare_work_dir
@@ -43,7 +50,10 @@ def train_network(
         process.run_on_main(lambda: prepare_work_dir(work_dir, config, resume=resume))
         with outage_shared():
             task = config.task.open(config, process)
-        run = set_up(config, task, process, work_dir=work_dir, resume=resume, observers=observers)
+        run = set_up(
+            config, task, process, work_dir=work_dir, resume=resume, observers=observers,
+            check_stop=lambda: raise_if_stop_requested(stop),
+        )  # fmt: skip
         try:
             metrics = _loop(run, stop)
         except StorageOutage as outage:

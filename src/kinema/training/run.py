@@ -1,6 +1,7 @@
 """The state of a training run, built from its config."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -135,8 +136,11 @@ def set_up(
     work_dir: Path,
     resume: bool,
     observers: Observers = (),
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Run:
     """Build a run, new or from its last checkpoint; call `prepare_work_dir` first.
+
+    `check_stop` is called between parts of a long preparation, and raises InterruptedRun if the run is to stop.
 
     Raises:
         UserError: the data, the initial model or `work_dir` are unusable.
@@ -160,7 +164,7 @@ def set_up(
     if config.training.precise_bn and not task.num_val:
         raise UserError("--training.precise-bn needs a validation: pass --data.val, or --training.precise-bn 0")
     if isinstance(task, HasPreparation):
-        task.prepare(state.model)
+        task.prepare(state.model, check_stop)
     # Load the decoder's libraries before loader workers are forked, which then share their memory.
     reads = task.reads
     process.run_on_main(lambda: write_config(config, work_dir / "config.yaml"))

@@ -1,6 +1,6 @@
 """Protocols of a task: its options, its training and its predictor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -126,8 +126,12 @@ class HasSampleData(Protocol):
 class HasPreparation(Protocol):
     """A task whose batches need its model, such as features of a frozen encoder."""
 
-    def prepare(self, model: nn.Module) -> None:
-        """Prepare the data of `train_batches` and `val_batches` with the model as it begins or is resumed."""
+    def prepare(self, model: nn.Module, check_stop: Callable[[], None]) -> None:
+        """Prepare the data of `train_batches` and `val_batches` with the model as it begins or is resumed.
+
+        Raises:
+            InterruptedRun: raised by `check_stop`, which is called between parts of the work.
+        """
 
 
 class Loss(NamedTuple):

@@ -1,7 +1,9 @@
 """Probes: the last layers, trained on features that are computed once."""
 
 import shutil
+import signal
 from pathlib import Path
+from signal import raise_signal
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,9 @@ from kinema.api import evaluation_options, run_test, train
 from kinema.data.dataset import VideoFiles
 from kinema.errors import UserError
 from kinema.models.capabilities import HasProbe
+from kinema.tasks.recognition.probe import encoding
+from kinema.tasks.recognition.probe.cache import FeatureCache
+from kinema.training import InterruptedRun
 from tests.conftest import tiny_config
 from tests.models.families import RECOGNIZERS, small_model
 
@@ -128,3 +133,22 @@ def test_videos_that_cannot_be_read_are_replaced_and_counted(tiny_run: Path, sam
     config = probe_config(data, tmp_path, data__max_bad_fraction="0.1")
     assert train(config, work_dir=tmp_path / "run", init=tiny_run)["bad_files"] == 1
     assert len((tmp_path / "run/bad_files.csv").read_text().splitlines()) == 3
+
+
+def test_an_interrupted_extraction_goes_on(
+    tiny_run: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[int]
+) -> None:
+    monkeypatch.setattr(encoding, "_FRAMES_OF_A_BATCH", 32)  # 4 clips
+
+    def stop(*arguments: Any) -> None:
+        raise_signal(signal.SIGTERM)
+        return write(*arguments)
+
+    write = FeatureCache.write
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureCache, "write", stop)
+        with pytest.raises(InterruptedRun, match="the same command with --resume continues"):
+            train(probe_config(sample, tmp_path, schedule__epochs="1"), work_dir=tmp_path / "run", init=tiny_run)
+    assert len(opened) == 4
+    train(probe_config(sample, tmp_path, schedule__epochs="1"), work_dir=tmp_path / "run", init=tiny_run, resume=True)
+    assert len(opened) == 80

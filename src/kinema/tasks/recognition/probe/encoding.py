@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -75,10 +75,12 @@ def encode(
     variants: int,
     frames: int,
     title: str,
+    check_stop: Callable[[], None],
 ) -> None:
     """Compute the features that are not cached, of `variants` clips of each video with `frames` frames in all.
 
-    Videos that cannot be read are recorded in `cache`. Leaves the model in its mode.
+    Videos that cannot be read are recorded in `cache`. Leaves the model in its mode. `check_stop` is called after each
+    batch, whose features are kept.
     """
     encoder, training = require(model, HasProbe, OPTION), model.training
     batches = _missing(cache, len(index), variants, max(1, _FRAMES_OF_A_BATCH // frames))
@@ -99,6 +101,7 @@ def encode(
                 for row, value in zip(batch.rows.tolist(), features, strict=True):
                     cache.write(row, keys[0].epoch, value)
             meter.advance(len(keys))
+            check_stop()
     model.train(training)
 
 

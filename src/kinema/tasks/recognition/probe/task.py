@@ -1,6 +1,6 @@
 """Training of a probe."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,17 @@ class ProbeTask(RecognitionTask):
             layer.requires_grad_(requires_grad=True)
         return model
 
-    def prepare(self, model: nn.Module) -> None:
-        """Compute the features that are not cached yet."""
+    def prepare(self, model: nn.Module, check_stop: Callable[[], None]) -> None:
+        """Compute the features that are not cached yet; see `HasPreparation`."""
         data, clip, views = self.config.data, self.config.data.train_clip, self.config.data.val_views
         clips = ClipDataset(self.train, [clip], data, seed=self.config.training.seed)
-        self._prepare(model, "train", self.train, clips, clip, variants=self.config.task.probe.clips)
+        self._prepare(model, "train", self.train, clips, clip, check_stop, variants=self.config.task.probe.clips)
         if self.val is not None:
-            self._prepare(model, "val", self.val, ViewDataset(self.val, views, data), views, variants=1)
+            self._prepare(model, "val", self.val, ViewDataset(self.val, views, data), views, check_stop, variants=1)
 
     def _prepare(
-        self, model: nn.Module, split: str, index: Index, clips: ClipDataset | ViewDataset, shape: TrainClip | Views, *,
-        variants: int,
+        self, model: nn.Module, split: str, index: Index, clips: ClipDataset | ViewDataset, shape: TrainClip | Views,
+        check_stop: Callable[[], None], *, variants: int,
     ) -> None:  # fmt: skip
         settings = settings_of(model, self.config, shape)
         cache = FeatureCache(_folder(self.config.task.probe.cache), index, settings)
@@ -74,6 +74,7 @@ class ProbeTask(RecognitionTask):
             variants=variants,
             frames=number * frames,
             title=f"features of {split}",
+            check_stop=check_stop,
         )
         self.caches[split] = cache
 
