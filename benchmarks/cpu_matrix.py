@@ -30,17 +30,17 @@ from typing import Any
 import torch
 from tests.emulated import CPUS, environment
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from kinema.config import options_from
 from kinema.models import options_class
-from kinema.models.bmn import BMNOptions
-from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.recipes import LOCALIZERS, RECOGNIZERS
 from kinema.training import TrainConfig
 
 SIZE = 64
 FAMILIES = ("tsn", "tsm", "i3d", "slowonly", "slowfast", "r2plus1d", "x3d")
 WIDTHS = (8, 16, 32)
+CANDIDATES = 100  # of a video, where each is an input of its own
 WIDEST = 768  # channels of a ViT-B: larger transformers have the same layers
 
 
@@ -96,14 +96,10 @@ def jobs(names: list[str], isa: str, *, short: bool) -> Iterator[Job]:
 def inputs_of(name: str, model: nn.Module, batch: int) -> Tensor:
     """Random pixels, or features."""
     if name in LOCALIZERS:
-        options = LOCALIZERS[name]().model  # type: ignore[union-attr]
-        match options:
-            case BMNOptions():
-                return torch.randn(batch, options.feature_channels, options.parts)
-            case TEMOptions():
-                return torch.randn(batch, options.feature_channels, 100)
-            case PEMOptions():
-                return torch.randn(100 * batch, options.feature_channels)
+        config = LOCALIZERS[name]()
+        assert isinstance(config, TrainConfig)
+        shape = config.task.input_shape(config)
+        return torch.randn(batch * (1 if len(shape) > 1 else CANDIDATES), *shape)
     channels, size = model.input.channels, model.input.size or SIZE
     return torch.randint(256, (batch, frames_of(name), size, size, channels), dtype=torch.uint8).movedim(-1, 1)
 
@@ -115,7 +111,7 @@ def step(job: Job) -> bool:
     model = networks()[job.network]().train()
     with torch.autocast("cpu", torch.bfloat16, enabled=job.dtype == "bf16"):
         out = model(inputs_of(job.network, model, job.batch))
-    loss = sum(each.float().square().mean() for each in ([out] if isinstance(out, Tensor) else out))
+    loss = torch.stack([output.float().square().mean() for output in tree_leaves(out)]).sum()
     loss.backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
