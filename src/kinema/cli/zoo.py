@@ -22,7 +22,7 @@ class Options:
     """
 
     pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
-    """Part of the names or data sets to list, or a pattern with * and ? as in a shell."""
+    """Part of the names, data sets or tools to list, or a pattern with * and ? as in a shell."""
     json: bool = False
     """Print JSON, with the addresses; accuracy as fractions."""
 

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def hub_files(address: str) -> HubFiles:
         )
     repo, revision = parts["repo"], parts["revision"] or "main"
     with _faults_named(address):
+        _check_connection(repo, revision)
         config = _download(repo, revision, "config.json")
         commit = _commit(config)
         for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
@@ -57,6 +58,20 @@ def hub_files(address: str) -> HubFiles:
         weights = _weights(address, repo, commit)
     hashes = tuple(_checked(file) for file in weights)
     return HubFiles(weights, hashes, commit, json.loads(config.read_text(encoding="utf-8")))
+
+
+def _check_connection(repo: str, revision: str) -> None:
+    """Raise what a request to the hub raises if there is no connection, and the cache lacks the repository.
+
+    Downloads try again for half a minute.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(try_to_load_from_cache(repo, "config.json", revision=revision), str):
+        return
+    with suppress(HfHubHTTPError):  # an answer
+        get_hf_file_metadata(hf_hub_url(repo, "config.json", revision=revision))
 
 
 def _weights(address: str, repo: str, commit: str) -> tuple[Path, ...]:
@@ -136,14 +151,18 @@ def _faults_named(address: str) -> Iterator[None]:
             raise UserError(
                 f"{address} has no config.json, or there is no such repository: pass a model of transformers or timm"
             ) from error
-        repo = address.removeprefix("hf:").partition("@")[0]
-        raise UserError(
-            f"{address} is not in the cache of the Hugging Face hub and cannot be downloaded: {_reason(error)}. Where "
-            f"there is access, run `hf download {repo}` and copy the folder that HF_HOME names, or set HF_ENDPOINT to "
-            "a mirror"
-        ) from error
-    except Exception as error:  # httpx's and others
-        raise UserError(f"{address} cannot be downloaded: {_reason(error)}") from error
+        raise _unreachable(address, error) from error
+    except Exception as error:  # of httpx
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> UserError:
+    repo = address.removeprefix("hf:").partition("@")[0]
+    return UserError(
+        f"{address} is not in the cache of the Hugging Face hub and cannot be downloaded: {_reason(error)}. Where "
+        f"there is access, run `hf download {repo}` and copy the folder that HF_HOME names, or set HF_ENDPOINT to a "
+        "mirror"
+    )
 
 
 def _reason(error: BaseException) -> str:

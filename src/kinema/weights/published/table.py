@@ -131,12 +131,15 @@ def recipe_of(name: str, row: Published) -> str:
 
 
 def matching(pattern: str, rows: Iterable[Published]) -> Sequence[Published]:
-    """Return the rows whose name, that of the recipe's twin, or data set fits a pattern or contains it."""
+    """Return the rows whose name, that of the recipe's twin, data set or tool fits a pattern or contains it."""
     pattern = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     return [
         row
         for row in rows
-        if any(fnmatch(text.lower(), pattern.lower()) for text in (row.name, _without_source(row.name), row.dataset))
+        if any(
+            fnmatch(text.lower(), pattern.lower())
+            for text in (row.name, _without_source(row.name), row.dataset, row.tool)
+        )
     ]
 
 
