@@ -61,9 +61,11 @@ def run(arguments: Sequence[str]) -> int:
         log.info("checkpoint for MMAction2: %s", options.output)
         return 0
     checkpoint, *further = (_local(file) for file in (options.checkpoint, *options.further))
-    if options.source == "mmaction2" and _convert_localizer(checkpoint, options):
+    if options.source in ("mmaction2", *_DETECTORS) and _convert_localizer(checkpoint, options, options.source):
         log.info("model: %s", options.output)
         return 0
+    if options.source in _DETECTORS:
+        raise UserError(f"{options.checkpoint} holds no weights of a detector of {options.source}'s")
     recipes = [options.recipe] if options.recipe else [*RECOGNIZERS]
     convert(
         checkpoint,
@@ -78,6 +80,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+_DETECTORS = ("actionformer", "tridet", "opentad")
+"""Tools that have no recognizers."""
+
+
 def _local(file: str) -> Path:
     """Return a file's path, or that of its download."""
     from kinema.weights.published.download import download
@@ -85,8 +91,8 @@ def _local(file: str) -> Path:
     return download(file).path if is_url(file) else Path(file)
 
 
-def _convert_localizer(checkpoint: Path, options: Options) -> bool:
-    """Convert a BMN, TEM or PEM; return False if the checkpoint or the recipe is a recognizer's."""
+def _convert_localizer(checkpoint: Path, options: Options, source: Source) -> bool:
+    """Convert a localizer; return False if the checkpoint or the recipe is a recognizer's."""
     from kinema.weights.convert import convert_localizer
 
     stages = {name: config_of(name).stages() for name in ([options.recipe] if options.recipe else LOCALIZERS)}
@@ -96,4 +102,11 @@ def _convert_localizer(checkpoint: Path, options: Options) -> bool:
         for name, trainings in networks.items()
         if len(trainings) == 1 and hasattr(trainings[0].model, "feature_channels")
     }
-    return convert_localizer(checkpoint, options.output, candidates, allow_missing=options.allow_missing)
+    return convert_localizer(
+        checkpoint,
+        options.output,
+        candidates,
+        source=source,
+        classes=options.classes,
+        allow_missing=options.allow_missing,
+    )

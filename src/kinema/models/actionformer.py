@@ -1,7 +1,7 @@
 """ActionFormer (Zhang et al., ECCV 2022, arXiv:2202.07925)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Self
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.capabilities import Input
 from kinema.models.foreign import Foreign, ForeignOptions, Rules, Source
-from kinema.models.localizer import Localizer, with_channels
+from kinema.models.localizer import Localizer
 from kinema.models.pyramid import (
     ChannelNorm,
     ConvHead,
@@ -21,7 +21,9 @@ from kinema.models.pyramid import (
     OffsetHead,
     Pyramid,
     drop_path,
+    foreign_opentad,
     foreign_pyramid,
+    of_pyramid,
     valid_mask,
 )
 
@@ -51,6 +53,9 @@ class ActionFormerOptions(ForeignOptions):
     """Stochastic depth: probability that a sample skips a residual branch in training."""
     layer_scale: Annotated[float, Ge(0)] = 1e-4
     """Initial factor of each residual branch; 0: no factors."""
+    zero_padding: bool = False
+    """Whether padding is zero between the layers of embedding and heads, as in OpenTAD; else it is not, as in the
+    paper's code."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -69,12 +74,14 @@ class ActionFormerOptions(ForeignOptions):
 
     def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
         """See `ForeignOptions`."""
-        if source != "actionformer" or not weights:
+        if source not in ("actionformer", "opentad"):
             return self
-        options = with_channels(self, weights, "backbone.embd.0.conv.weight")
-        if (last := weights.get("cls_head.cls_head.conv.bias")) is not None:
-            options = replace(options, num_classes=last.shape[0])
-        return options if "backbone.stem.0.drop_path_attn.scale" in weights else replace(options, layer_scale=0.0)
+        factors = "stem.0.drop_path_attn.scale"
+        return of_pyramid(self, weights, opentad=source == "opentad", factors=factors)
+
+    def not_shown(self, source: Source) -> tuple[str, ...]:
+        """See `ForeignOptions`."""
+        return ("heads", "windows", "positions") if source in ("actionformer", "opentad") else ()
 
 
 class SegmentLevel(NamedTuple):
@@ -103,9 +110,11 @@ class ActionFormer(Localizer):
             stem=[Block(options, first) for _ in range(options.stem_depth)],
             branch=[Block(options, window, stride=2) for window in others],
             positions=options.positions,
+            zero_padding=options.zero_padding,
         )
-        self.classifier = ConvHead(options.width, options.width, options.num_classes)
-        self.offsets = OffsetHead(options.width, options.width, 2, len(options.windows))
+        width, zero = options.width, options.zero_padding
+        self.classifier = ConvHead(width, width, options.num_classes, zero_padding=zero)
+        self.offsets = OffsetHead(width, width, 2, len(options.windows), zero_padding=zero)
         self.normalizer = LossNormalizer()
         for module in self.backbone.modules():
             if isinstance(module, nn.Conv1d) and module.bias is not None:
@@ -136,7 +145,9 @@ class ActionFormer(Localizer):
         return [[self.backbone.embedding], *blocks, [self.backbone.norms, self.classifier, self.offsets]]
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in the paper's code."""
+        """Names in the paper's code and in OpenTAD."""
+        if source == "opentad":
+            return foreign_opentad(self, _PAPER)
         return foreign_pyramid(self, _PAPER) if source == "actionformer" else None
 
 

@@ -201,6 +201,11 @@ def foreign_of(model: nn.Module, source: Source) -> Foreign:
     return foreign
 
 
+def has_foreign(model: nn.Module, source: Source) -> bool:
+    """Return whether `source` has such a network."""
+    return isinstance(model, HasForeign) and model.foreign(source) is not None
+
+
 def foreign_names(model: nn.Module, source: Source) -> Mapping[str, str]:
     """Return Kinema's key → `source`'s, for every key of `model`.
 

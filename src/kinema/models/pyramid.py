@@ -3,9 +3,11 @@
 Sequences are `(N, C, T)`, their masks `(N, 1, T)` bool, False at padding.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,9 @@ from torchvision.ops import StochasticDepth
 
 from kinema.models.foreign import Foreign, Rules, renamed
 
+OPENTAD_EPS = 1e-6
+"""Of normalization outside the blocks in OpenTAD, which has 1e-5 within, as the papers' code has everywhere."""
+
 PRIOR = 0.01
 """Probability of a class at a point at the start of training (Lin et al. 2017, section 3.3)."""
 
@@ -21,14 +26,15 @@ PRIOR = 0.01
 class ChannelNorm(nn.Module):
     """Layer normalization over the channels of `(N, C, T)`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize."""
-        return F.layer_norm(x.transpose(1, 2), self.weight.shape, self.weight, self.bias).transpose(1, 2)
+        return F.layer_norm(x.transpose(1, 2), self.weight.shape, self.weight, self.bias, self.eps).transpose(1, 2)
 
 
 class MaskedConv(nn.Module):
@@ -74,33 +80,39 @@ class ConvLayer(nn.Module):
     """Masked convolution, normalization, ReLU.
 
     Padding is not zero after it, but relu(bias) of the normalization, as in the papers' code: the next convolution sees
-    that beside the last valid positions.
+    that beside the last valid positions. With `zero_padding` it is zero, as in OpenTAD.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, zero_padding: bool) -> None:
         super().__init__()
-        self.conv = MaskedConv(in_channels, out_channels, kernel)
-        self.norm = ChannelNorm(out_channels)
+        self.zero_padding = zero_padding
+        self.conv = MaskedConv(in_channels, out_channels, 3)
+        self.norm = ChannelNorm(out_channels, OPENTAD_EPS if zero_padding else 1e-5)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`(N, C, T)` → `(N, C', T)`."""
-        return F.relu(self.norm(self.conv(x, mask)))
+        x = F.relu(self.norm(self.conv(x, mask)))
+        return x * mask if self.zero_padding else x
 
 
 class ConvHead(nn.Module):
-    """Layers shared by all levels of a pyramid, the last one a convolution with bias."""
+    """Layers shared by all levels of a pyramid, the last one a convolution with bias.
 
-    def __init__(self, channels: int, hidden: int, outputs: int, *, kernel: int = 3, layers: int = 2) -> None:
+    Its output is 0 at padding; with `zero_padding`, it is that of the bias and of the valid positions beside it.
+    """
+
+    def __init__(self, channels: int, hidden: int, outputs: int, *, zero_padding: bool) -> None:
         super().__init__()
-        widths = [channels, *[hidden] * layers]
-        self.layers = nn.ModuleList(ConvLayer(*pair, kernel) for pair in itertools.pairwise(widths))
-        self.last = MaskedConv(hidden, outputs, kernel, bias=True)
+        self.zero_padding = zero_padding
+        widths = [channels, hidden, hidden]
+        self.layers = nn.ModuleList(ConvLayer(*pair, zero_padding=zero_padding) for pair in pairwise(widths))
+        self.last = MaskedConv(hidden, outputs, 3, bias=True)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`(N, C, T)` → `(N, outputs, T)`, 0 at padding."""
+        """`(N, C, T)` → `(N, outputs, T)`."""
         for layer in self.layers:
             x = layer(x, mask)
-        output: Tensor = self.last(x, mask)
+        output: Tensor = self.last.conv(x) if self.zero_padding else self.last(x, mask)
         return output
 
     def reset(self, classes: int) -> None:
@@ -127,9 +139,9 @@ class Scale(nn.Module):
 class OffsetHead(nn.Module):
     """Head of distances to start and end, not negative, with a factor for each level."""
 
-    def __init__(self, channels: int, hidden: int, outputs: int, levels: int) -> None:
+    def __init__(self, channels: int, hidden: int, outputs: int, levels: int, *, zero_padding: bool) -> None:
         super().__init__()
-        self.head = ConvHead(channels, hidden, outputs)
+        self.head = ConvHead(channels, hidden, outputs, zero_padding=zero_padding)
         self.scales = nn.ModuleList(Scale() for _ in range(levels))
 
     def forward(self, x: Tensor, mask: Tensor, level: int) -> Tensor:
@@ -146,6 +158,7 @@ class Pyramid(nn.Module):
         stem: blocks of the first level, called with a sequence and its mask.
         branch: blocks of stride 2, one for each further level.
         positions: length of the sinusoidal position encoding; 0: none. Longer sequences interpolate it.
+        zero_padding: see `ConvLayer`.
     """
 
     positions: Tensor
@@ -157,13 +170,17 @@ class Pyramid(nn.Module):
         stem: Sequence[nn.Module],
         branch: Sequence[nn.Module],
         *,
-        positions: int = 0,
+        positions: int,
+        zero_padding: bool,
     ) -> None:
         super().__init__()
-        self.embedding = nn.ModuleList([ConvLayer(in_channels, channels), ConvLayer(channels, channels)])
+        self.embedding = nn.ModuleList(
+            ConvLayer(*pair, zero_padding=zero_padding) for pair in pairwise((in_channels, channels, channels))
+        )
         self.stem = nn.ModuleList(stem)
         self.branch = nn.ModuleList(branch)
-        self.norms = nn.ModuleList(ChannelNorm(channels) for _ in range(len(branch) + 1))
+        eps = OPENTAD_EPS if zero_padding else 1e-5
+        self.norms = nn.ModuleList(ChannelNorm(channels, eps) for _ in range(len(branch) + 1))
         self.register_buffer("positions", _sinusoids(positions, channels), persistent=False)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -241,6 +258,54 @@ _NAMES: Rules = (
     (r"^(\w+_head)\.layers\.(\d+)\.norm$", r"\1.norm.\2"),
 )
 """Names of the modules in ActionFormer's code, from which TriDet's derives."""
+
+
+_OPENTAD: Rules = (
+    (r"^backbone\.(embd|stem|branch)", r"projection.\1"),
+    (r"^projection\.embd\.(\d+)\.conv$", r"projection.embed.\1.conv"),
+    (r"^backbone\.embd_norm\.(\d+)$", r"projection.embed.\1.norm"),
+    (r"^projection\.embd_norm\.(\d+)$", r"projection.embed.\1.norm"),
+    (r"^(cls|reg)_head\.head\.", r"rpn_head.\1_convs."),
+    (r"^(cls|reg)_head\.norm\.(\d+)$", r"rpn_head.\1_convs.\2.norm"),
+    (r"^(start|end)_head\.head\.", r"rpn_head.cls_\1_convs."),
+    (r"^(start|end)_head\.norm\.(\d+)$", r"rpn_head.cls_\1_convs.\2.norm"),
+    (r"^(start|end)_head\.cls_head\.conv$", r"rpn_head.cls_\1_head"),
+    (r"^cls_head\.cls_head\.conv$", "rpn_head.cls_head"),
+    (r"^reg_head\.offset_head\.conv$", "rpn_head.reg_head"),
+    (r"^reg_head\.scale\.", "rpn_head.scale."),
+)
+"""Names of the papers' code as OpenTAD has them."""
+
+
+class _PyramidOptions(Protocol):
+    """Options that weights of other tools tell."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    feature_channels: int
+    num_classes: int
+    layer_scale: float
+    zero_padding: bool
+
+
+_O = TypeVar("_O", bound=_PyramidOptions)
+
+
+def of_pyramid(options: _O, weights: Mapping[str, Tensor], *, opentad: bool, factors: str) -> _O:
+    """Return `options` with those that a tool's weights tell; `factors` is the key of a residual branch's factors."""
+    root, head = ("projection", "rpn_head.cls_head.bias") if opentad else ("backbone", "cls_head.cls_head.conv.bias")
+    options = replace(options, zero_padding=opentad)
+    first = weights.get(f"{root}.{'embed' if opentad else 'embd'}.0.conv.weight")
+    if first is None or head not in weights or first.dim() != 3:
+        return options
+    options = replace(options, feature_channels=first.shape[1], num_classes=len(weights[head]))
+    return options if f"{root}.{factors}" in weights else replace(options, layer_scale=0.0)
+
+
+def foreign_opentad(model: nn.Module, rules: Rules) -> Foreign:
+    """Return the names of OpenTAD, which has weights over channels as Kinema has them, but for factors of branches."""
+    paper = foreign_pyramid(model, rules)
+    names = {**renamed(model, (*rules, *_NAMES, *_OPENTAD)), "normalizer.average": "rpn_head.loss_normalizer"}
+    return Foreign(names=names, shapes={key: shape for key, shape in paper.shapes.items() if key.endswith(".scale")})
 
 
 def foreign_pyramid(model: nn.Module, rules: Rules) -> Foreign:

@@ -1,7 +1,7 @@
 """TriDet (Shi et al., CVPR 2023, arXiv:2303.07347)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Self
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils._pytree import _register_namedtuple
 
 from kinema.models.capabilities import Input
 from kinema.models.foreign import Foreign, ForeignOptions, Rules, Source
-from kinema.models.localizer import Localizer, with_channels
+from kinema.models.localizer import Localizer
 from kinema.models.pyramid import (
     ChannelNorm,
     ConvHead,
@@ -20,7 +20,9 @@ from kinema.models.pyramid import (
     OffsetHead,
     Pyramid,
     drop_path,
+    foreign_opentad,
     foreign_pyramid,
+    of_pyramid,
     valid_mask,
 )
 
@@ -60,6 +62,9 @@ class TriDetOptions(ForeignOptions):
     """Stochastic depth after the first level: probability that a sample skips a residual branch in training."""
     layer_scale: Annotated[float, Ge(0)] = 1e-4
     """Initial factor of each residual branch after the first level; 0: no factors."""
+    zero_padding: bool = False
+    """Whether padding is zero between the layers of embedding and heads, as in OpenTAD; else it is not, as in the
+    paper's code."""
 
     def __post_init__(self) -> None:
         if self.width % _GROUPS:
@@ -78,12 +83,14 @@ class TriDetOptions(ForeignOptions):
 
     def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
         """See `ForeignOptions`."""
-        if source != "tridet" or not weights:
+        if source not in ("tridet", "opentad"):
             return self
-        options = with_channels(self, weights, "backbone.embd.0.conv.weight")
-        if (last := weights.get("cls_head.cls_head.conv.bias")) is not None:
-            options = replace(options, num_classes=last.shape[0])
-        return options if "backbone.branch.0.drop_path_out.scale" in weights else replace(options, layer_scale=0.0)
+        factors = "branch.0.drop_path_out.scale"
+        return of_pyramid(self, weights, opentad=source == "opentad", factors=factors)
+
+    def not_shown(self, source: Source) -> tuple[str, ...]:
+        """See `ForeignOptions`."""
+        return ("positions",) if source in ("tridet", "opentad") else ()
 
 
 class TridentLevel(NamedTuple):
@@ -134,12 +141,14 @@ class TriDet(Localizer):
                 for _ in range(options.levels - 1)
             ],
             positions=options.positions,
+            zero_padding=options.zero_padding,
         )
         width, hidden, classes = options.width, options.head_width, options.num_classes
-        self.classifier = ConvHead(width, hidden, classes)
-        self.starts = ConvHead(width, hidden, classes)
-        self.ends = ConvHead(width, hidden, classes)
-        self.offsets = OffsetHead(width, hidden, 2 * (options.bins + 1), options.levels)
+        zero = options.zero_padding
+        self.classifier = ConvHead(width, hidden, classes, zero_padding=zero)
+        self.starts = ConvHead(width, hidden, classes, zero_padding=zero)
+        self.ends = ConvHead(width, hidden, classes, zero_padding=zero)
+        self.offsets = OffsetHead(width, hidden, 2 * (options.bins + 1), options.levels, zero_padding=zero)
         self.normalizer = LossNormalizer()
         for module in self.backbone.modules():
             if isinstance(module, nn.Conv1d) and module.bias is not None:
@@ -177,7 +186,9 @@ class TriDet(Localizer):
         return [[self.backbone.embedding], *[[block] for block in self.blocks()], heads]
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in the paper's code."""
+        """Names in the paper's code and in OpenTAD."""
+        if source == "opentad":
+            return foreign_opentad(self, _PAPER)
         return foreign_pyramid(self, _PAPER) if source == "tridet" else None
 
 

@@ -21,6 +21,7 @@ from kinema.models.foreign import (
     Source,
     foreign_misfits,
     foreign_state_dict,
+    has_foreign,
     load_foreign_state_dict,
 )
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD
@@ -154,13 +155,18 @@ def convert_localizer(
     folder: Path,
     candidates: Mapping[str, AnyDescription],
     *,
+    source: Source = "mmaction2",
+    classes: Path | None = None,
     allow_missing: Sequence[str] = (),
     origin: Origin | None = None,
 ) -> bool:
-    """Convert MMAction2's checkpoint of a BMN, TEM or PEM to a model folder.
+    """Convert another tool's checkpoint of a localizer to a model folder.
+
+    Of detectors, the averaged weights are taken if there are any: their tools test with these.
 
     Args:
-        checkpoint, folder, allow_missing, origin: see `convert`.
+        checkpoint, folder, source, allow_missing, origin: see `convert`.
+        classes: file with one class name per line, of a network that tells classes apart. Default: numbers.
         candidates: see `convert`.
 
     Returns:
@@ -169,18 +175,24 @@ def convert_localizer(
     Raises:
         UserError: see `convert`.
     """
-    found = read_foreign_checkpoint(checkpoint)
+    found = read_foreign_checkpoint(checkpoint, averaged=source != "mmaction2")
     misfits: dict[str, list[Misfit]] = {}
     for recipe, candidate in candidates.items():
-        described = replace(candidate, model=_with_channels(candidate.model, found.weights))
+        described = replace(candidate, model=_of_source(candidate.model, found.weights, source))
         with torch.device("meta"):
-            misfits[recipe] = foreign_misfits(described.model.build(), found.weights, source="mmaction2")
+            network = described.model.build()
+        if not has_foreign(network, source):
+            continue
+        misfits[recipe] = foreign_misfits(network, found.weights, source=source)
         if misfits[recipe] and len(candidates) > 1:
             continue
         _check_free(folder)
         check_finite(found.weights, origin=str(checkpoint))
-        trained = read_config(found.config, "mmaction2", path=str(checkpoint))
-        _check_network(checkpoint, recipe, described, "mmaction2", trained)
+        trained = read_config(found.config, source, path=str(checkpoint))
+        _check_network(checkpoint, recipe, described, source, trained)
+        if source != "mmaction2":
+            _warn_of_differences(checkpoint, described, source, trained)
+        described = _with_class_names(described, classes, recipe)
         log.info("recipe: %s", recipe)
         theirs, ours = described.model.feature_channels, candidate.model.feature_channels
         if theirs != ours:
@@ -188,7 +200,7 @@ def convert_localizer(
         where = f"{checkpoint} and the model of {recipe}"
         _write(
             folder, described, found.weights,
-            source="mmaction2", allow_missing=allow_missing, where=where, origin=origin,
+            source=source, allow_missing=allow_missing, where=where, origin=origin,
         )  # fmt: skip
         return True
     nearest = min(misfits, key=lambda recipe: len(misfits[recipe]), default="")
@@ -197,8 +209,16 @@ def convert_localizer(
     return False
 
 
-def _with_channels(options: LocalizerOptions, weights: Mapping[str, Tensor]) -> LocalizerOptions:
-    return options.of_source(weights, "mmaction2") if isinstance(options, ForeignOptions) else options
+def _of_source(options: LocalizerOptions, weights: Mapping[str, Tensor], source: Source) -> LocalizerOptions:
+    return options.of_source(weights, source) if isinstance(options, ForeignOptions) else options
+
+
+def _with_class_names(described: AnyDescription, classes: Path | None, recipe: str) -> AnyDescription:
+    """Return the description of a localizer with the names of its classes, if it tells any apart."""
+    count = getattr(described.model, "num_classes", 1)
+    if count == 1 and classes is None:
+        return described
+    return replace(described, classes=_class_names(classes, count, recipe, of_pictures=False))
 
 
 def _write(

@@ -85,6 +85,9 @@ _NAMES: dict[Source, tuple[str, ...]] = {
         r"blocks\.\d+\.((temporal_)?(norm\d|attn\.(qkv|proj))|temporal_fc|mlp\.fc\d)\.",
     ),
     "pyslowfast": (r"s\d\.pathway\d", r"s\d_fuse\.", r"head\.(projection|conv_5|lin_5)(_bn)?\."),
+    "actionformer": (r"backbone\.(embd|embd_norm|stem|branch)\.", r"neck\.fpn_norms\.", r"reg_head\."),
+    "tridet": (r"backbone\.(embd|embd_norm|stem|branch)\.", r"neck\.fpn_norms\.", r"(reg|start|end)_head\."),
+    "opentad": (r"projection\.(embed|stem|branch)\.", r"rpn_head\."),
 }
 """Patterns that the keys of each tool's weights begin with. Of tools that may have as many keys, the first is meant."""
 
@@ -146,8 +149,8 @@ def read_foreign_weights(path: Path) -> dict[str, Tensor]:
     return read_foreign_checkpoint(path).weights
 
 
-def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
-    """Read the state dict of a checkpoint file, without prefixes that all keys share.
+def read_foreign_checkpoint(path: Path, *, averaged: bool = False) -> ForeignCheckpoint:
+    """Read the state dict of a checkpoint file, without prefixes that all keys share; the averaged one if `averaged`.
 
     Pickles are read with `weights_only=True`, which refuses all types but tensors and plain containers; the types of
     `_DISCARDED` are replaced by inert stand-ins.
@@ -159,7 +162,7 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
         raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a checkpoint file")
     content = _load(path)
     config = _config(content)
-    while isinstance(content, Mapping) and (inner := _wrapped(content, path)) is not None:
+    while isinstance(content, Mapping) and (inner := _wrapped(content, path, averaged)) is not None:
         content = inner
         config = config or _config(content)
     if not isinstance(content, Mapping):
@@ -186,13 +189,14 @@ def tools_of(state_dict: Mapping[str, Tensor]) -> dict[Source, str]:
     return {tool: examples[tool][0] for tool in sorted(examples, key=lambda tool: -len(examples[tool]))}
 
 
-def _wrapped(content: Mapping[object, object], path: Path) -> Mapping[object, object] | None:
+def _wrapped(content: Mapping[object, object], path: Path, averaged: bool) -> Mapping[object, object] | None:
     """Return what the first of `_WRAPPERS` holds, and say which other weights there are beside it.
 
     Raises:
         UserError: it holds several models.
     """
-    key = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping | list)), None)
+    wrappers = ("state_dict_ema", *_WRAPPERS) if averaged else _WRAPPERS
+    key = next((key for key in wrappers if isinstance(content.get(key), Mapping | list)), None)
     inner = content.get(key)
     if isinstance(inner, list):
         if len(inner) != 1:
