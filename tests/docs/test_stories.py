@@ -74,6 +74,8 @@ def shortened(line: Line) -> list[str]:
     recipe = words[1]
     if recipe.startswith(("bsn_4", "bsn_6")):
         return [*_FEW, *(f"--{stage}.{option}" for stage in ("tem", "pem") for option in _SHORT)]
+    if recipe.startswith(("actionformer", "tridet")):
+        return [*_FEW, "--schedule.epochs=2"]
     if recipe.startswith(("bmn", "bsn")):
         return [*_FEW, *(f"--{option}" for option in _SHORT)]
     return _CLIPS + ["--data.train=videos/train"] * ("…" in line.text)

@@ -29,8 +29,8 @@ class Options(LocalizeOptions):
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A BMN, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, a model.safetensors, or published
-    weights (zoo:NAME)."""
+    """A BMN, ActionFormer or TriDet, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, a
+    model.safetensors, or published weights (zoo:NAME)."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     json: bool = False

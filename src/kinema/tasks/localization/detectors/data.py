@@ -114,7 +114,8 @@ class DetectorData(LoadingOptions):
             patience=self.storage.patience,
         )
         names = _names(splits)
-        if not classes and network.num_classes == len(names):
+        new = any(split.use == "training" for split in splits)
+        if new and network.num_classes == len(names):
             classes = names  # or else the network has one class for all
         scores = read_video_classes(Path(self.class_scores)) if self.class_scores else None
         return [self._open(split, source, network, task, classes, scores) for split in splits]
