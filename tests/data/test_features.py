@@ -102,6 +102,25 @@ def test_every_kind_of_file_gives_the_same(write: Write, tmp_path: Path) -> None
         found.read("d")
 
 
+@every_kind
+def test_a_part_of_a_video_is_read(write: Write, tmp_path: Path) -> None:
+    features = drawn()
+    found = source(write(features, tmp_path / "features"))
+    for name, array in features.items():
+        length = len(array)
+        assert found.length(name) == length
+        for first, last in (
+            (0, 1),
+            (length // 2, length),
+            (length // 3, length - length // 4),
+            (length - 1, length + 3),
+        ):
+            expected = np.pad(array, ((0, max(last - length, 0)), (0, 0)))[first:last].T
+            assert np.array_equal(found.read(name, (first / length, last / length)).numpy(), expected)
+    with pytest.raises(MediaError, match="no features of this video"):
+        found.length("d")
+
+
 def test_files_without_prefix_are_found_for_names_with_it(tmp_path: Path) -> None:
     features = {name.removeprefix("v_"): array for name, array in drawn().items()}
     found = source(write_npy(features, tmp_path / "features"))

@@ -2,12 +2,13 @@
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -27,6 +28,11 @@ DESCRIPTION = ".json"
 
 REPORT = "failures.csv"
 """File that `kinema prepare features` writes beside the features."""
+
+_PROBLEM = "it holds no features, or is damaged"
+
+_HEADER_BYTES = 4096
+"""Bytes at the start of a .npy file that hold its header, if it describes an array of numbers."""
 
 DAMAGE = (ValueError, EOFError, LookupError, TypeError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error)
 """Errors that NumPy, zipfile and json raise for malformed files."""
@@ -50,8 +56,21 @@ class FeatureFiles(ABC):
         Raises:
             MediaError: it cannot be read or is malformed.
         """
-        with media_errors(self.path_of(video), "it holds no features, or is damaged"):
+        with media_errors(self.path_of(video), _PROBLEM):
             return self._load(video)
+
+    def read_rows(self, video: str, first: int, last: int) -> Array:
+        """Return rows `first` to `last` (exclusive) of the array, fewer at its end; see `read`.
+
+        Of a .npy or .safetensors file, only these are read.
+        """
+        with media_errors(self.path_of(video), _PROBLEM):
+            return self._load_rows(video, first, last)
+
+    def length(self, video: str) -> int:
+        """Return the number of rows of the array; of a .csv or .npz file, all of it is read for that. See `read`."""
+        with media_errors(self.path_of(video), _PROBLEM):
+            return self._length(video)
 
     def path_of(self, video: str) -> str:
         """Return the path of a video's features, for messages."""
@@ -67,6 +86,12 @@ class FeatureFiles(ABC):
 
     @abstractmethod
     def _load(self, video: str) -> Array: ...
+
+    def _load_rows(self, video: str, first: int, last: int) -> Array:
+        return self._load(video)[first:last]
+
+    def _length(self, video: str) -> int:
+        return len(self._load(video))
 
 
 @contextmanager
@@ -125,6 +150,39 @@ class FeatureFolder(FeatureFiles):
     def _load(self, video: str) -> Array:
         data = self.storage.read(self.path_of(video))
         return _parse_csv(data) if self._suffix == ".csv" else _parse_numpy(data)
+
+    def _load_rows(self, video: str, first: int, last: int) -> Array:
+        if (header := self._npy_header(video)) is None:
+            return super()._load_rows(video, first, last)
+        last = min(last, header.shape[0])
+        row_bytes = header.dtype.itemsize * math.prod(header.shape[1:])
+        start, end = (header.bytes + row * row_bytes for row in (first, last))
+        data = self.storage.read_range(self.path_of(video), start, end)
+        return np.frombuffer(data, header.dtype).reshape(last - first, *header.shape[1:])
+
+    def _length(self, video: str) -> int:
+        header = self._npy_header(video)
+        return super()._length(video) if header is None else header.shape[0]
+
+    def _npy_header(self, video: str) -> "_NpyHeader | None":
+        """The header of a .npy file whose rows lie one after the other; None: it is another file."""
+        if self._suffix != ".npy":
+            return None
+        file = io.BytesIO(self.storage.read_range(self.path_of(video), 0, _HEADER_BYTES))
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read_header(file)
+        if by_columns or dtype.hasobject or not shape:
+            return None
+        return _NpyHeader(shape, dtype, file.tell())
+
+
+class _NpyHeader(NamedTuple):
+    """bytes: where the data begin."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    bytes: int
 
 
 def _parse_csv(data: bytes) -> Array:

@@ -55,7 +55,20 @@ class SafetensorsFile(FeatureFiles):
         self.videos = videos
 
     def _load(self, video: str) -> Array:
+        return self._array(self.videos[video])
+
+    def _load_rows(self, video: str, first: int, last: int) -> Array:
         dtype, shape, start, end = self.videos[video]
+        last = min(last, shape[0])
+        row_bytes = (end - start) // max(shape[0], 1)
+        rows = TensorInfo(dtype, (last - first, *shape[1:]), start + first * row_bytes, start + last * row_bytes)
+        return self._array(rows)
+
+    def _length(self, video: str) -> int:
+        return self.videos[video].shape[0]
+
+    def _array(self, tensor: TensorInfo) -> Array:
+        dtype, shape, start, end = tensor
         if dtype not in _DTYPES:
             raise ValueError(f"its numbers are {dtype}, expected {', '.join(_DTYPES)}")
         array = np.frombuffer(self.storage.read_range(self.path, start, end), _DTYPES[dtype])

@@ -121,14 +121,30 @@ class FeatureSource:
             )  # fmt: skip
         return spans
 
-    def read(self, video: str) -> Tensor:
-        """Read the features of a video: (C, T) float32.
+    def length(self, video: str) -> int:
+        """Return at how many points in time a video has features, at the first path.
+
+        Raises:
+            MediaError: there are none, or the file is malformed.
+            StorageOutage: the storage does not answer.
+        """
+        files = self._files[0]
+        if (name := same_video(video, files.videos)) is None:
+            raise MediaError(files.path_of(video), "no features of this video")
+        return self._patience.through(partial(files.length, name))
+
+    def read(self, video: str, part: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+        """Read the features of a video, or of a part of it: (C, T) float32.
+
+        Args:
+            video: its name.
+            part: start and end as fractions of the points in time; beyond the end, features are 0.
 
         Raises:
             MediaError: they do not exist, are too short or not finite, or do not have `channels` channels.
             StorageOutage: the storage does not answer.
         """
-        arrays = [self._read(files, video) for files in self._files]
+        arrays = [self._read(files, video, part) for files in self._files]
         if self._parts is None:
             length = min(map(len, arrays))
             rescaled = [array[:length].astype(np.float32, copy=False) for array in arrays]
@@ -141,12 +157,18 @@ class FeatureSource:
             raise MediaError(path, f"{found} features at each point in time, expected {self.channels}")
         return torch.from_numpy(np.ascontiguousarray(joined.T))
 
-    def _read(self, files: FeatureFiles, video: str) -> Array:
+    def _read(self, files: FeatureFiles, video: str, part: tuple[float, float]) -> Array:
         """Return (T, C) finite numbers."""
         name = same_video(video, files.videos)
         if name is None:
             raise MediaError(files.path_of(video), "no features of this video")
-        array = self._patience.through(partial(files.read, name))
+        if part == (0.0, 1.0):
+            first, rows = 0, 0
+            array = self._patience.through(partial(files.read, name))
+        else:
+            length = self._patience.through(partial(files.length, name))
+            first, rows = round(part[0] * length), max(round((part[1] - part[0]) * length), 1)
+            array = self._patience.through(partial(files.read_rows, name, first, first + rows))
         path = files.path_of(name)
         if array.ndim != 2 or array.dtype.kind not in "fiu":
             raise MediaError(path, f"expected rows of numbers, found an array {array.shape} of {array.dtype}")
@@ -154,5 +176,5 @@ class FeatureSource:
             raise MediaError(path, f"features at {len(array)} points in time, expected at least {self._min_length}")
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
-            raise MediaError(path, f"point {row}, feature {column} (from 0) is {array[row, column]}")
-        return array
+            raise MediaError(path, f"point {first + row}, feature {column} (from 0) is {array[row, column]}")
+        return np.pad(array, ((0, rows - len(array)), (0, 0))) if rows > len(array) else array

@@ -31,6 +31,11 @@ class FeatureSpan:
         """Convert fractions of the span to seconds, clipped to the span and the video."""
         return (self.start + fractions.clip(0, 1) * (self.end - self.start)).clip(max=max(self.last, self.start))
 
+    def part(self, start: float, end: float) -> "FeatureSpan":
+        """Return the span of a part of the features, from `start` to `end` in fractions of this one."""
+        length = self.end - self.start
+        return FeatureSpan(self.start + start * length, self.start + end * length, self.last)
+
 
 def whole_video(duration: float, *, share: float = 1.0) -> FeatureSpan:
     """Return the span of a video of `duration` seconds, or of its first fraction `share`."""
