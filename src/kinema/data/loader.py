@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Literal, TypeVar
 
@@ -53,19 +53,26 @@ class TrainBatches(Sampler[list[SampleKey]]):
         return self._timetable.batch_shape(step).factor * self._batch_size * self._world * self._accumulate
 
 
-class EvalBatches(Sampler[list[SampleKey]]):
-    """Sample keys of one process's evaluation batches: every video once, split among `world` processes, unpadded."""
+class RowBatches(Sampler[list[SampleKey]]):
+    """Sample keys of evaluation batches of the given rows, each once, in their order."""
 
-    def __init__(self, num_videos: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        self._mine = range(rank, num_videos, world)
+    def __init__(self, rows: Sequence[int], batch_size: int) -> None:
+        self._rows = rows
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._mine) // self._batch_size)
+        return -(-len(self._rows) // self._batch_size)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        for first in range(0, len(self._mine), self._batch_size):
-            yield [SampleKey(0, row) for row in self._mine[first : first + self._batch_size]]
+        for first in range(0, len(self._rows), self._batch_size):
+            yield [SampleKey(0, row) for row in self._rows[first : first + self._batch_size]]
+
+
+class EvalBatches(RowBatches):
+    """Sample keys of one process's evaluation batches: every video once, split among `world` processes, unpadded."""
+
+    def __init__(self, num_videos: int, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
+        super().__init__(range(rank, num_videos, world), batch_size)
 
 
 def load(

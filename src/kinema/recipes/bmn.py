@@ -4,6 +4,7 @@ from kinema.models.bmn import BMNOptions
 from kinema.tasks.localization.bmn import BMNTask
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.options import LocalizationConfig
+from kinema.tasks.localization.windows import WindowOptions
 from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 
@@ -15,6 +16,24 @@ def bmn_400x100_2x8_9e_activitynet_feature() -> LocalizationConfig[BMNTask]:
         data=FeatureData(parts=100, batch_size=8),
         optim=Adam(lr=0.001, lr_batch=16, weight_decay=1e-4),
         schedule=StepSchedule(epochs=9, milestones=(7,)),
+        training=TrainingOptions(log_every=50),
+    )
+
+
+def bmn_2048x128_1x16_8e_thumos14_feature() -> LocalizationConfig[BMNTask]:
+    """2048 features at windows of 128 points, overlapping by half, of THUMOS14's videos: 16 windows."""
+    return TrainConfig(
+        model=BMNOptions(feature_channels=2048, parts=128),
+        task=BMNTask(),
+        data=FeatureData(
+            parts=128,
+            batch_size=16,
+            windows=WindowOptions(points=128),
+            train_subset="validation",
+            val_subset="test",
+        ),
+        optim=Adam(lr=1e-4, lr_batch=16, weight_decay=1e-4, clip_norm=1),
+        schedule=StepSchedule(epochs=8, milestones=(5,)),
         training=TrainingOptions(log_every=50),
     )
 

@@ -7,6 +7,7 @@ from kinema.tasks.localization.bsn.pipeline import BSN, Stage
 from kinema.tasks.localization.bsn.tem import TEMTask
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.options import LocalizationConfig
+from kinema.tasks.localization.windows import WindowOptions
 from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 
@@ -38,6 +39,15 @@ def bsn_400x100_20e_activitynet_feature() -> BSN:
     """TEM, candidates and PEM in order, into a folder each."""
     tem, pem = bsn_tem_400x100_1x16_20e_activitynet_feature(), bsn_pem_400x100_1x16_20e_activitynet_feature()
     return BSN(data=tem.data, tem=Stage.of(tem), pem=Stage.of(pem))
+
+
+def bsn_2048x100_20e_thumos14_feature() -> BSN:
+    """The same on 2048 features at windows of 100 points, overlapping by half, of THUMOS14's videos."""
+    config = bsn_400x100_20e_activitynet_feature()
+    config.tem.model = TEMOptions(feature_channels=2048, hidden=512)
+    config.data.windows = WindowOptions(points=100)
+    config.data.train_subset, config.data.val_subset = "validation", "test"
+    return config
 
 
 def bsn_64x50_small_feature() -> BSN:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.api import load_localizer, train
+from kinema.api import evaluation_options, load_localizer, run_test, train
 from kinema.cli import main
 from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
@@ -90,6 +90,26 @@ def localizer(request: pytest.FixtureRequest, long_videos: Path, tmp_path_factor
     }
     train(config_of(f"{request.param}_64x50_small_feature", values), work_dir=work_dir)
     return work_dir
+
+
+def test_windows_of_raw_videos_are_those_of_the_test(long_videos: Path, tmp_path: Path) -> None:
+    """Proposals of a raw video, whose features are extracted block by block, equal those of its features' file."""
+    channels = str(np.load(next((long_videos / "features").glob("*.npy"))).shape[1])
+    values = SMALL | BMN | {
+        "data.ground_truth": str(long_videos / "truth.json"), "data.features": str(long_videos / "features"),
+        "data.windows.seconds": "6", "schedule.milestones": "1", "model.feature_channels": channels,
+    }  # fmt: skip
+    train(config_of("bmn_64x50_small_feature", values), work_dir=tmp_path)
+    run_test(tmp_path, evaluation_options(tmp_path), folder=tmp_path / "test")
+    (tested,) = json.loads((tmp_path / "test" / "results.json").read_text())["results"].values()
+    localizer = load_localizer(tmp_path, LocalizeOptions(labels="none", most=10_000))
+    found = localizer.localize(long_videos / "videos" / "long_3.mp4").found
+    assert len(tested) == len(found.scores) > 100
+    np.testing.assert_allclose(found.scores, [each["score"] for each in tested], rtol=1e-3, atol=1e-6)
+    strong = found.scores > 2 * found.scores.min()
+    segments = np.array([each["segment"] for each in tested])
+    np.testing.assert_allclose(found.segments[strong], segments[strong], atol=1e-6)
+    assert segments.max() > 8 > np.diff(segments).max()
 
 
 def test_one_command_from_a_video_to_segments(

@@ -77,7 +77,11 @@ class BMNTask(LocalizerTaskOptions):
     def decode(self, output: BMNOutput) -> Iterator[Proposals]:
         """See `LocalizerOptions`."""
         for confidence, start, end in zip(*arrays(output), strict=True):
-            yield bmn_proposals(confidence, start, end, self.nms)
+            yield bmn_candidates(confidence, start, end)
+
+    def suppress(self, candidates: Proposals, windows: int = 1) -> Proposals:
+        """See `LocalizerOptions`."""
+        return suppress(candidates, self.nms, windows=windows)
 
 
 class BMNLabels(NamedTuple):
@@ -139,7 +143,12 @@ def bmn_loss(output: BMNOutput, labels: BMNLabels, options: BMNLossOptions) -> B
 
 
 def bmn_proposals(confidence: Scores, start: Scores, end: Scores, options: SoftNmsOptions) -> Proposals:
-    """Return the proposals of BMN: pairs of a possible start and end, scored by both and by the confidence map.
+    """Return the proposals of BMN: those of its candidates that Soft-NMS chooses; see `bmn_candidates`."""
+    return suppress(bmn_candidates(confidence, start, end), options)
+
+
+def bmn_candidates(confidence: Scores, start: Scores, end: Scores) -> Proposals:
+    """Return the candidates of BMN: pairs of a possible start and end, scored by both and by the confidence map.
 
     Boundary-Matching Network (Lin et al., ICCV 2019), section 4.3.
 
@@ -147,7 +156,6 @@ def bmn_proposals(confidence: Scores, start: Scores, end: Scores, options: SoftN
         confidence: (2, D, T) by regression and by classification, of segments of d + 1 parts that start with part t.
         start, end: (T,) probabilities that an action starts, ends in each of T equal parts. Possible are peaks and
             parts above half the maximum; the first part always as a start, the last one always as an end.
-        options: of Soft-NMS.
 
     Returns:
         Segments as fractions of the video: part t is the time t / T.
@@ -160,7 +168,7 @@ def bmn_proposals(confidence: Scores, start: Scores, end: Scores, options: SoftN
     first, last = first[of_start], last[of_end]
     regression, classification = confidence[:, last - first - 1, first]
     scores = start[first] * end[last] * classification * regression
-    return suppress(np.stack([first, last], axis=1) / len(start), scores.astype(np.float64), options)
+    return Proposals(segments=np.stack([first, last], axis=1) / len(start), scores=scores.astype(np.float64))
 
 
 @compiled

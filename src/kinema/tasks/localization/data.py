@@ -18,7 +18,9 @@ from kinema.errors import MediaError, UserError
 from kinema.runtime.processes import Process
 from kinema.storage import StorageOptions, open_storage
 from kinema.tasks.localization.metrics.annotations import GroundTruth
-from kinema.tasks.localization.videos import Videos, read_truth, warn_of_short_instances, with_features
+from kinema.tasks.localization.short_instances import warn_of_short_instances
+from kinema.tasks.localization.videos import Videos, read_truth, with_features
+from kinema.tasks.localization.windows import WindowOptions, Windows, cut_into_windows
 from kinema.training.order import load_batches
 
 SAMPLE_SECONDS = 120.0
@@ -129,6 +131,8 @@ class FeatureData(LoadingOptions):
     """Points in time that the features of every video are brought to."""
     rescaling: Rescaling = "linear"
     """How they are brought there."""
+    windows: WindowOptions = field(default_factory=WindowOptions)
+    """Overlapping windows of long videos, each of which is brought to `parts` points."""
     storage: StorageOptions = field(default_factory=StorageOptions)
     """Memcached servers and a local cache of URLs."""
 
@@ -140,7 +144,8 @@ class FeatureData(LoadingOptions):
     @property
     def reads(self) -> str:
         """What is read, for the log."""
-        return f"features of {' and '.join(self.features)}, brought to {self.parts} points"
+        inputs = "windows of features" if self.windows else "features"
+        return f"{inputs} of {' and '.join(self.features)}, brought to {self.parts} points"
 
     def input_shape(self, channels: int) -> tuple[int, ...]:
         """Return the shape of a video's features, (C, T)."""
@@ -161,20 +166,36 @@ class FeatureData(LoadingOptions):
         if split.use == "training":
             check_features(source, split.truth)
         videos = with_features(split.path, split.truth, source)
+        windows = windows_of(videos, source, self.windows)
         if split.use == "training" and not any(map(len, videos.instances)):
             raise UserError(f"{split.path}: no training video has an instance that its features cover")
-        warn_of_short_instances(videos, self.parts, offset=grid_offset, what=f"{split.use} videos")
-        return FeatureSplit(videos=videos, source=source, data=self)
+        if split.use == "training" and windows and not any(map(len, windows.pieces.instances)):
+            raise UserError(
+                f"{split.path}: no instance fits into a window: make windows longer (--data.windows.seconds)"
+            )
+        warn_of_short_instances(videos, self.parts, offset=grid_offset, what=f"{split.use} videos", windows=windows)
+        if windows and split.use == "training":
+            windows = windows.with_instances()
+        return FeatureSplit(videos=videos, windows=windows, source=source, data=self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenSplit:
-    """Videos of one use, in the order of the ground truth, and what the networks read of them."""
+    """Videos of one use, in the order of the ground truth, and what the networks read of them.
+
+    windows: what the videos are cut into, if they are. Rows of samples and batches are then theirs.
+    """
 
     videos: Videos
     data: LoadingOptions
+    windows: Windows | None = None
     classes: tuple[str, ...] = ()
     """Names of the classes that a network of detections tells apart."""
+
+    @property
+    def inputs(self) -> Videos:
+        """What the network takes one at a time: the videos, or their windows."""
+        return self.windows.pieces if self.windows else self.videos
 
     def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> SampleDataset[Any, Any]:
         """Return the dataset of training, in which a random video takes a bad one's place; without labels, of tests."""
@@ -187,8 +208,8 @@ class OpenSplit:
         return load_batches(self.dataset(labels, seed=seed), order, self.data.workers, process)
 
     def eval_batches(self, process: Process) -> DataLoader[Batch[Any]]:
-        """Return this process's share of the videos, each once, without labels."""
-        order = EvalBatches(len(self.videos), self.data.val_batch_size, rank=process.rank, world=process.world)
+        """Return this process's share of the videos or their windows, each once, without labels."""
+        order = EvalBatches(len(self.inputs), self.data.val_batch_size, rank=process.rank, world=process.world)
         return load_batches(self.dataset(None), order, self.data.workers, process)
 
 
@@ -205,20 +226,41 @@ class FeatureSplit(OpenSplit):
 
 
 class FeatureDataset(SampleDataset[int, Any]):
-    """Features (C, T) of videos; the targets of a batch are `labels` of its rows."""
+    """Features (C, T) of videos or windows; the targets of a batch are `labels` of its rows."""
 
     def __init__(self, split: FeatureSplit, labels: MakeLabels | None, *, seed: int) -> None:
         replace = labels is not None
-        super().__init__(len(split.videos), seed=seed, replace=replace, generator=np.random.default_rng)
+        super().__init__(len(split.inputs), seed=seed, replace=replace, generator=np.random.default_rng)
         self._split, self._labels = split, labels
 
     def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:
         """Read the features of a video; the source itself waits for its storage."""
-        return Sample(self._split.source.read(self._split.videos.name(key.row)), key.row)
+        name, windows = self._split.inputs.name(key.row), self._split.windows
+        part = (0.0, 1.0) if windows is None else tuple(windows.parts[key.row].tolist())
+        return Sample(self._split.source.read(name, part), key.row)
 
     def stack_targets(self, targets: list[int]) -> Any:
         """Return the labels of a batch."""
-        return self._labels(self._split.videos, targets, self._split.data.parts) if self._labels else ()
+        return self._labels(self._split.inputs, targets, self._split.data.parts) if self._labels else ()
+
+
+def windows_of(videos: Videos, source: FeatureSource, options: WindowOptions) -> Windows | None:
+    """Return the windows of videos by the lengths of their features; None: videos are not cut.
+
+    Raises:
+        UserError: the options contradict each other.
+        StorageOutage: the storage does not answer.
+    """
+    if not options:
+        return None
+    options.check()
+    lengths = []
+    for name in videos.truth.videos:
+        try:
+            lengths.append(source.length(name))
+        except MediaError:  # said and counted where the video is read
+            lengths.append(0)
+    return cut_into_windows(videos, lengths, options)
 
 
 def open_source(options: FeatureData, *, channels: int) -> FeatureSource:

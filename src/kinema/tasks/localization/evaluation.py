@@ -56,7 +56,7 @@ def evaluate_localizer(
                 output = task.forward(model, batch.to(device).inputs)
                 found.update(zip(batch.rows.tolist(), task.proposals(output, batch, split), strict=True))
             meter.advance()
-    found, bad = _all_gather(found), all_gather_bad_files(bad)
+    found, bad = task.merge(_all_gather(found), split), all_gather_bad_files(bad)
     metrics = task.metrics(split, found)
     return ProposalEvaluation(
         metrics={**metrics, "videos": len(found), "bad_files": len(bad)}, proposals=found, bad=bad

@@ -12,8 +12,9 @@ from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.proposer import Proposer, load_network
+from kinema.tasks.localization.proposer import Proposer, load_network, proposer_of
 from kinema.tasks.localization.videos import Videos
+from kinema.tasks.localization.windows import merge_all
 from kinema.training.config import T, TrainConfig
 from kinema.training.task import Loss
 from kinema.weights.model_files import Description
@@ -22,9 +23,9 @@ from kinema.weights.model_files import Description
 class LocalizerOptions:
     """Options of a localizer, and what it does by them; `LocalizerTaskOptions` makes it a task.
 
-    A localizer has `compute_loss`, and, as features of whole videos are its input, `labels` and `decode`. One with
-    another input overrides `forward`, `proposals` and `load_proposer`, one that detects `metrics`, `score` and
-    `summary`.
+    A localizer has `compute_loss`, and, as features of whole videos or windows are its input, `labels`, `decode` and
+    `suppress`. One with another input overrides `forward`, `proposals` and `load_proposer`, one that detects `metrics`,
+    `score` and `summary`.
     """
 
     FORMERLY: ClassVar[dict[str, str]] = {"training.multigrid": ""}
@@ -57,13 +58,30 @@ class LocalizerOptions:
         raise NotImplementedError
 
     def decode(self, output: Any) -> Iterable[Proposals]:
-        """Return the proposals of each video of a batch, as fractions of what its features cover."""
+        """Return the candidates of each video of a batch, before suppression, as fractions of what its features cover.
+
+        Of windows, they are fractions of a window.
+        """
+        raise NotImplementedError
+
+    def suppress(self, candidates: Proposals, windows: int = 1) -> Proposals:
+        """Return the best of a video's candidates, best first; times of several `windows` are fractions of one."""
         raise NotImplementedError
 
     def proposals(self, output: Any, batch: Batch[Any], split: Any) -> Iterator[Proposals]:
-        """Yield the proposals, in seconds, of each video of a batch of an `OpenSplit` of the task's data."""
-        for row, proposals in zip(batch.rows.tolist(), self.decode(output), strict=True):
-            yield in_seconds(proposals, split.videos.spans[row])
+        """Yield the proposals, in seconds, of each video of a batch of an `OpenSplit` of the task's data.
+
+        Of windows, these are candidates for `merge`.
+        """
+        for row, candidates in zip(batch.rows.tolist(), self.decode(output), strict=True):
+            found = candidates if split.windows else self.suppress(candidates)
+            yield in_seconds(found, split.inputs.spans[row])
+
+    def merge(self, found: dict[int, Proposals], split: Any) -> dict[int, Proposals]:
+        """Return the proposals of the videos of an `OpenSplit` from what `proposals` found, both by row, in seconds."""
+        if split.windows is None:
+            return found
+        return merge_all(found, split.windows, tolerance=1 / split.data.parts, suppress=self.suppress)
 
     def metrics(self, split: Any, proposals: Mapping[int, Proposals]) -> dict[str, float]:
         """Measure proposals, in seconds, of the videos of an `OpenSplit`, by their rows in its ground truth."""
@@ -85,14 +103,11 @@ class LocalizerOptions:
         """
         network = load_network(model, runtime)
 
-        def propose(features: Tensor) -> Proposals:
-            (proposals,) = self.decode(network(features[None]))
-            return proposals
+        def candidates(features: Tensor) -> Proposals:
+            (found,) = self.decode(network(features[None]))
+            return found
 
-        channels = description.model.feature_channels
-        return Proposer(
-            folders=(model,), data=description.data, channels=channels, parts=description.data.parts, propose=propose
-        )
+        return proposer_of(candidates, self.suppress, folders=(model,), trained=description)
 
 
 def arrays(output: Iterable[Tensor]) -> tuple[Floats, ...]:

@@ -1,5 +1,7 @@
 """Proposals from boundary probabilities: what BSN and BMN share."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kinema.tasks.localization.metrics.results import Proposals
@@ -20,7 +22,14 @@ def peaks(probability: Scores, *, threshold: float) -> Bools:
     return found
 
 
-def suppress(segments: Floats, scores: Floats, options: SoftNmsOptions) -> Proposals:
-    """Return the proposals that Soft-NMS chooses of `segments` (n, 2), with decayed `scores` (n,)."""
-    chosen, decayed = soft_nms(segments, scores, options)
-    return Proposals(segments=segments[chosen], scores=decayed)
+def suppress(candidates: Proposals, options: SoftNmsOptions, *, windows: int = 1) -> Proposals:
+    """Return the candidates that Soft-NMS chooses, with decayed scores.
+
+    Args:
+        candidates: segments as fractions of a video, or of one of its windows: those of several windows together.
+        options: of Soft-NMS.
+        windows: in how many windows the candidates were found; the maximum number of proposals is for one of them.
+    """
+    options = replace(options, max_proposals=options.max_proposals * windows)
+    chosen, decayed = soft_nms(candidates.segments, candidates.scores, options)
+    return Proposals(segments=candidates.segments[chosen], scores=decayed)

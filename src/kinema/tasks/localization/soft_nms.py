@@ -23,7 +23,7 @@ class SoftNmsOptions:
     high_threshold: Annotated[float, Interval(ge=0, le=1)] = 0.9
     """The same for a better proposal as long as the video; linear in its length in between."""
     max_proposals: Annotated[int, Ge(1)] = 100
-    """Maximum number of proposals of a video."""
+    """Maximum number of proposals of a video; of one that is cut into windows, times the number of these."""
 
 
 def soft_nms(segments: Floats, scores: Floats, options: SoftNmsOptions) -> tuple[Ints, Floats]:

@@ -42,13 +42,13 @@ class LocalizerTask:
 
     @property
     def num_train(self) -> int:
-        """Videos of an epoch."""
-        return len(self.train.videos)
+        """Videos of an epoch, or windows."""
+        return len(self.train.inputs)
 
     @property
     def num_val(self) -> int:
-        """Videos of a validation; 0: there is none."""
-        return 0 if self.val is None else len(self.val.videos)
+        """Videos of a validation, or windows; 0: there is none."""
+        return 0 if self.val is None else len(self.val.inputs)
 
     @property
     def phases(self) -> Sequence[Phase]:

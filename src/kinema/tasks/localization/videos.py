@@ -1,7 +1,8 @@
 """Videos of a ground truth, with the spans of their features and their instances."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +37,14 @@ class Videos:
     def name(self, row: int) -> str:
         """The name of a video."""
         return self.truth.videos[row]
+
+    def rows(self, kept: Sequence[int]) -> "Videos":
+        """Return some of the videos; the rest of their ground truth, which is not looked at then, stays that of all."""
+        return Videos(
+            truth=replace(self.truth, videos=tuple(self.truth.videos[row] for row in kept)),
+            spans=tuple(self.spans[row] for row in kept),
+            instances=tuple(self.instances[row] for row in kept),
+        )
 
 
 def read_truth(path: str, subset: str, *, own_file: bool = False) -> GroundTruth:
@@ -118,45 +127,3 @@ def _warn_of_durations(path: str, truth: GroundTruth, described: dict[str, Featu
             "all times are wrong",
             path, len(differing), len(described), video, here, there,
         )  # fmt: skip
-
-
-def warn_of_short_instances(videos: Videos, parts: int, *, offset: float, what: str) -> None:
-    """Warn where instances are shorter than the shortest segment that a localizer can propose.
-
-    Args:
-        videos: with their instances.
-        parts: points in time that the features of a video are brought to: a segment is at least one of these long.
-        offset: where in a part segments start and end, a fraction of it: 0 for BMN, 0.5 for BSN.
-        what: which videos these are.
-    """
-    rows = np.repeat(np.arange(len(videos)), [len(each) for each in videos.instances])
-    segments = np.concatenate([np.zeros((0, 2)), *videos.instances])
-    short = np.diff(segments)[:, 0] * parts < 1 - 1e-6
-    if not short.any():
-        return
-    longest = max(range(len(videos)), key=lambda row: videos.spans[row].end - videos.spans[row].start)
-    seconds = videos.spans[longest].end - videos.spans[longest].start
-    found = int((best_overlaps(segments, parts, offset=offset) >= 0.5).sum())
-    log.warning(
-        "%s: %d of %d instances, in %d videos, are shorter than the shortest segment that %d points allow, such as "
-        "%.1f s in video %s of %.0f s: at tIoU 0.5 at most %.1f %% of the instances can be found. Use more points "
-        "(--data.parts, --model.parts), or cut long videos into pieces",
-        what, int(short.sum()), len(segments), len(np.unique(rows[short])), parts,
-        seconds / parts, videos.name(longest), seconds, 100 * found / int((videos.truth.label >= 0).sum()),
-    )  # fmt: skip
-
-
-def best_overlaps(segments: Floats, parts: int, *, offset: float) -> Floats:
-    """Return the largest tIoU of each of `segments` (n, 2), fractions of a video, with a segment of whole parts.
-
-    That is one whose start and end are the points (k + `offset`) / `parts` next to the segment's own.
-    """
-    position = segments * parts - offset
-    best = np.zeros(len(segments))
-    for start in (np.floor(position[:, 0]), np.ceil(position[:, 0])):
-        for end in (np.floor(position[:, 1]), np.ceil(position[:, 1])):
-            first, last = start.clip(0, None), end.clip(None, parts - 2 * offset)
-            shared = (np.minimum(last, position[:, 1]) - np.maximum(first, position[:, 0])).clip(0, None)
-            union = np.maximum(last - first + np.diff(position)[:, 0] - shared, 1e-12)
-            best = np.maximum(best, np.where(last > first, shared / union, 0))
-    return best

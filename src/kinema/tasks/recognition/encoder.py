@@ -13,7 +13,7 @@ from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW
 from kinema.errors import UserError
 from kinema.tasks.recognition.description import read_recognizer
-from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, Singles, VideoFeatures
+from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, FeatureStream, Singles
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest
@@ -57,14 +57,22 @@ class RecognizerEncoder:
         self.classes = described.classes
         self._data = described.data
 
-    def extract(self, video: str | Path) -> VideoFeatures:
-        """Extract the features of a video file or a folder of images."""
-        return self._features.extract(str(video))
+    def extract(self, video: str | Path) -> FeatureStream:
+        """Extract the features of a video file or a folder of images, block by block."""
+        return self._features.stream(str(video))
 
-    def class_scores(self, video: str | Path, features: Singles) -> NDArray[np.float64]:
-        """Return probabilities (T, classes) of clips all along a video; of its features (T, C) if these suffice."""
-        if self._classifier is not None:
-            return self._classifier.extract(str(video)).values.astype(np.float64)
+    @property
+    def has_classifier(self) -> bool:
+        """Whether class scores come from the video and not from its features."""
+        return self._classifier is not None
+
+    def class_scores(self, video: str | Path) -> NDArray[np.float64]:
+        """Return probabilities (T, classes) of clips all along a video, by the classifier."""
+        assert self._classifier is not None
+        return self._classifier.extract(str(video)).values.astype(np.float64)
+
+    def scores_of(self, features: Singles) -> NDArray[np.float64]:
+        """Return probabilities (n, classes) of features (n, C)."""
         return self._features.scores_of(features).astype(np.float64)
 
     def open(self, video: str | Path) -> FrameReader:

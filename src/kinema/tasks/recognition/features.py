@@ -147,6 +147,18 @@ class VideoFeatures:
         return described_span(self.description())
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeatureStream:
+    """Features of one video that are extracted as they are read, so that memory does not grow with the video.
+
+    rows: their number. span: see `VideoFeatures`. blocks: (n, C) float32 of consecutive rows.
+    """
+
+    rows: int
+    span: FeatureSpan | None
+    blocks: Iterator[Singles]
+
+
 class FeatureExtractor:
     """Extractor of features of clips along a video, by a trained recognizer."""
 
@@ -185,6 +197,16 @@ class FeatureExtractor:
         return self._patience.through(partial(self._extract, video))
 
     def _extract(self, video: str) -> VideoFeatures:
+        features, blocks = self._start(video)
+        return replace(features, values=np.concatenate([*blocks]))
+
+    def stream(self, video: str) -> FeatureStream:
+        """Return the same features block by block, which raise as `extract` does, without waiting again."""
+        features, blocks = self._patience.through(partial(self._start, video))
+        return FeatureStream(rows=len(features.values), span=features.span, blocks=blocks)
+
+    def _start(self, video: str) -> tuple[VideoFeatures, Iterator[Singles]]:
+        """The features of a video without their values, (T, 0), and the values to be, block by block."""
         timed = self.open(video)
         reader, options = timed.reader, self._options
         frames = len(reader)
@@ -192,9 +214,9 @@ class FeatureExtractor:
         stride = frames / count if options.parts else float(options.stride)
         centres = (np.arange(count, dtype=np.float64) + 0.5) * stride
         places = clip_frames(self._sampling, centres, window=options.window or _WINDOW, num_frames=frames)
-        values = torch.cat([self._answers(clips) for clips in self._clips(reader, places)])
-        fps = timed.fps or options.fps or None
-        return VideoFeatures(values=values.numpy(), frames=frames, fps=fps, stride=stride, start=timed.start)
+        blocks = (self._answers(clips).numpy() for clips in self._clips(reader, places))
+        fps, empty = timed.fps or options.fps or None, np.zeros((count, 0), np.float32)
+        return VideoFeatures(values=empty, frames=frames, fps=fps, stride=stride, start=timed.start), blocks
 
     def open(self, video: str) -> TimedVideo:
         """Open a video at a constant frame rate, as its features are extracted.

@@ -1,7 +1,7 @@
 """BSN's candidates on disk, a file for each video."""
 
 import zipfile
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,11 @@ from kinema import strict_json
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import MediaError, UserError
 from kinema.storage import check_outage, replacing, write_text
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates, scored
+from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Singles
+from kinema.tasks.localization.proposals import Scores, suppress
+from kinema.tasks.localization.soft_nms import SoftNmsOptions
 
 _ORIGIN = "candidates.json"
 
@@ -22,12 +25,22 @@ class Described(Candidates):
     """The candidates of a video as PEM is trained on them.
 
     features: (n, C) of each; overlaps: (n,) its largest tIoU with an instance. span: the seconds of the video that the
-    candidates' times are fractions of.
+    candidates' times are fractions of. windows: in how many windows they were generated, each as long as the fraction
+    `window_length` of the span.
     """
 
     features: Singles
     overlaps: Singles
     span: FeatureSpan
+    windows: int = 1
+    window_length: float = 1.0
+
+    def proposals(self, confidence: Scores, options: SoftNmsOptions) -> Proposals:
+        """Return the proposals in seconds, given PEM's confidence (n,) in each candidate."""
+        candidates = scored(self, confidence)
+        of_windows = replace(candidates, segments=candidates.segments / self.window_length)
+        found = suppress(of_windows, options, windows=self.windows)
+        return in_seconds(replace(found, segments=found.segments * self.window_length), self.span)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +103,8 @@ def read_described(folder: str | Path, video: str) -> Described:
             arrays = {name: found[name] for name in ("segments", "starts", "ends", "features", "overlaps")}
             if "span" not in found:
                 raise MediaError(str(path), "it is of an earlier version: generate the candidates again")
-            return Described(**arrays, span=FeatureSpan(*found["span"].tolist()))
+            windows = {name: found[name].item() for name in ("windows", "window_length") if name in found}
+            return Described(**arrays, span=FeatureSpan(*found["span"].tolist()), **windows)
     except FileNotFoundError:
         raise MediaError(str(path), "no candidates of this video: proposal generation writes them") from None
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:

@@ -1,8 +1,8 @@
 """Candidates of BSN: pairs of a possible start and end from the outputs of a trained TEM, for PEM to evaluate."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import nn
 
 from kinema.console import progress
 from kinema.data.bad_files import BadFiles
-from kinema.data.features.spans import FeatureSpan
+from kinema.data.loader import RowBatches
 from kinema.errors import UserError
 from kinema.models.capabilities import HasInput, require
 from kinema.runtime.device import RuntimeOptions, autocast, to_device
@@ -26,10 +26,12 @@ from kinema.tasks.localization.bsn.candidate_files import (
 )
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, match
 from kinema.tasks.localization.bsn.tem import TEMTask
-from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source
+from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source, windows_of
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.videos import Videos, with_features
+from kinema.tasks.localization.windows import Windows, kept_candidates, whole_videos
 from kinema.tasks.models import load_model
+from kinema.training.order import load_batches
 from kinema.training.parallel.distributed import StopRequest, raise_if_stop_requested
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest
@@ -64,7 +66,10 @@ def generate_candidates(
         source = open_source(data, channels=require(tem, HasInput, "kinema prepare candidates").input.channels)
         videos, bad = 0, 0
         for _, path, truth in data.splits():
-            split = FeatureSplit(videos=with_features(path, truth, source), source=source, data=data)
+            found = with_features(path, truth, source)
+            split = FeatureSplit(
+                videos=found, windows=windows_of(found, source, data.windows), source=source, data=data
+            )
             failed = _generate(tem, split, options, runtime, output, process, stop)
             raise_if_stop_requested(stop)
             videos, bad = videos + len(split.videos) - failed, bad + failed
@@ -96,16 +101,19 @@ def _generate(
 ) -> int:
     """Write the candidates of a split's videos, until asked to stop; returns how many videos are bad."""
     videos, data = split.videos, split.data
-    todo = _without(videos, [row for row in range(len(videos)) if file_of(folder, videos.name(row)).exists()])
+    todo = [row for row in range(len(videos)) if not file_of(folder, videos.name(row)).exists()]
     bad_files = BadFiles(
         num_videos=len(videos),
         max_fraction=data.max_bad_fraction,
         listing=folder / "bad_files.csv" if process.is_main else None,
     )
-    if not len(todo):
+    if not todo:
         return 0
-    batches = replace(split, videos=todo).eval_batches(process)
-    make = partial(_described, options=options)
+    windows = split.windows or whole_videos(videos)
+    counts = np.bincount(windows.video)
+    rows = np.concatenate([np.flatnonzero(windows.video == row) for row in todo[process.rank :: process.world]])
+    batches = load_batches(split.dataset(None), RowBatches(rows.tolist(), data.val_batch_size), data.workers, process)
+    parts: dict[int, list[Described]] = {}
     with (
         outage_shared(),
         torch.inference_mode(),
@@ -118,38 +126,53 @@ def _generate(
             bad_files.add(batch.bad)
             bad_files.check()
             inputs = batch.inputs.to(process.device)
-            for position, row in enumerate(batch.rows.tolist()):
-                # One video at a time: rounding in a batch depends on what else is in it.
-                scores = (each[0].cpu().numpy() for each in tem(inputs[position : position + 1]))
-                made = make(*scores, instances=todo.instances[row], span=todo.spans[row])
-                write_described(folder, todo.name(row), made)
+            for position, window in enumerate(batch.rows.tolist()):
+                # One input at a time: rounding in a batch depends on what else is in it.
+                scores = [each[0].cpu().numpy() for each in tem(inputs[position : position + 1])]
+                row = int(windows.video[window])
+                parts.setdefault(row, []).append(_of_window(scores, videos, windows, window, options))
+                if len(parts[row]) == counts[row]:  # of a video with a bad file, never
+                    write_described(folder, videos.name(row), _together(parts.pop(row)))
             meter.advance()
     return len(bad_files)
 
 
-def _described(
-    action: Floats,
-    start: Floats,
-    end: Floats,
-    *,
-    instances: Floats,
-    span: FeatureSpan,
-    options: CandidateOptions,
+def _of_window(
+    scores: Sequence[Floats], videos: Videos, windows: Windows, window: int, options: CandidateOptions
 ) -> Described:
-    candidates = generate(start, end, options.generation)
+    """The candidates that TEM's actionness, starts and ends of a window yield, in fractions of its video's span."""
+    action, start, end = scores
+    row, (first, last) = int(windows.video[window]), windows.parts[window]
+    span, of_video = videos.spans[row], np.flatnonzero(windows.video == row)
+    found = generate(start, end, options.generation)
+    segments = (first + found.segments * (last - first)).clip(0, 1)
+    kept = kept_candidates(
+        span.seconds(segments),
+        [windows.pieces.spans[each] for each in of_video],
+        window - int(of_video[0]),
+        tolerance=1 / len(action),
+    )
     return Described(
-        **vars(candidates),
-        features=describe(action, candidates.segments, options.description).astype(np.float32),
-        overlaps=match(candidates.segments, instances)[0].astype(np.float32),
+        segments=segments[kept],
+        starts=found.starts[kept],
+        ends=found.ends[kept],
+        features=describe(action, found.segments, options.description)[kept].astype(np.float32),
+        overlaps=match(segments[kept], videos.instances[row])[0].astype(np.float32),
         span=span,
+        windows=len(of_video),
+        window_length=float(last - first),
     )
 
 
-def _without(videos: Videos, done: list[int]) -> Videos:
-    """The other videos; the rest of their ground truth, which is not looked at here, stays that of all."""
-    kept = sorted(set(range(len(videos))) - set(done))
-    return Videos(
-        truth=replace(videos.truth, videos=tuple(videos.truth.videos[row] for row in kept)),
-        spans=tuple(videos.spans[row] for row in kept),
-        instances=tuple(videos.instances[row] for row in kept),
+def _together(parts: Sequence[Described]) -> Described:
+    """The candidates of all windows of a video, the most probable ones first."""
+    starts, ends = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "ends"))
+    order = np.argsort(-starts * ends, kind="stable")
+    return replace(
+        parts[0],
+        segments=np.concatenate([part.segments for part in parts])[order],
+        starts=starts[order],
+        ends=ends[order],
+        features=np.concatenate([part.features for part in parts])[order],
+        overlaps=np.concatenate([part.overlaps for part in parts])[order],
     )

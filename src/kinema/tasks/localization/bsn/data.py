@@ -37,7 +37,7 @@ class ProposalData(LoadingOptions):
     proposals: str = ""
     """Folder that `kinema prepare candidates` has written."""
     train_candidates: Annotated[int, Ge(1)] = 500
-    """Candidates of a video to train on, the most probable ones."""
+    """Candidates of a video to train on, the most probable ones; of one that is cut into windows, for each of these."""
 
     @property
     def patience(self) -> float:
@@ -102,7 +102,8 @@ class ProposalDataset(SampleDataset[Tensor, Tensor]):
     def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[Tensor]:
         """Read the candidates of a video."""
         described = self._split.read(key.row)
-        features, overlaps = described.features[: self._most], described.overlaps[: self._most]
+        most = self._most and self._most * described.windows
+        features, overlaps = described.features[:most], described.overlaps[:most]
         return Sample(torch.from_numpy(features), torch.from_numpy(overlaps))
 
     def stack_inputs(self, inputs: list[Tensor]) -> Tensor:

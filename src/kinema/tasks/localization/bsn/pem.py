@@ -16,13 +16,14 @@ from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.bsn.candidate_files import Origin, read_origin, write_origin
 from kinema.tasks.localization.bsn.data import CandidateSplit, ProposalData
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, bsn_proposals, describe, generate
+from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, scored
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.losses import sampled_by_overlap
-from kinema.tasks.localization.metrics.results import Proposals, in_seconds
+from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, arrays
-from kinema.tasks.localization.proposer import Proposer, load_network
+from kinema.tasks.localization.proposals import suppress
+from kinema.tasks.localization.proposer import Proposer, load_network, proposer_of
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from kinema.training.task import Loss
 from kinema.weights.find import find_model
@@ -77,7 +78,7 @@ class PEMTask(LocalizerTaskOptions):
         for row in batch.rows.tolist():  # from the page cache: the loader has just read them
             described = split.read(row)
             last = first + len(described.starts)
-            yield in_seconds(bsn_proposals(described, confidence[first:last], self.nms), described.span)
+            yield described.proposals(confidence[first:last], self.nms)
             first = last
 
     def write_sample(self, folder: Path, config: LocalizationConfig[Any], *, videos: int) -> None:
@@ -97,17 +98,18 @@ class PEMTask(LocalizerTaskOptions):
         described = read_localizer(tem)
         boundaries, evaluate = load_network(tem, runtime), load_network(model, runtime)
 
-        def propose(features: Tensor) -> Proposals:
+        def candidates(features: Tensor) -> Proposals:
             action, start, end = (each[0] for each in arrays(boundaries(features[None])))
-            candidates = generate(start, end, self.candidates.generation)
-            samples = describe(action, candidates.segments, self.candidates.description).astype(np.float32)
+            found = generate(start, end, self.candidates.generation)
+            samples = describe(action, found.segments, self.candidates.description).astype(np.float32)
             (confidence,) = arrays([evaluate(torch.from_numpy(samples))])
-            return bsn_proposals(candidates, confidence, self.nms)
+            return scored(found, confidence)
 
-        channels = described.model.feature_channels
-        return Proposer(
-            folders=(tem, model), data=described.data, channels=channels, parts=described.data.parts, propose=propose
-        )
+        return proposer_of(candidates, self.suppress, folders=(tem, model), trained=described)
+
+    def suppress(self, candidates: Proposals, windows: int = 1) -> Proposals:
+        """See `LocalizerOptions`."""
+        return suppress(candidates, self.nms, windows=windows)
 
 
 def pem_loss(predicted: Tensor, overlap: Tensor, options: PEMLossOptions) -> Tensor:

@@ -91,11 +91,16 @@ def generate(start: Scores, end: Scores, options: GenerationOptions) -> Candidat
 
 
 def bsn_proposals(candidates: Candidates, confidence: Scores, options: SoftNmsOptions) -> Proposals:
-    """Return BSN's proposals: candidates scored by both boundaries and by PEM's confidence (n,).
+    """Return BSN's proposals, fractions of the video: those that Soft-NMS chooses of `scored` candidates."""
+    return suppress(scored(candidates, confidence), options)
 
-    Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.4. Segments are fractions of the video.
+
+def scored(candidates: Candidates, confidence: Scores) -> Proposals:
+    """Return candidates scored by both boundaries and by PEM's confidence (n,).
+
+    Boundary-Sensitive Network (Lin et al., ECCV 2018), section 3.4.
     """
-    return suppress(candidates.segments, confidence * candidates.scores, options)
+    return Proposals(segments=candidates.segments, scores=confidence * candidates.scores)
 
 
 def match(segments: Floats, instances: Floats) -> tuple[Floats, Floats]:

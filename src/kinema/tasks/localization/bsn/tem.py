@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from kinema.models.bsn import TEMOutput
-from kinema.tasks.localization.bsn.pgm import GenerationOptions, bsn_proposals, generate
+from kinema.tasks.localization.bsn.pgm import GenerationOptions, generate
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.labels import concatenated, covered
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
@@ -18,6 +18,7 @@ from kinema.tasks.localization.losses import balanced_log_loss
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.options import arrays
+from kinema.tasks.localization.proposals import suppress
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from kinema.tasks.localization.videos import Videos
 from kinema.training.task import Loss
@@ -62,7 +63,11 @@ class TEMTask(LocalizerTaskOptions):
         _, starts, ends = arrays(output)
         for start, end in zip(starts, ends, strict=True):
             candidates = generate(start, end, self.generation)
-            yield bsn_proposals(candidates, np.ones(len(candidates.starts)), self.nms)
+            yield Proposals(segments=candidates.segments, scores=candidates.scores)
+
+    def suppress(self, candidates: Proposals, windows: int = 1) -> Proposals:
+        """See `LocalizerOptions`."""
+        return suppress(candidates, self.nms, windows=windows)
 
 
 class TEMLabels(NamedTuple):

@@ -29,6 +29,16 @@ class Proposals:
         labels = None if self.labels is None else self.labels[rows]
         return Proposals(segments=self.segments[rows], scores=self.scores[rows], labels=labels)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Proposals"]) -> "Proposals":
+        """Return all proposals of several parts, of which all have labels or none, in their order."""
+        labels = [part.labels for part in parts if part.labels is not None]
+        return cls(
+            segments=np.concatenate([np.zeros((0, 2)), *(part.segments for part in parts)]),
+            scores=np.concatenate([np.zeros(0), *(part.scores for part in parts)]),
+            labels=np.concatenate(labels) if labels else None,
+        )
+
 
 def as_results(proposals: Mapping[int, Proposals]) -> Results:
     """Return the proposals of several videos, by row in the ground truth, as `Results`."""

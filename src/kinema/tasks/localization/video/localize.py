@@ -1,7 +1,7 @@
 """Localization of raw videos: features, proposals and their labels."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kinema.data.features.rescaling import rescale
 from kinema.data.features.spans import FeatureSpan
@@ -20,6 +21,7 @@ from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.proposer import Proposer
 from kinema.tasks.localization.video.options import LocalizeOptions
+from kinema.tasks.localization.windows import merge_windows, windows_of_blocks
 from kinema.version import __version__
 
 log = logging.getLogger(__name__)
@@ -44,12 +46,16 @@ class ExtractedFeatures(Protocol):
     """Features of a raw video."""
 
     @property
-    def values(self) -> NDArray[np.float32]:
-        """(T, C) features."""
+    def rows(self) -> int:
+        """Their number."""
 
     @property
     def span(self) -> FeatureSpan | None:
         """The seconds that they cover; None: the frame rate is unknown."""
+
+    @property
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """(n, C) consecutive features, extracted as they are taken."""
 
 
 class VideoEncoder(Protocol):
@@ -73,8 +79,15 @@ class VideoEncoder(Protocol):
     def extract(self, video: str | Path) -> ExtractedFeatures:
         """Extract the features of a video."""
 
-    def class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
-        """Return probabilities (T, classes) all along a video with these features (T, C)."""
+    @property
+    def has_classifier(self) -> bool:
+        """Whether class scores come from the video, by `class_scores`, and not from its features, by `scores_of`."""
+
+    def class_scores(self, video: str | Path) -> Floats:
+        """Return probabilities (T, classes) all along a video."""
+
+    def scores_of(self, features: NDArray[np.float32]) -> Floats:
+        """Return probabilities (n, classes) of features (n, C)."""
 
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video, at a constant frame rate."""
@@ -114,43 +127,71 @@ class VideoLocalizer:
         features = self._encoder.extract(video)
         if (span := features.span) is None:
             raise MediaError(str(video), "a folder of images does not say its frames per second: give --fps")
-        proposer = self._proposer
-        if features.values.shape[1] != proposer.channels:
-            raise UserError(
-                f"the localizer takes {proposer.channels} features at each point in time, the encoder extracts "
-                f"{features.values.shape[1]}: pass --features, a folder of features as it was trained on"
-            )
-        values = features.values
-        if proposer.parts is not None:
-            values = rescale(values, proposer.parts, mode=proposer.data.rescaling)
-            _warn_of_long_parts(video, span, proposer.parts)
-        proposals = proposer.propose(torch.from_numpy(np.ascontiguousarray(values.T)))
-        proposals = self._with_labels(in_seconds(proposals, span), video, features.values, span)
+        scores = list[Floats]()
+        blocks = self._checked(features.blocks, scores)
+        proposals = self._propose(blocks, features.rows, span, video)
+        for _ in blocks:  # that follow the last window
+            pass
+        proposals = self._with_labels(proposals, video, scores, span)
         best = np.flatnonzero(proposals.scores >= self._options.least_score)[: self._options.most]
         return Localization(seconds=span.last, found=proposals[best], classes=self.classes)
+
+    def _checked(self, blocks: Iterator[NDArray[np.float32]], scores: list[Floats]) -> Iterator[NDArray[np.float32]]:
+        """Check blocks of features as they come, and add their class scores, if labels depend on them, to `scores`."""
+        own = self._proposer.classes or self._options.labels == "none" or self._encoder.has_classifier
+        for block in blocks:
+            if block.shape[1] != self._proposer.channels:
+                raise UserError(
+                    f"the localizer takes {self._proposer.channels} features at each point in time, the encoder "
+                    f"extracts {block.shape[1]}: pass --features, a folder of features as it was trained on"
+                )
+            if not own:
+                scores.append(self._encoder.scores_of(block))
+            yield block
+
+    def _propose(
+        self, blocks: Iterator[NDArray[np.float32]], rows: int, span: FeatureSpan, video: str | Path
+    ) -> Proposals:
+        """Return segments in seconds of a video with `rows` features that come in blocks."""
+        proposer = self._proposer
+        if proposer.in_windows is None:
+            if proposer.parts is not None:
+                _warn_of_long_parts(video, "it lasts", span.end - span.start, proposer.parts)
+            return in_seconds(proposer.propose(self._inputs(np.concatenate([*blocks]))), span)
+        assert proposer.parts is not None
+        windows = proposer.data.windows
+        parts = windows.bounds(rows, windows.rows(rows, span))
+        spans = [span.part(*part) for part in parts.tolist()]
+        _warn_of_long_parts(video, "its windows last", spans[0].end - spans[0].start, proposer.parts)
+        inputs = map(self._inputs, windows_of_blocks(blocks, np.rint(parts * rows).astype(np.int64)))
+        found = [in_seconds(proposer.in_windows.candidates(each), of) for each, of in zip(inputs, spans, strict=True)]
+        return merge_windows(found, spans, tolerance=1 / proposer.parts, suppress=proposer.in_windows.suppress)
+
+    def _inputs(self, features: NDArray[np.float32]) -> Tensor:
+        """Bring features (T, C) to what the network takes, (C, `parts`)."""
+        proposer = self._proposer
+        if proposer.parts is not None:
+            features = rescale(features, proposer.parts, mode=proposer.data.rescaling)
+        return torch.from_numpy(np.ascontiguousarray(features.T))
 
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video file, at a constant frame rate, or of a folder of images."""
         return self._encoder.open(video)
 
     def _with_labels(
-        self, proposals: Proposals, video: str | Path, features: NDArray[np.float32], span: FeatureSpan
+        self, proposals: Proposals, video: str | Path, of_features: Sequence[Floats], span: FeatureSpan
     ) -> Proposals:
         """Return segments with the labels that the options ask for: the localizer's own, or the encoder's."""
         if self._options.labels == "none":
             return replace(proposals, labels=None)
+        background = self.classes.index(self._options.background) if self._options.background else None
         if proposals.labels is None:
-            return self._labelled(proposals, self._class_scores(video, features), span)
-        if not self._options.background:
-            return proposals
-        return proposals[np.flatnonzero(proposals.labels != self.classes.index(self._options.background))]
-
-    def _class_scores(self, video: str | Path, features: NDArray[np.float32]) -> Floats:
-        """Return probabilities (T, classes) all along a video, 0 for the background."""
-        scores = self._encoder.class_scores(video, features)
-        if self._options.background:
-            scores[:, self.classes.index(self._options.background)] = 0
-        return scores
+            has_own = self._encoder.has_classifier
+            scores = self._encoder.class_scores(video) if has_own else np.concatenate(of_features)
+            if background is not None:
+                scores[:, background] = 0
+            return self._labelled(proposals, scores, span)
+        return proposals if background is None else proposals[np.flatnonzero(proposals.labels != background)]
 
     def _labelled(self, proposals: Proposals, scores: Floats, span: FeatureSpan) -> Proposals:
         """Give segments their labels by class scores (T, classes) of clips all along a span of the video."""
@@ -167,12 +208,12 @@ class VideoLocalizer:
         return with_labels(proposals, best, np.take_along_axis(of_segments, best, axis=1))
 
 
-def _warn_of_long_parts(video: str | Path, span: FeatureSpan, parts: int) -> None:
-    if (shortest := (span.end - span.start) / parts) > _LONG_PART:
+def _warn_of_long_parts(video: str | Path, lasts: str, seconds: float, parts: int) -> None:
+    if (shortest := seconds / parts) > _LONG_PART:
         log.warning(
-            "%s: it lasts %.0f s, so that the shortest segment of a localizer of %d points is %.1f s long: for "
-            "shorter ones cut the video into pieces",
-            video, span.last, parts, shortest,
+            "%s: %s %.0f s, so that the shortest segment of a localizer of %d points is %.1f s long: for shorter ones "
+            "train it on shorter windows (--data.windows.seconds)",
+            video, lasts, seconds, parts, shortest,
         )  # fmt: skip
 
 
