@@ -16,9 +16,9 @@ class DataOptions:
 
     train: str = ""
     """Training videos, a path or URL: a folder of class folders, a CSV/TSV with columns path and label (or class, for
-    names that may be numbers), or a list file `path label` (videos, packed) or `folder frames label` (rawframes). With
-    `task.labels` multi a list has any number of labels on a line, and a CSV a column labels with semicolons between
-    them."""
+    names that may be numbers; start and end, in seconds, make rows segments of their videos), or a list file `path
+    label` (videos, packed) or `folder frames label` (rawframes). With `task.labels` multi a list has any number of
+    labels on a line, and a CSV a column labels with semicolons between them."""
     train_where: str = ""
     """Rows of a CSV to train on: conditions such as `fold!=0`, separated by commas."""
     val: str = ""

@@ -1,6 +1,5 @@
 """Rows of an annotation file, selected, checked and concatenated."""
 
-import math
 import re
 from array import array
 from collections import defaultdict
@@ -163,10 +162,9 @@ def _segments(rows: Sequence[Fields], layout: Layout) -> list[float] | None:
         values = [*map(float, texts)]
     except ValueError:
         return None
+    starts, ends = np.array(values[::2]), np.array(values[1::2])
     # What Python takes for a number has underscores, inf and nan.
-    if any(b"_" in text for text in texts) or not all(
-        0 <= one < another < math.inf for one, another in zip(values[::2], values[1::2], strict=True)
-    ):
+    if b"_" in b"".join(texts) or not ((starts >= 0) & (starts < ends) & (ends < np.inf)).all():
         return None
     if layout.frames is not None and not all(
         last <= count for last, row in zip(values[1::2], rows, strict=True) if (count := _count(row, layout))
