@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Gt
 
 from kinema import strict_json
 from kinema.cli.arguments import parse
@@ -30,13 +31,19 @@ class Options:
 
     pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
     """Part of the names to list, or a pattern with * and ? as in a shell."""
+    for_: Annotated[str, tyro.conf.arg(name="for", metavar="DATA")] = ""
+    """Choose a recipe for these videos, a list or a folder of class folders, instead: why, and the line to type."""
+    minutes: Annotated[float, Gt(0)] = 60
+    """Time for the training with --for."""
     json: bool = False
     """Print JSON."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print the table."""
+    """Print the table, or advice."""
     options = parse(Options, arguments, command="recipes")
+    if options.for_:
+        return _advise(options)
     pattern = options.pattern if any(sign in options.pattern for sign in "*?[") else f"*{options.pattern}*"
     names = [name for name in RECIPES if fnmatch(name, pattern)]
     if not names:
@@ -50,6 +57,21 @@ def run(arguments: Sequence[str]) -> int:
         header,
         [(row.recipe, row.task, row.clip, f"{row.parameters / 1e6:.2f}", f"{row.gmacs:.2f}") for row in rows],
     )
+    return 0
+
+
+def _advise(options: Options) -> int:
+    from kinema.advice import advise, facts_of, seconds_per_clip
+
+    facts = facts_of(options.for_)
+    advice = advise(facts, minutes=options.minutes, seconds_of=seconds_per_clip)
+    if options.json:
+        print(strict_json.dumps({"facts": asdict(facts), **advice._asdict()}, indent=2))
+        return 0
+    print(facts)
+    for reason in advice.reasons:
+        print(f"- {reason}")
+    print(f"\n{advice.command}")
     return 0
 
 

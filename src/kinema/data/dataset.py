@@ -221,7 +221,12 @@ def _divided(index: Index, options: DataOptions) -> tuple[Index, Index]:
     """
     if options.folds and options.val_fraction:
         raise UserError("--data.folds and --data.val-fraction both say which videos are validated: pass one of them")
-    if options.folds and not 0 <= options.fold < options.folds:
+    if options.folds and options.fold < 0:
+        raise UserError(
+            f"--data.folds {options.folds}: only `kinema train` trains one fold after the other; pass --data.fold 0 to "
+            f"{options.folds - 1} for one of them"
+        )
+    if options.folds and options.fold >= options.folds:
         raise UserError(f"--data.fold {options.fold}: expected 0 to {options.folds - 1}")
     held_out, folds = [options.fold], options.folds
     if options.val_fraction:

@@ -120,8 +120,11 @@ def summarize(results: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def _test(folder: Path, config: AnyConfig) -> dict[str, float]:
-    """Test the model of a fold on the videos that it was not trained on."""
-    model = find_model(folder)
+    """Test the last weights of a fold on the videos that they were not trained on.
+
+    The best weights are chosen by the same videos, which would flatter them.
+    """
+    model = find_model(folder / "checkpoints" / "last")
     description = read_description(model)
     options = replace(config.task.test_options(description), runtime=config.runtime)
     outputs = EvaluationOutputs(folder=folder / "test")
