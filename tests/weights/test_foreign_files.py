@@ -10,7 +10,6 @@ import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -210,11 +209,6 @@ def archive(path: Path) -> None:
         file.writestr("weights.pth", b"x")
 
 
-def caffe2(path: Path, protocol: int) -> None:
-    blobs = {name: np.ones(3, np.float32) for name in ("conv1_w", "res_conv1_bn_s", "res2_0_branch2a_bn_riv")}
-    path.write_bytes(pickle.dumps({"blobs": blobs}, protocol))
-
-
 class Scripted(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -233,9 +227,6 @@ class Scripted(nn.Module):
             "is a pointer of Git LFS",
         ),
         (archive, "is a ZIP archive without a checkpoint"),
-        (partial(caffe2, protocol=0), r"is a pickle of Caffe2's, .*CHECKPOINT_TYPE caffe2"),
-        (partial(caffe2, protocol=2), r"is a pickle of Caffe2's, .*CHECKPOINT_TYPE caffe2"),
-        (partial(caffe2, protocol=4), r"is a pickle of Caffe2's, .*CHECKPOINT_TYPE caffe2"),
         (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle of another kind"),
         (lambda path: torch.jit.script(Scripted()).save(path), "is a TorchScript program"),
         (lambda path: path.write_bytes((20).to_bytes(8, "little") + b'{"a": 1'), "is damaged"),

@@ -18,6 +18,7 @@ from torch import Tensor
 from kinema import strict_json
 from kinema.errors import UserError
 from kinema.tools import Source
+from kinema.weights.caffe2 import read_caffe2
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ _DISCARDED = (
 )
 """Types of objects in checkpoints beside tensors: training options, recorded losses and scores, paths, dates."""
 
+_ZIP = b"PK\x03\x04"
 _MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files of torch.save before PyTorch 1.6, which are no ZIP archives."""
 
@@ -259,6 +261,8 @@ def _load(path: Path) -> object:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
+    if not beginning.startswith((_ZIP, _MAGIC)) and _is_caffe2(beginning):
+        return read_caffe2(path)
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_Discarded, name) for name in _DISCARDED]
     try:
         with torch.serialization.safe_globals(stand_ins):
@@ -282,7 +286,7 @@ def _said_of(beginning: bytes) -> str:
 
 def _refusal(path: Path, beginning: bytes, reason: str) -> str:
     name = re.search(r"GLOBAL (\S+)", reason)
-    if name is None or _is_caffe2(beginning):
+    if name is None:
         found = re.search(r"WeightsUnpickler error: (.+)", reason)
         return _damaged(path, beginning, found[1] if found else reason)
     return (
@@ -298,11 +302,6 @@ def _is_caffe2(beginning: bytes) -> bool:
 
 
 def _damaged(path: Path, beginning: bytes, reason: str) -> str:
-    if _is_caffe2(beginning):
-        return (
-            f"{path} is a pickle of Caffe2's, which cannot be converted: load it in PySlowFast "
-            "(TRAIN.CHECKPOINT_TYPE caffe2) and convert the .pyth file that PySlowFast saves"
-        )
     if "TorchScript" in reason:
         return f"{path} is a TorchScript program, not a state dict: save torch.jit.load(FILE).state_dict()"
     if zipfile.is_zipfile(path) and not _has_pickle(path):
