@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kinema.api import train
+from kinema.api import load, train
 from kinema.data.dataset import ClipDataset, open_train_index, opener
 from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
@@ -23,6 +23,7 @@ from kinema.prepare.flow import FlowOptions, prepare_flow
 from kinema.prepare.pack import PackOptions, prepare_pack
 from kinema.recipes import config_of
 from kinema.storage import Direct
+from tests.data.drawn_videos import write_video
 from tests.data.test_rawframes import write_frame
 
 PAIRS = 9
@@ -192,6 +193,13 @@ def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, source: str, template
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     first, second = [row["loss"] for row in rows if "loss" in row]
     assert second < first
+    predictor = load(tmp_path / "run")
+    prepare_pack(PackOptions(source=dataset / "v1", output=tmp_path / "one", kind="flow", workers=1))
+    of_folder, of_pack = predictor.predict(dataset / "v1"), predictor.predict(tmp_path / "one" / "v1.pack")
+    assert of_folder == of_pack
+    write_video(tmp_path / "video.mp4", times=range(9))
+    with pytest.raises(MediaError, match="the model sees optical flow"):
+        predictor.predict(tmp_path / "video.mp4")
 
 
 def test_clips_have_five_fields_of_each_segment(dataset: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from kinema.errors import UserError
 from kinema.prepare import check
 from kinema.prepare.check import CheckOptions, prepare_check
 from kinema.prepare.decoding import count_frames
+from kinema.prepare.sources import labeled_units
 from kinema.storage import unfinished
 from tests.data.drawn_videos import write_video
 from tests.data.test_rawframes import write_frame
@@ -179,6 +180,12 @@ def test_segments_are_checked_against_their_video_which_is_decoded_once(
     assert found[f"{a}#t=2,2.2"].startswith("the segment begins at 2 s")
     assert clean.read_text().splitlines() == [lines[0], lines[1], lines[5]]
     assert counted == [a, b]
+
+
+def test_preparations_of_whole_videos_refuse_segments(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,start,end,class\na.mp4,0,1,x\n")
+    with pytest.raises(UserError, match="lists segments, and whole videos are prepared"):
+        labeled_units(tmp_path / "list.csv", tmp_path / "out")
 
 
 def test_segments_of_images_are_checked_by_frames(tmp_path: Path) -> None:

@@ -153,6 +153,19 @@ def test_files_that_differ_in_their_suffix_alone(tmp_path: Path) -> None:
     assert found == pytest.approx(expected(np.float64(scores), truth))
 
 
+def test_segments_of_a_video_are_told_apart(tmp_path: Path) -> None:
+    """Also where streams have other suffixes, and against the list that they were tested on."""
+    scores, truth, spans = probabilities(1, count=4), np.array([0, 1, 2, 3]), ["0,1.5", "1.5,2", "2,3.25", "0,2"]
+    for name, order in (("a.mp4", [0, 1, 2, 3]), ("a.pack", [3, 1, 0, 2])):
+        paths = np.array([f"/x/{name}#t={spans[row]}" for row in order])
+        np.savez(tmp_path / f"{name}.npz", paths=paths, labels=truth[order], scores=scores[order])
+    rows = [f"a.mp4,{span},{label}" for span, label in zip(spans, truth, strict=True)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,start,end,label", *rows]))
+    results = [tmp_path / "a.mp4.npz", tmp_path / "a.pack.npz"]
+    for found in (evaluate_results(results), evaluate_results(results, ground_truth=tmp_path / "list.csv")):
+        assert found == pytest.approx(expected(np.float64(scores), truth))
+
+
 @pytest.mark.parametrize("form", ["list", "csv", "npz"])
 def test_ground_truth_of_its_own(tmp_path: Path, form: str) -> None:
     scores = probabilities(1)

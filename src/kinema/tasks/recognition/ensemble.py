@@ -14,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from kinema.data.lists.annotations import check_labels, read_index
-from kinema.data.lists.class_folders import VIDEO_SUFFIXES
+from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
 from kinema.data.lists.index import Index, LabelMode, MediaKind
 from kinema.data.lists.segments import without_fragment
 from kinema.errors import UserError
 from kinema.tasks.recognition.metrics import recognition_metrics
 
 log = logging.getLogger(__name__)
+
+_SUFFIXES = VIDEO_SUFFIXES | {PACK_SUFFIX}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +262,7 @@ def _called(name: tuple[str, int]) -> str:
 def _naming(files: Sequence[_Videos]) -> Callable[[str], str]:
     """Return a function from paths to the shortest names that are unique in each file.
 
-    Suffixes of video files are omitted, unless two videos differ in nothing else.
+    Suffixes of video and packed files are omitted, unless two videos differ in nothing else.
     """
     longest = max((path.count("/") + 1 for file in files for path in file.paths), default=1)
     for suffixed in (False, True):
@@ -275,7 +277,7 @@ def _name(path: str, depth: int, suffixed: bool) -> str:
     video, fragment = without_fragment(path)
     *folders, last = video.rstrip("/").split("/")[-depth:]
     stem, dot, suffix = last.rpartition(".")
-    last = stem if not suffixed and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES else last
+    last = stem if not suffixed and f"{dot}{suffix}".lower() in _SUFFIXES else last
     return "/".join([*folders, last + fragment])
 
 

@@ -10,9 +10,9 @@ from kinema.data.options import DataOptions
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.readers.frame_names import why
 from kinema.data.readers.packed import open_packed
-from kinema.data.readers.rawframes import open_rawframes
+from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import open_video
+from kinema.data.readers.sources import FLOW, open_video
 from kinema.data.views import read_views
 from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction
@@ -77,18 +77,22 @@ class RecognizerPredictor:
 def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
     """Open the frames of a video file, a folder of images or a packed file of them; a local path or a URL.
 
+    Where `options.source` is optical flow, folders and packed files hold that.
+
     Raises:
-        MediaError: it cannot be opened.
+        MediaError: it cannot be opened, or is a video file where optical flow is needed.
         StorageOutage: its storage does not answer.
     """
-    path, ending = str(video), suffix(str(video))
+    path, ending, flow = str(video), suffix(str(video)), options.source in FLOW
     check_no_pipe(path)
     try:
         # Do not ask a server about what the name tells.
         if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
-            return open_rawframes(path, template=options.template)
+            return (open_flow if flow else open_rawframes)(path, template=options.template)
         if ending == PACK_SUFFIX:
-            return open_packed(path)
+            return open_packed(path, flow=flow)
+        if flow:
+            raise MediaError(path, "the model sees optical flow: pass what `kinema prepare flow` makes of the video")
         source = Direct().local(path)
     except OSError as error:
         raise MediaError(path, why(error)) from None
