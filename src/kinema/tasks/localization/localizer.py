@@ -71,6 +71,6 @@ class LocalizerTaskOptions(LocalizerOptions):
             UserError: always.
         """
         raise UserError(
-            f"{model} is a model of the recipe {description.recipe}, which finds when something happens, not what: "
+            f"{model} is a model of the recipe {description.recipe}, which localizes segments of long videos: "
             "pass it to kinema localize"
         )

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -176,12 +176,6 @@ def _warn_of_missing_scores(split: Split, scores: VideoClasses) -> None:
             "%d of %d %s videos have no class scores, such as %s: nothing is detected in them",
             len(missing), len(split.truth.videos), split.use, missing[0],
         )  # fmt: skip
-
-
-class MakesPointTargets(Protocol):
-    """Options of a task that say how instances become targets."""
-
-    assignment: AssignmentOptions
 
 
 @dataclass(frozen=True, kw_only=True)
