@@ -39,7 +39,7 @@ def check(
     *,
     work_dir: Path,
     resume: bool,
-    init: Path | None = None,
+    init: str | Path | None = None,
     given: Collection[str] = (),
 ) -> RecipeConfig:
     """Check a training before it is queued, and download ImageNet weights if it needs them.
@@ -61,6 +61,7 @@ def check(
         raise UserError(f"--grace: found {options.grace} s; must be less than --time {options.time}")
     if config.runtime.device == "cuda" and not options.gpus_per_node:
         raise UserError("--runtime.device cuda needs a GPU: pass --gpus-per-node 1 or more")
+    init = init or (config.training.init if isinstance(config, TrainConfig) else "")
     if init:
         config = with_init(config, init, given=given, run=resumable_config(work_dir) if resume else None)
 
