@@ -189,6 +189,9 @@ def test_sampling_that_kinema_has_not_is_said(tmp_path: Path, caplog: pytest.Log
     known = tiny_checkpoint(tmp_path / "a.pth", meta={"cfg": text})
     convert(tmp_path / "a.pth", tmp_path / "out", known, source="mmaction2")
     assert "frames are taken by DenseSampleFrames" in caplog.text
+    trained = mmaction2("tsm_r50_16", ("'SampleFrames'", "'DenseSampleFrames'"))
+    dense = candidates("tsm_mobilenetv2_8x8_kinetics400")["tsm_mobilenetv2_8x8_kinetics400"]
+    assert with_clips(dense, trained) == dense  # whose clips are those of the recipe, not segments
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def _mmaction2(config: ToolConfig) -> Trained:
         network=network,
         options=found.options,
         clip=clip,
-        segments=found.segments,
+        segments=None if notes else found.segments,
         taken={**found.taken, **_normalization(normalize.get("mean"), normalize.get("std"), 1)},
         labels="multi" if head.get("multi_class") else None,
         average=average if average in ("score", "prob") else None,
