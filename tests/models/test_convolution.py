@@ -55,12 +55,25 @@ def test_its_weights_are_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize(("kernel", "stride"), [((1, 3, 3), (1, 2, 2)), ((1, 1, 1), (1, 1, 1)), ((3, 1, 1), (8, 1, 1))])
-def test_the_memory_layout_stays(kernel: tuple[int, ...], stride: tuple[int, ...], channels_last: bool) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [
+        ((1, 3, 3), (1, 2, 2)),
+        ((1, 1, 1), (1, 1, 1)),
+        ((3, 1, 1), (1, 1, 1)),
+        ((3, 1, 1), (8, 1, 1)),
+        ((7, 1, 1), (2, 1, 1)),
+    ],
+)
+def test_the_memory_layout_stays(
+    kernel: tuple[int, ...], stride: tuple[int, ...], count: int, channels_last: bool
+) -> None:
     conv = Conv3d(8, 16, kernel, stride=stride, padding=tuple(size // 2 for size in kernel))
     if channels_last:
         conv = conv.to(memory_format=torch.channels_last_3d)
-    found = conv(clips(8, 16, channels_last=channels_last, dtype=torch.float32))
+    found = conv(clips(8, 16, channels_last=channels_last, dtype=torch.float32)[:count])
+    assert found.stride(0) == found[0].numel()  # of a single clip, too: torch reads the layout from it
     assert (found.movedim(1, -1) if channels_last else found).is_contiguous()
     found.sum().backward()
     assert conv.weight.grad is not None

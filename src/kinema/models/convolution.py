@@ -49,8 +49,8 @@ class Conv2d(nn.Conv2d):
 class Conv3d(nn.Conv3d):
     """`nn.Conv3d` with zero padding, without dilation, that avoids oneDNN's faults.
 
-    Kernels of length 1 in time are applied as 2D convolutions of all frames, in bf16 those of length 1 in space as 2D
-    convolutions of images whose rows are frames. Channels-last clips and weights are viewed as such without a copy.
+    Kernels of length 1 in time are applied as 2D convolutions of all frames, on the CPU those of length 1 in space as
+    2D convolutions of images whose rows are frames. Channels-last clips and weights are viewed as such without a copy.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
@@ -60,12 +60,16 @@ class Conv3d(nn.Conv3d):
         if channels_last and weight.shape[2] == stride[0] == 1 and padding[0] == 0:
             out = F.conv2d(fold_time(x), weight.squeeze(2), self.bias, stride[1:], padding[1:], groups=self.groups)
             return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-        if x.device.type != "cpu" or _dtype(x) is not torch.bfloat16:
+        if x.device.type != "cpu":
             return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
         if channels_last and weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
             over_time = (stride[0], 1), (padding[0], 0)
-            out = F.conv2d(x.flatten(3), weight.squeeze(4), self.bias, *over_time, groups=self.groups)
-            return out.unflatten(3, x.shape[3:])
+            # Channels in the last dimension: flattened otherwise, a single clip is not channels-last by its strides.
+            rows = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
+            out = F.conv2d(rows, weight.squeeze(4), self.bias, *over_time, groups=self.groups)
+            return out.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)
+        if _dtype(x) is not torch.bfloat16:
+            return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
         x = x.bfloat16()
         out = F.conv3d(x, weight.detach(), None, stride, padding, groups=self.groups)
         out = _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)
