@@ -30,7 +30,9 @@ NETWORKS: dict[str, tuple[str, list[object]]] = {
     "slowfast_r50_16x8": ("../SSv2/SLOWFAST_16x8_R50", []),
     "slowfast_r50_16x8_charades": ("../Charades/SLOWFAST_16x8_R50", []),
 }  # fmt: skip
-SECTIONS = ("DATA", "DETECTION", "MODEL", "MULTIGRID", "NONLOCAL", "RESNET", "SLOWFAST")
+MVIT_SCALES = {r".*attn\.qkv\.": 0.3}
+"""Of queries and keys, as attention would be too sharp."""
+SECTIONS = ("DATA", "DETECTION", "MODEL", "MULTIGRID", "MVIT", "NONLOCAL", "RESNET", "SLOWFAST")
 
 
 def cases(checkout: Path, *_: Path) -> Iterator[Case]:
@@ -51,15 +53,29 @@ def cases(checkout: Path, *_: Path) -> Iterator[Case]:
         text = yaml.safe_dump({section: _plain(cfg[section]) for section in SECTIONS})
         more = {"scaled": scaled, "probabilities": answers(probabilities), "windows": answers(windows)}
         yield case(name, cfg.DATA.NUM_FRAMES, shapes, logits, scales=scales, config=text, **more)
+    yield _mvit(checkout)
+
+
+def _mvit(checkout: Path) -> Case:
+    """MViTv2-S, which takes crops of one size only."""
+    from slowfast.config.defaults import get_cfg
+
+    cfg = get_cfg()
+    cfg.merge_from_file(str(checkout / "configs" / "Kinetics" / "MVITv2_S_16x4.yaml"))
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", CLASSES, "MVIT.EMBED_DIM", WIDTH, "NUM_GPUS", 0])
+    cfg.merge_from_list(["DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64])
+    logits, shapes = _logits(cfg, "none", 64, MVIT_SCALES)
+    text = yaml.safe_dump({section: _plain(cfg[section]) for section in SECTIONS})
+    return case("mvitv2_s_16x4", cfg.DATA.NUM_FRAMES, shapes, logits, scales=MVIT_SCALES, config=text)
 
 
 def _logits(cfg: Any, activation: str, size: int, scales: dict[str, float]) -> tuple[Tensor, dict[str, str]]:
     from slowfast.datasets.utils import pack_pathway_output, tensor_normalize
-    from slowfast.models.video_model_builder import ResNet, SlowFast
+    from slowfast.models.video_model_builder import MViT, ResNet, SlowFast
 
     cfg = cfg.clone()
     cfg.MODEL.HEAD_ACT = activation
-    model = {"ResNet": ResNet, "SlowFast": SlowFast}[cfg.MODEL.MODEL_NAME](cfg)
+    model = {"ResNet": ResNet, "SlowFast": SlowFast, "MViT": MViT}[cfg.MODEL.MODEL_NAME](cfg)
     shapes = fill(model, scales)
     rows = []
     for clip in parity.pixels(3, cfg.DATA.NUM_FRAMES, size):

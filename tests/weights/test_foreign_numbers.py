@@ -74,6 +74,7 @@ RECIPES: dict[str, dict[str, str]] = {
         "slowfast_r50_16x8_charades": "slowfast_r50_video_16x8x1_57e_charades_rgb",
         "slowfast_r101_8x8": "slowfast_r101_video_8x8x1_256e_kinetics400_rgb",
         "slowfast_r101_4x16": "slowfast_r101_video_4x16x1_256e_kinetics400_rgb",
+        "mvitv2_s_16x4": "mvitv2_s_16x4_kinetics400",
     },
     "tsm": {name: MMACTION2[name] for name in (
         "tsn_r50", "tsn_r18", "tsn_r101", "tsm_r50", "tsm_r50_16", "tsm_r18", "tsm_r18_div4", "tsm_r101")}
@@ -98,6 +99,7 @@ QUICK = {
     ("pyslowfast", "i3d_nln_r50_8x8"),
     ("pyslowfast", "slowfast_r50_8x8"),
     ("pyslowfast", "slow_r50_8x8"),
+    ("pyslowfast", "mvitv2_s_16x4"),
     ("torchvision", "resnet18"),
     ("tsm", "tsm_mobilenetv2"),
 }
@@ -166,7 +168,7 @@ def test_logits_are_the_tools(tmp_path: Path, tool: str, case: Case) -> None:
     assert (logits - expected).abs().max() <= TOLERANCE * expected.abs().max()
 
 
-@pytest.mark.parametrize(("tool", "case"), [param for param in cases() if param.values[0] == "pyslowfast"])
+@pytest.mark.parametrize(("tool", "case"), [param for param in cases() if "windows" in param.values[1]])
 def test_pyslowfasts_probabilities(tmp_path: Path, tool: str, case: Case) -> None:
     """Also of crops larger than those trained on, whose windows' probabilities it averages."""
     model, described = converted(tmp_path, tool, case, weights_of(tool, case, case["scaled"]))

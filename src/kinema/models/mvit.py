@@ -18,11 +18,14 @@ from kinema.models.convolution import replace_convolutions
 from kinema.models.foreign import (
     PYSLOWFAST_MEAN,
     PYSLOWFAST_STD,
+    Configured,
     Foreign,
     ForeignOptions,
     Rules,
     Source,
+    ToolConfig,
     of_tool,
+    renamed,
 )
 from kinema.models.recognizer import RGB, Recognizer, RecognizerOptions
 from kinema.models.resnet_names import by_rules
@@ -58,18 +61,44 @@ class MViTOptions(RecognizerOptions, ForeignOptions):
 
     def of_source(self, weights: Mapping[str, Tensor], source: Source) -> Self:
         """See `ForeignOptions`."""
-        return of_tool(self, weights, source, mean=PYSLOWFAST_MEAN, std=PYSLOWFAST_STD)
+        sizes: dict[str, int] = {}
+        for key, value in weights.items():
+            if key.endswith("blocks.0.attn.rel_pos_t"):
+                sizes["frames"] = value.shape[0] + 1
+            if key.endswith("blocks.0.attn.rel_pos_h"):
+                sizes["size"] = 2 * (value.shape[0] + 1)
+        return of_tool(self, weights, source, mean=PYSLOWFAST_MEAN, std=PYSLOWFAST_STD, **sizes)
+
+    @classmethod
+    def from_config(cls, config: ToolConfig, source: Source) -> Configured | None:
+        """See `ForeignOptions`."""
+        if source != "pyslowfast" or config.get("MODEL.ARCH") != "mvit":
+            return None
+        for key, value in _PYSLOWFAST_VALUES.items():
+            config.expect(f"MVIT.{key}", value)
+        starts = [start for start, _ in config.get("MVIT.DIM_MUL", [])]
+        config.expect("MVIT.DIM_MUL", [[start, 2.0] for start in starts])
+        config.expect("MVIT.HEAD_MUL", [[start, 2.0] for start in starts])
+        depth = config.get("MVIT.DEPTH", 16)
+        config.expect("MVIT.POOL_Q_STRIDE", [[i, *((1, 2, 2) if i in starts else (1, 1, 1))] for i in range(depth)])
+        return Configured(options={"depths": tuple(end - start for start, end in pairwise([0, *starts, depth]))})
 
 
 class MViT(Recognizer):
     """A transformer that pools its tokens from stage to stage, and keys and values even more."""
 
+    backbone: "MViTBackbone"
+
     def __init__(self, options: MViTOptions) -> None:
         super().__init__(options, MViTBackbone(options))
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in torchvision."""
-        return by_rules(self, source, {"torchvision": _TORCHVISION})
+        """Names in torchvision and PySlowFast."""
+        if source != "pyslowfast":
+            return by_rules(self, source, {"torchvision": _TORCHVISION})
+        token = "backbone.pos_encoding.class_token"
+        width = self.backbone.pos_encoding.class_token.shape[0]
+        return Foreign(names=renamed(self, _PYSLOWFAST) | {token: "cls_token"}, shapes={token: (1, 1, width)})
 
 
 class MViTBackbone(Backbone):
@@ -141,3 +170,37 @@ def _settings(options: MViTOptions) -> list[MSBlockConfig]:
 
 
 _TORCHVISION: Rules = ((r"^backbone\.", ""), (r"^fc$", "head.1"))
+_PYSLOWFAST: Rules = (
+    (r"^backbone\.conv_proj$", "patch_embed.proj"),
+    (r"^backbone\.", ""),
+    (r"\.project\.0$", ".proj"),
+    (r"\.project$", ".proj"),
+    (r"\.pool_([qkv])\.pool$", r".pool_\1"),
+    (r"\.pool_([qkv])\.norm_act\.0$", r".norm_\1"),
+    (r"\.mlp\.0$", ".mlp.fc1"),
+    (r"\.mlp\.3$", ".mlp.fc2"),
+    (r"^fc$", "head.projection"),
+)
+_PYSLOWFAST_VALUES: Mapping[str, object] = {
+    "MODE": "conv",
+    "POOL_FIRST": False,
+    "SEPARATE_QKV": False,
+    "PATCH_2D": False,
+    "PATCH_KERNEL": [3, 7, 7],
+    "PATCH_STRIDE": [2, 4, 4],
+    "PATCH_PADDING": [1, 3, 3],
+    "POOL_KVQ_KERNEL": [3, 3, 3],
+    "POOL_KV_STRIDE_ADAPTIVE": [1, 8, 8],
+    "NUM_HEADS": 1,
+    "MLP_RATIO": 4.0,
+    "QKV_BIAS": True,
+    "CLS_EMBED_ON": True,
+    "USE_ABS_POS": False,
+    "REL_POS_SPATIAL": True,
+    "REL_POS_TEMPORAL": True,
+    "RESIDUAL_POOLING": True,
+    "DIM_MUL_IN_ATT": True,
+    "NORM_STEM": False,
+    "USE_MEAN_POOLING": False,
+}
+"""Of PySlowFast's options of transformers, as its MViTv2 have them."""

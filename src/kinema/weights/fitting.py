@@ -22,7 +22,7 @@ from kinema.weights.model_files import AnyDescription
 
 _BARE_BACKBONE = re.compile(r"(slow_path|fast_path|conv1|layer\d)\.")
 
-_STEM = re.compile(r"s1\.pathway\d_stem\.conv(_xy)?\.weight$")
+_STEM = re.compile(r"(s1\.pathway\d_stem\.conv(_xy)?|patch_embed\.proj)\.weight$")
 """PySlowFast's first convolutions."""
 
 _ROWS = 20  # maximum per kind in the table of a message

@@ -49,6 +49,14 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 
 
 _NAMES: dict[Source, tuple[str, ...]] = {
+    "actionformer": (
+        r"backbone\.(embd(_norm)?|(stem|branch)\.\d+\.(ln\d|attn|mlp|drop_path_\w+))\.",
+        r"(cls_head|reg_head)\.(head|norm|cls_head|offset_head|scale)\.|neck\.fpn_norms\.",
+    ),
+    "tridet": (
+        r"backbone\.(embd(_norm)?|(stem|branch)\.\d+\.(ln|gn|fc|global_fc|psi|convk?w|mlp|drop_path_\w+))\.",
+        r"(cls_head|reg_head|start_head|end_head)\.(head|norm|cls_head|offset_head|scale)\.|neck\.fpn_norms\.",
+    ),
     "mmaction2": (
         r"(backbone|cls_head|slow_path|fast_path)\.",
         r"x_[123]d_[besp]\.",
@@ -85,9 +93,13 @@ _NAMES: dict[Source, tuple[str, ...]] = {
         r"(patch_embed|norm|head)\.",
         r"blocks\.\d+\.((temporal_)?(norm\d|attn\.(qkv|proj))|temporal_fc|mlp\.fc\d)\.",
     ),
-    "pyslowfast": (r"s\d\.pathway\d", r"s\d_fuse\.", r"head\.(projection|conv_5|lin_5)(_bn)?\."),
-    "actionformer": (r"backbone\.(embd|embd_norm|stem|branch)\.", r"neck\.fpn_norms\.", r"reg_head\."),
-    "tridet": (r"backbone\.(embd|embd_norm|stem|branch)\.", r"neck\.fpn_norms\.", r"(reg|start|end)_head\."),
+    "pyslowfast": (
+        r"s\d\.pathway\d",
+        r"s\d_fuse\.",
+        r"head\.(projection|conv_5|lin_5)(_bn)?\.",
+        r"cls_token$|(patch_embed\.proj|norm)\.",
+        r"blocks\.\d+\.(norm\d|proj|mlp\.fc\d|attn\.(qkv|proj|(pool|norm)_[qkv]|rel_pos_[hwt]))\b",
+    ),
     "opentad": (r"projection\.(embed|stem|branch)\.", r"rpn_head\."),
 }
 """Patterns that the keys of each tool's weights begin with. Of tools that may have as many keys, the first is meant."""
