@@ -100,7 +100,7 @@ _NAMES: dict[Source, tuple[str, ...]] = {
         r"cls_token$|(patch_embed\.proj|norm)\.",
         r"blocks\.\d+\.(norm\d|proj|mlp\.fc\d|attn\.(qkv|proj|(pool|norm)_[qkv]|rel_pos_[hwt]))\b",
     ),
-    "opentad": (r"projection\.(embed|stem|branch)\.", r"rpn_head\."),
+    "opentad": (r"projection\.(embed|stem|branch)\.", r"rpn_head\.", r"neck\.fpn_norms\."),
 }
 """Patterns that the keys of each tool's weights begin with. Of tools that may have as many keys, the first is meant."""
 
