@@ -127,6 +127,14 @@ def test_cvat_tracks_are_segments_without_what_is_outside(tmp_path: Path) -> Non
     ]
 
 
+def test_cvat_jobs_do_not_name_their_video(tmp_path: Path) -> None:
+    job = "<meta><job><id>4</id><size>9</size><mode>interpolation</mode></job></meta>"
+    text = f'<annotations>{job}<track id="0" label="x">{boxes((0, 0), (1, 0))}</track></annotations>'
+    assert convert(tmp_path, "a.xml", text, "cvat", fps=1, video="b.mp4")[1:] == [["b.mp4", "0", "2", "x"]]
+    with pytest.raises(UserError, match="track 0, frame 0: the file names no video: pass --video"):
+        convert(tmp_path, "a.xml", text, "cvat", fps=1)
+
+
 def test_cvat_tags_in_a_row_are_a_segment(tmp_path: Path) -> None:
     """Every 5th frame was annotated: 10, 15 and 20 are frames 10 to 24, that is seconds 1 to 2.5 at 10 frames/s."""
     content = "".join(

@@ -57,6 +57,8 @@ class LabelsOptions:
     ActivityNet's layout."""
     root: Path | None = None
     """Folder of the videos; default: that of the first FILE. Paths in the files may be those of another machine."""
+    video: str = ""
+    """Video of files that name none, such as CVAT's exports of a job."""
     fps: Annotated[float, Ge(0)] = 0
     """Frames per second by which the tool counts frames; 0: as the file says, else by the videos' time stamps."""
     layer: str = ""
@@ -101,6 +103,7 @@ def prepare_labels(options: LabelsOptions) -> LabelsSummary:
     for file in options.files:
         export = _READERS[options.tool](read_text(file), str(file))
         export.check()
+        export.annotations = [replace(one, video=one.video or options.video) for one in export.annotations]
         videos |= {name: find_video(name, root) for name in {one.video for one in export.annotations} - videos.keys()}
         durations |= export.durations
         chosen = [one for one in export.annotations if options.layer in ("", one.layer)]
@@ -143,7 +146,7 @@ def _widened(annotations: Sequence[Annotation], seconds: float, source: str) -> 
 def _check(annotations: Sequence[Annotation], export: Export) -> None:
     for one in annotations:
         if not one.video:
-            export.fault(one.where, "it names no video")
+            export.fault(one.where, "the file names no video: pass --video")
         if not one.label.strip() or not is_listable(one.label):
             export.fault(one.where, f"label {one.label!r}: it is empty, or has line breaks")
         if one.start is not None and one.end is not None and one.start >= one.end:
