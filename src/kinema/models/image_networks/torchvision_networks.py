@@ -18,7 +18,6 @@ _BRANCHES = {
     "Bottleneck": ("conv1",),
     "ResBottleneckBlock": ("f",),
     "InvertedResidual": ("conv", "block"),
-    "_InvertedResidual": ("layers",),
     "MBConv": ("block",),
     "FusedMBConv": ("block",),
     "CNBlock": ("block",),
@@ -28,8 +27,8 @@ _BRANCHES = {
 _TRUNKS = ("features", "trunk_output", "encoder", "layers", "blocks")
 """Names of modules that hold the stages or blocks, and sometimes the stem."""
 
-_WITHOUT_BLOCKS = ("alexnet", "googlenet", "inception_v3", "squeezenet", "vgg")
-"""Beginnings of the names of networks that have no blocks, or further classifiers."""
+_REFUSED = ("alexnet", "googlenet", "inception_v3", "mnasnet", "squeezenet", "vgg")
+"""Beginnings of the names of networks that have no blocks, further classifiers, or, MNASNet, a versioned state dict."""
 
 
 def torchvision_network(name: str) -> tuple[nn.Module, Traits]:
@@ -43,10 +42,10 @@ def torchvision_network(name: str) -> tuple[nn.Module, Traits]:
         raise UserError(
             f"--model.backbone torchvision:{name}: torchvision has no such network of images{did_you_mean(name, names)}"
         )
-    if name.startswith(_WITHOUT_BLOCKS):
+    if name.startswith(_REFUSED):
         raise UserError(
-            f"--model.backbone torchvision:{name}: AlexNet, GoogLeNet, Inception, SqueezeNet and VGG have no blocks or "
-            "further classifiers; choose another network of torchvision, or timm:NAME"
+            f"--model.backbone torchvision:{name}: AlexNet, GoogLeNet, Inception, MNASNet, SqueezeNet and VGG cannot "
+            "be backbones; choose another network of torchvision, or timm:NAME"
         )
     device = torch.empty(0).device
     weights: WeightsEnum = get_model_weights(name).DEFAULT
@@ -118,7 +117,7 @@ def _is_stage(unit: nn.Module) -> bool:
 
 
 def _first_convolution(block: nn.Module) -> str | None:
-    if not (getattr(block, "use_res_connect", True) and getattr(block, "apply_residual", True)):
+    if not getattr(block, "use_res_connect", True):
         return None
     names = _BRANCHES.get(type(block).__name__, ())
     branches = [(name, getattr(block, name)) for name in names if hasattr(block, name)]
