@@ -109,7 +109,7 @@ def advise(facts: Facts, *, minutes: float, seconds_of: Callable[[str], float]) 
         need = _minutes(recipe, facts, folds, seconds_of(recipe))
         if need <= minutes or recipe == candidates[-1]:
             break
-        reasons.append(f"{recipe} would take about {_rounded(need)}, more than the {minutes:g} at hand")
+        reasons.append(f"{recipe} would take about {_rounded(need)}, more than the {minutes:g} minutes at hand")
     over = " (more than is at hand, but nothing is quicker)" if need > minutes else ""
     reasons.append(f"{recipe} takes about {_rounded(need)} for the network's part{over}")
     if facts.frames < recognizer_config_of(recipe).data.train_clip.sampling.frames:

@@ -112,7 +112,8 @@ def find_published(name: str, rows: Mapping[str, Published]) -> Published:
     for labels in ({row.name.partition("@")[2]: row for row in of_recipe}, _full_labels(of_recipe)):
         if label in labels:
             return labels[label]
-    near = [row.name for row in of_recipe] or get_close_matches(name, rows, n=3, cutoff=0.5)
+    near = [row.name for row in of_recipe] or [other for other in rows if recipe in other]
+    near = near or get_close_matches(name, rows, n=3, cutoff=0.5)
     shown = "".join(f"\n  {other}" for other in near[:_SHOWN])
     offered = f"; the nearest (`kinema zoo` lists them all):{shown}" if near else "; `kinema zoo` lists them all"
     raise UserError(f"no published weights are called '{name}'{offered}")
