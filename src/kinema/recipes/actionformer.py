@@ -6,6 +6,7 @@ from kinema.tasks.localization.detectors.decoding import DecodingOptions
 from kinema.tasks.localization.detectors.losses import DetectionLossOptions
 from kinema.tasks.localization.detectors.nms import DetectionNmsOptions
 from kinema.tasks.localization.detectors.task import ActionFormerTask
+from kinema.tasks.localization.metrics.detection import THRESHOLDS
 from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training import AdamW, CosineSchedule, TrainConfig, TrainingOptions
 
@@ -14,7 +15,7 @@ def actionformer_2304_35e_thumos14_i3d_feature() -> LocalizationConfig[ActionFor
     """2048 two-stream I3D features of THUMOS14, every 4 frames: 2 videos of up to 2304 features."""
     return TrainConfig(
         model=ActionFormerOptions(),
-        task=ActionFormerTask(),
+        task=ActionFormerTask(thresholds=THRESHOLDS["thumos14"]),
         data=DetectorData(
             max_length=2304,
             multiple=576,
@@ -44,7 +45,6 @@ def actionformer_192_15e_activitynet13_tsp_feature() -> LocalizationConfig[Actio
             loss=DetectionLossOptions(regression_weight=2.0, label_smoothing=0.1, positives=200),
             decoding=DecodingOptions(least_length=0.001),
             nms=DetectionNmsOptions(by_class=False, sigma=0.75, voting=0.9, most=100),
-            protocol="activitynet",
         ),
         data=DetectorData(parts=192, max_length=192, stride=16, window=16, fps=15, batch_size=16, val_batch_size=16),
         optim=AdamW(lr=1e-3, lr_batch=16, weight_decay=0.05, decay_norm_and_bias=False, clip_norm=1.0),

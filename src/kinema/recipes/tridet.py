@@ -21,7 +21,7 @@ def tridet_2304_40e_thumos14_i3d_feature() -> LocalizationConfig[TriDetTask]:
     data.multiple = 32
     return TrainConfig(
         model=TriDetOptions(),
-        task=TriDetTask(nms=DetectionNmsOptions(most=2000)),
+        task=TriDetTask(nms=DetectionNmsOptions(most=2000), thresholds=config.task.thresholds),
         data=data,
         optim=AdamW(lr=1e-4, lr_batch=2, weight_decay=0.025, decay_norm_and_bias=False, clip_norm=1.0),
         schedule=CosineSchedule(epochs=40, warmup_epochs=20, warmup_start=0.0, after_warmup=True),
@@ -54,7 +54,6 @@ def tridet_768_15e_activitynet13_tsp_feature() -> LocalizationConfig[TriDetTask]
             loss=DetectionLossOptions(label_smoothing=0.1, positives=400),
             decoding=DecodingOptions(least_length=0.1),
             nms=DetectionNmsOptions(by_class=False, sigma=0.7, voting=0.95, voting_by_overlap=False, most=200),
-            protocol="activitynet",
             overlap_power=1.0,
         ),
         data=data,
@@ -81,7 +80,7 @@ def tridet_64_small_feature() -> LocalizationConfig[TriDetTask]:
             drop_path=0.0,
             layer_scale=0.0,
         ),
-        task=TriDetTask(assignment=config.task.assignment, loss=config.task.loss),
+        task=TriDetTask(assignment=config.task.assignment, loss=config.task.loss, thresholds=config.task.thresholds),
         data=config.data,
         optim=config.optim,
         schedule=config.schedule,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -48,8 +48,11 @@ class DetectorTaskOptions(LocalizerTaskOptions):
     loss: DetectionLossOptions = field(default_factory=DetectionLossOptions)
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     nms: DetectionNmsOptions = field(default_factory=DetectionNmsOptions)
-    protocol: Protocol = "thumos14"
-    """Protocol of the mAP by which the best model is chosen, in validation and tests."""
+    protocol: Protocol = "activitynet"
+    """How validation and tests match detections with instances, for the mAP by which the best model is chosen; see
+    `kinema evaluate detection`. Papers on these detectors match as ActivityNet does on THUMOS14, too."""
+    thresholds: tuple[Annotated[float, Interval(gt=0, le=1)], ...] = ()
+    """Thresholds of tIoU; empty: those of the protocol."""
 
     def check(self, config: LocalizationConfig[Any]) -> None:
         """See `LocalizerOptions`."""
@@ -125,7 +128,7 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         results = Results(
             video=found.video[kept], label=label[kept], segments=found.segments[kept], scores=found.scores[kept]
         )
-        thresholds = THRESHOLDS[self.protocol]
+        thresholds = self.thresholds or THRESHOLDS[self.protocol]
         table = average_precision(truth, results, protocol=self.protocol, thresholds=thresholds)
         means = table.mean(axis=0).tolist()
         return {f"mAP@{threshold:g}": mean for threshold, mean in zip(thresholds, means, strict=True)} | {
@@ -140,7 +143,8 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         """See `LocalizerOptions`."""
         if isnan(metrics.get("average_mAP", float("nan"))):
             return super().summary(metrics)
-        return f"average mAP {metrics['average_mAP']:.4f}, mAP@0.5 {metrics['mAP@0.5']:.4f}"
+        at_half = f", mAP@0.5 {metrics['mAP@0.5']:.4f}" if "mAP@0.5" in metrics else ""
+        return f"average mAP {metrics['average_mAP']:.4f}{at_half}"
 
     def load_proposer(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
         """See `LocalizerOptions`."""
