@@ -45,7 +45,7 @@ def test_the_choice(values: dict[str, Any], minutes: float, seconds: float, reci
 def test_reasons_say_what_was_too_slow_and_that_videos_are_short() -> None:
     reasons = advise(facts(frames=5), minutes=20, seconds_of=lambda _: 0.1).reasons
     # 300 videos x 12 epochs x 3 forward passes' time x 0.1 s x 5 folds
-    assert f"{SMALL} would take about 90 minutes, more than the 20 at hand" in reasons
+    assert f"{SMALL} would take about 90 minutes, more than the 20 minutes at hand" in reasons
     assert any("shorter than a clip" in reason for reason in reasons)
 
 

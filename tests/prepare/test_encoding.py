@@ -229,7 +229,7 @@ def test_what_is_no_video_is_said_to_be_none(name: str, tmp_path: Path) -> None:
         Image.fromarray(picture(3)).save(path, format="jpeg")
     else:
         write_song_with_cover(path)
-    for reason in (check_video(CheckOptions(dataset=path), (0, str(path))).reason, reason_of(path)):
+    for reason in (check_video(CheckOptions(dataset=path), False, (0, str(path))).reason, reason_of(path)):
         assert re.search(r"no video|pipe", reason)
 
 

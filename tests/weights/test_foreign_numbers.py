@@ -217,11 +217,31 @@ def test_localizers_answer_as_mmaction2_does(tmp_path: Path, tool: str, name: st
 
 def _computed(options: RecognizerOptions) -> RecognizerOptions:
     """RecognizerOptions by which networks compute differently, without those of training and of the head."""
-    same = {"num_classes": 400, "dropout": 0.5, "init_std": 0.01, "zero_init_residual": False, "norm_eval": False}
-    return replace(options, **same, frozen_stages=-1, width=64, pretrained="none")  # type: ignore[arg-type]
+    same = {
+        "num_classes": 400,
+        "dropout": 0.5,
+        "init_std": 0.01,
+        "zero_init_residual": False,
+        "norm_eval": False,
+        "frozen_stages": -1,
+        "width": 64,
+        "pretrained": "none",
+    }
+    return replace(options, **{name: value for name, value in same.items() if hasattr(options, name)})  # type: ignore[arg-type]
 
 
-BESIDE = ("x3d", "s3d", "swin3d", "mvitv2", "videomae", "timesformer", "vjepa2", "tsn_mobilenetv4")
+BESIDE = (
+    "x3d",
+    "s3d",
+    "swin3d",
+    "mvitv2",
+    "videomae",
+    "timesformer",
+    "vjepa2",
+    "tsn_mobilenetv4",
+    "tsn_efficientnet",
+    "tsm_efficientnet",
+)
 """Recipes whose networks are proven beside the tool itself: test_x3d.py, test_torchvision_networks.py, …"""
 
 
