@@ -96,10 +96,10 @@ def test_features_of_each_clip_are_in_a_file(cached: Path) -> None:
     [
         ("optim.lr", "0.01", 0),
         ("task.probe.clips", "3", 32),  # another clip of each training video
-        ("data.train_clip.crop.flip", "0.5", 64),
-        ("training.seed", "1", 64),
+        pytest.param("data.train_clip.crop.flip", "0.5", 64, marks=pytest.mark.slow),
+        pytest.param("training.seed", "1", 64, marks=pytest.mark.slow),
         ("data.val_views.crops.short_side", "36", 16),
-        ("runtime.precision", "bf16", 80),
+        pytest.param("runtime.precision", "bf16", 80, marks=pytest.mark.slow),
     ],
 )
 def test_only_what_changes_features_computes_them_again(

@@ -99,6 +99,7 @@ def check_proposer(model: Path, planted: dict[str, str], expected: list[dict[str
     assert [proposer.classes[label] for label in answer.labels] == [one["label"] for one in expected]
 
 
+@pytest.mark.slow
 def test_segments_of_any_class_get_labels_from_class_scores(planted: dict[str, str], tmp_path: Path) -> None:
     database = json.loads(Path(planted["data.ground_truth"]).read_text())["database"]
     scores = {name: [0.9, 0.1] if number % 2 else [0.2, 0.8] for number, name in enumerate(database)}
@@ -141,7 +142,7 @@ def test_faults_are_said_before_training(
 @pytest.mark.parametrize(
     ("source", "recipe"),
     [
-        ("actionformer", "actionformer_192_15e_activitynet13_tsp_feature"),
+        pytest.param("actionformer", "actionformer_192_15e_activitynet13_tsp_feature", marks=pytest.mark.slow),
         ("tridet", "tridet_64_small_feature"),
         ("opentad", "actionformer_192_15e_activitynet13_tsp_feature"),
     ],
