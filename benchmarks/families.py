@@ -10,13 +10,11 @@ resident peak of a process of its own that takes two steps.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -28,6 +26,7 @@ from torchvision.ops import StochasticDepth
 from kinema import build_model
 from kinema.models.complexity import complexity
 from kinema.runtime.device import RuntimeOptions, to_device
+from kinema.runtime.memory import peak_resident_gib
 
 PEAK_SIDE = 2048
 
@@ -249,9 +248,7 @@ def print_memory(case: Case, who: str, precision: str) -> None:
     optimizer = torch.optim.AdamW(own.parameters(), fused=True)
     for _ in range(2):
         training_step(own, optimizer, clips, precision)
-    # Not getrusage's maximum, which a process takes over from the one that started it.
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    print(int(peak[1]) / 2**20 if peak else "nan")
+    print(peak_resident_gib())
 
 
 def peak_memory(name: str, who: str, precision: str, threads: int) -> float:

@@ -1,6 +1,8 @@
 """What the machine is doing, against psutil."""
 
 import os
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -15,3 +17,11 @@ def test_busy_and_idle_time_are_those_of_psutil() -> None:
     for k, seconds in enumerate((busy, times.idle + times.iowait)):
         ticks = seconds * os.sysconf("SC_CLK_TCK")
         assert before[k] - 1 <= ticks <= after[k] + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have getrusage's maximum only")
+def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
+    child = "from kinema.runtime.memory import peak_resident_gib\nprint(peak_resident_gib())"
+    large = f"x = b'x' * 2**31\nimport subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    done = subprocess.run([sys.executable, "-c", large], check=True, capture_output=True, text=True)
+    assert 0 < float(done.stdout) < 1.5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from kinema.runtime.memory import peak_resident_gib
+from kinema.runtime.memory import peak_resident_gib, peak_resident_gib_of
 
 GIB = 2**30
 
@@ -39,19 +39,10 @@ def peak_memory(device: torch.device) -> Memory:
     children = [child.pid for child in multiprocessing.active_children() if child.pid]
     return Memory(
         process=peak_resident_gib(),
-        workers=sum(map(_peak_gib, children)),
+        workers=sum(map(peak_resident_gib_of, children)),
         allocated=torch.cuda.max_memory_allocated(device) / GIB if on_gpu else 0.0,
         reserved=torch.cuda.max_memory_reserved(device) / GIB if on_gpu else 0.0,
     )
-
-
-def _peak_gib(pid: int) -> float:
-    """Peak resident set of another process; 0 where /proc is not available."""
-    try:
-        match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
-    except OSError:
-        return 0.0
-    return int(match[1]) * 2**10 / GIB if match else 0.0
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype, *, tries: int = 5) -> float:
