@@ -34,7 +34,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize."""
-        return F.layer_norm(x.transpose(1, 2), self.weight.shape, self.weight, self.bias, self.eps).transpose(1, 2)
+        normed = F.layer_norm(x.transpose(1, 2), self.weight.shape, self.weight, self.bias, self.eps)
+        return normed.transpose(1, 2).contiguous()  # once, instead of in each convolution that reads it
 
 
 class MaskedConv(nn.Module):
