@@ -83,6 +83,8 @@ def shortened(line: Line) -> list[str]:
 
 def test_localization(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line in lines_of("docs/localization.md"):
+        if "thumos14.json" in line.text:  # a large network, on features that are not at hand
+            continue
         capsys.readouterr()
         run(line, *shortened(line))
         printed = capsys.readouterr()
