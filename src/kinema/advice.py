@@ -102,8 +102,8 @@ def advise(facts: Facts, *, minutes: float, seconds_of: Callable[[str], float]) 
         reasons.append("the videos are enough to train a large network whole, but that needs a GPU")
     if not large:
         reasons.append(
-            f"with {facts.per_class[1]} videos of the median class, a network trained whole would learn them by "
-            "heart: start from ImageNet's weights and keep the lower stages"
+            f"with {facts.per_class[1]} videos of the median class, fine-tuning the whole network would "
+            "overfit: start from ImageNet weights and freeze the lower stages"
         )
     for recipe in candidates:
         need = _minutes(recipe, facts, folds, seconds_of(recipe))
@@ -142,14 +142,14 @@ def _minutes(recipe: str, facts: Facts, folds: int, seconds: float) -> float:
 
 
 def _why_split(facts: Facts, folds: int) -> str:
-    if folds and facts.groups:
-        return f"{folds} folds, as so few videos give a shaky figure at once; a group stays in one fold"
-    if folds:
-        return (
-            f"{folds} folds, as so few videos give a shaky figure at once; where videos show the same person or scene, "
-            "name it in a column 'group'"
-        )
-    return "a fifth of the videos is held out for validation"
+    if not folds:
+        return "a fifth of the videos is held out for validation"
+    groups = (
+        "a group stays in one fold"
+        if facts.groups
+        else "where videos show the same person or scene, name it in a column 'group'"
+    )
+    return f"{folds} folds, as a single split of so few videos gives an unreliable estimate; {groups}"
 
 
 def _command(recipe: str, facts: Facts, folds: int) -> str:

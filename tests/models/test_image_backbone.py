@@ -24,6 +24,7 @@ from kinema.models.tsn import TSNOptions
 from kinema.recipes import recognizer_config_of
 from kinema.weights.fitting import find_recipe
 from kinema.weights.foreign_files import read_foreign_weights
+from tests.models.plain_shift import PlainShift
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 NETWORKS = ("mobilenetv2_035", "test_convnext", "test_vit", "test_resnet", "mobilenetv4_conv_small_035")
@@ -61,18 +62,6 @@ def test_features_of_frames_are_timms(name: str) -> None:
         features = expected.unflatten(0, (2, 4)).mean(dim=1)
         torch.testing.assert_close(model.forward_features(clips), features, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(model(clips), model.fc(features), rtol=1e-4, atol=1e-4)
-
-
-class PlainShift(nn.Module):
-    """Figure 1 of the paper: of 4 frames, an eighth of the channels from the next one, and from the previous one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        clips, fold = x.unflatten(0, (-1, 4)), x.shape[1] // 8
-        shifted = clips.clone()
-        shifted[:, :, : 2 * fold] = 0
-        shifted[:, :3, :fold] = clips[:, 1:, :fold]
-        shifted[:, 1:, fold : 2 * fold] = clips[:, :3, fold : 2 * fold]
-        return shifted.flatten(0, 1)
 
 
 def first_convolutions(name: str, network: Any) -> list[tuple[nn.Module, str]]:

@@ -18,6 +18,7 @@ from kinema.models.foreign import load_foreign_state_dict
 from kinema.models.tsm import TSMOptions
 from kinema.models.tsn import TSNOptions
 from kinema.weights.foreign_files import read_foreign_weights
+from tests.models.plain_shift import PlainShift
 
 FEATURES = {
     "resnet18": "flatten",
@@ -94,18 +95,6 @@ def test_features_and_scores_are_torchvisions(name: str) -> None:
         torch.testing.assert_close(found, features, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(model.forward_features(clips)[0], features.mean(dim=0), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(model(clips)[0], theirs(frames).mean(dim=0), rtol=1e-4, atol=1e-4)
-
-
-class PlainShift(nn.Module):
-    """Figure 1 of the paper: of 4 frames, an eighth of the channels from the next one, and from the previous one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        clips, fold = x.unflatten(0, (-1, 4)), x.shape[1] // 8
-        shifted = clips.clone()
-        shifted[:, :, : 2 * fold] = 0
-        shifted[:, :3, :fold] = clips[:, 1:, :fold]
-        shifted[:, 1:, fold : 2 * fold] = clips[:, :3, fold : 2 * fold]
-        return shifted.flatten(0, 1)
 
 
 @pytest.mark.parametrize("name", BRANCHES)

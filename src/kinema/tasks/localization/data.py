@@ -190,7 +190,7 @@ class OpenSplit:
     data: LoadingOptions
     windows: Windows | None = None
     classes: tuple[str, ...] = ()
-    """Names of the classes that a network of detections tells apart."""
+    """Class names of a detector, in the order of its outputs; empty for localizers without classes."""
 
     @property
     def inputs(self) -> Videos:
