@@ -55,13 +55,14 @@ def test_a_run_leaves_what_it_promises(tiny_run: Path) -> None:
     assert (tiny_run / "checkpoints/best/model.json").exists()
     assert list((tiny_run / "tensorboard").iterdir())
     rows = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
-    training = [row for row in rows if "loss" in row]
-    validation = [row for row in rows if "loss" not in row]
+    training = [row for row in rows if row["split"] == "train"]
+    validation = [row for row in rows if row["split"] == "val"]
     assert [row["step"] for row in training] == list(range(1, 17))
     for name in ("step", "epoch", "loss", "lr", "step_time", "data_time", "memory_gib"):
         assert all(name in row for row in training)
     assert [row["epoch"] for row in validation] == [1, 2]
     assert all(row["videos"] == 16 and 0 <= row["top1"] <= row["top5"] <= 1 for row in validation)
+    assert all(row["loss"] > 0 for row in validation)
 
 
 def test_config_yaml_trains_the_same_model_again(tiny_run: Path, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def training_row(step: int, *, steps_per_epoch: int = 10, **changes: float) -> R
 
 def validation_row(epoch: int, top1: float, mean_class: float = 0.3) -> Row:
     return {
-        "step": 10 * epoch, "epoch": epoch, "top1": top1, "top5": 1.0, "mean_class": mean_class, "videos": 8,
-        "bad_files": 0,
+        "step": 10 * epoch, "epoch": epoch, "loss": 3 - top1, "top1": top1, "top5": 1.0, "mean_class": mean_class,
+        "videos": 8, "bad_files": 0,
     }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def run_of_ten_epochs() -> list[Row]:
 
 
 def by_split(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    return [row for row in rows if "loss" in row], [row for row in rows if "loss" not in row]
+    return [row for row in rows if "lr" in row], [row for row in rows if "lr" not in row]
 
 
 def panel(figure: Figure, title: str) -> Axes:
@@ -77,7 +77,7 @@ DEGENERATE = {
     "no validation": [training_row(step) for step in (1, 2, 3)],
     "all zero": [training_row(1, loss=0, top1=0, lr=0, data_time=0), validation_row(1, 0.0, 0.0)],
     "nothing validated": [training_row(10), validation_row(1, NAN, NAN), validation_row(2, NAN, NAN)],
-    "one class of figures missing": [{"step": 1, "epoch": 0.1, "loss": 2.0} | training_row(1)],
+    "no validation loss": [{name: value for name, value in validation_row(1, 0.5).items() if name != "loss"}],
     "after a spike": [training_row(step, step_time=100 if step == 1 else 0.1) for step in range(1, 60)],
 }
 
@@ -111,7 +111,10 @@ def test_each_row_shows_where_it_belongs() -> None:
     assert lines["training top-1"] == [[0.5, 0.2], [1.5, 0.6]]
     assert lines["validation top-1"] == [[1, 0.4], [2, 0.8]]
     assert lines["validation mean class"] == [[1, 0.35], [2, 0.75]]
-    assert panel(figure, "Training loss").lines[0].get_xydata().tolist() == [[0.5, 1.2], [1.5, 1 + 1 / 15]]
+    assert {line.get_label(): line.get_xydata().tolist() for line in panel(figure, "Loss").lines} == {
+        "training": [[0.5, 1.2], [1.5, 1 + 1 / 15]], "validation": [[1, 2.6], [2, 2.2]],
+    }  # fmt: skip
+    assert panel(figure, "Loss").get_title(loc="right") == "lowest validation 2.2 at epoch 2"
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     for axes in figure.axes:
         assert axes.get_xlim()[0] <= 0
@@ -133,7 +136,7 @@ def test_a_long_run_is_thinned_and_keeps_its_means_and_spikes() -> None:
     losses = rng.normal(5, 1, 200_000)
     losses[77_777] = 40.0
     rows = [training_row(step, loss=loss) for step, loss in enumerate(losses.tolist(), 1)]
-    axes = panel(curves_figure(*by_split(rows)), "Training loss")
+    axes = panel(curves_figure(*by_split(rows)), "Loss")
     assert all(len(line.get_xdata()) < 2000 for line in axes.lines)
     fine, smooth = axes.lines
     assert fine.get_ydata().mean() == pytest.approx(losses.mean())
@@ -147,7 +150,7 @@ def test_a_long_run_is_thinned_and_keeps_its_means_and_spikes() -> None:
 @given(st.lists(st.floats(0, 10), min_size=41, max_size=200))
 def test_the_smooth_curve_is_a_mean_over_what_lies_around(losses: list[float]) -> None:
     rows = [training_row(step, loss=loss) for step, loss in enumerate(losses, 1)]
-    smooth = panel(curves_figure(*by_split(rows)), "Training loss").lines[-1].get_ydata()
+    smooth = panel(curves_figure(*by_split(rows)), "Loss").lines[-1].get_ydata()
     for i, value in enumerate(smooth):
         reach = min(len(losses) // 40, i, len(losses) - 1 - i)
         assert value == pytest.approx(np.mean(losses[i - reach : i + reach + 1]), abs=1e-9)

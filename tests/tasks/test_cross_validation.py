@@ -36,7 +36,7 @@ def test_every_video_is_tested_once_and_the_summary_has_all_folds(folds: Path) -
         "min": min(values),
         "max": max(values),
     }
-    assert set(summary["metrics"]) == {"top1", "top5", "mean_class"}
+    assert set(summary["metrics"]) == {"loss", "top1", "top5", "mean_class"}
 
 
 def test_a_fold_is_tested_with_its_last_weights(

@@ -19,7 +19,7 @@ def test_a_finished_run_answers_again_with_its_last_metrics(sample: Path, tiny_r
     work_dir = shutil.copytree(tiny_run, tmp_path / "run")
     before = (work_dir / "metrics.jsonl").read_text()
     found = train(tiny_config(sample), work_dir=work_dir, resume=True)
-    assert set(found) == {"top1", "top5", "mean_class", "videos", "bad_files"}
+    assert set(found) == {"loss", "top1", "top5", "mean_class", "videos", "bad_files"}
     assert f'"top1": {found["top1"]}' in before.splitlines()[-1]
     assert (work_dir / "metrics.jsonl").read_text() == before
 

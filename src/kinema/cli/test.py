@@ -45,8 +45,8 @@ class Options:
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """my_file.py:function, if the file of MODEL's own task or network has moved since training."""
     json: bool = False
-    """Print JSON: {"top1", "top5", "mean_class", "videos", "bad_files"}, where videos have any number of labels
-    {"mAP", "top1", "videos", "bad_files"}; of a localizer {"AR@1", …, "AUC", …}."""
+    """Print JSON: {"loss", "top1", "top5", "mean_class", "videos", "bad_files"}, where videos have any number of
+    labels {"loss", "mAP", "top1", "videos", "bad_files"}; of a localizer {"loss", "AR@1", …, "AUC", …}."""
 
 
 def run(arguments: Sequence[str]) -> int:

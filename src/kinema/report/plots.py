@@ -70,7 +70,7 @@ def curves_figure(training: Rows, validation: Rows) -> Figure:
         quiet(panel)
         panel.grid(color=GRID, linewidth=0.8)
         panel.set_axisbelow(True)
-    _plot_loss(loss, training)
+    _plot_loss(loss, training, validation)
     _plot_accuracy(accuracy, training, validation)
     _plot_rate(rate, training)
     _plot_seconds(seconds, training)
@@ -105,13 +105,21 @@ def _column(rows: Rows, name: str) -> _Array:
     return np.array([row.get(name, np.nan) for row in rows], float)
 
 
-def _plot_loss(axes: Axes, training: Rows) -> None:
-    title(axes, "Training loss")
+def _plot_loss(axes: Axes, training: Rows, validation: Rows) -> None:
+    title(axes, "Loss")
+    validated = _column(validation, "loss")
     if training:
         loss = _column(training, "loss")
-        note(axes, f"{loss[-1]:.3g} at the end")
-        _plot_noisy(axes, _column(training, "epoch"), loss, color=BLUE, linewidth=2.2)
+        note(axes, f"training {loss[-1]:.3g} at the end")
+        _plot_noisy(axes, _column(training, "epoch"), loss, color=SKY, linewidth=1.8, label="training")
+    if np.isfinite(validated).any():
+        epochs, lowest = _column(validation, "epoch"), np.nanargmin(validated)
+        note(axes, f"lowest validation {validated[lowest]:.3g} at epoch {epochs[lowest]:.4g}")
+        style = {"linewidth": 2.2, **_markers(len(epochs))}
+        axes.plot(epochs, validated, color=BLUE, zorder=4, label="validation", **style)
+    if training or len(validated):
         axes.set_ylim(bottom=0)
+    _legend(axes)
 
 
 def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from kinema.api import evaluation_options, run_test, train
@@ -19,9 +20,14 @@ from kinema.runtime.device import RuntimeOptions
 from kinema.storage import Direct
 from kinema.tasks.localization.bsn.candidates import generate_candidates
 from kinema.tasks.localization.bsn.pgm import CandidateOptions, GenerationOptions
+from kinema.tasks.localization.bsn.tem import tem_labels, tem_loss
+from kinema.tasks.localization.data import open_source
+from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds, write_results
 from kinema.tasks.localization.videos import read_truth, with_features
+from kinema.training.saving.record import read_rows
+from kinema.weights.find import find_model
 from tests.tasks.localization.planted import write_planted
 
 TINY = {"data.workers": "0", "data.batch_size": "4"}
@@ -51,13 +57,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_bmn_is_trained_and_tested_as_it_was_validated(planted: dict[str, str], tmp_path: Path) -> None:
     found = train(config_of("bmn_64x50_small_feature", BMN | planted), work_dir=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    training = next(row for row in rows if "loss" in row)
+    training = next(row for row in rows if row["split"] == "train")
     assert {"step", "epoch", "loss", "lr", "step_time", "data_time", "memory_gib"} < set(training)
     parts = training["boundary"] + 10 * training["regression"] + training["classification"]
     assert training["loss"] == pytest.approx(parts, rel=1e-5)
     best = max((row for row in rows if "AUC" in row), key=lambda row: row["AUC"])
     tested = run_test(tmp_path, evaluation_options(tmp_path), folder=tmp_path / "test")
-    assert set(tested) == set(found) == {"AR@1", "AR@5", "AR@10", "AR@100", "AUC", "videos", "bad_files"}
+    assert set(tested) == set(found) == {"loss", "AR@1", "AR@5", "AR@10", "AR@100", "AUC", "videos", "bad_files"}
     assert tested == {name: best[name] for name in tested}
     measured = evaluate_proposals(
         Path(planted["data.ground_truth"]), tmp_path / "test" / "results.json", subset="validation"
@@ -65,9 +71,23 @@ def test_bmn_is_trained_and_tested_as_it_was_validated(planted: dict[str, str], 
     assert measured == pytest.approx({name: tested[name] for name in measured})
 
 
+def check_validation_loss_of_tem(run: Path, planted: dict[str, str]) -> None:
+    """It is the loss of all validation videos, which make a single batch."""
+    model, described = load_localizer(find_model(run / "checkpoints" / "last"))
+    truth = read_truth(planted["data.ground_truth"], "validation")
+    source = open_source(described.data, channels=described.model.feature_channels)
+    features = torch.stack([source.read(name) for name in truth.videos])
+    assert len(features) <= described.data.val_batch_size
+    labels = tem_labels(with_features("", truth, source).instances, parts=described.data.parts)
+    with torch.inference_mode():
+        expected = tem_loss(model(features), labels, described.task.loss).total.item()
+    assert read_rows(run / "metrics.jsonl", "val")[-1]["loss"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_bsn_runs_its_stages_and_keeps_what_is_done(planted: dict[str, str], tmp_path: Path) -> None:
     config = config_of("bsn_64x50_small_feature", BSN | planted)
     train(config, work_dir=tmp_path)
+    check_validation_loss_of_tem(tmp_path / "tem", planted)
     candidates = sorted((tmp_path / "candidates").glob("*.npz"))
     assert len(candidates) == 24
     written = {path: path.stat().st_mtime_ns for path in candidates}

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from kinema.recipes import config_of
 from kinema.tasks.recognition.losses import training_loss
 from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
-from kinema.tasks.recognition.scoring import as_clips, video_scores
+from kinema.tasks.recognition.scoring import as_clips, video_losses, video_scores, view_logits
 from kinema.tasks.recognition.task import RecognitionTask
 
 
@@ -47,7 +48,7 @@ def test_scores_average_logits_or_probabilities_over_views(average: str, frames_
     model, seen = Means(), list[int]()
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     options = RecognitionOptions(average=average)  # type: ignore[arg-type]
-    scores = video_scores(model, clips, options, frames_at_once=frames_at_once)
+    scores = video_scores(view_logits(model, clips, frames_at_once=frames_at_once), options)
     assert max(seen) == largest
     for video, score in zip(clips, scores, strict=True):
         logits = [[view[:, c].double().mean().item() / 10 for c in range(3)] for view in video]
@@ -74,6 +75,40 @@ def test_loss_is_the_smoothed_cross_entropy_over_all_views(smoothing: float) -> 
             correct += logits.index(max(logits)) == label
     assert loss.item() == pytest.approx(sum(terms) / 4, rel=1e-5)
     assert right.item() == correct
+
+
+@given(
+    st.sampled_from([("single", "score"), ("single", "prob"), ("multi", "score"), ("multi", "prob"), ("multi", "max")]),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.floats(0.1, 200),
+    st.integers(0, 2**31),
+)
+def test_validation_loss_is_the_cross_entropy_of_the_scores(
+    kind: tuple[LabelMode, Any], views: int, num_classes: int, scale: float, seed: int
+) -> None:
+    """Against probabilities written out in numbers of any size: those of float64 round to 0 here."""
+    labels, average = kind
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn((3, views, num_classes), generator=generator)
+    truth = torch.randint(0, num_classes, (3,), generator=generator)
+    targets = truth if labels == "single" else torch.stack([truth, torch.full_like(truth, -1)], dim=1)
+    options = RecognitionOptions(labels=labels, average=average, label_smoothing=0.3)
+    found = video_losses(logits, targets, options)
+    for video, label, loss in zip(logits.tolist(), truth.tolist(), found.tolist(), strict=True):
+        columns = [[Decimal(logit) for logit in column] for column in zip(*video, strict=True)]
+        merged = {"score": lambda column: [sum(column) / views], "prob": list, "max": lambda column: [max(column)]}
+        rows = list(zip(*map(merged[average], columns), strict=True))
+        terms = []
+        for index in range(num_classes):
+            if labels == "single":
+                shares = [row[index].exp() / sum(logit.exp() for logit in row) for row in rows]
+            else:
+                signed = [row[index] if index == label else -row[index] for row in rows]
+                shares = [1 / (1 + (-logit).exp()) for logit in signed]
+            terms.append(-(sum(shares) / len(shares)).ln())
+        expected = terms[label] if labels == "single" else sum(terms) / num_classes
+        assert loss == pytest.approx(float(expected), rel=1e-5, abs=1e-5)
 
 
 @given(st.integers(2, 7), st.integers(1, 40), st.integers(0, 2**31))

@@ -197,20 +197,23 @@ class OpenSplit:
         """What the network takes one at a time: the videos, or their windows."""
         return self.windows.pieces if self.windows else self.videos
 
-    def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> SampleDataset[Any, Any]:
-        """Return the dataset of training, in which a random video takes a bad one's place; without labels, of tests."""
+    def dataset(self, labels: MakeLabels | None, *, training: bool = False, seed: int = 0) -> SampleDataset[Any, Any]:
+        """Return the dataset of all inputs; in training a random video takes a bad one's place.
+
+        Without `labels`, batches have no targets.
+        """
         raise NotImplementedError
 
     def train_batches(
         self, order: Sampler[list[SampleKey]], labels: MakeLabels, process: Process, *, seed: int
     ) -> DataLoader[Batch[Any]]:
         """Return this process's training batches in the given order."""
-        return load_batches(self.dataset(labels, seed=seed), order, self.data.workers, process)
+        return load_batches(self.dataset(labels, training=True, seed=seed), order, self.data.workers, process)
 
-    def eval_batches(self, process: Process) -> DataLoader[Batch[Any]]:
-        """Return this process's share of the videos or their windows, each once, without labels."""
+    def eval_batches(self, labels: MakeLabels, process: Process) -> DataLoader[Batch[Any]]:
+        """Return this process's share of the videos or their windows, each once."""
         order = EvalBatches(len(self.inputs), self.data.val_batch_size, rank=process.rank, world=process.world)
-        return load_batches(self.dataset(None), order, self.data.workers, process)
+        return load_batches(self.dataset(labels), order, self.data.workers, process)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,17 +223,16 @@ class FeatureSplit(OpenSplit):
     data: FeatureData
     source: FeatureSource
 
-    def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> "FeatureDataset":
+    def dataset(self, labels: MakeLabels | None, *, training: bool = False, seed: int = 0) -> "FeatureDataset":
         """See `OpenSplit`."""
-        return FeatureDataset(self, labels, seed=seed)
+        return FeatureDataset(self, labels, training=training, seed=seed)
 
 
 class FeatureDataset(SampleDataset[int, Any]):
     """Features (C, T) of videos or windows; the targets of a batch are `labels` of its rows."""
 
-    def __init__(self, split: FeatureSplit, labels: MakeLabels | None, *, seed: int) -> None:
-        replace = labels is not None
-        super().__init__(len(split.inputs), seed=seed, replace=replace, generator=np.random.default_rng)
+    def __init__(self, split: FeatureSplit, labels: MakeLabels | None, *, training: bool, seed: int) -> None:
+        super().__init__(len(split.inputs), seed=seed, replace=training, generator=np.random.default_rng)
         self._split, self._labels = split, labels
 
     def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:

@@ -16,15 +16,16 @@ from kinema.runtime.processes import Process, outage_shared
 from kinema.tasks.localization.data import OpenSplit
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.options import LocalizerOptions
+from kinema.training.parallel.distributed import mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProposalEvaluation:
     """Of all processes.
 
-    metrics: those of the task, such as `AR@1`, `AR@5`, `AR@10`, `AR@100` and `AUC` (fractions), and `videos`,
-    `bad_files` (counts). proposals: of each video in seconds, by its row in the ground truth. bad: files that could not
-    be read.
+    metrics: `loss`, see `LocalizerOptions.evaluation_loss`; those of the task, such as `AR@1`, `AR@5`, `AR@10`,
+    `AR@100` and `AUC` (fractions), and `videos`, `bad_files` (counts). proposals: of each video in seconds, by its row
+    in the ground truth. bad: files that could not be read.
     """
 
     metrics: dict[str, float]
@@ -48,18 +49,31 @@ def evaluate_localizer(
     model.eval()
     device = process.device
     found, bad = dict[int, Proposals](), list[BadFile]()
+    loss = torch.zeros(2, dtype=torch.float64, device=device)
     meter_of = progress("testing", len(batches), show=process.is_main)
-    with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
+    # Losses that sample segments draw the same ones each time.
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        outage_shared(),
+        torch.inference_mode(),
+        autocast(device, runtime),
+        meter_of as meter,
+    ):
+        torch.manual_seed(0)
         for batch in batches:
             bad.extend(batch.bad)
             if len(batch):
-                output = task.forward(model, batch.to(device).inputs)
+                here = batch.to(device)
+                output = task.forward(model, here.inputs)
+                loss += torch.stack(task.evaluation_loss(output, here)).double()
                 found.update(zip(batch.rows.tolist(), task.proposals(output, batch, split), strict=True))
             meter.advance()
     found, bad = task.merge(_all_gather(found), split), all_gather_bad_files(bad)
     metrics = task.metrics(split, found)
     return ProposalEvaluation(
-        metrics={**metrics, "videos": len(found), "bad_files": len(bad)}, proposals=found, bad=bad
+        metrics={"loss": mean_loss(loss), **metrics, "videos": len(found), "bad_files": len(bad)},
+        proposals=found,
+        bad=bad,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from kinema.data.samples import Batch
@@ -53,6 +54,13 @@ class LocalizerOptions:
         """Return the loss of the network's output for a batch, and its parts."""
         raise NotImplementedError
 
+    def evaluation_loss(self, output: Any, batch: Batch[Any]) -> tuple[Tensor, Tensor]:
+        """Return the loss of the network's output for a batch of validation or test videos, times its weight in their
+        mean, and this weight (both scalars)."""
+        weight = torch.tensor(float(len(batch)))
+        loss = self.compute_loss(output, batch.targets).total
+        return loss * weight.to(loss.device), weight.to(loss.device)
+
     def labels(self, videos: Videos, rows: Sequence[int], parts: int) -> tuple[Tensor, ...]:
         """Return the labels of the videos of a batch, at `parts` points in time."""
         raise NotImplementedError
@@ -93,7 +101,7 @@ class LocalizerOptions:
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """Return the metrics that people look for, in a few words."""
-        return f"AR@100 {metrics['AR@100']:.4f}, AUC {metrics['AUC']:.4f}"
+        return f"loss {metrics['loss']:.4f}, AR@100 {metrics['AR@100']:.4f}, AUC {metrics['AUC']:.4f}"
 
     def load_proposer(self, model: Path, description: "LocalizerDescription", runtime: RuntimeOptions) -> Proposer:
         """Load the model in the folder `model` to propose segments of raw videos from their features.

@@ -95,7 +95,7 @@ class LocalizerTask:
     def val_batches(self) -> DataLoader[Batch[Any]]:
         """This process's part of the validation videos."""
         assert self.val is not None
-        return self.val.eval_batches(self.process)
+        return self.val.eval_batches(self.config.task.labels, self.process)
 
     def inputs(self, batch: Batch[Any]) -> Tensor:
         """What the model takes of a batch; of features and mask the features, which it takes alone, too."""

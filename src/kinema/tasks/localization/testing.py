@@ -32,7 +32,7 @@ def run_localizer_test(
             ActivityNet's layout as `results.json`, and, if there are any, `bad_files.csv`.
 
     Returns:
-        `AR@1`, `AR@5`, `AR@10`, `AR@100`, `AUC` (fractions), `videos`, `bad_files` (counts).
+        `loss`, `AR@1`, `AR@5`, `AR@10`, `AR@100`, `AUC` (fractions), `videos`, `bad_files` (counts).
 
     Raises:
         UserError: the model or the data are faulty, more videos are bad than `max_bad_fraction` allows, or the results
@@ -50,7 +50,7 @@ def run_localizer_test(
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
             splits = [Split("test", data.ground_truth, truth)]
             (split,) = data.open(splits, description.model, options.task, description.classes)
-            batches = split.eval_batches(process)
+            batches = split.eval_batches(options.task.labels, process)
         found = evaluate_localizer(
             to_device(module, process.device, options.runtime),
             batches,

@@ -21,8 +21,9 @@ from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import Process, outage_shared
 from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
-from kinema.tasks.recognition.scoring import video_scores
+from kinema.tasks.recognition.scoring import video_losses, video_scores, view_logits
 from kinema.training.order import load_batches
+from kinema.training.parallel.distributed import mean_loss
 
 _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 
@@ -31,8 +32,9 @@ _FRAMES_OF_A_BATCH = 1024  # 200 MB of 256×256 pixels
 class Evaluation:
     """Results of an evaluation.
 
-    metrics: `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over all processes; where videos
-        have any number of labels `mAP` (mean average precision) instead of `top5` and `mean_class`.
+    metrics: `loss` (see `video_losses`), `top1`, `top5`, `mean_class` (fractions), `videos`, `bad_files` (counts), over
+        all processes; where videos have any number of labels `mAP` (mean average precision) instead of `top5` and
+        `mean_class`.
     confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes; None
         where videos have any number of labels.
     rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes);
@@ -87,6 +89,7 @@ def evaluate(
     device = process.device
     metrics = recognition_metrics(task.labels, num_classes, device)
     rows, scores, bad = [np.empty(0, np.int64)], [np.empty((0, num_classes), np.float32)], list[BadFile]()
+    loss = torch.zeros(2, dtype=torch.float64, device=device)
     meter_of = progress("testing", len(batches), show=process.is_main)
     with outage_shared(), torch.inference_mode(), autocast(device, runtime), meter_of as meter:
         for batch in batches:
@@ -95,10 +98,13 @@ def evaluate(
             if not len(batch):
                 continue
             here = batch.to(device)
-            answer = video_scores(model, here.inputs, task)
+            logits = view_logits(model, here.inputs)
+            losses, answer = video_losses(logits, here.targets, task), video_scores(logits, task)
+            loss += torch.stack([losses.double().sum(), losses.new_tensor(len(losses), dtype=torch.float64)])
             metrics.update(answer, here.targets)
             rows.append(batch.rows.numpy())
             scores.append(answer.cpu().numpy())
     bad = all_gather_bad_files(bad)
     values, confusion = metrics.compute()
-    return Evaluation({**values, "bad_files": len(bad)}, confusion, np.concatenate(rows), np.concatenate(scores), bad)
+    found = {"loss": mean_loss(loss), **values, "bad_files": len(bad)}
+    return Evaluation(found, confusion, np.concatenate(rows), np.concatenate(scores), bad)

@@ -19,7 +19,7 @@ from kinema.prediction import Prediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 from kinema.tasks.recognition.options import RecognizerDescription
-from kinema.tasks.recognition.scoring import video_scores
+from kinema.tasks.recognition.scoring import video_scores, view_logits
 from kinema.weights.model_files import load_weights
 
 
@@ -64,7 +64,7 @@ class RecognizerPredictor:
         views = self._patience.through(lambda: read_views(self.open(video), self.description.data.test_views))
         clips = views[None].to(self._device)
         with autocast(self._device, self._runtime):
-            scores = video_scores(self._model, clips, self.description.task)[0].cpu()
+            scores = video_scores(view_logits(self._model, clips), self.description.task)[0].cpu()
         if not scores.isfinite().all():
             raise UserError(f"{self.folder} returns scores of {video} that are not finite: its weights are damaged")
         return scores

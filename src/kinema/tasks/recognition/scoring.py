@@ -1,31 +1,64 @@
 """Scores of videos from the logits of their views, and targets of multi-label videos."""
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.tasks.recognition.options import RecognitionOptions
 
 
-def video_scores(model: nn.Module, clips: Tensor, options: RecognitionOptions, *, frames_at_once: int = 512) -> Tensor:
-    """Return the class probabilities of videos over all of their views.
+def view_logits(model: nn.Module, clips: Tensor, *, frames_at_once: int = 512) -> Tensor:
+    """Return the logits of all views of videos, (B, V, classes) float32.
 
     Args:
         model: a recognizer in eval mode.
         clips: (B, V, T, C, H, W) uint8; or what the model takes of each view, (B, V, …).
-        options: how the views are averaged.
         frames_at_once: frames per forward pass, at least one view; limits the memory of many views.
+    """
+    logits = in_parts(model, as_clips(clips), frames_at_once=frames_at_once).float()
+    return logits.unflatten(0, clips.shape[:2])
+
+
+def video_scores(logits: Tensor, options: RecognitionOptions) -> Tensor:
+    """Return the class probabilities of videos from the logits of their views.
+
+    Args:
+        logits: (B, V, classes) float32.
+        options: how the views are averaged.
 
     Returns:
         (B, classes) float32. Single-label rows sum to 1.
     """
-    logits = in_parts(model, as_clips(clips), frames_at_once=frames_at_once).float()
-    logits = logits.unflatten(0, clips.shape[:2])
     if options.average == "score":
         logits = logits.mean(1, keepdim=True)
     probabilities = logits.softmax(-1) if options.labels == "single" else logits.sigmoid()
     return probabilities.amax(1) if options.average == "max" else probabilities.mean(1)
+
+
+def video_losses(logits: Tensor, labels: Tensor, options: RecognitionOptions) -> Tensor:
+    """Return the cross-entropy of each video's scores with its labels, (B,).
+
+    Of multi-label videos, it is the mean binary cross-entropy over the classes. It is computed from logits, as a
+    probability may round to 0. Label smoothing and other options of the training loss have no part in it.
+
+    Args:
+        logits: of the views, (B, V, classes) float32.
+        labels: (B,) int64; or (B, L) int64, rows padded with -1.
+        options: how the views are averaged; see `video_scores`.
+    """
+    if options.average == "score":
+        logits = logits.mean(1, keepdim=True)
+    elif options.average == "max":
+        logits = logits.amax(1, keepdim=True)
+    views = math.log(logits.shape[1])
+    if options.labels == "single":
+        return F.nll_loss(logits.log_softmax(-1).logsumexp(1) - views, labels, reduction="none")
+    present, absent = (F.logsigmoid(signed).logsumexp(1) - views for signed in (logits, -logits))
+    targets = multi_hot(labels, logits.shape[-1])
+    return -(targets * present + (1 - targets) * absent).mean(1)
 
 
 def in_parts(compute: Callable[[Tensor], Tensor], clips: Tensor, *, frames_at_once: int = 512) -> Tensor:

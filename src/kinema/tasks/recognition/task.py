@@ -153,8 +153,8 @@ class RecognitionTask:
     def summary(self, metrics: Mapping[str, float]) -> str:
         """Return the main metrics as text, for the log."""
         if self.config.task.labels == "multi":
-            return f"mAP {metrics['mAP']:.4f}, top-1 {metrics['top1']:.4f}"
-        return f"top-1 {metrics['top1']:.4f}, mean class {metrics['mean_class']:.4f}"
+            return f"loss {metrics['loss']:.4f}, mAP {metrics['mAP']:.4f}, top-1 {metrics['top1']:.4f}"
+        return f"loss {metrics['loss']:.4f}, top-1 {metrics['top1']:.4f}, mean class {metrics['mean_class']:.4f}"
 
 
 def open_recognition(config: RecognitionConfig[Any], process: Process) -> RecognitionTask:

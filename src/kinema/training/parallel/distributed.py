@@ -137,6 +137,15 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def mean_loss(sums: Tensor) -> float:
+    """Return the mean loss over all processes of the sums [loss · weight, weight]; NaN where nothing was summed.
+
+    Collective.
+    """
+    total, weight = mean_over_processes(sums.clone()).tolist()
+    return total / weight if weight else float("nan")
+
+
 def broadcast_buffers(model: nn.Module) -> None:
     """Broadcast the main process's buffers (batch-norm statistics), so that all processes validate the same model."""
     if dist.is_initialized():

@@ -61,13 +61,16 @@ def test_a_detector_is_trained_and_tested_as_it_was_validated(
     train(config_of(recipe, RECIPES[recipe] | planted), work_dir=tmp_path)
     assert "v_005" in (tmp_path / "bad_files.csv").read_text()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert {"loss", "classification", "regression"} < set(next(row for row in rows if "loss" in row))
+    assert {"loss", "classification", "regression"} < set(next(row for row in rows if row["split"] == "train"))
     best = max((row for row in rows if "average_mAP" in row), key=lambda row: row["average_mAP"])
     description = read_localizer(find_model(tmp_path))
     assert description.classes == ("jump", "turn")
     assert description.model.num_classes == 2  # type: ignore[attr-defined]
     tested = run_test(tmp_path, evaluation_options(tmp_path), folder=tmp_path / "test")
     assert tested == {name: best[name] for name in tested}
+    one_by_one = evaluation_options(tmp_path)
+    one_by_one.data.val_batch_size = 1
+    assert run_test(tmp_path, one_by_one, folder=tmp_path / "one")["loss"] == pytest.approx(tested["loss"], rel=1e-4)
     results = tmp_path / "test" / "results.json"
     found = json.loads(results.read_text())["results"]
     assert {one["label"] for video in found.values() for one in video} == {"jump", "turn"}

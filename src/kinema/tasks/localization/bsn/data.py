@@ -79,9 +79,9 @@ class CandidateSplit(OpenSplit):
 
     data: ProposalData
 
-    def dataset(self, labels: MakeLabels | None, *, seed: int = 0) -> "ProposalDataset":
+    def dataset(self, _labels: MakeLabels | None, *, training: bool = False, seed: int = 0) -> "ProposalDataset":
         """See `OpenSplit`; candidates have their labels themselves."""
-        return ProposalDataset(self, seed=seed, training=labels is not None)
+        return ProposalDataset(self, seed=seed, training=training)
 
     def read(self, row: int) -> Described:
         """Read the candidates of a video; see `read_described`."""

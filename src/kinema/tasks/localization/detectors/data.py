@@ -35,6 +35,13 @@ class PaddedFeatures(NamedTuple):
     mask: Tensor
 
 
+class EvaluationTargets(NamedTuple):
+    """Targets of validation and test videos. counts: (N,) int64 features of each before they are rescaled."""
+
+    counts: Tensor
+    points: PointTargets
+
+
 @dataclass(kw_only=True)
 class DetectorData(LoadingOptions):
     """Features of videos as they are, and the ground truth with labels."""
@@ -194,9 +201,9 @@ class DetectorSplit(OpenSplit):
     assignment: AssignmentOptions
     label: Ints
 
-    def dataset(self, labels: object, *, seed: int = 0) -> "DetectorDataset":
-        """See `OpenSplit`."""
-        return DetectorDataset(self, training=labels is not None, seed=seed)
+    def dataset(self, _labels: object, *, training: bool = False, seed: int = 0) -> "DetectorDataset":
+        """See `OpenSplit`; the labels are those of points, see `point_targets`."""
+        return DetectorDataset(self, training=training, seed=seed)
 
     def span(self, row: int, features: int, *, path: str = "the ground truth") -> FeatureSpan:
         """Return the seconds that the features of a video cover, by their number.
@@ -236,7 +243,7 @@ class DetectorSplit(OpenSplit):
 class DetectorDataset(SampleDataset[Any, Any]):
     """Padded features of videos.
 
-    Targets are those of the points in training, else the numbers of features before they are rescaled.
+    Targets are those of the points, in validation and tests also the numbers of features before they are rescaled.
     """
 
     def __init__(self, split: DetectorSplit, *, training: bool, seed: int) -> None:
@@ -250,35 +257,37 @@ class DetectorDataset(SampleDataset[Any, Any]):
         count = features.shape[1]
         if data.parts:
             features = torch.from_numpy(rescale(features.T.numpy(), data.parts, mode=data.rescaling)).T
+        instances = split.instances(key.row, count, features.shape[1])
         if not self._training:
-            return Sample(features, count)
+            return Sample(features, (count, features.shape[1], *instances))
         stride = data.stride or 1.0
         cropped = random_crop(
-            Labelled(features, *split.instances(key.row, count, features.shape[1])),
+            Labelled(features, *instances),
             longest=data.max_length,
             shares=data.crop,
             least_overlap=data.crop_overlap,
             margin=(data.window or stride) / stride / 2,
             random=rng,
         )
-        return Sample(cropped.features, (cropped.segments, cropped.labels))
+        return Sample(cropped.features, (count, data.max_length, cropped.segments, cropped.labels))
 
     def stack_inputs(self, inputs: list[Tensor]) -> PaddedFeatures:
         """Pad the features of a batch to one length."""
         return pad_features(inputs, self._split.data.padded_length(max(each.shape[1] for each in inputs)))
 
-    def stack_targets(self, targets: list[Any]) -> PointTargets | Tensor:
+    def stack_targets(self, targets: list[Any]) -> PointTargets | EvaluationTargets:
         """Return the targets of a batch."""
-        if not self._training:
-            return torch.tensor(targets, dtype=torch.int64)
         split = self._split
-        return point_targets(
-            [segments.astype(np.float32) for segments, _ in targets],
-            [labels for _, labels in targets],
-            length=split.data.max_length,
+        points = point_targets(
+            [segments.astype(np.float32) for _, _, segments, _ in targets],
+            [labels for *_, labels in targets],
+            length=split.data.padded_length(max((length for _, length, _, _ in targets), default=1)),
             classes=split.num_classes,
             options=split.assignment,
         )
+        if self._training:
+            return points
+        return EvaluationTargets(torch.tensor([count for count, *_ in targets], dtype=torch.int64), points)
 
 
 def pad_features(features: Sequence[Tensor], length: int) -> PaddedFeatures:

@@ -31,11 +31,12 @@ class DetectionLossOptions:
 
 
 class DetectionLosses(NamedTuple):
-    """The loss of a detector, and its terms before they are weighted."""
+    """The loss of a detector, its terms before they are weighted, and the number of positive points of the batch."""
 
     total: Tensor
     classification: Tensor
     regression: Tensor
+    positives: Tensor
 
 
 class Level(Protocol):
@@ -75,7 +76,7 @@ def detection_losses(
     levels: Sequence[Level],
     mask: Tensor,
     targets: PointTargets,
-    normalizer: LossNormalizer,
+    normalizer: LossNormalizer | None,
     options: DetectionLossOptions,
     *,
     offsets_of: Offsets,
@@ -88,7 +89,7 @@ def detection_losses(
         levels: outputs of the network, float32.
         mask: (N, T) bool, valid positions of the features.
         targets: of the points, see `point_targets`.
-        normalizer: of the network; takes this batch into account first.
+        normalizer: of the network; takes this batch into account first. None: divide by the batch's positive points.
         options: see there.
         offsets_of: distances to start and end at positive points.
         per_class: whether these differ by class: a point of several classes then counts several times in regression.
@@ -97,7 +98,11 @@ def detection_losses(
     valid = torch.cat([mask[:, :: 2**level] for level in range(len(levels))], dim=1)
     positive = (targets.classes > 0) & valid[..., None]
     at_point = positive.any(dim=-1)
-    scale = normalizer.update(_over_processes(at_point.sum()), initial=options.positives)
+    positives = at_point.sum()
+    if normalizer is None:
+        scale = positives.clamp(min=1).float()
+    else:
+        scale = normalizer.update(_over_processes(positives), initial=options.positives)
     entries = positive.nonzero() if per_class else F.pad(at_point.nonzero(), (0, 1))
     offsets = _at_levels(levels, entries, offsets_of)
     wanted = targets.offsets[entries[:, 0], entries[:, 1]]
@@ -111,7 +116,7 @@ def detection_losses(
     regression = distance_iou_loss(offsets, wanted).sum() / scale
     balance = classification.detach() / regression.detach().clamp(min=_LEAST_REGRESSION)
     total = classification + (options.regression_weight or balance) * regression
-    return DetectionLosses(total, classification, regression)
+    return DetectionLosses(total, classification, regression, positives)
 
 
 def _at_levels(levels: Sequence[Level], entries: Tensor, offsets_of: Offsets) -> Tensor:

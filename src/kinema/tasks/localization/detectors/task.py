@@ -16,14 +16,15 @@ from kinema.data.lists.video_names import same_video
 from kinema.data.samples import Batch
 from kinema.errors import UserError
 from kinema.models.actionformer import SegmentLevel
+from kinema.models.pyramid import LossNormalizer
 from kinema.models.tridet import TridentLevel, expected_offsets
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
 from kinema.tasks.localization.detectors.data import DetectorData, DetectorSplit, PaddedFeatures, pad_features
 from kinema.tasks.localization.detectors.decoding import DecodingOptions, decode_levels
-from kinema.tasks.localization.detectors.losses import DetectionLossOptions, detection_losses
+from kinema.tasks.localization.detectors.losses import DetectionLosses, DetectionLossOptions, detection_losses
 from kinema.tasks.localization.detectors.nms import DetectionNmsOptions, suppress_detections
-from kinema.tasks.localization.detectors.points import AssignmentOptions
+from kinema.tasks.localization.detectors.points import AssignmentOptions, PointTargets
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.metrics.annotations import Results
 from kinema.tasks.localization.metrics.class_scores import label_proposals
@@ -84,16 +85,20 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         """See `LocalizerOptions`."""
         levels = self.forward(network, batch.inputs)
         detector: Any = network.module if isinstance(network, DistributedDataParallel) else network
-        losses = detection_losses(
-            levels,
-            batch.inputs.mask,
-            batch.targets,
-            detector.normalizer,
-            self.loss,
-            offsets_of=self.offsets_of,
-            **self.loss_terms(),
-        )
+        losses = self._losses(levels, batch.inputs.mask, batch.targets, detector.normalizer)
         return Loss(losses.total, {"classification": losses.classification, "regression": losses.regression})
+
+    def evaluation_loss(self, output: Any, batch: Batch[Any]) -> tuple[Tensor, Tensor]:
+        """See `LocalizerOptions`; the weight is the number of positive points."""
+        losses = self._losses(output, batch.inputs.mask, batch.targets.points, None)
+        return losses.total * losses.positives.clamp(min=1), losses.positives.float()
+
+    def _losses(
+        self, levels: Any, mask: Tensor, targets: PointTargets, normalizer: LossNormalizer | None
+    ) -> DetectionLosses:
+        return detection_losses(
+            levels, mask, targets, normalizer, self.loss, offsets_of=self.offsets_of, **self.loss_terms()
+        )
 
     def offsets_of(self, level: Any, video: Tensor, point: Tensor, label: Tensor) -> Tensor:
         """Return distances (P, 2) to start and end by a level's output, at indices (P,) of videos, points, classes."""
@@ -108,7 +113,7 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         lengths = batch.inputs.mask.sum(dim=1).tolist()
         found = decode_levels(output, lengths, self.decoding, offsets_of=self.offsets_of)
         for row, length, count, candidates in zip(
-            batch.rows.tolist(), lengths, batch.targets.tolist(), found, strict=True
+            batch.rows.tolist(), lengths, batch.targets.counts.tolist(), found, strict=True
         ):
             kept = suppress_detections(candidates, self.nms)
             seconds = replace(kept, segments=split.seconds(row, count, length, kept.segments))
@@ -144,7 +149,7 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         if isnan(metrics.get("average_mAP", float("nan"))):
             return super().summary(metrics)
         at_half = f", mAP@0.5 {metrics['mAP@0.5']:.4f}" if "mAP@0.5" in metrics else ""
-        return f"average mAP {metrics['average_mAP']:.4f}{at_half}"
+        return f"loss {metrics['loss']:.4f}, average mAP {metrics['average_mAP']:.4f}{at_half}"
 
     def load_proposer(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
         """See `LocalizerOptions`."""
