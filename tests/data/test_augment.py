@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.data.augment import Augment, augment
+from kinema.data.augment import STRONGEST, Augment, augment
 from kinema.data.crops import MultiScaleCrop, TrainCrop
 from tests.data.test_crops import clip_of
 
 CHANGES = [
     Augment(rand_augment=2),
     Augment(rand_augment=3, magnitude=20),
+    Augment(rand_augment=4, magnitude=15, magnitude_std=5, operation_prob=0.5),
     Augment(color_jitter=0.4),
     Augment(random_erasing=1.0),
     Augment(rand_augment=1, color_jitter=0.2, random_erasing=0.5),
@@ -53,6 +54,33 @@ def test_nothing_happens_and_nothing_is_drawn_unless_asked_for() -> None:
     before = torch.get_rng_state()
     assert augment(clips, Augment()) is clips
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_operations_and_their_strength_are_drawn_as_timm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N(magnitude, std) within the range, each operation applied with the given probability."""
+    drawn: list[int] = []
+
+    class Recorded:
+        def __init__(self, operations: int, magnitude: int, **_: object) -> None:
+            assert operations == 1
+            drawn.append(magnitude)
+
+        def __call__(self, clip: Tensor) -> Tensor:
+            return clip
+
+    monkeypatch.setattr("kinema.data.augment.v2.RandAugment", Recorded)
+    torch.manual_seed(0)
+    clips = still_clips(2000, 1)[..., :1, :1]
+    augment(clips, Augment(rand_augment=4, magnitude=21, magnitude_std=1.5, operation_prob=0.5))
+    # Of 8,000 draws: within four standard errors.
+    assert len(drawn) == pytest.approx(4000, abs=4 * 8000**0.5 / 2)
+    values = np.asarray(drawn)
+    assert values.mean() == pytest.approx(21, abs=4 * 1.5 / 4000**0.5)
+    assert values.std() == pytest.approx((1.5**2 + 1 / 12) ** 0.5, rel=0.05)  # rounded to whole steps
+    drawn.clear()
+    augment(clips[:100], Augment(rand_augment=1, magnitude=29, magnitude_std=9))
+    assert max(drawn) == STRONGEST
+    assert min(drawn) >= 0
 
 
 def test_erased_boxes_are_what_a_network_sees_as_zero() -> None:

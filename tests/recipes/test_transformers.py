@@ -2,8 +2,20 @@
 
 import pytest
 
+from kinema.data.augment import STRONGEST, Augment
 from kinema.recipes import config_of
 from kinema.training import SGD, AdamW, CosineSchedule, StepSchedule
+
+
+def assert_timms_rand_augment(options: Augment) -> None:
+    """`rand-m7-n4-mstd0.5` of timm, whose magnitudes go to 10 and whose operations are applied half of the time."""
+    assert (options.rand_augment, options.operation_prob) == (4, 0.5)
+    assert (options.magnitude / STRONGEST, options.magnitude_std / STRONGEST) == (7 / 10, 0.5 / 10)
+
+
+@pytest.mark.parametrize("name", ["mvitv2_s_16x4_kinetics400", "vjepa2_l_16x4_kinetics400"])
+def test_rand_augment(name: str) -> None:
+    assert_timms_rand_augment(config_of(name).data.train_clip.augment)
 
 
 # GPUs × batch_size, lr (of 256 videos), layer_decay, weight_decay, epochs, drop_path, head's dropout, test clips.
@@ -32,7 +44,7 @@ def test_videomae(name: str, expected: tuple[float, ...]) -> None:
     ) == expected  # fmt: skip
     assert (config.task.mixup, config.task.cutmix, config.task.label_smoothing) == (0.8, 1.0, 0.1)
     assert (clip.repeats, clip.augment.random_erasing, clip.augment.rand_augment) == (2, 0.25, 4)
-    assert clip.augment.magnitude / 30 == 7 / 10
+    assert_timms_rand_augment(clip.augment)
     assert (test.crops.crops, test.crops.short_side, config.schedule.warmup_epochs) == ("three", 224, 5)
     assert (clip.crop.flip == 0) == ("sthv2" in name) == test.sampling.twice
 

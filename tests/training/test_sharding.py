@@ -60,9 +60,8 @@ def losses(work_dir: Path) -> list[float]:
     return [row["loss"] for row in rows if row["split"] == "train"]
 
 
-@pytest.mark.parametrize(
-    "variant", [name if "all" in name else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_training_as_without(
     variant: str, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

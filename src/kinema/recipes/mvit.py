@@ -1,11 +1,11 @@
 """MViTv2 (Li et al. 2022) from scratch, as PySlowFast trains it."""
 
-from kinema.data.augment import Augment
 from kinema.data.crops import RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.mvit import MViTOptions
+from kinema.recipes.parts import transformer_augment
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import AdamW, CosineSchedule, TrainConfig
 
@@ -21,7 +21,7 @@ def mvitv2_s_16x4_kinetics400() -> RecognitionConfig[MViTOptions]:
             train_clip=TrainClip(
                 sampling=_clips(1),
                 crop=TrainCrop(box=RandomResizedCrop(), size=224),
-                augment=Augment(rand_augment=4, magnitude=21, random_erasing=0.25),
+                augment=transformer_augment(),
                 repeats=2,
             ),
             val_views=Views(sampling=_clips(1), crops=ViewCrops(crops="center")),

@@ -24,6 +24,14 @@ def segments(count: int) -> Sampling:
     return Sampling(clip_len=1, num_clips=count, joined=True)
 
 
+def transformer_augment() -> Augment:
+    """Return what fine-tuning of video transformers usually has: timm's `rand-m7-n4-mstd0.5`, and random erasing.
+
+    timm counts magnitudes to 10 and applies each operation with a probability of one half.
+    """
+    return Augment(rand_augment=4, magnitude=21, magnitude_std=1.5, operation_prob=0.5, random_erasing=0.25)
+
+
 def clips_of_videos(
     *,
     clip_len: int,

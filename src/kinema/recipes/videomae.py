@@ -1,7 +1,6 @@
 """VideoMAE (Tong et al. 2022): fine-tuning as the scripts of its repository do, from a pre-trained model (`--init`).
 
 `kinema convert CHECKPOINT --from videomae` or `--from transformers` makes the model of a pre-training checkpoint.
-RandAugment's magnitude, 7 of 10 in the scripts, is not varied around its value as there.
 """
 
 from kinema.data.augment import Augment
@@ -10,7 +9,7 @@ from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.videomae import VideoMAEOptions
-from kinema.recipes.parts import segments, small
+from kinema.recipes.parts import segments, small, transformer_augment
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import AdamW, CosineSchedule, TrainConfig
 
@@ -108,7 +107,7 @@ def _fine_tuned(
             train_clip=TrainClip(
                 sampling=clips(1),
                 crop=TrainCrop(box=RandomResizedCrop(), size=224),
-                augment=Augment(rand_augment=4, magnitude=21, random_erasing=0.25),
+                augment=transformer_augment(),
                 repeats=2,
             ),
             val_views=Views(sampling=clips(1), crops=ViewCrops(crops="center", short_side=224, size=224)),

@@ -10,6 +10,7 @@ from kinema.data.options import ClipData
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.vjepa2 import VJEPA2Options
+from kinema.recipes.parts import transformer_augment
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
 from kinema.training import AdamW, CosineSchedule, TrainConfig
 
@@ -87,7 +88,7 @@ def _frozen(model: VJEPA2Options, *, clips: int, frame_interval: int = 4) -> Rec
             train_clip=TrainClip(
                 sampling=sampling(),
                 crop=TrainCrop(box=RandomResizedCrop(), size=size, flip=0.0),
-                augment=Augment(rand_augment=4, magnitude=7, random_erasing=0.25),
+                augment=transformer_augment(),
             ),
             val_views=Views(sampling=sampling(), crops=ViewCrops(short_side=size * 8 // 7, size=size)),
             test_views=Views(sampling=sampling(), crops=ViewCrops(crops="three", short_side=size, size=size)),
