@@ -1,6 +1,7 @@
 """Predictions of a recognizer for single videos."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW, open_video
-from kinema.data.views import read_views
+from kinema.data.views import Views, read_views
 from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
@@ -52,7 +53,6 @@ class RecognizerPredictor:
             Prediction(self.classes[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
-    @torch.inference_mode()
     def scores(self, video: str | Path) -> Tensor:
         """Return probabilities (classes,) float32 on the CPU, averaged over the test views.
 
@@ -62,11 +62,32 @@ class RecognizerPredictor:
             UserError: the scores are not finite.
         """
         views = self._patience.through(lambda: read_views(self.open(video), self.description.data.test_views))
-        clips = views[None].to(self._device)
+        return self._scores(views[None], f"scores of {video}")[0]
+
+    def views(self, which: Literal["val", "test"]) -> Views:
+        """Return the views of a validation or a test video; see `kinema.tasks.timeline.scorer.ScoresClips`."""
+        data = self.description.data
+        if data.source in FLOW:
+            raise UserError(
+                f"{self.folder} takes optical flow, which is not computed along a video or a stream: pass a model that "
+                "takes RGB"
+            )
+        return data.val_views if which == "val" else data.test_views
+
+    def clip_scores(self, clips: Tensor) -> Tensor:
+        """Return probabilities (B, classes) float32 on the CPU of clips (B, V, T, C, H, W) uint8, averaged over V.
+
+        Raises:
+            UserError: the scores are not finite.
+        """
+        return self._scores(clips, "scores")
+
+    @torch.inference_mode()
+    def _scores(self, clips: Tensor, what: str) -> Tensor:
         with autocast(self._device, self._runtime):
-            scores = video_scores(view_logits(self._model, clips), self.description.task)[0].cpu()
+            scores = video_scores(view_logits(self._model, clips.to(self._device)), self.description.task).cpu()
         if not scores.isfinite().all():
-            raise UserError(f"{self.folder} returns scores of {video} that are not finite: its weights are damaged")
+            raise UserError(f"{self.folder} returns {what} that are not finite: its weights are damaged")
         return scores
 
     def open(self, video: str | Path) -> FrameReader:

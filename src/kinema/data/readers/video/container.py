@@ -1,7 +1,7 @@
 """Opening of video files; files that are no video are refused."""
 
 import io
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -23,16 +23,18 @@ DEMUXERS = (
 _STILL_BRANDS = ("heic", "heix", "heim", "heis", "mif1", "avif")
 
 
-def open_container(source: str | bytes, *, path: str, **options: Any) -> InputContainer:
+def open_container(source: str | bytes | BinaryIO, *, path: str, **options: Any) -> InputContainer:
     """Open a video file for reading: a local path, whatever characters its name and tags hold, or its bytes.
 
-    `path` is the name of the video in messages, `options` are further ones of `av.open`.
+    A file object must be able to seek. `path` is the name of the video in messages, `options` are further ones of
+    `av.open`.
 
     Raises:
         MediaError: FFmpeg cannot open it, or it is no video: text, an image, a playlist, sound.
     """
     # "file:" keeps a colon in the name from being taken for a protocol.
-    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+    file = f"file:{source}" if isinstance(source, str) else source
+    file = io.BytesIO(file) if isinstance(file, bytes) else file
     demuxers = {"format_whitelist": DEMUXERS, **options.pop("container_options", {})}
     try:
         container = av.open(file, mode="r", metadata_errors="replace", container_options=demuxers, **options)

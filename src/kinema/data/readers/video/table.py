@@ -21,7 +21,7 @@ from kinema.errors import MediaError
 _PLACEHOLDER = 19  # bytes, at most: MAX_NVOP_SIZE of FFmpeg
 # Containers that store the time of every packet and can seek by it. In MPEG-PS and MPEG-TS, packets have other times
 # after a seek.
-_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "ivf", "dv", "mxf", "nut")
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "ivf", "dv", "mxf", "nut")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +129,14 @@ def _scanned(
     distinct = len(set(known)) == len(times)
     if bitstream.leading and known and min(known) < known[0]:
         return None
-    if container in _SEEKABLE and known and not distinct and not packed:
+    if container in SEEKABLE and known and not distinct and not packed:
         return None
     # AVI stores decoding order only.
     shuffled = decoder.has_b_frames and (container == "avi" or (decoder.name == "mpeg4" and not distinct))
     if not times or (len(bitstream.parameters) > 1 and not (shuffled and decoder.name == "mpeg4")):
         return None
     stamps = sorted(known) if distinct and not shuffled else []
-    seekable = bool(stamps) and container in _SEEKABLE
+    seekable = bool(stamps) and container in SEEKABLE
     keyframes = (
         sorted(bisect_left(stamps, pts) for pts, key in zip(known, keys, strict=True) if key) if seekable else []
     )
@@ -215,11 +215,11 @@ def _table_of(
     if len(stamps) < len(frames) or any(one >= next_ for one, next_ in pairwise(stamps)):
         stamps = []
     # The decoder keeps earlier parameters after a seek.
-    seekable = container in _SEEKABLE and stamps and not sequences.changed
+    seekable = container in SEEKABLE and stamps and not sequences.changed
     return FrameTable(
         count=len(frames),
         fps=rate(stamps, stream),
-        times=stamps if container in _SEEKABLE else [],
+        times=stamps if container in SEEKABLE else [],
         stamps=stamps,
         keyframes=[index for index, (_, key) in enumerate(frames) if key] if seekable else [],
         time_base=stream.time_base or Fraction(1),

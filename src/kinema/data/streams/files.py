@@ -1,0 +1,190 @@
+"""Streams of video files, decoded in one pass, and of folders of images."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from kinema.data.readers.frame_names import why
+from kinema.data.readers.reader import FrameReader, Image
+from kinema.data.readers.video.container import best_video, open_container
+from kinema.data.readers.video.orientation import Orientation
+from kinema.data.readers.video.rgb import to_rgb
+from kinema.data.readers.video.table import SEEKABLE, Sequences, packets
+from kinema.data.streams.stream import Frame, FrameStream
+from kinema.errors import MediaError
+from kinema.storage import Direct
+
+_RATES = 0.1, 480.0
+"""Frames per second: what a header says beyond these is no frame rate of a video."""
+_PROBED = 256
+"""Packets from whose times the rate is estimated if the header says none."""
+_IMAGES = 16
+"""Images read at a time."""
+
+
+class FileStream:
+    """The frames of a video file, decoded once from the start or from a keyframe; a `FrameStream`.
+
+    Frames and times are those of `open_video` and `frame_times`: undamaged files give the same frames; of a damaged
+    file those that decode. Unlike readers it needs no table of the frames, so that memory does not grow with the file.
+    Frames without a usable PTS follow the one before them at the average distance.
+    """
+
+    def __init__(self, source: str | bytes | BinaryIO, *, path: str, start: float = 0.0, threads: int = 0) -> None:
+        """Open a file.
+
+        Args:
+            source: a local path, the bytes of a file, or a file object that can seek.
+            path: the name of the video in messages.
+            start: seconds; frames before it may be left out, as far as the file can be entered at a later keyframe.
+            threads: decoding threads; 0: one per core.
+
+        Raises:
+            MediaError: the file is missing, or holds no video.
+        """
+        self.path = path
+        self._start = start
+        self._file = ExitStack()
+        self._closed = False
+        try:
+            self._container: InputContainer = self._file.enter_context(open_container(source, path=path))
+            self._stream: VideoStream = best_video(self._container, path=path, threads=threads)
+            self.fps = _rate(self._container, self._stream, path=path)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, FFmpegError | OSError):
+                raise MediaError(path, error.strerror or str(error)) from None
+            raise
+        self._base = float(self._stream.time_base or 1)
+        self._zero = (self._container.start_time or 0) / av.time_base
+        self._orientation: Orientation | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Length of the file by its header."""
+        duration = self._container.duration
+        return duration / av.time_base if duration and duration > 0 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames; see `FrameStream`."""
+        try:
+            with self._file:
+                yield from self._frames()
+        except (FFmpegError, OSError) as error:
+            raise MediaError(self.path, error.strerror or str(error)) from None
+
+    def close(self) -> None:
+        """End the iteration at the next frame; a stream that is not iterated is closed at once."""
+        self._closed = True
+
+    def _frames(self) -> Iterator[Frame]:
+        last, step, any_frame = float("-inf"), 1 / self.fps, False
+        by_count = self._stream.codec_context.has_b_frames and self._container.format.name == "avi"
+        if self._start > 0 and not by_count:
+            self._seek()
+        sequences = Sequences(self._stream)
+        for packet in packets(self._container, self._stream):
+            for frame in sequences.decode(packet):
+                if self._closed:
+                    return
+                if self._orientation is None:
+                    self._orientation = self._orientation_of(frame, packet)
+                seconds = last + step if any_frame else 0.0
+                if frame.pts is not None and not by_count:
+                    stamp = frame.pts * self._base - self._zero
+                    seconds = stamp if stamp > last else seconds
+                last, any_frame = seconds, True
+                yield Frame(seconds, partial(self._image, frame))
+        if not any_frame:
+            raise MediaError(self.path, "its video stream holds no frames that can be decoded")
+
+    def _seek(self) -> None:
+        """Go to a keyframe before `start`, if the container stores the times of packets."""
+        if self._container.format.name in SEEKABLE:
+            ticks = int((self._start + self._zero) / self._base)
+            try:
+                self._container.seek(ticks, stream=self._stream, backward=True)
+            except FFmpegError:
+                self._container.seek(0)
+
+    def _image(self, frame: VideoFrame) -> Image:
+        orientation = self._orientation or Orientation()
+        return orientation.upright(to_rgb(frame))
+
+    def _orientation_of(self, frame: VideoFrame, packet: "Packet[VideoStream] | None") -> Orientation:
+        """The orientation of all frames, by the first one."""
+        if self._stream.codec_context.name == "mjpeg" and packet is not None:
+            return Orientation.from_jpeg(bytes(packet))
+        return Orientation.of(frame) or Orientation()
+
+
+class ReaderStream:
+    """The frames of a reader at a constant rate, such as a folder of images; a `FrameStream`."""
+
+    def __init__(self, reader: FrameReader, *, fps: float, start: float = 0.0) -> None:
+        """View the frames of `reader` from `start` seconds on; frame i is shown from i / `fps` seconds."""
+        self.path, self.fps = reader.path, fps
+        self._reader, self._first, self._closed = reader, int(start * fps), False
+
+    @property
+    def seconds(self) -> float | None:
+        """Length of the video."""
+        return len(self._reader) / self.fps
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames; see `FrameStream`."""
+        for start in range(self._first, len(self._reader), _IMAGES):
+            indices = range(start, min(start + _IMAGES, len(self._reader)))
+            images = self._reader.frames(indices, more=indices[-1] + 1 < len(self._reader)).numpy()
+            for index, image in zip(indices, images, strict=True):
+                if self._closed:
+                    return
+                yield Frame(index / self.fps, partial(_same, image))
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+
+
+def _same(image: Image) -> Image:
+    return image
+
+
+def open_file(path: str, *, start: float = 0.0, threads: int = 0) -> FrameStream:
+    """Open the stream of a video file, a local path or a URL; see `FileStream`.
+
+    Raises:
+        MediaError: it cannot be opened.
+        StorageOutage: its storage does not answer.
+    """
+    try:
+        source = Direct().local(path)
+    except OSError as error:
+        raise MediaError(path, why(error)) from None
+    return FileStream(source, path=path, start=start, threads=threads)
+
+
+def _rate(container: InputContainer, stream: VideoStream, *, path: str) -> float:
+    """Return the average frames per second by the header; if it has none, by the times of the first packets."""
+    for ratio in (stream.average_rate, stream.guessed_rate):
+        if ratio and _RATES[0] <= float(ratio) <= _RATES[1]:
+            return float(ratio)
+    times = list[int]()
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            times.append(packet.pts)
+        if len(times) == _PROBED:
+            break
+    container.seek(0)
+    span = (max(times) - min(times)) * float(stream.time_base or 1) if times else 0.0
+    if span <= 0:
+        raise MediaError(path, "it has neither time stamps nor a frame rate")
+    return (len(times) - 1) / span

@@ -1,0 +1,160 @@
+"""Scores of windows along a video or a live stream."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kinema.data.streams.background import InBackground
+from kinema.data.streams.stream import FrameStream
+from kinema.data.streams.windows import Window, WindowSampler, WindowSchedule
+from kinema.data.views import Views
+from kinema.errors import UserError
+
+Singles = NDArray[np.float32]
+WhichViews = Literal["val", "test"]
+
+_FRAMES_AT_ONCE = 512
+"""Frames of a batch of windows, at least one window."""
+
+
+@runtime_checkable
+class ScoresClips(Protocol):
+    """A predictor that scores clips of RGB frames; a capability that timelines need."""
+
+    def views(self, which: WhichViews) -> Views:
+        """Return the views of a validation or of a test video, as the model was trained.
+
+        Raises:
+            UserError: the model does not take RGB clips.
+        """
+
+    def clip_scores(self, clips: Tensor) -> Tensor:
+        """Return the class scores (B, classes) float32 on the CPU of clips (B, V, T, C, H, W) uint8 on the CPU.
+
+        Raises:
+            UserError: the scores are not finite.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowScores:
+    """Scores of one window."""
+
+    index: int
+    """Number of the window, see `WindowSchedule`."""
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    scores: Singles
+    """(classes,) probabilities."""
+    latency: float
+    """Seconds from when the last frame of the window was known until the scores were."""
+
+
+class Statistics:
+    """Latency per answer and throughput of a timeline."""
+
+    def __init__(self) -> None:
+        self.windows = 0
+        self.seconds = 0.0
+        """Of video that windows have reached."""
+        self._began = self._until = monotonic()
+        self._first: float | None = None
+        self._latencies = deque[float](maxlen=10_000)
+
+    def add(self, answer: WindowScores) -> None:
+        """Count an answer."""
+        self._first = answer.start if self._first is None else self._first
+        self.windows += 1
+        self.seconds = answer.end - self._first
+        self._until = monotonic()
+        self._latencies.append(answer.latency)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the start to the last answer."""
+        return self._until - self._began
+
+    def latency(self, quantile: float) -> float:
+        """Return a quantile of the latency of the last 10 000 answers in seconds."""
+        return float(np.quantile(self._latencies, quantile)) if self._latencies else 0.0
+
+    def __str__(self) -> str:
+        elapsed = max(self.elapsed, 1e-9)
+        return (
+            f"{self.windows} windows in {self.elapsed:.1f} s: {self.windows / elapsed:.1f} windows/s, "
+            f"{self.seconds / elapsed:.1f} x real time; latency per answer {1e3 * self.latency(0.5):.0f} ms "
+            f"(median), {1e3 * self.latency(0.95):.0f} ms (95 %)"
+        )
+
+
+def clip_scorer(predictor: object) -> ScoresClips:
+    """Return `predictor` as one that scores clips.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not isinstance(predictor, ScoresClips):
+        raise UserError("timelines need a recognizer: the model of this recipe does not score clips")
+    return predictor
+
+
+def windows_per_batch(sampler: WindowSampler, views: Views) -> int:
+    """Return the number of windows in a batch that fills a device."""
+    crops = {"center": 1, "three": 3, "ten": 10}[views.crops.crops]
+    return max(1, _FRAMES_AT_ONCE // (sampler.clip_frames * crops))
+
+
+def score_windows(predictor: ScoresClips, windows: Sequence[Window]) -> list[WindowScores]:
+    """Score windows in one batch."""
+    scores = predictor.clip_scores(torch.stack([window.clips() for window in windows])).numpy()
+    now = monotonic()
+    return [
+        WindowScores(index=window.index, start=window.start, end=window.end, scores=row, latency=now - window.complete)
+        for window, row in zip(windows, scores, strict=True)
+    ]
+
+
+def score_stream(
+    predictor: ScoresClips,
+    stream: FrameStream,
+    schedule: WindowSchedule,
+    *,
+    views: WhichViews = "val",
+    first: int = 0,
+    batch: int = 0,
+) -> Iterator[WindowScores]:
+    """Yield the scores of the windows of a stream in order, from window `first` on.
+
+    A thread decodes and crops while the network computes; at most two batches of windows wait. Batches hold windows
+    `first` to `first + batch - 1` and so on, so that the scores of a resumed run are bit-equal where it starts at a
+    multiple of `batch`.
+
+    Args:
+        predictor: the model.
+        stream: the frames; closed at the end, also where the iterator is closed early.
+        schedule: the windows.
+        views: views of a window; val: those of a validation video, mostly one clip and a centre crop; test: those of a
+            test video.
+        first: the first window; the stream must start before it.
+        batch: windows of a batch; 0: as many as have 512 frames.
+
+    Raises:
+        MediaError: the stream cannot be read.
+        UserError: the scores are not finite.
+    """
+    model_views = predictor.views(views)
+    sampler = WindowSampler(schedule, model_views, fps=stream.fps, first=first)
+    batch = batch or windows_per_batch(sampler, model_views)
+    with closing(stream), InBackground(sampler.windows(stream), ahead=2 * batch) as windows:
+        while (ready := windows.take(batch, wait_for=batch)) is not None:
+            yield from score_windows(predictor, ready)
