@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinema.benchmark.measure.hardware import machine
 from kinema.data.lists.annotations import read_index
+from kinema.runtime.hardware import machine
 
 FIGURES = Path(__file__).parent / "figures"
 DATA, SCALING = FIGURES / "data.json", FIGURES / "scaling.json"

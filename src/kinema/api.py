@@ -1,11 +1,12 @@
-"""Python API: train, load, test."""
+"""Python API: train, load, test, report."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinema import training
 from kinema.config import changed
+from kinema.errors import UserError
 from kinema.recipes import config_of
 from kinema.report.observers import OBSERVERS
 from kinema.tasks import models
@@ -127,6 +128,54 @@ def run_test(
     outputs = EvaluationOutputs(folder=folder, dump=dump, font=font)
     task: TaskOptions = description.task
     return task.test(files, description, options, outputs)
+
+
+def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, recipe: str = "") -> None:
+    """Write a report on one run, or a comparison of several, as one HTML page without references to other files.
+
+    Args:
+        runs: work dirs of trainings; of a pipeline or a cross-validation all runs in it.
+        output: HTML file to write.
+        clips: most videos of each kind to embed, for all runs together.
+        recipe: as in `load`.
+
+    Raises:
+        UserError: a folder holds no run, a file is damaged, or the page cannot be written.
+    """
+    from kinema.report.page.build import build_page
+    from kinema.report.page.content import HasReport, Note, Section, TestedRun
+    from kinema.report.page.html import render
+    from kinema.report.page.runs import read_runs
+    from kinema.storage import write_text
+    from kinema.storage.outputs import cannot_write, check_writable
+
+    folders, sections, metrics = read_runs([*map(Path, runs)]), list[Sequence[Section]](), list[Any]()
+    check_writable(output)
+    for run in folders:
+        try:
+            description = models.read_description(find_model(run.path), types_of_recipe(recipe))
+        except UserError as error:
+            note = Note(
+                text=f"The run has no model that can be read, so that tests and data are not described: {error}"
+            )
+            sections.append([Section(title="Test", blocks=[note])])
+            metrics.append(())
+            continue
+        task = description.task
+        if not isinstance(task, HasReport):
+            raise UserError(
+                f"{run.path}: kinema report needs a task with a report (`main_metrics()`, `report()`), which "
+                f"{type(task).__name__} does not have"
+            )
+        tested = TestedRun(
+            run=run.path, test=run.test, description=description, metrics=run.metrics, max_clips=clips // len(folders)
+        )
+        sections.append(task.report(tested))
+        metrics.append(task.main_metrics())
+    try:
+        write_text(output, render(build_page(folders, sections, metrics)))
+    except OSError as error:
+        raise cannot_write(error, output.parent) from error
 
 
 def types_of_recipe(recipe: str) -> models.Types | None:

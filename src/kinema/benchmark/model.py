@@ -8,9 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.compare.contender import Prepared, forward, prepared, stepping
-from kinema.benchmark.measure.hardware import machine, peak_memory, synchronize
+from kinema.benchmark.measure.hardware import peak_memory, synchronize
 from kinema.benchmark.measure.statistics import Summary, summarize
 from kinema.benchmark.peers.protocol import timed
+from kinema.runtime.hardware import machine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,13 @@ import torch.distributed as dist
 from kinema.benchmark.inputs.memcached import Storage, serving
 from kinema.benchmark.inputs.videos import Form, sample_list
 from kinema.benchmark.measure import steps
-from kinema.benchmark.measure.hardware import Memory, machine, matmul_flops
+from kinema.benchmark.measure.hardware import Memory, matmul_flops
 from kinema.benchmark.measure.statistics import summarize
 from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError
 from kinema.recipes import config_of, recognizer_config_of
+from kinema.runtime.hardware import machine
 from kinema.runtime.processes import Process, process_group
 from kinema.training.config import AnyConfig, single_training
 from kinema.training.run import Run, set_up

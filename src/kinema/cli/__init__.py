@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "classify videos",
     "localize": "detect actions in long videos",
     "evaluate": "compute metrics of any tool's results: recognition, proposals, detection",
+    "report": "write runs as one HTML page: curves, per-class metrics, mistakes, calibration",
     "convert": "convert weights from or to another tool",
     "prepare": "prepare datasets",
     "benchmark": "measure speed and memory",

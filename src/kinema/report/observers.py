@@ -1,12 +1,23 @@
-"""Training observers: TensorBoard events and a plot of training curves."""
+"""Training observers: TensorBoard events, a plot of training curves, and facts of the machine."""
 
+import platform
 from pathlib import Path
+from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
+from kinema import strict_json
+from kinema.config import read
+from kinema.report.page.runs import MACHINE
 from kinema.report.plots import draw_curves
+from kinema.runtime.device import RuntimeOptions, pick_device
+from kinema.runtime.hardware import machine
+from kinema.storage import write_text
 from kinema.training.observers import Observers
 from kinema.training.saving.record import read_rows
+from kinema.version import __version__
 
 
 class TensorBoard:
@@ -53,5 +64,37 @@ class Curves:
             draw_curves(training, validation, self._work_dir / "curves.png")
 
 
-OBSERVERS: Observers = (TensorBoard, Curves)
+class Machine:
+    """Writes `machine.json` when a run starts or resumes: device, number of processes, and versions."""
+
+    def __init__(self, work_dir: Path, *, first_step: int) -> None:  # noqa: ARG002
+        world = dist.get_world_size() if dist.is_initialized() else 1
+        facts = {
+            "machine": machine(_device_of(work_dir)),
+            "devices": world,
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "kinema": __version__,
+        }
+        write_text(work_dir / MACHINE, strict_json.dumps(facts, indent=2) + "\n")
+
+    def on_step(self, row: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def on_validation(self, row: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _device_of(work_dir: Path) -> torch.device:
+    """Return the device that the run's config names."""
+    file = work_dir / "config.yaml"
+    name: Any = read(file)[1].get("runtime.device", "auto") if file.exists() else "auto"
+    return pick_device(RuntimeOptions(device=name))
+
+
+OBSERVERS: Observers = (TensorBoard, Curves, Machine)
 """Observers of trainings started from the command line."""

@@ -34,7 +34,7 @@ Frame = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
-_CLOCK = 90_000  # time base in Hz, a multiple of common frame rates including NTSC
+CLOCK = 90_000  # time base in Hz, a multiple of common frame rates including NTSC
 _SHORT_SIDE = 480  # minimum length of the shorter side in pixels; drawings scale with it
 _FRAMES_AT_ONCE, _BYTES_AT_ONCE = 32, 2**26
 _MOST_ROWS = 5
@@ -71,10 +71,10 @@ def render_prediction(
         MediaError: A frame cannot be read.
     """
     check_suffix(path)
-    times = _times(reader, fps)
+    times = ticks_of(reader, fps)
     try:
         with replacing(path) as temporary:
-            _encode(_drawn_frames(reader, predictions, font), times, temporary)
+            encode_video(_drawn_frames(reader, predictions, font), times, temporary)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -89,8 +89,8 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def _times(reader: FrameReader, fps: float) -> list[int]:
-    """Return increasing time stamps of all frames in ticks of `_CLOCK`, from 0 on, and the end of the last frame."""
+def ticks_of(reader: FrameReader, fps: float) -> list[int]:
+    """Return increasing time stamps of all frames in ticks of `CLOCK`, from 0 on, and the end of the last frame."""
     number, seconds = len(reader), None
     if Path(reader.path).is_file():
         try:
@@ -100,7 +100,7 @@ def _times(reader: FrameReader, fps: float) -> list[int]:
     if seconds is None or len(seconds) != number:
         seconds = np.arange(number) / (reader.fps or fps)
     last = (seconds[-1] - seconds[0]) / (number - 1) if number > 1 else 1 / (reader.fps or fps)
-    ticks = np.rint((np.append(seconds, seconds[-1] + last) - seconds[0]) * _CLOCK).astype(np.int64)
+    ticks = np.rint((np.append(seconds, seconds[-1] + last) - seconds[0]) * CLOCK).astype(np.int64)
     return list(np.maximum.accumulate(ticks - np.arange(number + 1)) + np.arange(number + 1))
 
 
@@ -122,23 +122,31 @@ def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: 
             yield np.asarray(picture)
 
 
-def _encode(frames: Iterator[Frame], times: Sequence[int], path: Path) -> None:
+def encode_video(frames: Iterator[Frame], times: Sequence[int], path: Path, *, crf: int = 18) -> None:
+    """Write frames of even sides as H.264, 4:2:0, with the index in front.
+
+    Args:
+        frames: At least one frame.
+        times: When each frame is shown and the last one ends, in ticks of `CLOCK`.
+        path: File to write; its suffix selects the container.
+        crf: Constant rate factor of x264: lower is better and larger; 18 is visually lossless.
+    """
     first = next(frames)
     # With the index in front, a browser can start before the download is complete.
     options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
     ends = dict[int, int]()
-    rate = Fraction(_CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
+    rate = Fraction(CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
     with av.open(str(path), "w", options=options) as container:
         # Without B-frames, decoding and presentation times are equal, whatever the intervals.
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast", "bf": "0"})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast", "bf": "0"})
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = Fraction(1, _CLOCK)
+        stream.codec_context.time_base = Fraction(1, CLOCK)
         _tag_colors(stream.codec_context)
         for picture, (start, end) in zip(chain([first], frames), pairwise(times), strict=True):
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
             yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-            yuv.pts, yuv.time_base = int(start), Fraction(1, _CLOCK)
+            yuv.pts, yuv.time_base = int(start), Fraction(1, CLOCK)
             ends[yuv.pts] = int(end)
             _mux(container, stream.encode(yuv), ends)
         _mux(container, stream.encode(None), ends)

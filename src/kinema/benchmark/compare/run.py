@@ -17,9 +17,10 @@ from kinema.benchmark.compare.environments import python_of
 from kinema.benchmark.compare.process import ContenderProcess
 from kinema.benchmark.compare.results import BEST, OWN, Comparison, Result
 from kinema.benchmark.compare.rows import PEERS, Row
-from kinema.benchmark.measure.hardware import busy_cores, machine
+from kinema.benchmark.measure.hardware import busy_cores
 from kinema.console import progress
 from kinema.runtime.device import RuntimeOptions, pick_device
+from kinema.runtime.hardware import machine
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,23 +62,6 @@ def synchronize(device: torch.device) -> None:
     """Wait for all work queued on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def cpu_name() -> str:
-    """Model name of the processor."""
-    try:
-        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        match = None
-    return match[1] if match else "CPU"
-
-
-def machine(device: torch.device) -> str:
-    """Short description of the measured device."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {torch.cuda.mem_get_info(device)[1] / GIB:.0f} GiB"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cpu_name()}, {cores} cores, {torch.get_num_threads()} threads"
 
 
 def busy_cores(seconds: float = 2.0) -> float:

@@ -1,8 +1,9 @@
 """Base class of the tasks of localizers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescr
 from kinema.tasks.localization.task import open_localization
 from kinema.tasks.localization.testing import run_localizer_test
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
+
+if TYPE_CHECKING:
+    from kinema.report.page.content import Section, TestedRun
 
 _TRUTH = "ground_truth.json"
 
@@ -44,6 +48,16 @@ class LocalizerTaskOptions(LocalizerOptions):
     ) -> dict[str, float]:
         """Test a model; see `run_localizer_test`."""
         return run_localizer_test(model, description, options, outputs)
+
+    def main_metrics(self) -> Sequence[tuple[str, str]]:
+        """Return the validation metrics that a report plots; see `kinema.report.page.content.HasReport`."""
+        return (("AUC", "AUC"), ("AR@100", "AR@100"))
+
+    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+        """Return what a report says of test results."""
+        from kinema.tasks.localization.reporting import describe
+
+        return describe(tested)
 
     def write_sample(self, folder: Path, config: LocalizationConfig[Any], *, videos: int) -> None:
         """Write ground truth of videos with two random instances each (ActivityNet has 1.5), and random inputs."""

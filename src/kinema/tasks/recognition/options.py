@@ -1,5 +1,6 @@
 """Options of recognition: which actions a clip shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -17,6 +18,7 @@ from kinema.training.task import EvaluationOptions, EvaluationOutputs, Task
 from kinema.weights.model_files import Description
 
 if TYPE_CHECKING:
+    from kinema.report.page.content import Section, TestedRun
     from kinema.tasks.recognition.predictor import RecognizerPredictor
 
 
@@ -99,6 +101,18 @@ class RecognitionOptions:
         from kinema.tasks.recognition.predictor import RecognizerPredictor
 
         return RecognizerPredictor(model, description, runtime)
+
+    def main_metrics(self) -> Sequence[tuple[str, str]]:
+        """Return the validation metrics that a report plots; see `kinema.report.page.content.HasReport`."""
+        if self.labels == "multi":
+            return (("mAP", "mAP"), ("top1", "top-1"))
+        return (("top1", "top-1"), ("mean_class", "mean class"))
+
+    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+        """Return what a report says of data and test results."""
+        from kinema.tasks.recognition.reporting import describe
+
+        return describe(tested)
 
 
 RecognitionConfig = TrainConfig[RecognitionOptions, M, ClipData]

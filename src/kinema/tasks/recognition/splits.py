@@ -23,7 +23,7 @@ def check_told_apart(train: Index, classes: Sequence[str]) -> None:
     Raises:
         UserError: they do, or none has a label.
     """
-    counts = _videos_of_classes(train, len(classes))
+    counts = videos_of_classes(train, len(classes))
     if not counts.any():
         raise UserError(f"no training video of '{train.source}' has a label; training needs labels")
     if not ((counts > 0) & (counts < len(train))).any():
@@ -34,7 +34,7 @@ def check_told_apart(train: Index, classes: Sequence[str]) -> None:
 
 def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> None:
     """Warn of classes without training videos, and of validation videos that are unlabeled or of such classes."""
-    counts = _videos_of_classes(train, len(classes))
+    counts = videos_of_classes(train, len(classes))
     missing = [classes[k] for k in np.flatnonzero(counts == 0).tolist()]
     if missing and train.class_names is None:
         log.warning("%s", _of_numbers(train, val, counts))
@@ -44,7 +44,7 @@ def warn_of_labels(train: Index, val: Index | None, classes: Sequence[str]) -> N
         return
     if warn_of_unlabeled(val):
         log.warning("`best` will be the model that was validated last")
-    val_counts = _videos_of_classes(val, len(classes))
+    val_counts = videos_of_classes(val, len(classes))
     unseen = np.flatnonzero((val_counts > 0) & (counts == 0))
     if len(unseen):
         log.warning(
@@ -124,7 +124,7 @@ def _index(label: str, pair: str, classes: Sequence[str]) -> int:
     )
 
 
-def _videos_of_classes(index: Index, num_classes: int) -> NDArray[np.int64]:
+def videos_of_classes(index: Index, num_classes: int) -> NDArray[np.int64]:
     """Return the number of videos per class, (classes,)."""
     labels = index.labels.numpy()
     if index.label_offsets is None:

@@ -1,11 +1,11 @@
 """ActionFormer and TriDet as tasks: loss, detections and their metrics."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -34,6 +34,9 @@ from kinema.tasks.localization.metrics.results import Proposals, as_results
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription
 from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.training.task import Loss, Task
+
+if TYPE_CHECKING:
+    from kinema.report.page.content import Section, TestedRun
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +153,16 @@ class DetectorTaskOptions(LocalizerTaskOptions):
             return super().summary(metrics)
         at_half = f", mAP@0.5 {metrics['mAP@0.5']:.4f}" if "mAP@0.5" in metrics else ""
         return f"loss {metrics['loss']:.4f}, average mAP {metrics['average_mAP']:.4f}{at_half}"
+
+    def main_metrics(self) -> Sequence[tuple[str, str]]:
+        """See `LocalizerTaskOptions`; a network of one class has recall only."""
+        return (("average_mAP", "average mAP"), ("mAP@0.5", "mAP@0.5"), ("AUC", "AUC"), ("AR@100", "AR@100"))
+
+    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+        """See `LocalizerTaskOptions`."""
+        from kinema.tasks.localization.reporting import describe
+
+        return describe(tested, protocol=self.protocol)
 
     def load_proposer(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
         """See `LocalizerOptions`."""

@@ -1,0 +1,1 @@
+"""Report of training runs as one self-contained HTML page."""

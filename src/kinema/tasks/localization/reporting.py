@@ -1,0 +1,62 @@
+"""What a report says of a localizer: recall of its proposals, or precision of its detections."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from kinema.errors import UserError
+from kinema.report.page.content import Block, Column, Figures, LineChart, Note, Section, Series, Table, TestedRun
+from kinema.tasks.localization.metrics.detection import Protocol
+from kinema.tasks.localization.metrics.evaluation import evaluate_detection
+
+RESULTS = "results.json"
+
+
+def describe(tested: TestedRun, *, protocol: Protocol = "activitynet") -> list[Section]:
+    """Return the sections of a report on a localizer; `protocol` is that of its mAP."""
+    command = f"kinema test {quote(str(tested.run))}"
+    if not tested.metrics:
+        return [Section(title="Test", blocks=[Note(text="The run was not tested yet. To test it:", command=command)])]
+    metrics = {name: value for name, value in tested.metrics.items() if value is not None}
+    figures = [(name, f"{value:.1%}" if isinstance(value, float) else f"{value:,}") for name, value in metrics.items()]
+    blocks: list[Block] = [Figures(values=figures)]
+    blocks += _curve(metrics, "mAP@", title="mAP by temporal overlap", x_name="tIoU")
+    blocks += _curve(metrics, "AR@", title="Average recall by number of proposals", x_name="proposals per video")
+    sections = [Section(title="Test", blocks=blocks)]
+    if any(name.startswith("mAP@") for name in metrics):
+        sections.append(Section(title="Classes", blocks=[_by_class(tested, protocol, command)]))
+    return sections
+
+
+def _curve(metrics: Mapping[str, float], prefix: str, *, title: str, x_name: str) -> list[Block]:
+    points = sorted(
+        (float(name.removeprefix(prefix)), value) for name, value in metrics.items() if name.startswith(prefix)
+    )
+    if len(points) < 2:
+        return []
+    xs, ys = zip(*points, strict=True)
+    return [LineChart(title=title, x_name=x_name, series=[Series(name=prefix.rstrip("@"), x=xs, y=ys)], percent=True)]
+
+
+def _by_class(tested: TestedRun, protocol: Protocol, command: str) -> Block:
+    data, results = tested.description.data, tested.test / RESULTS
+    truth = Path(str(data.val_file))
+    if not results.exists() or not truth.exists():
+        missing = results if not results.exists() else truth
+        return Note(text=f"AP by class needs {missing}, which is missing. To test again:", command=command)
+    thresholds = tuple(float(name[4:]) for name in tested.metrics if name.startswith("mAP@"))
+    try:
+        table = evaluate_detection(
+            truth, results, protocol=protocol, subset=data.val_subset, thresholds=thresholds
+        ).per_class
+    except UserError as error:
+        return Note(text=f"AP by class cannot be computed: {error}")
+    return _as_table(table)
+
+
+def _as_table(table: Sequence[Sequence[Any]]) -> Table:
+    header, *rows = table
+    styles = ("text", "count", *["percent"] * (len(header) - 2))
+    columns = [Column(name=name, style=style) for name, style in zip(header, styles, strict=True)]
+    return Table(caption="Average precision by class and tIoU", columns=columns, rows=rows)
