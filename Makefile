@@ -1,6 +1,6 @@
 # make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
 # make test    set up and run the tests
-# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine, and on one with AVX-512 for bfloat16), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make clean
+# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine, and on one with AVX-512 for bfloat16), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make docs (the documentation as a site, in build/docs), make clean
 
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
@@ -19,7 +19,7 @@ BF16 := $(if $(shell grep -m 1 -w avx512_bf16 /proc/cpuinfo),AVX512_CORE_BF16)
 # Where the kind of CPU matters; first what computes most.
 COMPUTING := tests/models tests/training tests/recipes tests/tasks tests/weights
 
-.PHONY: demo test test-cpus test-slow test-all test-slurm check format clean
+.PHONY: demo test test-cpus test-slow test-all test-slurm check format docs clean
 
 demo: .venv/ready
 	$(KINEMA) prepare sample $(SAMPLE)
@@ -57,6 +57,9 @@ check: .venv/ready
 format: .venv/ready
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: .venv/ready
+	.venv/bin/sphinx-build -W --keep-going -b html docs build/docs
 
 clean:
 	rm -rf .venv build dist demo
