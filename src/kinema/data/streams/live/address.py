@@ -1,0 +1,113 @@
+"""Addresses of live streams: what may be opened, and how it is named without its secrets."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from kinema.console import printable
+from kinema.errors import UserError, did_you_mean
+from kinema.storage import suffix
+
+Kind = Literal["rtsp", "http", "device", "pipe"]
+
+PIPE = "-"
+"""The address of standard input."""
+SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
+"""Schemes of the URLs that may be opened. FFmpeg has further ones, some of which read local files."""
+
+_DEVICES = re.compile(r"/dev/(video\d+|v4l/.+)")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_LIVE_SUFFIXES = (".m3u8", ".mjpeg", ".mjpg")
+"""Suffixes of HTTP URLs that are streams; others are files unless `--live` says otherwise."""
+_PLAIN_VALUE = re.compile(r"[a-z]{0,3}\d{0,2}")
+"""Values of a query that are shown, such as those of `channel=1`: too short for a secret."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Address of a live stream.
+
+    Attributes:
+        url: What FFmpeg opens; it may contain a password.
+        name: What messages and outputs show.
+        kind: How it is opened: `device` is a webcam, `pipe` standard input.
+    """
+
+    url: str = field(repr=False)
+    name: str
+    kind: Kind
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it can be opened again after an interruption, unlike a pipe."""
+        return self.kind != "pipe"
+
+
+def is_live(text: str) -> bool:
+    """Whether an input of a command is a live stream by its form alone: no file is looked for."""
+    scheme = _scheme(text)
+    if scheme is not None:
+        kind = SCHEMES.get(scheme)
+        return kind == "rtsp" or (kind == "http" and suffix(text) in _LIVE_SUFFIXES)
+    return text == PIPE or _DEVICES.fullmatch(text) is not None
+
+
+def live_address(text: str) -> Address:
+    """Return the address of a live stream.
+
+    Raises:
+        UserError: It is none, or a URL of a scheme that is not allowed, or without a host.
+    """
+    if text == PIPE:
+        return Address(url=PIPE, name=PIPE, kind="pipe")
+    if _DEVICES.fullmatch(text):
+        return Address(url=text, name=text, kind="device")
+    name, scheme = printable(without_secrets(text)), _scheme(text)
+    allowed = f"{', '.join(f'{one}://' for one in SCHEMES)}, /dev/video0, or {PIPE} for standard input"
+    if scheme is None:
+        raise UserError(f"{name} is no live stream; allowed: {allowed}")
+    if scheme not in SCHEMES:
+        raise UserError(f"{name}: found {scheme}://; allowed: {allowed}{did_you_mean(scheme, SCHEMES)}")
+    if not _host(text) or not text.isprintable() or " " in text:
+        raise UserError(f"{name} is no valid URL; expected {scheme}://HOST/PATH or {scheme}://USER:PASSWORD@HOST/PATH")
+    return Address(url=f"{scheme}{text[len(scheme) :]}", name=name, kind=SCHEMES[scheme])
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user and password, and with `…` for all but the shortest values of its query.
+
+    Other text is returned as it is.
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        return url
+    rest, _, _ = url[match.end() :].partition("#")
+    rest, mark, query = rest.partition("?")
+    # A password may contain a slash that should have been %2F: everything up to the last @ is taken for it.
+    _, _, rest = rest.rpartition("@")
+    if "@" in query:  # the password contains the ?
+        rest, _, query = query.rpartition("@")[2].partition("?")
+        mark = "?" if query else ""
+    return f"{match[0]}{rest}{mark}{'&'.join(map(_shown, query.split('&'))) if query else ''}"
+
+
+def _shown(item: str) -> str:
+    key, equals, value = item.partition("=")
+    if not equals:
+        return key if _PLAIN_VALUE.fullmatch(key) else "…"
+    return f"{key}={value if _PLAIN_VALUE.fullmatch(value) else '…'}"
+
+
+def _scheme(text: str) -> str | None:
+    match = _SCHEME.match(text)
+    return match[1].lower() if match else None
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError if it is no number
+        return parts.hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,75 @@
+"""What may be opened as a live stream, and that no secret of its address is shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinema.data.streams.live import is_live, live_address
+from kinema.data.streams.live.address import without_secrets
+from kinema.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "live"),
+    [
+        ("rtsp://10.0.0.5/cam", "rtsp", True),
+        ("RTSPS://10.0.0.5:322/cam", "rtsp", True),
+        ("https://example.org/live/index.m3u8?x=1", "http", True),
+        ("http://10.0.0.5/video.mjpg", "http", True),
+        ("http://10.0.0.5/video.ts", "http", False),  # a file, unless --live
+        ("/dev/video0", "device", True),
+        ("/dev/v4l/by-id/usb-cam-index0", "device", True),
+        ("-", "pipe", True),
+    ],
+)
+def test_streams(text: str, kind: str, live: bool) -> None:
+    assert is_live(text) == live
+    assert live_address(text).kind == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video.mp4", "/dev/sda", "/dev/video0/../sda", "file:///etc/passwd", "concat:a.ts|b.ts", "rtsp:/host/x",
+        "subfile,,start,0,end,9,,:/etc/passwd", "udp://0.0.0.0:5000", "s3://bucket/x.ts", "pipe:0", "data://x", "",
+        "http,protocol_whitelist=file:///x", "http://", "rtsp:///camera", "rtsp://host:port/x", "http://host/a\nb",
+    ],
+)  # fmt: skip
+def test_everything_else_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"allowed|expected"):
+        live_address(text)
+
+
+def test_a_misspelled_scheme_is_named() -> None:
+    with pytest.raises(UserError, match=r"found rstp://; allowed: rtsp://, .*did you mean 'rtsp'"):
+        live_address("rstp://admin:hunter2@host/x")
+
+
+SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), min_size=4)
+
+
+@given(SECRETS, SECRETS, st.sampled_from(["rtsp", "https"]))
+def test_user_and_password_are_never_shown(user: str, password: str, scheme: str) -> None:
+    name = without_secrets(f"{scheme}://{user}:{password}@camera.example:8554/stream1?channel=1")
+    assert name.startswith(f"{scheme}://")
+    assert name.endswith("camera.example:8554/stream1?channel=1")
+    shown = name.removeprefix(f"{scheme}://").removesuffix("camera.example:8554/stream1?channel=1")
+    assert shown == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("rtsp://host/cam?channel=1&subtype=0", "rtsp://host/cam?channel=1&subtype=0"),
+        ("http://host/x.m3u8?token=3f9c2a&hd", "http://host/x.m3u8?token=…&hd"),
+        ("http://host/x?user=admin&pwd=1234#t", "http://host/x?user=…&pwd=…"),
+        ("/dev/video0", "/dev/video0"),
+        ("-", "-"),
+    ],
+)
+def test_names(url: str, name: str) -> None:
+    assert without_secrets(url) == name
+
+
+def test_an_address_does_not_print_its_url() -> None:
+    assert "hunter2" not in repr(live_address("rtsp://admin:hunter2@host/x"))
