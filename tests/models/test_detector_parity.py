@@ -154,7 +154,7 @@ def test_actionformer_detections(shared: Path, video: int) -> None:
         SimpleNamespace(**{name: numbers[f"v{video}.l{level}.{name}"][None] for name in ("logits", "offsets")})
         for level in range(6)
     ]
-    (candidates,) = decode_levels(levels, [known["length"]], DecodingOptions(), offsets_of=regressed)
+    (candidates,) = decode_levels(levels, [(0, known["length"])], DecodingOptions(), offsets_of=regressed)
     before = as_proposals(expected, f"v{video}.before")
     rounded = Proposals(segments=candidates.segments, scores=before.scores, labels=candidates.labels)
     np.testing.assert_allclose(candidates.scores, before.scores, atol=1e-7)  # sigmoids differ in the last bit
@@ -259,7 +259,7 @@ def test_outputs_of_narrow_networks(tool: str, name: str) -> None:
                 assert not found[0, expected["valid"] :].any()
         options = DecodingOptions(least_length=SHORTEST.get((tool, name), 0.05))
         offsets_of = expected_offsets if tool == "tridet" else regressed
-        (candidates,) = decode_levels(levels, [length], options, offsets_of=offsets_of)  # type: ignore[arg-type]
+        (candidates,) = decode_levels(levels, [(0, length)], options, offsets_of=offsets_of)  # type: ignore[arg-type]
         known = case["candidates"][video]
         assert len(candidates.scores) == known["count"]
         order = np.argsort(-candidates.scores, kind="stable")[: 40 * 7 : 7]

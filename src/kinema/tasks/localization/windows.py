@@ -16,8 +16,8 @@ from kinema.tasks.localization.videos import Videos
 
 
 @dataclass(kw_only=True)
-class WindowOptions:
-    """Overlapping windows that videos are cut into, each of which is an input of the network of its own."""
+class WindowLength:
+    """Length and overlap of the windows that videos are cut into, each of which is an input of the network."""
 
     points: Annotated[int, Ge(0)] = 0
     """Length of a window in points in time of the features, before they are rescaled; 0: see `seconds`."""
@@ -26,8 +26,6 @@ class WindowOptions:
     overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.5
     """Share of a window that the next one has in common with it. Instances shorter than this share of a window are
     whole in a window at least."""
-    least_share: Annotated[float, Interval(gt=0, le=1)] = 0.9
-    """Least share of an instance that lies in a window for which it is learned there, cut at the window's ends."""
 
     def __bool__(self) -> bool:
         return bool(self.points or self.seconds)
@@ -47,6 +45,14 @@ class WindowOptions:
     def rows(self, length: int, span: FeatureSpan) -> int:
         """Return the length of a window in points in time of a video that has `length` of them in a span."""
         return self.points or max(round(self.seconds * length / (span.end - span.start)), 2)
+
+
+@dataclass(kw_only=True)
+class WindowOptions(WindowLength):
+    """Overlapping windows that videos are cut into, each of which is an input of the network."""
+
+    least_share: Annotated[float, Interval(gt=0, le=1)] = 0.9
+    """Least share of an instance that lies in a window for which it is learned there, cut at the window's ends."""
 
     def bounds(self, length: int, rows: int) -> Floats:
         """Return the windows, `rows` points long, of a video with features at `length` points in time.

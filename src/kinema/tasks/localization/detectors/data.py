@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -16,14 +16,16 @@ from kinema.data.features.source import FeatureSource
 from kinema.data.features.spans import FeatureSpan, whole_video
 from kinema.data.lists.video_names import same_video
 from kinema.data.samples import Sample, SampleDataset, SampleKey
-from kinema.errors import UserError
+from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
 from kinema.tasks.localization.data import LoadingOptions, OpenSplit, Split, check_features
 from kinema.tasks.localization.detectors.cropping import Labelled, random_crop
 from kinema.tasks.localization.detectors.points import AssignmentOptions, PointTargets, point_targets
+from kinema.tasks.localization.detectors.windows import DetectorWindows, detector_windows
 from kinema.tasks.localization.metrics.class_scores import VideoClasses, read_video_classes
 from kinema.tasks.localization.metrics.segments import Floats, Ints
 from kinema.tasks.localization.videos import Videos
+from kinema.tasks.localization.windows import WindowLength, Windows
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,9 @@ class DetectorData(LoadingOptions):
     """Longer ones are padded in validation and tests to a multiple of this."""
     crop: tuple[Annotated[float, Interval(gt=0, le=1)], Annotated[float, Interval(gt=0, le=1)]] = (0.9, 1.0)
     """Shares of a video not longer than `max_length` between which the length of a random crop is drawn in training."""
+    windows: WindowLength = field(default_factory=WindowLength)
+    """Overlapping windows of long videos in validation, tests and use, so that memory does not grow with a video's
+    length. Training sees random crops of `max_length` in any case."""
     crop_overlap: Annotated[float, Interval(ge=0, le=1)] = 0.5
     """Share of an instance that a crop must show, or else nothing is learned from it."""
     stride: Annotated[float, Ge(0)] = 0.0
@@ -113,6 +118,12 @@ class DetectorData(LoadingOptions):
         """See `LoadingOptions`."""
         if not self.features:
             raise UserError("no features: pass --data.features, a folder or a packed file")
+        if self.windows and self.parts:
+            raise UserError(
+                f"--data.parts {self.parts} brings whole videos to so many points, which are not cut into windows "
+                "(--data.windows): pass one of them"
+            )
+        self.windows.check()
         source = FeatureSource(
             self.features,
             storage=open_storage(self.storage),
@@ -159,7 +170,7 @@ class DetectorData(LoadingOptions):
         )
         for row in range(len(truth.videos)):
             opened.span(row, 1, path=split.path)
-        return opened
+        return opened.cut_up(2 ** (network.num_levels - 1)) if self.windows and split.use != "training" else opened
 
 
 def _names(splits: Sequence[Split]) -> tuple[str, ...]:
@@ -190,7 +201,7 @@ class DetectorSplit(OpenSplit):
     """Videos and their features.
 
     described: spans of the features that say so themselves, by video. scores: class scores that label segments. label:
-    class of each label of the ground truth.
+    class of each label of the ground truth. cuts: what `windows` show of the videos, if they are cut.
     """
 
     data: DetectorData
@@ -200,6 +211,24 @@ class DetectorSplit(OpenSplit):
     num_classes: int
     assignment: AssignmentOptions
     label: Ints
+    cuts: DetectorWindows | None = None
+
+    def cut_up(self, stride: int) -> "DetectorSplit":
+        """Return the split with its videos cut into windows, whose starts are multiples of `stride`."""
+        options, lengths = self.data.windows, []
+        for name in self.videos.truth.videos:
+            try:
+                lengths.append(self.source.length(name))
+            except MediaError:  # said and counted where the video is read
+                lengths.append(0)
+        shortest = 2 * stride
+        rows = [
+            options.rows(length, self.span(row, length)) if length else shortest for row, length in enumerate(lengths)
+        ]
+        cuts = detector_windows(lengths, rows, options, stride=stride)
+        names = tuple(self.videos.name(row) for row in cuts.video.tolist())
+        pieces = Videos(truth=replace(self.videos.truth, videos=names))
+        return replace(self, cuts=cuts, windows=Windows(pieces=pieces, video=cuts.video, parts=cuts.parts))
 
     def dataset(self, _labels: object, *, training: bool = False, seed: int = 0) -> "DetectorDataset":
         """See `OpenSplit`; the labels are those of points, see `point_targets`."""
@@ -233,6 +262,15 @@ class DetectorSplit(OpenSplit):
         fractions = self.span(row, features).fractions(truth.segments[rows])
         return fractions * length - 0.5, self.label[truth.label[rows]]
 
+    def instances_in(self, row: int, features: int, length: int) -> tuple[Floats, Ints]:
+        """Return the same of an input, in its positions: a video, or a window, whose features are not rescaled."""
+        if self.cuts is None:
+            return self.instances(row, features, length)
+        video, (first, _) = int(self.cuts.video[row]), self.cuts.bounds[row].tolist()
+        whole = int(self.cuts.lengths[video])
+        segments, labels = self.instances(video, whole, whole)
+        return segments - first, labels
+
     def seconds(self, row: int, features: int, length: int, segments: Floats) -> Floats:
         """Convert segments of a video from positions of its features, brought to `length`, to seconds."""
         span = self.span(row, features)
@@ -241,23 +279,24 @@ class DetectorSplit(OpenSplit):
 
 
 class DetectorDataset(SampleDataset[Any, Any]):
-    """Padded features of videos.
+    """Padded features of videos or, in tests, their windows.
 
     Targets are those of the points, in validation and tests also the numbers of features before they are rescaled.
     """
 
     def __init__(self, split: DetectorSplit, *, training: bool, seed: int) -> None:
-        super().__init__(len(split.videos), seed=seed, replace=training, generator=np.random.default_rng)
+        super().__init__(len(split.inputs), seed=seed, replace=training, generator=np.random.default_rng)
         self._split, self._training = split, training
 
     def read(self, key: SampleKey, rng: np.random.Generator, _out: Tensor | None, /) -> Sample[Any]:
         """Read the features of a video, in training a random crop; the source itself waits for its storage."""
         split, data = self._split, self._split.data
-        features = split.source.read(split.videos.name(key.row))
+        part = (0.0, 1.0) if split.windows is None else tuple(split.windows.parts[key.row].tolist())
+        features = split.source.read(split.inputs.name(key.row), part)
         count = features.shape[1]
         if data.parts:
             features = torch.from_numpy(rescale(features.T.numpy(), data.parts, mode=data.rescaling)).T
-        instances = split.instances(key.row, count, features.shape[1])
+        instances = split.instances_in(key.row, count, features.shape[1])
         if not self._training:
             return Sample(features, (count, features.shape[1], *instances))
         stride = data.stride or 1.0

@@ -25,37 +25,44 @@ class DecodingOptions:
     """Candidates are longer, in positions of the features."""
 
 
+Range = tuple[int, int]
+"""First position of the features, and the one after the last."""
+
+
 def decode_levels(
-    levels: Sequence[Level], lengths: Sequence[int], options: DecodingOptions, *, offsets_of: Offsets
+    levels: Sequence[Level],
+    ranges: Sequence[Range],
+    options: DecodingOptions,
+    *,
+    offsets_of: Offsets,
 ) -> Iterator[Proposals]:
     """Yield the candidates of each video (Zhang et al., ECCV 2022, section 3.4), best first within a level.
 
     Args:
         levels: outputs of the network.
-        lengths: valid positions of the features of each video.
+        ranges: positions of the features whose points are decoded, of each video: the valid ones, or fewer.
         options: see there.
         offsets_of: distances to start and end.
 
     Yields:
         Segments in positions of the features, with scores and labels.
     """
-    for video, length in enumerate(lengths):
-        parts = [
-            _decode(level, video, -(-length // 2**number), 2**number, options, offsets_of)
-            for number, level in enumerate(levels)
-        ]
+    for video, within in enumerate(ranges):
+        parts = [_decode(level, video, within, 2**number, options, offsets_of) for number, level in enumerate(levels)]
         segments, scores, labels = (torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True))
         yield Proposals(segments=segments.astype(np.float64), scores=scores.astype(np.float64), labels=labels)
 
 
 def _decode(
-    level: Level, video: int, points: int, stride: int, options: DecodingOptions, offsets_of: Offsets
+    level: Level, video: int, within: Range, stride: int, options: DecodingOptions, offsets_of: Offsets
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return segments, scores and labels of the candidates of a level."""
-    scores = level.logits[video, :points].sigmoid()
+    first, last = (-(-position // stride) for position in within)
+    scores = level.logits[video, first:last].sigmoid()
     kept = (scores > options.least_score).nonzero()
     best, order = scores[kept[:, 0], kept[:, 1]].sort(descending=True, stable=True)
     point, label = kept[order[: options.most]].unbind(1)
+    point = point + first
     best = best[: options.most]
     offsets = offsets_of(level, torch.full_like(point, video), point, label)
     segments = (point[:, None] + offsets * offsets.new_tensor([-1.0, 1.0])) * stride

@@ -21,10 +21,11 @@ from kinema.models.tridet import TridentLevel, expected_offsets
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
 from kinema.tasks.localization.detectors.data import DetectorData, DetectorSplit, PaddedFeatures, pad_features
-from kinema.tasks.localization.detectors.decoding import DecodingOptions, decode_levels
+from kinema.tasks.localization.detectors.decoding import DecodingOptions, Range, decode_levels
 from kinema.tasks.localization.detectors.losses import DetectionLosses, DetectionLossOptions, detection_losses
 from kinema.tasks.localization.detectors.nms import DetectionNmsOptions, suppress_detections
 from kinema.tasks.localization.detectors.points import AssignmentOptions, PointTargets
+from kinema.tasks.localization.detectors.windows import WindowDetector, merged_windows
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.metrics.annotations import Results
 from kinema.tasks.localization.metrics.class_scores import label_proposals
@@ -112,15 +113,28 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         return {}
 
     def proposals(self, output: Any, batch: Batch[Any], split: DetectorSplit) -> Iterator[Proposals]:
+        """See `LocalizerOptions`. Candidates of windows are in positions of the video's features."""
+        rows, lengths, cuts = batch.rows.tolist(), batch.inputs.mask.sum(dim=1).tolist(), split.cuts
+        if cuts is not None:
+            found = decode_levels(output, list(map(cuts.points, rows)), self.decoding, offsets_of=self.offsets_of)
+            for row, candidates in zip(rows, found, strict=True):
+                yield replace(candidates, segments=candidates.segments + cuts.bounds[row, 0])
+            return
+        found = decode_levels(output, [(0, length) for length in lengths], self.decoding, offsets_of=self.offsets_of)
+        for row, length, count, candidates in zip(rows, lengths, batch.targets.counts.tolist(), found, strict=True):
+            yield self._detections(suppress_detections(candidates, self.nms), split, row, count, length)
+
+    def merge(self, found: dict[int, Proposals], split: DetectorSplit) -> dict[int, Proposals]:
         """See `LocalizerOptions`."""
-        lengths = batch.inputs.mask.sum(dim=1).tolist()
-        found = decode_levels(output, lengths, self.decoding, offsets_of=self.offsets_of)
-        for row, length, count, candidates in zip(
-            batch.rows.tolist(), lengths, batch.targets.counts.tolist(), found, strict=True
-        ):
-            kept = suppress_detections(candidates, self.nms)
-            seconds = replace(kept, segments=split.seconds(row, count, length, kept.segments))
-            yield _labelled(seconds, split, row)
+        if (cuts := split.cuts) is None:
+            return found
+        merged = merged_windows(found, cuts, lambda candidates: suppress_detections(candidates, self.nms))
+        lengths = cuts.lengths.tolist()
+        return {row: self._detections(kept, split, row, lengths[row], lengths[row]) for row, kept in merged.items()}
+
+    def _detections(self, kept: Proposals, split: DetectorSplit, row: int, count: int, length: int) -> Proposals:
+        """Return detections in seconds with their labels, from positions of `count` features brought to `length`."""
+        return _labelled(replace(kept, segments=split.seconds(row, count, length, kept.segments)), split, row)
 
     def metrics(self, split: DetectorSplit, proposals: Mapping[int, Proposals]) -> dict[str, float]:
         """Measure mAP; of a network of one class for all, without class scores of the videos, AR and AUC."""
@@ -168,20 +182,31 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         """See `LocalizerOptions`."""
         network, data, classes = load_network(model, runtime), description.data, description.classes
 
+        def candidates(features: Tensor, points: Range) -> Proposals:
+            levels = network(*pad_features([features], data.padded_length(features.shape[1])))
+            (found,) = decode_levels(levels, [points], self.decoding, offsets_of=self.offsets_of)
+            return found
+
+        def suppress(found: Proposals) -> Proposals:
+            kept = suppress_detections(found, self.nms)
+            return replace(kept, labels=kept.labels if classes else None)
+
         def propose(features: Tensor) -> Proposals:
             length = features.shape[1]
-            levels = network(*pad_features([features], data.padded_length(length)))
-            (candidates,) = decode_levels(levels, [length], self.decoding, offsets_of=self.offsets_of)
-            kept = suppress_detections(candidates, self.nms)
-            fractions = (kept.segments + 0.5) / length
-            return replace(kept, segments=fractions, labels=kept.labels if classes else None)
+            kept = suppress(candidates(features, (0, length)))
+            return replace(kept, segments=(kept.segments + 0.5) / length)
 
+        in_windows = None
+        if data.windows:
+            stride = 2 ** (description.model.num_levels - 1)  # type: ignore[attr-defined]
+            in_windows = WindowDetector(options=data.windows, stride=stride, candidates=candidates, suppress=suppress)
         return Proposer(
             folders=(model,),
             data=data,
             channels=description.model.feature_channels,
             parts=data.parts or None,
             propose=propose,
+            in_windows=in_windows,
             classes=classes,
         )
 

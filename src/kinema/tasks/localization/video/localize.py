@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kinema.data.features.rescaling import rescale
 from kinema.data.features.spans import FeatureSpan
 from kinema.data.readers.reader import FrameReader
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.tasks.localization.metrics.class_scores import label_proposals, with_labels
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.proposer import Proposer
+from kinema.tasks.localization.proposer import Proposer, network_input
 from kinema.tasks.localization.video.options import LocalizeOptions
-from kinema.tasks.localization.windows import merge_windows, windows_of_blocks
 from kinema.version import __version__
 
 log = logging.getLogger(__name__)
@@ -153,26 +149,16 @@ class VideoLocalizer:
         self, blocks: Iterator[NDArray[np.float32]], rows: int, span: FeatureSpan, video: str | Path
     ) -> Proposals:
         """Return segments in seconds of a video with `rows` features that come in blocks."""
-        proposer = self._proposer
-        if proposer.in_windows is None:
+        proposer, seconds = self._proposer, span.end - span.start
+        if proposer.in_windows is not None:
             if proposer.parts is not None:
-                _warn_of_long_parts(video, "it lasts", span.end - span.start, proposer.parts)
-            return in_seconds(proposer.propose(self._inputs(np.concatenate([*blocks]))), span)
-        assert proposer.parts is not None
-        windows = proposer.data.windows
-        parts = windows.bounds(rows, windows.rows(rows, span))
-        spans = [span.part(*part) for part in parts.tolist()]
-        _warn_of_long_parts(video, "its windows last", spans[0].end - spans[0].start, proposer.parts)
-        inputs = map(self._inputs, windows_of_blocks(blocks, np.rint(parts * rows).astype(np.int64)))
-        found = [in_seconds(proposer.in_windows.candidates(each), of) for each, of in zip(inputs, spans, strict=True)]
-        return merge_windows(found, spans, tolerance=1 / proposer.parts, suppress=proposer.in_windows.suppress)
-
-    def _inputs(self, features: NDArray[np.float32]) -> Tensor:
-        """Bring features (T, C) to what the network takes, (C, `parts`)."""
-        proposer = self._proposer
+                window = proposer.data.windows.rows(rows, span) / rows
+                _warn_of_long_parts(video, "its windows last", window * seconds, proposer.parts)
+            return proposer.in_windows.propose(blocks, rows, span)
         if proposer.parts is not None:
-            features = rescale(features, proposer.parts, mode=proposer.data.rescaling)
-        return torch.from_numpy(np.ascontiguousarray(features.T))
+            _warn_of_long_parts(video, "it lasts", seconds, proposer.parts)
+        features = network_input(np.concatenate([*blocks]), proposer.parts, proposer.data.rescaling)
+        return in_seconds(proposer.propose(features), span)
 
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video file, at a constant frame rate, or of a folder of images."""
