@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Options:
-    """Classify videos.
+    """Classify videos, as a whole or along the time (--every).
 
     Unreadable videos are reported and skipped, and the exit code is 2. Predictions are printed, and written to
     --output, as they are computed; with --output, the same command continues after an interruption.
@@ -38,16 +38,33 @@ class Options:
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     top: Annotated[int, Ge(1)] = 5
     """Number of classes to print."""
+    every: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Classify windows along the video, one every so many seconds, instead of the video as a whole. It is decoded once;
+    memory does not depend on its length."""
+    window: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 2.0
+    """Length of a window; for --every."""
+    views: Literal["val", "test"] = "val"
+    """Clips and crops of a window: those of a validation video (mostly one clip, one crop) or those of a test video,
+    which are several times slower; for --every."""
     json: bool = False
-    """Print JSON: [{"video", "predictions": [{"label", "score"}]}]."""
+    """Print JSON: [{"video", "predictions": [{"label", "score"}]}]; with --every, a line for each window as it comes:
+    {"video", "start", "end", "scores": {class: score}}, times in seconds."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSONL")] = None
     """Append a line for each video to this file: columns video, label_1, score_1, …, weights in a .csv; {"video",
-    "predictions", "weights"} in a .jsonl. Videos that it already contains are skipped."""
+    "predictions", "weights"} in a .jsonl. Videos that it already contains are skipped. With --every, a line for each
+    window: columns video, start, end, one for each class, origin; {"video", "start", "end", "scores", "origin"}. It is
+    continued where it ends."""
+    timeline: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
+    """Draw the scores along the video to this file; for several videos, to files in this folder with their names and
+    subfolders; for --every."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="MP4")] = None
     """Write the video with the predictions drawn on it to this file; for several videos, to files in this folder with
-    their names and subfolders."""
+    their names and subfolders. With --every, the scores along the video are drawn under it."""
+    fps: Annotated[float, Ge(0), tyro.conf.arg(metavar="RATE")] = 0.0
+    """Frames per second of folders of images, which do not say it; for --every."""
     font: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A .ttf, .otf or .ttc font for labels that DejaVu Sans lacks glyphs for, such as Chinese ones; for --render."""
+    """A .ttf, .otf or .ttc font for labels that DejaVu Sans lacks glyphs for, such as Chinese ones; for --render and
+    --timeline."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """my_file.py:function, if the file of MODEL's own task or network has moved since training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -61,6 +78,11 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("pass at least one video: kinema predict MODEL VIDEO…")
     if options.output is not None:
         check_suffix(options.output)
+    if options.every is not None:
+        from kinema.cli.timeline import run_timelines
+
+        return run_timelines(options)
+    _check_alone(options)
     from kinema.api import load
     from kinema.data.lists.inputs import find_inputs, output_files
     from kinema.report.fonts import check_font, say_missing
@@ -91,6 +113,13 @@ def run(arguments: Sequence[str]) -> int:
     if options.render is not None:
         log.info("rendered: %s", options.render)
     return 0 if len(answers) == len(inputs) else 2
+
+
+def _check_alone(options: Options) -> None:
+    """Check that no option of --every is given without it."""
+    for name in ("window", "views", "timeline", "fps"):
+        if getattr(options, name) != getattr(Options, name):
+            raise UserError(f"--{name} is for --every: pass --every SECONDS, the distance of answers along the video")
 
 
 def _answers(

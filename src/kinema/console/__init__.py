@@ -5,11 +5,12 @@ from rich.cells import cell_len
 from kinema.console.messages import print_fault, show_messages, terminal
 from kinema.console.progress import Meter, progress
 from kinema.console.tables import print_table
-from kinema.console.text import escape_unprintable, print_json, printable
+from kinema.console.text import clock, escape_unprintable, print_json, printable
 
 __all__ = [
     "Meter",
     "cell_len",
+    "clock",
     "escape_unprintable",
     "print_fault",
     "print_json",

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Meter:
     """Counts completed units of work and displays them with a short text of current figures."""
 
-    def __init__(self, title: str, total: int, done: int, bar: Progress | None, every: float) -> None:
+    def __init__(self, title: str, total: int | None, done: int, bar: Progress | None, every: float) -> None:
         self._title, self._total, self._bar, self._every = title, total, bar, every
         self._done = self._done_before = done
         self._figures = ""
@@ -32,19 +32,21 @@ class Meter:
             self._bar.update(self._task, advance=count, figures=self._figures)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + self._every
-            log.info(
-                "%s %d/%d%s, %s left", self._title, self._done, self._total, figures and f": {figures}", self._left()
-            )
+            of = "" if self._total is None else f"/{self._total}"
+            log.info("%s %d%s%s%s", self._title, self._done, of, figures and f": {figures}", self._left())
 
     def _left(self) -> str:
+        if self._total is None:
+            return ""
         per_unit = (time.monotonic() - self._started) / max(self._done - self._done_before, 1)
         seconds = per_unit * (self._total - self._done)
-        return time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
+        clock = time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
+        return f", {clock} left"
 
 
 @contextmanager
-def progress(title: str, total: int, *, done: int = 0, show: bool = True, every: float = 5.0) -> Iterator[Meter]:
-    """Yield a `Meter` over `total` units, of which `done` were completed before.
+def progress(title: str, total: int | None, *, done: int = 0, show: bool = True, every: float = 5.0) -> Iterator[Meter]:
+    """Yield a `Meter` over `total` units (None: unknown), of which `done` were completed before.
 
     Progress is displayed as a bar with the remaining time on a terminal, else as a log line every `every` seconds;
     with `show=False` (all processes of a distributed run but the first) it is not displayed.

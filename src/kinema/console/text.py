@@ -40,3 +40,11 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     except UnicodeEncodeError:
         text = strict_json.dumps(value, indent=indent)
     print(text, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Return a time as minutes:seconds, from an hour on as hours:minutes:seconds, to tenths of a second."""
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{minutes:02}:{shown}" if hours else f"{minutes}:{shown}"

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, astuple
 from pathlib import Path
@@ -70,7 +70,7 @@ class AnswerFile:
                 self._write([video, *pairs, self._weights])
             else:
                 answer = {"video": video, "predictions": [asdict(prediction) for prediction in predictions]}
-                self._file.write(_as_line({**answer, "weights": self._weights}))
+                self._file.write(as_line({**answer, "weights": self._weights}))
                 self._file.flush()
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror or error}") from error
@@ -85,20 +85,17 @@ class AnswerFile:
             self._file.close()
 
     def _write(self, cells: Sequence[str]) -> None:
-        line = io.StringIO()
-        csv.writer(line).writerow(cells)
-        # surrogateescape: keep the bytes of names that are not UTF-8.
-        self._file.write(line.getvalue().encode("utf-8", "surrogateescape"))
+        self._file.write(as_row(cells))
         self._file.flush()
 
     def _read(self) -> None:
         content = self._path.read_bytes()
-        lines = list(_complete_lines(content, quotes=self._is_csv))
+        lines = list(complete_lines(content.splitlines(keepends=True), quotes=self._is_csv))
         length = sum(map(len, lines))
         for number, line in enumerate(lines, 1):
             text = line.decode("utf-8", "surrogateescape")
             if self._is_csv and number == 1:
-                self._check_columns(_cells(text))
+                self._check_columns(cells(text))
                 continue
             try:
                 video, predictions, weights = (_of_cells if self._is_csv else _of_json)(text)
@@ -124,11 +121,19 @@ class AnswerFile:
             )
 
 
-def _as_line(answer: Mapping[str, Any]) -> bytes:
+def as_line(answer: Mapping[str, Any]) -> bytes:
+    """Return an answer as a line of JSON."""
     try:
         return strict_json.dumps(answer, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # a name that is not UTF-8, which JSON escapes represent
         return strict_json.dumps(answer).encode() + b"\n"
+
+
+def as_row(values: Sequence[str]) -> bytes:
+    """Return cells as a line of CSV; bytes of names that are not UTF-8 are kept."""
+    line = io.StringIO()
+    csv.writer(line).writerow(values)
+    return line.getvalue().encode("utf-8", "surrogateescape")
 
 
 _HINT = "pass another file as --output"
@@ -143,22 +148,23 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def _complete_lines(content: bytes, *, quotes: bool) -> Iterator[bytes]:
-    """Yield complete lines with their ends; with `quotes`, fields in quotes may contain line breaks."""
+def complete_lines(parts: Iterable[bytes], *, quotes: bool) -> Iterator[bytes]:
+    """Yield complete lines of `parts` that end at line breaks; with `quotes`, fields in quotes may contain those."""
     line = b""
-    for part in content.splitlines(keepends=True):
+    for part in parts:
         line += part
         if part.endswith(b"\n") and not (quotes and line.count(b'"') % 2):
             yield line
             line = b""
 
 
-def _cells(line: str) -> list[str]:
+def cells(line: str) -> list[str]:
+    """Return the cells of a line of CSV."""
     return next(csv.reader(io.StringIO(line, newline="")), [])
 
 
 def _of_cells(line: str) -> tuple[str, list[Prediction], str]:
-    video, *pairs, weights = _cells(line)
+    video, *pairs, weights = cells(line)
     return video, [Prediction(*pair) for pair in zip(pairs[::2], map(float, pairs[1::2]), strict=True)], weights
 
 

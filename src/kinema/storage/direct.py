@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from kinema.errors import MediaError, UserError
 from kinema.storage.outages import check_outage
@@ -14,6 +14,9 @@ Range = tuple[int, int]
 
 _CHUNK = 1 << 26
 """Bytes per read of a file of unknown size."""
+
+_BLOCK = 1 << 22
+"""Bytes per read of a file at a URL that is read in order."""
 
 
 class Storage(Protocol):
@@ -90,6 +93,18 @@ class Direct:
     def local(self, path: str) -> str | bytes:
         """Return a local path itself, or the contents of a URL."""
         return self.read(path) if is_url(path) else path
+
+    def opened(self, path: str) -> str | BinaryIO | bytes:
+        """Return a local path itself, or a file at a URL, of which blocks are read as they are needed.
+
+        A server that ignores range requests is read at once.
+        """
+        if not is_url(path):
+            return path
+        if not _serves_ranges(path):
+            return self.read(path)
+        file: BinaryIO = remotely(path, "open", mode="rb", block_size=_BLOCK)
+        return file
 
 
 def is_url(path: str) -> bool:

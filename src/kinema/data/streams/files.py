@@ -1,8 +1,10 @@
 """Streams of video files, decoded in one pass, and of folders of images."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain
+from math import isfinite
 from typing import BinaryIO
 
 import av
@@ -18,9 +20,9 @@ from kinema.data.readers.video.container import best_video, open_container
 from kinema.data.readers.video.orientation import Orientation
 from kinema.data.readers.video.rgb import to_rgb
 from kinema.data.readers.video.table import SEEKABLE, Sequences, packets
-from kinema.data.streams.stream import Frame, FrameStream
+from kinema.data.streams.stream import Frame
 from kinema.errors import MediaError
-from kinema.storage import Direct
+from kinema.storage import Direct, check_outage, is_url
 
 _RATES = 0.1, 480.0
 """Frames per second: what a header says beyond these is no frame rate of a video."""
@@ -31,38 +33,34 @@ _IMAGES = 16
 
 
 class FileStream:
-    """The frames of a video file, decoded once from the start or from a keyframe; a `FrameStream`.
+    """The frames of a video file, decoded once from the start or from a keyframe; a `RecordedStream`.
 
     Frames and times are those of `open_video` and `frame_times`: undamaged files give the same frames; of a damaged
     file those that decode. Unlike readers it needs no table of the frames, so that memory does not grow with the file.
     Frames without a usable PTS follow the one before them at the average distance.
     """
 
-    def __init__(self, source: str | bytes | BinaryIO, *, path: str, start: float = 0.0, threads: int = 0) -> None:
+    def __init__(self, source: str | bytes | BinaryIO, *, path: str, threads: int = 0) -> None:
         """Open a file.
 
         Args:
             source: a local path, the bytes of a file, or a file object that can seek.
             path: the name of the video in messages.
-            start: seconds; frames before it may be left out, as far as the file can be entered at a later keyframe.
             threads: decoding threads; 0: one per core.
 
         Raises:
             MediaError: the file is missing, or holds no video.
         """
         self.path = path
-        self._start = start
+        self._begin = 0.0
         self._file = ExitStack()
         self._closed = False
-        try:
+        with _faults(path), ExitStack() as failed:
+            failed.push(self._file)
             self._container: InputContainer = self._file.enter_context(open_container(source, path=path))
             self._stream: VideoStream = best_video(self._container, path=path, threads=threads)
             self.fps = _rate(self._container, self._stream, path=path)
-        except BaseException as error:
-            self._file.close()
-            if isinstance(error, FFmpegError | OSError):
-                raise MediaError(path, error.strerror or str(error)) from None
-            raise
+            failed.pop_all()
         self._base = float(self._stream.time_base or 1)
         self._zero = (self._container.start_time or 0) / av.time_base
         self._orientation: Orientation | None = None
@@ -73,47 +71,64 @@ class FileStream:
         duration = self._container.duration
         return duration / av.time_base if duration and duration > 0 else None
 
+    @property
+    def seekable(self) -> bool:
+        """Whether the file can be entered at a keyframe: its container stores the times of packets."""
+        return self._container.format.name in SEEKABLE and not self._counted
+
+    def begin(self, seconds: float) -> None:
+        """Start at the last keyframe before `seconds`, or at the start of the file; see `RecordedStream`."""
+        self._begin = seconds
+
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; see `FrameStream`."""
-        try:
-            with self._file:
-                yield from self._frames()
-        except (FFmpegError, OSError) as error:
-            raise MediaError(self.path, error.strerror or str(error)) from None
+        with _faults(self.path), self._file:
+            frames = self._from_keyframe() if self._begin > 0 and self.seekable else None
+            if frames is None:
+                self._container.seek(0)
+                frames = self._frames()
+            yield from frames
 
     def close(self) -> None:
-        """End the iteration at the next frame; a stream that is not iterated is closed at once."""
+        """End the iteration at its next frame."""
         self._closed = True
 
-    def _frames(self) -> Iterator[Frame]:
-        last, step, any_frame = float("-inf"), 1 / self.fps, False
-        by_count = self._stream.codec_context.has_b_frames and self._container.format.name == "avi"
-        if self._start > 0 and not by_count:
-            self._seek()
-        sequences = Sequences(self._stream)
+    @property
+    def _counted(self) -> bool:
+        """Whether PTS are not usable: AVI stores decoding order only."""
+        return bool(self._stream.codec_context.has_b_frames) and self._container.format.name == "avi"
+
+    def _from_keyframe(self) -> Iterator[Frame] | None:
+        """The frames from a keyframe before `begin`; None if a seek does not lead there."""
+        try:
+            ticks = int((self._begin + self._zero) / self._base)
+            self._container.seek(ticks, stream=self._stream, backward=True)
+            frames = self._frames(found=True)
+            first = next(frames, None)
+        except FFmpegError:
+            return None
+        if first is None or first.seconds > self._begin:
+            return None
+        return chain([first], frames)
+
+    def _frames(self, *, found: bool = False) -> Iterator[Frame]:
+        """Decode from the current position; `found`: it is known that the file has frames."""
+        last, step, any_frame = float("-inf"), 1 / self.fps, found
+        sequences, counted = Sequences(self._stream), self._counted
         for packet in packets(self._container, self._stream):
             for frame in sequences.decode(packet):
                 if self._closed:
                     return
                 if self._orientation is None:
                     self._orientation = self._orientation_of(frame, packet)
-                seconds = last + step if any_frame else 0.0
-                if frame.pts is not None and not by_count:
+                seconds = last + step if isfinite(last) else 0.0
+                if frame.pts is not None and not counted:
                     stamp = frame.pts * self._base - self._zero
                     seconds = stamp if stamp > last else seconds
                 last, any_frame = seconds, True
                 yield Frame(seconds, partial(self._image, frame))
         if not any_frame:
             raise MediaError(self.path, "its video stream holds no frames that can be decoded")
-
-    def _seek(self) -> None:
-        """Go to a keyframe before `start`, if the container stores the times of packets."""
-        if self._container.format.name in SEEKABLE:
-            ticks = int((self._start + self._zero) / self._base)
-            try:
-                self._container.seek(ticks, stream=self._stream, backward=True)
-            except FFmpegError:
-                self._container.seek(0)
 
     def _image(self, frame: VideoFrame) -> Image:
         orientation = self._orientation or Orientation()
@@ -127,17 +142,23 @@ class FileStream:
 
 
 class ReaderStream:
-    """The frames of a reader at a constant rate, such as a folder of images; a `FrameStream`."""
+    """The frames of a reader at a constant rate, such as a folder of images; a `RecordedStream`."""
 
-    def __init__(self, reader: FrameReader, *, fps: float, start: float = 0.0) -> None:
-        """View the frames of `reader` from `start` seconds on; frame i is shown from i / `fps` seconds."""
+    def __init__(self, reader: FrameReader, *, fps: float) -> None:
+        """View the frames of `reader`; frame i is shown from i / `fps` seconds."""
         self.path, self.fps = reader.path, fps
-        self._reader, self._first, self._closed = reader, int(start * fps), False
+        self._reader, self._first, self._closed = reader, 0, False
+
+    seekable = True
 
     @property
     def seconds(self) -> float | None:
         """Length of the video."""
         return len(self._reader) / self.fps
+
+    def begin(self, seconds: float) -> None:
+        """See `RecordedStream`."""
+        self._first = min(int(seconds * self.fps), len(self._reader) - 1)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; see `FrameStream`."""
@@ -158,18 +179,29 @@ def _same(image: Image) -> Image:
     return image
 
 
-def open_file(path: str, *, start: float = 0.0, threads: int = 0) -> FrameStream:
-    """Open the stream of a video file, a local path or a URL; see `FileStream`.
+def open_file(path: str, *, threads: int = 0) -> FileStream:
+    """Open the stream of a video file, a local path or a URL, of which blocks are read as they are needed.
 
     Raises:
         MediaError: it cannot be opened.
         StorageOutage: its storage does not answer.
     """
     try:
-        source = Direct().local(path)
+        source = Direct().opened(path)
     except OSError as error:
         raise MediaError(path, why(error)) from None
-    return FileStream(source, path=path, start=start, threads=threads)
+    return FileStream(source, path=path, threads=threads)
+
+
+@contextmanager
+def _faults(path: str) -> Iterator[None]:
+    """Raise MediaError for faults of a file, and StorageOutage for those of a storage it is read from meanwhile."""
+    try:
+        yield
+    except (FFmpegError, OSError) as error:
+        if is_url(path):
+            check_outage(path, error)
+        raise MediaError(path, error.strerror or str(error)) from None
 
 
 def _rate(container: InputContainer, stream: VideoStream, *, path: str) -> float:

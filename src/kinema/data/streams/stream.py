@@ -1,6 +1,6 @@
 """The interface of streams: frames in order, each with its time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from kinema.data.readers.reader import Image
@@ -42,3 +42,51 @@ class FrameStream(Protocol):
 
     def close(self) -> None:
         """Close the source; also while the stream is being iterated."""
+
+
+class RecordedStream(FrameStream, Protocol):
+    """A stream of a recorded video, which can be entered later than at its start."""
+
+    @property
+    def seekable(self) -> bool:
+        """Whether it is entered without decoding all that precedes."""
+
+    def begin(self, seconds: float) -> None:
+        """Let the iteration, which has not begun yet, start with a frame that is shown at `seconds` or before."""
+
+
+def images_at(open_stream: Callable[[], RecordedStream], moments: Sequence[float]) -> list[Image]:
+    """Return the frames that are shown at `moments`, in seconds and ascending; the last frame past the end.
+
+    Args:
+        open_stream: opens the video; called for each moment, or once if the video is not seekable.
+        moments: at least one.
+
+    Raises:
+        MediaError: the video cannot be read.
+    """
+    stream = open_stream()
+    if not stream.seekable:
+        return list(_images_along(stream, moments))
+    images = list[Image]()
+    for number, moment in enumerate(moments):
+        if number:
+            stream = open_stream()
+        stream.begin(moment)
+        images += _images_along(stream, [moment])
+    return images
+
+
+def _images_along(stream: FrameStream, moments: Sequence[float]) -> Iterator[Image]:
+    """Yield the frames that are shown at `moments`, in one pass that ends after the last of them."""
+    done, shown = 0, None
+    for frame in stream:
+        while shown is not None and done < len(moments) and frame.seconds > moments[done]:
+            yield shown.image()
+            done += 1
+        if done == len(moments):
+            return
+        shown = frame
+    for _ in moments[done:]:
+        assert shown is not None
+        yield shown.image()

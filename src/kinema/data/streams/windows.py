@@ -58,6 +58,13 @@ class WindowSchedule:
         covered = self.end(index - 1) if self.every <= self.window else self.start(index)
         return covered < seconds - ROUNDING and self.centre(index) <= seconds + ROUNDING
 
+    def count(self, seconds: float) -> int:
+        """Return the number of windows of a video of so many seconds, at least 1."""
+        index = max(floor((seconds - self.window) / self.every) - 1, 0)
+        while self.exists(index, seconds):
+            index += 1
+        return index
+
     def first_from(self, seconds: float) -> int:
         """Return the first window that starts at `seconds` or later."""
         index = max(floor(seconds / self.every) - 1, 0)

@@ -1,5 +1,6 @@
 """Predictions of a recognizer for single videos."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
+from kinema.data.lists.index import MediaKind
 from kinema.data.options import DataOptions
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.readers.frame_names import why
@@ -14,6 +16,8 @@ from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import FLOW, open_video
+from kinema.data.streams.files import ReaderStream, open_file
+from kinema.data.streams.stream import RecordedStream
 from kinema.data.views import Views, read_views
 from kinema.errors import MediaError, UserError
 from kinema.prediction import Prediction
@@ -23,6 +27,9 @@ from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import video_scores, view_logits
 from kinema.weights.model_files import load_weights
 
+_FRAMES_ON_CPU, _FRAMES_ON_GPU = 64, 512
+"""Frames of a batch of clips along a video: larger ones are not faster, and their answers come later."""
+
 
 class RecognizerPredictor:
     """Predictor of a trained recognizer.
@@ -30,6 +37,7 @@ class RecognizerPredictor:
     Attributes:
         classes: names of the classes, in the order of the scores.
         folder: holds the model's files.
+        frames_at_once: frames of a batch that fills the device.
         description: of the model; its `data.test_views` are what is averaged, and may be changed.
     """
 
@@ -41,6 +49,7 @@ class RecognizerPredictor:
         load_weights(module, folder)
         self._model = to_device(module, self._device, runtime)
         self.classes = self.description.classes
+        self.frames_at_once = _FRAMES_ON_CPU if self._device.type == "cpu" else _FRAMES_ON_GPU
         self._patience = Patience(WITHOUT_OPTION, option="")
 
     def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
@@ -90,6 +99,10 @@ class RecognizerPredictor:
             raise UserError(f"{self.folder} returns {what} that are not finite: its weights are damaged")
         return scores
 
+    def stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
+        """Open the frames of a video in order; see `open_stream`."""
+        return self._patience.through(partial(open_stream, video, self.description.data, fps=fps))
+
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video file or a folder of images; see `open_frames`."""
         return open_frames(video, self.description.data)
@@ -104,17 +117,50 @@ def open_frames(video: str | Path, options: DataOptions) -> FrameReader:
         MediaError: it cannot be opened, or is a video file where optical flow is needed.
         StorageOutage: its storage does not answer.
     """
-    path, ending, flow = str(video), suffix(str(video)), options.source in FLOW
+    path, flow = str(video), options.source in FLOW
     check_no_pipe(path)
     try:
-        # Do not ask a server about what the name tells.
-        if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
-            return (open_flow if flow else open_rawframes)(path, template=options.template)
-        if ending == PACK_SUFFIX:
-            return open_packed(path, flow=flow)
+        match _kind(path):
+            case "rawframes":
+                return (open_flow if flow else open_rawframes)(path, template=options.template)
+            case "packed":
+                return open_packed(path, flow=flow)
         if flow:
             raise MediaError(path, "the model sees optical flow: pass what `kinema prepare flow` makes of the video")
         source = Direct().local(path)
     except OSError as error:
         raise MediaError(path, why(error)) from None
     return open_video(source, path=path, reader=options.reader)
+
+
+def open_stream(video: str | Path, options: DataOptions, *, fps: float = 0.0) -> RecordedStream:
+    """Open the RGB frames of a video in order: of a file, a folder of images or a packed file; a local path or a URL.
+
+    Args:
+        video: a local path or a URL.
+        options: names of images in folders.
+        fps: frames per second of images, which do not say it.
+
+    Raises:
+        MediaError: it cannot be opened, or `fps` is missing.
+        StorageOutage: its storage does not answer.
+    """
+    path = str(video)
+    check_no_pipe(path)
+    try:
+        if _kind(path) == "video":
+            return open_file(path)
+    except OSError as error:
+        raise MediaError(path, why(error)) from None
+    reader = open_frames(path, options)
+    if not (rate := reader.fps or fps):
+        raise MediaError(path, "images do not say their frames per second: pass --fps")
+    return ReaderStream(reader, fps=rate)
+
+
+def _kind(path: str) -> MediaKind:
+    """Return what is at a local path or a URL. A server is not asked about what the name tells."""
+    ending = suffix(path)
+    if not (is_url(path) and ending in (*VIDEO_SUFFIXES, PACK_SUFFIX)) and is_folder(path):
+        return "rawframes"
+    return "packed" if ending == PACK_SUFFIX else "video"

@@ -1,9 +1,10 @@
 """Scores of windows along a video or a live stream."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Literal, Protocol, runtime_checkable
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.data.streams.background import InBackground
-from kinema.data.streams.stream import FrameStream
+from kinema.data.streams.stream import FrameStream, RecordedStream
 from kinema.data.streams.windows import Window, WindowSampler, WindowSchedule
 from kinema.data.views import Views
 from kinema.errors import UserError
@@ -21,13 +22,29 @@ from kinema.errors import UserError
 Singles = NDArray[np.float32]
 WhichViews = Literal["val", "test"]
 
-_FRAMES_AT_ONCE = 512
-"""Frames of a batch of windows, at least one window."""
-
 
 @runtime_checkable
 class ScoresClips(Protocol):
     """A predictor that scores clips of RGB frames; a capability that timelines need."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the model files."""
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames of a batch that fills the device."""
+
+    def stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
+        """Open the frames of a video in order; `fps` is the frame rate of images, which do not say it.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
 
     def views(self, which: WhichViews) -> Views:
         """Return the views of a validation or of a test video, as the model was trained.
@@ -66,17 +83,16 @@ class Statistics:
     def __init__(self) -> None:
         self.windows = 0
         self.seconds = 0.0
-        """Of video that windows have reached."""
+        """Of video that windows have passed."""
         self._began = self._until = monotonic()
-        self._first: float | None = None
+        self._last: WindowScores | None = None
         self._latencies = deque[float](maxlen=10_000)
 
     def add(self, answer: WindowScores) -> None:
         """Count an answer."""
-        self._first = answer.start if self._first is None else self._first
-        self.windows += 1
-        self.seconds = answer.end - self._first
-        self._until = monotonic()
+        follows = self._last is not None and answer.index == self._last.index + 1
+        self.seconds += answer.end - (self._last.end if follows and self._last is not None else answer.start)
+        self.windows, self._last, self._until = self.windows + 1, answer, monotonic()
         self._latencies.append(answer.latency)
 
     @property
@@ -108,10 +124,11 @@ def clip_scorer(predictor: object) -> ScoresClips:
     return predictor
 
 
-def windows_per_batch(sampler: WindowSampler, views: Views) -> int:
-    """Return the number of windows in a batch that fills a device."""
-    crops = {"center": 1, "three": 3, "ten": 10}[views.crops.crops]
-    return max(1, _FRAMES_AT_ONCE // (sampler.clip_frames * crops))
+def windows_per_batch(predictor: ScoresClips, schedule: WindowSchedule, views: WhichViews, *, fps: float) -> int:
+    """Return the number of windows in a batch that fills the device, at least 1."""
+    which = predictor.views(views)
+    crops = {"center": 1, "three": 3, "ten": 10}[which.crops.crops]
+    return max(1, predictor.frames_at_once // (WindowSampler(schedule, which, fps=fps).clip_frames * crops))
 
 
 def score_windows(predictor: ScoresClips, windows: Sequence[Window]) -> list[WindowScores]:
@@ -132,12 +149,10 @@ def score_stream(
     views: WhichViews = "val",
     first: int = 0,
     batch: int = 0,
-) -> Iterator[WindowScores]:
+) -> Generator[WindowScores]:
     """Yield the scores of the windows of a stream in order, from window `first` on.
 
-    A thread decodes and crops while the network computes; at most two batches of windows wait. Batches hold windows
-    `first` to `first + batch - 1` and so on, so that the scores of a resumed run are bit-equal where it starts at a
-    multiple of `batch`.
+    A thread decodes and crops while the network computes; at most two batches of windows wait.
 
     Args:
         predictor: the model.
@@ -146,15 +161,36 @@ def score_stream(
         views: views of a window; val: those of a validation video, mostly one clip and a centre crop; test: those of a
             test video.
         first: the first window; the stream must start before it.
-        batch: windows of a batch; 0: as many as have 512 frames.
+        batch: windows of a batch; 0: as many as fill the device.
 
     Raises:
         MediaError: the stream cannot be read.
-        UserError: the scores are not finite.
+        UserError: the model does not take RGB, or the scores are not finite.
     """
-    model_views = predictor.views(views)
-    sampler = WindowSampler(schedule, model_views, fps=stream.fps, first=first)
-    batch = batch or windows_per_batch(sampler, model_views)
+    batch = batch or windows_per_batch(predictor, schedule, views, fps=stream.fps)
+    sampler = WindowSampler(schedule, predictor.views(views), fps=stream.fps, first=first)
     with closing(stream), InBackground(sampler.windows(stream), ahead=2 * batch) as windows:
         while (ready := windows.take(batch, wait_for=batch)) is not None:
             yield from score_windows(predictor, ready)
+
+
+def score_video(
+    predictor: ScoresClips,
+    stream: RecordedStream,
+    schedule: WindowSchedule,
+    *,
+    views: WhichViews = "val",
+    known: int = 0,
+    batch: int = 0,
+) -> Generator[WindowScores]:
+    """Yield the scores of the windows of a recorded video after the first `known` ones; see `score_stream`.
+
+    The batch in which an earlier run ended is computed again from its start, so that scores are bit-equal to those of
+    a run that was not interrupted.
+    """
+    batch = batch or windows_per_batch(predictor, schedule, views, fps=stream.fps)
+    first = known // batch * batch
+    stream.begin(schedule.start(first))
+    for answer in score_stream(predictor, stream, schedule, views=views, first=first, batch=batch):
+        if answer.index >= known:
+            yield answer

@@ -1,0 +1,173 @@
+"""Scores of windows in a CSV or JSON Lines file, written as they come and resumable."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+
+from kinema.data.streams.windows import WindowSchedule
+from kinema.errors import UserError
+from kinema.report.answers import as_line, as_row, cells, check_suffix, complete_lines
+from kinema.tasks.timeline.scorer import ScoresClips, WhichViews, WindowScores
+from kinema.weights.model_files import digest
+
+log = logging.getLogger(__name__)
+
+_HINT = "pass another file as --output"
+
+
+def origin_of(predictor: ScoresClips, schedule: WindowSchedule, views: WhichViews, fps: float = 0.0) -> str:
+    """Return a digest of the model and the windows, which differs where scores may differ."""
+    settings = repr((digest(predictor.folder), schedule, repr(predictor.views(views)), fps))
+    return blake2b(settings.encode(), digest_size=8).hexdigest()
+
+
+def answer_line(video: str, answer: WindowScores, classes: Sequence[str]) -> dict[str, Any]:
+    """Return an answer as it is written: times rounded to milliseconds, scores to 6 decimals."""
+    start, end, scores = _rounded(answer)
+    return {"video": video, "start": start, "end": end, "scores": dict(zip(classes, scores, strict=True))}
+
+
+class TimelineFile:
+    """A file with one line per window, written as soon as its scores are known.
+
+    `.jsonl`: `{"video", "start", "end", "scores": {class: score}, "origin"}`. `.csv`: columns video, start, end, one
+    for each class, origin. Times in seconds. `origin` is a digest of the model and the windows, so that answers of
+    different ones are not mixed. Lines are read one at a time, so that memory does not grow with the file.
+
+    Attributes:
+        known: number of windows by video that the file had when it was opened.
+    """
+
+    def __init__(self, path: Path, *, classes: Sequence[str], schedule: WindowSchedule, origin: str) -> None:
+        """Create the file, or open it to append; a truncated last line is removed.
+
+        Raises:
+            UserError: the suffix is unknown, the file cannot be written, or it has other content: answers of another
+                model or of other windows, or no answers.
+        """
+        check_suffix(path)
+        self._path, self._classes, self._schedule, self._origin = path, classes, schedule, origin
+        self._is_csv = path.suffix.lower() == ".csv"
+        self.known = Counter[str]()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file():
+                self._check()
+            self._file: IO[bytes] = path.open("ab")
+            if self._is_csv and self._file.tell() == 0:
+                self._write(as_row(self._columns))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def add(self, video: str, answers: Sequence[WindowScores]) -> None:
+        """Append answers and flush the file.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            self._write(b"".join(self._line(video, answer) for answer in answers))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def answers(self, video: str) -> Iterator[WindowScores]:
+        """Yield the answers of a video that the file has, in order."""
+        index = 0
+        for _, (name, start, end, scores, _) in self._lines():
+            if name == video:
+                yield WindowScores(index=index, start=start, end=end, scores=np.array(scores, np.float32), latency=0.0)
+                index += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError) if error is not None else nullcontext():  # a full disk was already reported
+            self._file.close()
+
+    @property
+    def _columns(self) -> list[str]:
+        return ["video", "start", "end", *self._classes, "origin"]
+
+    def _line(self, video: str, answer: WindowScores) -> bytes:
+        if not self._is_csv:
+            return as_line({**answer_line(video, answer, self._classes), "origin": self._origin})
+        start, end, scores = _rounded(answer)
+        return as_row([video, str(start), str(end), *map(str, scores), self._origin])
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._file.flush()
+
+    def _cannot_write(self, error: OSError) -> UserError:
+        return UserError(f"{self._path} cannot be written: {error.strerror or error}")
+
+    def _check(self) -> None:
+        """Count the windows of each video, and remove a truncated last line."""
+        end = 0
+        for number, line in self._lines(raw=True):
+            end += len(line)
+            if self._is_csv and number == 1:
+                if (columns := cells(_text(line))) != self._columns:
+                    raise UserError(
+                        f"{self._path}: found columns {', '.join(columns[:5])}, …; expected: "
+                        f"{', '.join(self._columns[:5])}, …; {_HINT}"
+                    )
+                continue
+            video, start, _, _, origin = self._parsed(number, line)
+            if origin != self._origin or start != _seconds(self._schedule.start(self.known[video])):
+                raise UserError(
+                    f"{self._path}, line {number}: an answer of another model, or with other --every, --window, "
+                    f"--views or --fps; {_HINT}"
+                )
+            self.known[video] += 1
+        if end < self._path.stat().st_size:
+            log.warning("%s: removed a truncated last line", self._path)
+            with self._path.open("r+b") as file:
+                file.truncate(end)
+
+    def _lines(self, *, raw: bool = False) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the content of each line; `raw`: as bytes, with the line of columns."""
+        with self._path.open("rb") as file:
+            for number, line in enumerate(complete_lines(file, quotes=self._is_csv), 1):
+                if raw:
+                    yield number, line
+                elif not (self._is_csv and number == 1):
+                    yield number, self._parsed(number, line)
+
+    def _parsed(self, number: int, line: bytes) -> tuple[str, float, float, list[float], str]:
+        """Return video, start, end, scores and origin of a line."""
+        try:
+            if self._is_csv:
+                video, start, end, *scores, origin = cells(_text(line))
+            else:
+                answer: Mapping[str, Any] = json.loads(_text(line))
+                video, start, end = str(answer["video"]), answer["start"], answer["end"]
+                scores, origin = [answer["scores"][name] for name in self._classes], str(answer["origin"])
+            return video, float(start), float(end), [float(score) for score in scores], origin
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"{self._path}, line {number}: not an answer of `kinema predict --every`; {_HINT}"
+            ) from None
+
+
+def _rounded(answer: WindowScores) -> tuple[float, float, list[float]]:
+    return _seconds(answer.start), _seconds(answer.end), [round(score, 6) for score in answer.scores.tolist()]
+
+
+def _seconds(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
