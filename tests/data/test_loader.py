@@ -1,6 +1,7 @@
 """The order of batches: every video once, in any number of processes, from any place on."""
 
 import pickle
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
@@ -30,6 +31,51 @@ def train_batches(
         num_videos, batch_size, timetable, seed=seed, accumulate=accumulate, rank=rank, world=world,
         first_step=first_step,
     )  # fmt: skip
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 3), st.integers(0, 9),
+    st.integers(0, 12),
+)  # fmt: skip
+def test_balanced_classes_are_equally_frequent_in_all_processes_and_after_a_stop(
+    labels: list[int], batch_size: int, world: int, seed: int, stopped: int
+) -> None:
+    labels *= -(-batch_size * world // len(labels))
+    timetable = Timetable(len(labels), batch_size, [Phase(epochs=3)], batches=world)
+
+    def batches(rank: int, first_step: int = 0) -> list[list[SampleKey]]:
+        return list(
+            TrainBatches(
+                len(labels), batch_size, timetable, seed=seed, rank=rank, world=world, first_step=first_step,
+                labels=np.array(labels),
+            )
+        )  # fmt: skip
+
+    parts = [batches(rank) for rank in range(world)]
+    for rank, part in enumerate(parts):
+        assert batches(rank, min(stopped, timetable.steps)) == part[stopped:]
+    for epoch in range(3):
+        keys = [key for part in parts for batch in part for key in batch if key.epoch == epoch]
+        assert len({(key.row, key.repeat) for key in keys}) == len(keys)  # every one is augmented differently
+        counts = Counter(labels[key.row] for key in keys)
+        # As many videos as fill no batch are left out of the epoch.
+        most = -(-len(labels) // len(set(labels)))
+        assert max(counts.values()) <= most
+        assert sum(most - counts[label] for label in set(labels)) <= len(labels) - len(keys) + len(set(labels))
+        for label in set(labels):
+            taken = Counter(key.row for key in keys if labels[key.row] == label)
+            assert all(count <= -(-most // labels.count(label)) for count in taken.values())
+
+
+def test_a_repeated_video_is_augmented_differently() -> None:
+    class Noise(SampleDataset[int, Tensor]):
+        def read(self, key: SampleKey, rng: np.random.Generator, _out: Tensor | None, /) -> Sample[int]:
+            return Sample(torch.from_numpy(rng.random(3)), key.row)
+
+    data = Noise(4, seed=1)
+    first, again, repeated = (data.__getitems__([SampleKey(2, 3, repeat=repeat)]).inputs for repeat in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, repeated)
 
 
 def take(batches: TrainBatches, count: int) -> list[list[SampleKey]]:

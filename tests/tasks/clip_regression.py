@@ -27,7 +27,7 @@ from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_devi
 from kinema.runtime.processes import Process, process_group
 from kinema.training import AdamW, CosineSchedule, TrainConfig, TrainingOptions
 from kinema.training.order import train_order
-from kinema.training.task import EvaluationOptions, EvaluationOutputs, Loss, Validation
+from kinema.training.task import Criterion, EvaluationOptions, EvaluationOutputs, Loss, Validation
 from kinema.weights.model_files import AnyDescription, load_weights
 
 
@@ -216,9 +216,10 @@ class NumberTraining:
         """Measure the mean absolute error."""
         return Validation(mean_absolute_error(model.eval(), batches, self.process.device), [])
 
-    def score(self, metrics: Mapping[str, float]) -> float:
+    @property
+    def criterion(self) -> Criterion:
         """Smaller errors are better."""
-        return -metrics["mae"]
+        return Criterion("mae", lower=True)
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """Return the metric in words."""

@@ -32,6 +32,13 @@ VARIANTS = {
         "training__ema_decay": "0.9",
         "training__accumulate": "2",
     },
+    "2 processes, balanced": {
+        "data__workers": "1",
+        "data__batch_size": "2",
+        "data__reader": "pyav",
+        "data__balanced": "true",
+        "task__loss": "focal",
+    },
     "2 processes": {"data__workers": "1", "data__batch_size": "2", "data__reader": "pyav"},
     "2 processes, sharded": {
         "data__workers": "1",

@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from kinema.data.samples import Batch, SampleDataset, SampleKey
@@ -26,12 +27,14 @@ class TrainBatches(Sampler[list[SampleKey]]):
     """Sample keys of one process's training batches: a permutation per epoch, split among `world` processes.
 
     A step is `accumulate` batches in each process. From `first_step` on, the batches are those of an uninterrupted run.
+    With `labels` (N,), all classes are equally frequent in an epoch; see `balanced_order`.
     """
 
     def __init__(
         self, num_videos: int, batch_size: int, timetable: Timetable, *, seed: int, accumulate: int = 1, rank: int = 0,
-        world: int = 1, first_step: int = 0,
+        world: int = 1, first_step: int = 0, labels: NDArray[np.int64] | None = None,
     ) -> None:  # fmt: skip
+        self._labels = labels
         self._num_videos, self._batch_size, self._timetable, self._seed = num_videos, batch_size, timetable, seed
         self._accumulate, self._rank, self._world, self._first_step = accumulate, rank, world, first_step
 
@@ -41,16 +44,43 @@ class TrainBatches(Sampler[list[SampleKey]]):
             current, in_epoch = self._timetable.epoch_step(step)
             shape = self._timetable.batch_shape(step)
             if current != epoch:
-                order, epoch = np.random.default_rng([self._seed, current]).permutation(self._num_videos), current
+                order, epoch = self._order(np.random.default_rng([self._seed, current])), current
                 taken = sum(map(self._videos_of_step, range(step - in_epoch, step)))
             end = taken + self._videos_of_step(step)
             rows, taken = order[taken:end][self._rank :: self._world], end
-            for batch in rows.reshape(self._accumulate, -1):
-                yield [SampleKey(epoch, int(row), shape.variant) for row in batch]
+            for batch in rows.reshape(self._accumulate, -1, 2):
+                yield [SampleKey(epoch, row, shape.variant, repeat) for row, repeat in batch.tolist()]
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the rows of an epoch and how often each was taken before, (N, 2)."""
+        if self._labels is not None:
+            return balanced_order(self._labels, rng)
+        rows = rng.permutation(self._num_videos)
+        return np.stack([rows, np.zeros_like(rows)], axis=1)
 
     def _videos_of_step(self, step: int) -> int:
         """Return the videos of a step, over all processes and accumulated batches."""
         return self._timetable.batch_shape(step).factor * self._batch_size * self._world * self._accumulate
+
+
+def balanced_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return as many rows as there are labels, in random order, of which each class has an equal share.
+
+    Videos of rare classes are repeated, all equally often up to one; of frequent classes some are left out, drawn at
+    random. Where the number of rows is no multiple of that of the classes, random classes have one row more.
+
+    Returns:
+        (N, 2): row, and how often it was taken before.
+    """
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.unique(labels, return_counts=True)[1])[:-1])
+    shares = np.full(len(by_class), len(labels) // len(by_class))
+    shares[rng.permutation(len(by_class))[: len(labels) % len(by_class)]] += 1
+    parts = []
+    for rows, share in zip(by_class, shares.tolist(), strict=True):
+        turns = -(-share // len(rows))
+        taken = np.concatenate([rng.permutation(rows) for _ in range(turns)])[:share] if turns else rows[:0]
+        parts.append(np.stack([taken, np.arange(share) // len(rows)], axis=1))
+    return rng.permutation(np.concatenate(parts))
 
 
 class RowBatches(Sampler[list[SampleKey]]):

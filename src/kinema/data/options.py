@@ -57,6 +57,9 @@ class DataOptions:
     torchcodec: where a file is ordinary. All give the same frames and pixels."""
     batch_size: Annotated[int, Ge(1)] = 8
     """Training videos in a batch of one process."""
+    balanced: bool = False
+    """Make all classes equally frequent in training: an epoch has as many videos as before, but repeats those of rare
+    classes, and leaves out random ones of frequent classes. For videos with one label."""
     val_batch_size: Annotated[int, Ge(1)] = 8
     """Validation or test videos in a batch of one process; fewer where they have so many views that these would make
     more than 1024 frames."""

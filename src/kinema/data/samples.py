@@ -30,11 +30,13 @@ class SampleKey:
     """Key of a sample: row `row` of the dataset, with the randomness of `epoch`.
 
     variant: Shape of the sample, as the dataset numbers its shapes; 0 where it has only one.
+    repeat: How often the row was taken in this epoch before, each time with randomness of its own.
     """
 
     epoch: int
     row: int
     variant: int = 0
+    repeat: int = 0
 
 
 @dataclass(slots=True)
@@ -192,7 +194,8 @@ class SampleDataset(Dataset[SampleResult[X]], Generic[X, Y]):
         return fetch() if self._patience is None else self._patience.through(fetch)
 
     def _fetch_once(self, key: SampleKey, out: Tensor | None) -> SampleResult[X]:
-        rng, bad = self._generator((self._seed, key.epoch, key.row)), list[BadFile]()
+        numbers = (self._seed, key.epoch, key.row, key.repeat) if key.repeat else (self._seed, key.epoch, key.row)
+        rng, bad = self._generator(numbers), list[BadFile]()
         while len(bad) < _MAX_BAD:
             try:
                 return SampleResult(key.row, self.read(key, rng, out), tuple(bad))

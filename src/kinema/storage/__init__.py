@@ -8,6 +8,7 @@ from kinema.storage.atomic import (
     replacing_folder,
     unfinished,
     write_csv,
+    write_table,
     write_text,
 )
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
@@ -49,5 +50,6 @@ __all__ = [
     "walk",
     "without_query",
     "write_csv",
+    "write_table",
     "write_text",
 ]

@@ -10,9 +10,11 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from kinema import strict_json
 
 _PREFIX = ".kinema-"
 _MAX_NAME_BYTES = 160  # of a name that the temporary name contains; file systems allow 255 in all
@@ -130,6 +132,19 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]], *, lineterminator: s
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         csv.writer(file, lineterminator=lineterminator).writerows(rows)
+
+
+def write_table(path: Path, table: Sequence[Sequence[object]]) -> None:
+    """Replace the file `path` by a table, whose first row names the columns: a CSV or, if it ends in .json, JSON.
+
+    The JSON is a list of objects, one for each row.
+    """
+    if path.suffix.lower() != ".json":
+        write_csv(path, table)
+        return
+    header, *rows = table
+    objects = [dict(zip(map(str, header), row, strict=True)) for row in rows]
+    write_text(path, strict_json.dumps(objects, indent=2) + "\n")
 
 
 @contextmanager

@@ -58,6 +58,9 @@ class TrainingOptions:
     """Steps between two training rows of metrics.jsonl."""
     val_every: Annotated[int, Ge(1)] = 1
     """Epochs between two validations; the last epoch is always validated."""
+    patience: Annotated[int, Ge(0)] = 0
+    """Validations in a row without a new best model after which training stops early; 0: all epochs are trained.
+    `task.best_by` says by which metric a model is better."""
     checkpoint_every: Annotated[int, Ge(0)] = 0
     """Steps between additional checkpoints, besides the one after each epoch; 0: none."""
 

@@ -30,6 +30,7 @@ from kinema.training.parallel.distributed import (
     broadcast_buffers,
     next_batch,
     raise_if_stop_requested,
+    same_number,
     synchronize,
 )
 from kinema.training.run import Run, set_up
@@ -62,7 +63,7 @@ def train_network(
         finally:
             run.close()
         if process.is_main:
-            log.info("done: everything is in %s", work_dir)
+            log.info("%s: everything is in %s", run.outcome(), work_dir)
         rows = read_rows(work_dir / "metrics.jsonl", "val")
         return metrics or (_metrics(rows[-1]) if rows else {})
 
@@ -82,6 +83,8 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
     run.network.train()
     with progress("training", timetable.steps, done=first, show=run.process.is_main) as meter:
         for step in range(first + 1, timetable.steps + 1):
+            if run.stops_early:
+                break
             try:
                 lr, stopping = train_step(run, batches, step, window, stop)
             except StorageOutage:
@@ -243,9 +246,15 @@ def _validate(run: Run) -> dict[str, float]:
     run.write_validation({"step": run.position.step, "epoch": epoch, **validation.metrics})
     log.info("epoch %d: %s", epoch, run.task.summary(validation.metrics))
     run.position.validated = run.position.step
-    score = run.task.score(validation.metrics)
-    if run.position.best is None or score > run.position.best:
-        run.position.best = None if math.isnan(score) else score
+    _select(run, same_number(run.task.criterion.score(validation.metrics), run.process.device))
+    return validation.metrics
+
+
+def _select(run: Run, score: float) -> None:
+    position = run.position
+    improved = not math.isnan(score) and (position.best is None or score > position.best)
+    position.since_best = 0 if improved else position.since_best + 1
+    if position.best is None or improved:
+        position.best, position.best_step = (score if improved else None), position.step
         # Before `last`, which stores the best score: killed in between, a resumed run writes both again.
         run.save_best()
-    return validation.metrics

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from kinema.data.loader import TrainBatches, load, num_workers
@@ -12,9 +14,18 @@ from kinema.training.config import AnyConfig
 
 
 def train_order(
-    config: AnyConfig, num_videos: int, timetable: Timetable, process: Process, *, first_step: int
+    config: AnyConfig,
+    num_videos: int,
+    timetable: Timetable,
+    process: Process,
+    *,
+    first_step: int,
+    labels: NDArray[np.int64] | None = None,
 ) -> TrainBatches:
-    """Return the batch sampler of this process, starting at step `first_step`; determined by the seed alone."""
+    """Return the batch sampler of this process, starting at step `first_step`; determined by the seed alone.
+
+    With `labels` (num_videos,), all classes are equally frequent.
+    """
     return TrainBatches(
         num_videos,
         config.data.batch_size,
@@ -24,6 +35,7 @@ def train_order(
         rank=process.rank,
         world=process.world,
         first_step=first_step,
+        labels=labels,
     )
 
 

@@ -92,6 +92,26 @@ class Run:
         )
         return self.val_batches is not None and due and self.position.validated < self.position.step
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether as many validations as `training.patience` found no better model."""
+        patience = self.config.training.patience
+        return bool(patience) and self.position.since_best >= patience
+
+    def outcome(self) -> str:
+        """Return how the run ended, for the log."""
+        position, criterion = self.position, self.task.criterion
+        epoch_of = self.timetable.epoch_step
+        if not self.stops_early or position.step == self.timetable.steps:
+            return "done"
+        best = f"the best {criterion.metric}"
+        if position.best is not None:
+            best += f", {criterion.value(position.best):.4f} of epoch {epoch_of(position.best_step)[0]},"
+        return (
+            f"stopped early after epoch {epoch_of(position.step)[0]} of {self.config.schedule.epochs}, as {best} was "
+            f"not surpassed in {position.since_best} validations (--training.patience)"
+        )
+
     def save(self) -> None:
         """Save the checkpoint `last`, which training resumes from; see `save_checkpoint`. Collective."""
         folder, contents = self.checkpoints / "last", snapshot(self.state)
@@ -163,6 +183,8 @@ def set_up(
     position.steps_per_epoch = timetable.steps_per_epoch(0)
     if config.training.precise_bn and not task.num_val:
         raise UserError("--training.precise-bn needs a validation: pass --data.val, or --training.precise-bn 0")
+    if config.training.patience and not task.num_val:
+        raise UserError("--training.patience needs a validation: pass --data.val, or --training.patience 0")
     if isinstance(task, HasPreparation):
         task.prepare(state.model, check_stop)
     # Load the decoder's libraries before loader workers are forked, which then share their memory.

@@ -1,5 +1,6 @@
 """Protocols of a task: its options, its training and its predictor."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,22 @@ class HasPreparation(Protocol):
         """
 
 
+class Criterion(NamedTuple):
+    """Validation metric that selects the best model. lower: whether lower values are better."""
+
+    metric: str
+    lower: bool = False
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """Return the metric, or its negative if lower values are better: larger is better. NaN if it is undefined."""
+        value = float(metrics.get(self.metric, math.nan))
+        return -value if self.lower else value
+
+    def value(self, score: float) -> float:
+        """Return the metric of a score."""
+        return -score if self.lower else score
+
+
 class Loss(NamedTuple):
     """Loss of a batch. total: scalar to minimize; figures: further scalars for `metrics.jsonl`."""
 
@@ -206,8 +223,9 @@ class Task(Protocol):
     def validate(self, model: nn.Module, batches: DataLoader[Any]) -> Validation:
         """Evaluate the model on `val_batches`, leaving it in eval mode."""
 
-    def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the metric that selects the best model, larger is better; NaN if undefined."""
+    @property
+    def criterion(self) -> Criterion:
+        """Metric of `validate` that selects the best model."""
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """Return the main metrics as text, for the log."""

@@ -11,7 +11,7 @@ from annotated_types import Ge
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.storage import write_csv
+from kinema.storage import write_table
 from kinema.storage.outputs import check_writable
 from kinema.tasks.localization.metrics.detection import Protocol
 from kinema.tasks.localization.metrics.error_analysis import as_json, bins_table, kinds_table
@@ -46,7 +46,7 @@ class Detection:
     strict: bool = False
     """Exit with an error on labels that are not in the ground truth and on videos without class scores. By default,
     such results are ignored and counted: a class without instances is not part of the mean."""
-    per_class: Annotated[Path | None, tyro.conf.arg(metavar="CSV")] = None
+    per_class: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSON")] = None
     """Write a table of the classes: class, instances, AP at each threshold, their mean."""
     errors: bool = False
     """Also report kinds of errors, and recall by properties of the instances, as DETAD (Alwassel et al. 2018)."""
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         errors=options.errors or options.plot is not None,
     )
     if options.per_class is not None:
-        write_csv(options.per_class, report.per_class)
+        write_table(options.per_class, report.per_class)
     if report.errors and options.plot:
         from kinema.tasks.localization.metrics.error_plot import draw_errors  # takes longer than all the rest
 

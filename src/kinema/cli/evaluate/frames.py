@@ -11,7 +11,7 @@ from annotated_types import Gt
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.storage import write_csv
+from kinema.storage import write_table
 from kinema.storage.outputs import check_writable
 from kinema.tasks.localization.metrics.evaluation import evaluate_frames
 from kinema.tasks.localization.metrics.frames import FrameProtocol
@@ -40,7 +40,7 @@ class Frames:
     strict: bool = False
     """Exit with an error on labels that are not in the ground truth. By default, such results are ignored and
     counted."""
-    per_class: Annotated[Path | None, tyro.conf.arg(metavar="CSV")] = None
+    per_class: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSON")] = None
     """Write a table of the classes: class, points at which it happens, AP."""
     json: bool = False
     """Print JSON: {"mAP", "weighted_mAP", "points", "left_out"}: the mean over the classes, that weighted by the number
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
         strict=options.strict,
     )
     if options.per_class is not None:
-        write_csv(options.per_class, report.per_class)
+        write_table(options.per_class, report.per_class)
     if options.json:
         print(strict_json.dumps(report.metrics))
         return 0

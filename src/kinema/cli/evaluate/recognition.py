@@ -11,6 +11,8 @@ from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.storage import write_table
+from kinema.storage.outputs import check_writable
 from kinema.tasks.recognition.ensemble import evaluate_results
 
 
@@ -38,6 +40,9 @@ class Options:
     """Average of probabilities (prob) or of logits (score)."""
     skip_missing: bool = False
     """Ignore videos that are missing in a file, instead of exiting with an error."""
+    per_class: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSON")] = None
+    """Write a table of the classes: class, support (videos), precision, recall, f1 and, for any number of labels,
+    AP."""
     json: bool = False
     """Print JSON: {"top1", "top5", "mean_class", "videos"}, or {"mAP", "top1", "videos"} for any number of labels."""
 
@@ -45,7 +50,8 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Compute and print the metrics."""
     options = parse(Options, arguments, command="evaluate recognition")
-    metrics = evaluate_results(
+    check_writable(options.per_class)
+    report = evaluate_results(
         options.results,
         weights=options.weights,
         ground_truth=options.ground_truth,
@@ -55,9 +61,11 @@ def run(arguments: Sequence[str]) -> int:
         average=options.average,
         skip_missing=options.skip_missing,
     )
+    if options.per_class is not None:
+        write_table(options.per_class, report.per_class)
     if options.json:
-        print(strict_json.dumps(metrics))
+        print(strict_json.dumps(report.metrics))
     else:
-        values = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in metrics.values())
-        print_table(list(metrics), [list(values)])
+        values = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in report.metrics.values())
+        print_table(list(report.metrics), [list(values)])
     return 0

@@ -1,7 +1,7 @@
 """Base class of the tasks of localizers."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TRUTH = "ground_truth.json"
 
 
+@dataclass(kw_only=True)
 class LocalizerTaskOptions(LocalizerOptions):
     """Options of a localizer as a task, see `kinema.training.task.TaskOptions`: a dataclass that inherits from this."""
 

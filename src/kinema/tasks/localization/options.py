@@ -1,6 +1,7 @@
 """Base class of the options of localizers: all that differs between one localizer and another."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,12 +22,13 @@ from kinema.training.task import Loss
 from kinema.weights.model_files import Description
 
 
+@dataclass(kw_only=True)
 class LocalizerOptions:
     """Options of a localizer, and what it does by them; `LocalizerTaskOptions` makes it a task.
 
     A localizer has `compute_loss`, and, as features of whole videos or windows are its input, `labels`, `decode` and
     `suppress`. One with another input overrides `forward`, `proposals` and `load_proposer`, one that detects `metrics`,
-    `score` and `summary`.
+    `metric_names` and `summary`.
     """
 
     FORMERLY: ClassVar[dict[str, str]] = {"training.multigrid": ""}
@@ -34,6 +36,10 @@ class LocalizerOptions:
     data_type: ClassVar[type]
     grid_offset: ClassVar[float]
     """Start of a part of the video, where segments start and end, as a fraction of it."""
+
+    best_by: str = "auto"
+    """Metric of the validation by which the best model is chosen: the lowest `loss`, or the highest of another, such as
+    `AUC`, `AR@100` or, of detectors, `average_mAP`, `mAP@0.5`; auto: AUC, of detectors average_mAP."""
 
     def check(self, config: "LocalizationConfig[Any]") -> None:
         """Check options against those of the network and the data.
@@ -95,9 +101,13 @@ class LocalizerOptions:
         """Measure proposals, in seconds, of the videos of an `OpenSplit`, by their rows in its ground truth."""
         return proposal_metrics(split.videos.truth, as_results(proposals))
 
-    def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the metric by which a model is better than another: larger is better."""
-        return metrics["AUC"]
+    def metric_names(self, split: Any) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the metrics of an `OpenSplit` by which a model may be chosen, the usual one first."""
+        return ("AUC", "AR@1", "AR@5", "AR@10", "AR@100", "loss")
+
+    def per_class(self, split: Any, proposals: Mapping[int, Proposals]) -> list[list[Any]] | None:  # noqa: ARG002
+        """Return a table of the metrics of each class; None, the default: there are no classes."""
+        return None
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """Return the metrics that people look for, in a few words."""

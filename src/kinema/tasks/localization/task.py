@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
-from kinema.errors import UserError
+from kinema.errors import UserError, did_you_mean
 from kinema.runtime.processes import Process
 from kinema.tasks.localization.data import OpenSplit
 from kinema.tasks.localization.description import read_localizer
@@ -19,7 +19,7 @@ from kinema.tasks.localization.evaluation import evaluate_localizer
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
 from kinema.training.order import train_order
-from kinema.training.task import Loss, Validation
+from kinema.training.task import Criterion, Loss, Validation
 from kinema.weights.find import find_model
 from kinema.weights.model_files import check_same_weights, read_weights, warn_of_other_options
 
@@ -119,9 +119,12 @@ class LocalizerTask:
         )
         return Validation(found.metrics, found.bad)
 
-    def score(self, metrics: Mapping[str, float]) -> float:
-        """By which of its metrics a model is better than another: larger is better."""
-        return self.config.task.score(metrics)
+    @property
+    def criterion(self) -> Criterion:
+        """Metric of `validate` that selects the best model."""
+        task = self.config.task
+        metric = task.metric_names(self.val or self.train)[0] if task.best_by == "auto" else task.best_by
+        return Criterion(metric, lower=metric == "loss")
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """The metrics that people look for, in a few words."""
@@ -144,4 +147,7 @@ def open_localization(config: LocalizationConfig[Any], process: Process) -> Loca
         log.warning("no --data.val-subset: nothing is validated, and `best` is not written")
     config.task.check(config)
     train, *val = data.open(splits, config.model, config.task, ())
+    names, best_by = config.task.metric_names(val[0] if val else train), config.task.best_by
+    if best_by not in ("auto", *names):
+        raise UserError(f"--task.best-by {best_by}: expected auto, {', '.join(names)}{did_you_mean(best_by, names)}")
     return LocalizerTask(config=config, process=process, train=train, val=val[0] if val else None)

@@ -6,6 +6,7 @@ from typing import Any
 from kinema.errors import UserError
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
+from kinema.storage import write_csv
 from kinema.storage.outputs import check_writable
 from kinema.tasks.localization.data import OpenSplit, Split
 from kinema.tasks.localization.evaluation import ProposalEvaluation, evaluate_localizer
@@ -29,7 +30,8 @@ def run_localizer_test(
         description: of the model.
         options: the videos' features, and how proposals are chosen.
         outputs: the folder receives `metrics.json`, `data.json` (which videos were tested), the proposals in
-            ActivityNet's layout as `results.json`, and, if there are any, `bad_files.csv`.
+            ActivityNet's layout as `results.json`, of detectors the AP of each class as `per_class.csv`, and, if there
+            are any, `bad_files.csv`.
 
     Returns:
         `loss`, `AR@1`, `AR@5`, `AR@10`, `AR@100`, `AUC` (fractions), `videos`, `bad_files` (counts).
@@ -59,12 +61,15 @@ def run_localizer_test(
             runtime=options.runtime,
             process=process,
         )
-        process.run_on_main(lambda: _write(found, split, data, folder))
+        process.run_on_main(lambda: _write(found, split, options, folder))
     return found.metrics
 
 
-def _write(found: ProposalEvaluation, split: OpenSplit, data: Any, folder: Path) -> None:
+def _write(found: ProposalEvaluation, split: OpenSplit, options: EvaluationOptions[Any, Any], folder: Path) -> None:
     """Leave the results behind, unless too many videos are bad."""
-    with writing_results(folder, found.metrics, found.bad, data=data, num_videos=len(split.videos)):
+    with writing_results(folder, found.metrics, found.bad, data=options.data, num_videos=len(split.videos)):
         results = {split.videos.name(row): each for row, each in found.proposals.items()}
         write_results(folder / "results.json", results, split.classes)
+        table = options.task.per_class(split, found.proposals)
+        if table is not None:
+            write_csv(folder / "per_class.csv", table)

@@ -19,6 +19,7 @@ from kinema.data.lists.index import Index, LabelMode, MediaKind
 from kinema.data.lists.segments import without_fragment
 from kinema.errors import UserError
 from kinema.tasks.recognition.metrics import recognition_metrics
+from kinema.tasks.recognition.per_class import Table, per_class_table
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,15 @@ class _Results(_Videos):
     classes: tuple[str, ...] | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecognitionReport:
+    """metrics: `{"top1", "top5", "mean_class", "videos"}`, fractions and a count; `{"mAP", "top1", "videos"}` where
+    videos have any number of labels. per_class: see `per_class_table`."""
+
+    metrics: dict[str, float]
+    per_class: Table
+
+
 def evaluate_results(
     results: Sequence[Path],
     *,
@@ -52,8 +62,8 @@ def evaluate_results(
     labels: LabelMode = "single",
     average: Literal["prob", "score"] = "prob",
     skip_missing: bool = False,
-) -> dict[str, float]:
-    """Return the metrics of the weighted average of several results, such as those of RGB and flow (Simonyan &
+) -> RecognitionReport:
+    """Measure the weighted average of several results, such as those of RGB and flow (Simonyan &
     Zisserman 2014, section 2).
 
     Videos are matched by the name of their file or folder, without a video suffix and with as many parent folders as
@@ -71,10 +81,6 @@ def evaluate_results(
         labels: whether annotations have one label a video, or any number.
         average: probabilities (prob), or their logarithms (score), which are logits up to a constant.
         skip_missing: leave out videos that a result lacks, instead of refusing.
-
-    Returns:
-        `top1`, `top5`, `mean_class` (fractions) and `videos` (a count); `mAP`, `top1` and `videos` where videos have
-        any number of labels.
 
     Raises:
         UserError: a file cannot be read or holds something else; the results have other classes, labels or videos; the
@@ -104,7 +110,8 @@ def evaluate_results(
         averaged, wanted = averaged if average == "prob" else np.exp(averaged), np.where(wanted, np.arange(count), -1)
     metrics = recognition_metrics("single" if wanted.ndim == 1 else "multi", count, torch.device("cpu"))
     metrics.update(torch.from_numpy(averaged), torch.from_numpy(wanted))
-    return metrics.compute()[0]
+    names = classes or tuple(map(str, range(count)))
+    return RecognitionReport(metrics=metrics.compute()[0], per_class=per_class_table(metrics.per_class(), names))
 
 
 def _shares(weights: Sequence[float], count: int) -> list[float]:

@@ -21,6 +21,7 @@ from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import Process, outage_shared
 from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.per_class import PerClass
 from kinema.tasks.recognition.scoring import video_losses, video_scores, view_logits
 from kinema.training.order import load_batches
 from kinema.training.parallel.distributed import mean_loss
@@ -37,6 +38,7 @@ class Evaluation:
         `mean_class`.
     confusion: (classes, classes) int64, videos by true (row) and predicted class (column), over all processes; None
         where videos have any number of labels.
+    per_class: metrics of each class, over all processes.
     rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes);
         `gather_on_main` gathers those of all processes.
     bad: files that could not be read, over all processes.
@@ -44,6 +46,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     confusion: Tensor | None
+    per_class: PerClass
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     bad: list[BadFile]
@@ -107,4 +110,4 @@ def evaluate(
     bad = all_gather_bad_files(bad)
     values, confusion = metrics.compute()
     found = {"loss": mean_loss(loss), **values, "bad_files": len(bad)}
-    return Evaluation(found, confusion, np.concatenate(rows), np.concatenate(scores), bad)
+    return Evaluation(found, confusion, metrics.per_class(), np.concatenate(rows), np.concatenate(scores), bad)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import tv_tensors
+from torchvision.ops import sigmoid_focal_loss
 from torchvision.transforms import v2
 
 from kinema.data.samples import Batch
@@ -17,11 +18,20 @@ from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import as_clips, multi_hot, right_answers
 
 
-def training_loss(model: nn.Module, batch: Batch[Tensor], options: RecognitionOptions) -> tuple[Tensor, Tensor]:
+def training_loss(
+    model: nn.Module, batch: Batch[Tensor], options: RecognitionOptions, class_weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the mean loss of a batch's clips and the number of correct top-1 predictions (both scalars).
 
-    The loss is the cross-entropy or, of multi-label clips, the binary cross-entropy. A prediction is correct if it is
-    the clip's class, or one of several; of a mixed clip, the class with the larger share.
+    The loss is the cross-entropy or, of multi-label clips, the binary cross-entropy; or their focal losses. A
+    prediction is correct if it is the clip's class, or one of several; of a mixed clip, the class with the larger
+    share.
+
+    Args:
+        model: a recognizer, or its DDP wrapper.
+        batch: clips and labels.
+        options: loss, label smoothing, mixing.
+        class_weights: (classes,), see `RecognitionOptions.class_weights`.
     """
     clips, labels = as_clips(batch.inputs), batch.targets.repeat_interleave(batch.inputs.shape[1], dim=0)
     multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)
@@ -41,10 +51,46 @@ def training_loss(model: nn.Module, batch: Batch[Tensor], options: RecognitionOp
     if multi:
         targets = targets if mixing else multi_hot(labels, logits.shape[1])
         smoothed = targets * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]
-        loss = F.binary_cross_entropy_with_logits(logits, smoothed)
+        if options.loss == "focal":
+            loss = sigmoid_focal_loss(logits, smoothed, alpha=-1, gamma=options.focal_gamma, reduction="mean")
+        else:
+            loss = F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=class_weights)
         return loss, right_answers(logits, targets, threshold=0).sum()
-    loss = F.cross_entropy(logits, targets if mixing else labels, label_smoothing=options.label_smoothing)
+    wanted, smoothing = targets if mixing else labels, options.label_smoothing
+    if options.loss == "focal":
+        loss = softmax_focal_loss(
+            logits, wanted, gamma=options.focal_gamma, label_smoothing=smoothing, class_weights=class_weights
+        )
+    else:
+        loss = F.cross_entropy(logits, wanted, weight=class_weights, label_smoothing=smoothing)
     return loss, (logits.argmax(1) == (targets.argmax(1) if mixing else labels)).sum()
+
+
+def softmax_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: float,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Return the mean focal loss of clips that show one class (Lin et al., ICCV 2017, equation 4, over a softmax).
+
+    Args:
+        logits: (N, classes).
+        targets: (N,) int64; or (N, classes) float32, whose rows sum to 1.
+        gamma: exponent of 1 - p; with 0 it is the cross-entropy.
+        label_smoothing: share of the targets that is spread over all classes.
+        class_weights: (classes,), by which the mean is weighted, too.
+    """
+    num_classes = logits.shape[1]
+    if targets.ndim == 1:
+        targets = F.one_hot(targets, num_classes).to(logits.dtype)
+    targets = targets * (1 - label_smoothing) + label_smoothing / num_classes
+    if class_weights is not None:
+        targets = targets * class_weights
+    logs = logits.log_softmax(1)
+    return -(targets * (1 - logs.exp()) ** gamma * logs).sum() / targets.sum()
 
 
 def mix_clips(clips: Tensor, labels: Tensor, *, num_classes: int, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,8 @@ from torchmetrics.classification import (
 )
 
 from kinema.data.lists.index import LabelMode
+from kinema.tasks.recognition.per_class import PerClass, per_class_metrics
 from kinema.tasks.recognition.scoring import multi_hot, right_answers
-
-
-def main_metric(labels: LabelMode) -> str:
-    """Return the name of the metric that selects the best model."""
-    return "top1" if labels == "single" else "mAP"
 
 
 class SingleLabelMetrics:
@@ -54,6 +50,11 @@ class SingleLabelMetrics:
         }
         return metrics, confusion
 
+    def per_class(self) -> PerClass:
+        """Return the metrics of each class."""
+        confusion = self._confusion.compute().cpu()
+        return per_class_metrics(confusion.diagonal(), of_class=confusion.sum(1), predicted=confusion.sum(0))
+
 
 class MultiLabelMetrics:
     """Mean average precision and top-1 of multi-label videos, over all processes of a distributed run."""
@@ -78,39 +79,56 @@ class MultiLabelMetrics:
         where no class occurs. top1 is the fraction of videos whose highest score is that of one of their classes; of
         one class alone, of the videos where a probability of at least 0.5 says rightly whether it is there.
         """
-        right, videos, of_class = self._counts.compute()
+        right, videos, of_class = self._counts.compute()[:3]
         if not videos:  # not accepted by torchmetrics
             return {"mAP": math.nan, "top1": math.nan, "videos": 0}, None
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No positive samples")  # such classes are left out below
-            precision = self._precision.compute()
         return {
-            "mAP": float(precision[of_class > 0].mean()),
+            "mAP": float(self._average_precision()[of_class > 0].mean()),
             "top1": float(right.double() / videos),
             "videos": int(videos),
         }, None
 
+    def per_class(self) -> PerClass:
+        """Return the metrics of each class, of which a video is predicted to show those of a score of at least 0.5."""
+        _, videos, of_class, predicted, right = self._counts.compute()
+        average = self._average_precision() if videos else torch.full_like(of_class, math.nan)
+        return per_class_metrics(
+            right, of_class=of_class, predicted=predicted, average_precision=average.where(of_class > 0, math.nan)
+        )
+
+    def _average_precision(self) -> Tensor:
+        """Return the average precision of each class, (classes,), of no meaning where it does not occur."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No positive samples")
+            precision: Tensor = self._precision.compute()
+        return precision
+
 
 class _Counts(Metric):
-    """Numbers of correct top-1 predictions, of videos, and of videos per class."""
+    """Numbers of correct top-1 predictions and of videos; per class, of videos, of predictions, and of correct ones."""
 
     right: Tensor
     videos: Tensor
     of_class: Tensor
+    predicted: Tensor
+    right_of_class: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.add_state("right", torch.zeros(()), "sum")
         self.add_state("videos", torch.zeros(()), "sum")
-        self.add_state("of_class", torch.zeros(num_classes), "sum")
+        for name in ("of_class", "predicted", "right_of_class"):
+            self.add_state(name, torch.zeros(num_classes), "sum")
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         self.right += right_answers(scores, targets, threshold=0.5).sum()
         self.videos += len(targets)
         self.of_class += targets.sum(0)
+        self.predicted += (scores >= 0.5).sum(0)
+        self.right_of_class += ((scores >= 0.5) * targets).sum(0)
 
-    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.right, self.videos, self.of_class
+    def compute(self) -> tuple[Tensor, ...]:
+        return self.right, self.videos, self.of_class, self.predicted, self.right_of_class
 
 
 RecognitionMetrics = SingleLabelMetrics | MultiLabelMetrics

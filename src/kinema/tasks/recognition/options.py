@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from kinema.tasks.recognition.predictor import RecognizerPredictor
 
 
+def metric_names(labels: LabelMode) -> tuple[str, ...]:
+    """Return the metrics of a validation by which a model may be chosen, the usual one first."""
+    return ("top1", "top5", "mean_class", "loss") if labels == "single" else ("mAP", "top1", "loss")
+
+
 @dataclass(kw_only=True)
 class Probe:
     """Training of the last layers alone, on features that the frozen network computes once (linear or attentive probe).
@@ -48,6 +53,18 @@ class RecognitionOptions:
     labels: LabelMode = "single"
     """A video shows one class (single: softmax and cross-entropy, top-1), or any number of them (multi: sigmoid and
     binary cross-entropy, mean average precision), and its list says so."""
+    best_by: Literal["auto", "loss", "top1", "top5", "mean_class", "mAP"] = "auto"
+    """Metric of the validation by which the best model is chosen: the lowest loss, or the highest of the others; auto:
+    top1, of labels multi mAP."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Training loss; focal: the cross-entropy of a class of probability p is weighted by (1 - p)^gamma, so that what is
+    easy counts less (Lin et al., ICCV 2017). Of labels multi, both are binary."""
+    focal_gamma: Annotated[float, Ge(1)] = 2.0
+    """Gamma of the focal loss."""
+    class_weights: str = ""
+    """Weights of the classes in the training loss. balanced: videos / (classes · videos of the class), of labels multi
+    the ratio of videos without the class to those with it; or a file, CSV with columns class and weight or JSON
+    {"class": weight}; empty: all 1. Of labels multi, only the loss of classes that a video shows is weighted."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the target that the loss takes from the true classes and spreads over all (Szegedy et al. 2016)."""
     mixup: Annotated[float, Ge(0)] = 0.0
@@ -64,6 +81,14 @@ class RecognitionOptions:
     def __post_init__(self) -> None:
         if self.average == "max" and self.labels == "single":
             raise ValueError("average max, by which scores do not sum to 1, is for labels multi")
+        if self.best_by not in ("auto", *metric_names(self.labels)):
+            raise ValueError(
+                f"best_by {self.best_by}: labels {self.labels} is measured by {', '.join(metric_names(self.labels))}"
+            )
+        if self.loss != "focal" and self.focal_gamma != RecognitionOptions.focal_gamma:
+            raise ValueError(f"focal_gamma {self.focal_gamma:g} is for loss focal")
+        if self.loss == "focal" and self.labels == "multi" and self.class_weights:
+            raise ValueError("class_weights and loss focal of labels multi are two remedies for rare classes: pass one")
 
     def open(self, config: "RecognitionConfig[Any]", process: Process) -> Task:
         """Open the videos of a training; see `open_recognition` and `open_probe`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from kinema.data.dataset import ClipDataset, open_train_index, open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
+from kinema.data.loader import TrainBatches
 from kinema.data.readers.sources import reader_in_use
 from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
@@ -24,9 +26,9 @@ from kinema.runtime.processes import Process
 from kinema.tasks.recognition import multigrid
 from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
+from kinema.tasks.recognition.imbalance import check_balancing, class_weights
 from kinema.tasks.recognition.losses import training_loss
-from kinema.tasks.recognition.metrics import main_metric
-from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription
+from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription, metric_names
 from kinema.tasks.recognition.scoring import as_clips
 from kinema.tasks.recognition.splits import (
     check_told_apart,
@@ -37,7 +39,7 @@ from kinema.tasks.recognition.splits import (
 )
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule, StretchSchedule
 from kinema.training.order import load_batches, train_order
-from kinema.training.task import Loss, Validation
+from kinema.training.task import Criterion, Loss, Validation
 from kinema.weights.find import find_model
 from kinema.weights.foreign_files import read_foreign_weights
 from kinema.weights.model_files import check_same_weights, read_weights, warn_of_other_options
@@ -56,6 +58,8 @@ class RecognitionTask:
     val: Index | None
     classes: tuple[str, ...]
     plan: multigrid.Plan
+    class_weights: Tensor | None = None
+    """Weights of the classes in the training loss, (classes,) on the device."""
 
     @property
     def description(self) -> RecognizerDescription:
@@ -117,8 +121,13 @@ class RecognitionTask:
 
     def _batches(self, clips: Sequence[TrainClip], timetable: Timetable, first_step: int) -> DataLoader[Batch[Tensor]]:
         data, seed = self.config.data, self.config.training.seed
-        order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
+        order = self._order(timetable, first_step)
         return load_batches(ClipDataset(self.train, clips, data, seed=seed), order, data.workers, self.process)
+
+    def _order(self, timetable: Timetable, first_step: int) -> TrainBatches:
+        """Return this process's order of the training videos."""
+        labels = self.train.labels.numpy().astype(np.int64) if self.config.data.balanced else None
+        return train_order(self.config, self.num_train, timetable, self.process, first_step=first_step, labels=labels)
 
     def val_batches(self) -> DataLoader[Batch[Tensor]]:
         """Return this process's validation batches."""
@@ -131,7 +140,7 @@ class RecognitionTask:
 
     def loss(self, network: nn.Module, batch: Batch[Tensor]) -> Loss:
         """Return the loss of a batch and its top-1 accuracy."""
-        loss, right = training_loss(network, batch, self.config.task)
+        loss, right = training_loss(network, batch, self.config.task, self.class_weights)
         return Loss(loss, {"top1": right / (len(batch) * batch.inputs.shape[1])})
 
     def validate(self, model: nn.Module, batches: DataLoader[Batch[Tensor]]) -> Validation:
@@ -146,9 +155,12 @@ class RecognitionTask:
         )
         return Validation(evaluation.metrics, evaluation.bad)
 
-    def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the metric that selects the best model, larger is better."""
-        return metrics[main_metric(self.config.task.labels)]
+    @property
+    def criterion(self) -> Criterion:
+        """Metric of `validate` that selects the best model."""
+        task = self.config.task
+        metric = metric_names(task.labels)[0] if task.best_by == "auto" else task.best_by
+        return Criterion(metric, lower=metric == "loss")
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """Return the main metrics as text, for the log."""
@@ -186,8 +198,17 @@ def open_recognition(config: RecognitionConfig[Any], process: Process) -> Recogn
     warn_of_labels(train, val, classes)
     if val is not None:
         warn_of_overlap(train, val)
-    plan = multigrid.plan(config.task.multigrid, config.schedule, config.data.train_clip)
-    return RecognitionTask(config=config, process=process, train=train, val=val, classes=classes, plan=plan)
+    check_balancing(config)
+    weights = class_weights(config.task.class_weights, train, classes)
+    return RecognitionTask(
+        config=config,
+        process=process,
+        train=train,
+        val=val,
+        classes=classes,
+        plan=multigrid.plan(config.task.multigrid, config.schedule, config.data.train_clip),
+        class_weights=None if weights is None else torch.from_numpy(weights).to(process.device),
+    )
 
 
 def _of_classes(config: RecognitionConfig[Any], classes: tuple[str, ...]) -> RecognitionConfig[Any]:

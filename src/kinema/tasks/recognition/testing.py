@@ -12,11 +12,12 @@ from kinema.report.fonts import check_font, say_missing
 from kinema.report.plots import draw_confusion
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
-from kinema.storage import replacing
+from kinema.storage import replacing, write_csv
 from kinema.storage.outputs import check_writable
 from kinema.tasks.recognition.ensemble import label_array
 from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, gather_on_main
 from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
+from kinema.tasks.recognition.per_class import confusion_table, per_class_table
 from kinema.tasks.recognition.splits import warn_of_unlabeled
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
@@ -37,7 +38,8 @@ def run_test(
         description: of the model.
         options: the videos and their views.
         outputs: the folder receives `metrics.json`, `data.json` (which videos were tested), `confusion.png` where each
-            video has one label and, if there are any, `bad_files.csv`; the dump holds `paths` (n,) text (that of a
+            video has one label, with `confusion.csv`, the table of `per_class.csv` (see `per_class_table`) and, if
+            there are any, `bad_files.csv`; the dump holds `paths` (n,) text (that of a
             segment is `a.mp4#t=1.5,3`), `labels` (n,) int64, or (n, classes) int64 of 0 and 1 where videos have any
             number of labels, `scores` (n, classes) float32, and `classes` (classes,) text.
 
@@ -78,7 +80,9 @@ def _write(
     """Write the results, unless too many videos are bad."""
     folder = outputs.folder
     with writing_results(folder, evaluation.metrics, evaluation.bad, data=options.data, num_videos=len(index)):
+        write_csv(folder / "per_class.csv", per_class_table(evaluation.per_class, classes))
         if evaluation.confusion is not None:
+            write_csv(folder / "confusion.csv", confusion_table(evaluation.confusion, classes))
             say_missing(classes, outputs.font)
             draw_confusion(evaluation.confusion, classes, folder / "confusion.png", font=outputs.font)
         if outputs.dump is not None:

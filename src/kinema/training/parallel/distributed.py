@@ -137,6 +137,15 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def same_number(value: float, device: torch.device) -> float:
+    """Return the main process's value in all processes, so that they decide alike. Collective."""
+    if dist.is_initialized():
+        tensor = torch.tensor(value, dtype=torch.float64, device=device)
+        dist.broadcast(tensor, src=0)
+        return tensor.item()
+    return value
+
+
 def mean_loss(sums: Tensor) -> float:
     """Return the mean loss over all processes of the sums [loss · weight, weight]; NaN where nothing was summed.
 

@@ -34,7 +34,11 @@ class Position:
     validated: int = 0
     """Step of the last validation."""
     best: float | None = None
-    """Highest validation score so far, see `Task.score`; None if there is none."""
+    """Highest validation score so far, see `Criterion.score`; None if there is none."""
+    best_step: int = 0
+    """Step of that validation."""
+    since_best: int = 0
+    """Validations since then."""
 
 
 @dataclass(kw_only=True)

@@ -30,8 +30,9 @@ from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.metrics.annotations import Results
 from kinema.tasks.localization.metrics.class_scores import label_proposals
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
-from kinema.tasks.localization.metrics.evaluation import proposal_metrics
+from kinema.tasks.localization.metrics.evaluation import Table, per_class_table, proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results
+from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription
 from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.training.task import Loss, Task
@@ -138,9 +139,31 @@ class DetectorTaskOptions(LocalizerTaskOptions):
 
     def metrics(self, split: DetectorSplit, proposals: Mapping[int, Proposals]) -> dict[str, float]:
         """Measure mAP; of a network of one class for all, without class scores of the videos, AR and AUC."""
-        truth = split.videos.truth
         if not split.classes:
-            return proposal_metrics(truth, as_results(proposals))
+            return proposal_metrics(split.videos.truth, as_results(proposals))
+        means = self._average_precision(split, proposals).mean(axis=0)
+        names = self.metric_names(split)[1:-1]
+        return dict(zip(names, means.tolist(), strict=True)) | {"average_mAP": float(means.mean())}
+
+    def metric_names(self, split: DetectorSplit) -> tuple[str, ...]:
+        """See `LocalizerOptions`."""
+        if not split.classes:
+            return super().metric_names(split)
+        return ("average_mAP", *(f"mAP@{threshold:g}" for threshold in self._thresholds), "loss")
+
+    def per_class(self, split: DetectorSplit, proposals: Mapping[int, Proposals]) -> Table | None:
+        """See `LocalizerOptions`."""
+        if not split.classes:
+            return None
+        return per_class_table(split.videos.truth, self._average_precision(split, proposals), self._thresholds)
+
+    @property
+    def _thresholds(self) -> tuple[float, ...]:
+        return self.thresholds or THRESHOLDS[self.protocol]
+
+    def _average_precision(self, split: DetectorSplit, proposals: Mapping[int, Proposals]) -> Floats:
+        """Return the average precision of each label of the ground truth at each threshold of tIoU."""
+        truth = split.videos.truth
         number = {name: index for index, name in enumerate(truth.labels)}
         known = np.array([number.get(name, -1) for name in split.classes], np.int64)
         found = as_results(proposals)
@@ -150,16 +173,7 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         results = Results(
             video=found.video[kept], label=label[kept], segments=found.segments[kept], scores=found.scores[kept]
         )
-        thresholds = self.thresholds or THRESHOLDS[self.protocol]
-        table = average_precision(truth, results, protocol=self.protocol, thresholds=thresholds)
-        means = table.mean(axis=0).tolist()
-        return {f"mAP@{threshold:g}": mean for threshold, mean in zip(thresholds, means, strict=True)} | {
-            "average_mAP": float(table.mean())
-        }
-
-    def score(self, metrics: Mapping[str, float]) -> float:
-        """See `LocalizerOptions`."""
-        return metrics.get("average_mAP", metrics.get("AUC", float("nan")))
+        return average_precision(truth, results, protocol=self.protocol, thresholds=self._thresholds)
 
     def summary(self, metrics: Mapping[str, float]) -> str:
         """See `LocalizerOptions`."""

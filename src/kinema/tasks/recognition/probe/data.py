@@ -62,7 +62,10 @@ class Batches(Sampler[list[SampleKey]]):
 
 
 class CachedFeatures(SampleDataset[Label, Tensor]):
-    """Cached features (V, …) of videos with their labels; epoch e has the clips of variant e mod `variants`."""
+    """Cached features (V, …) of videos with their labels; epoch e has the clips of variant e mod `variants`.
+
+    A video that is taken again in an epoch has the next variants.
+    """
 
     def __init__(self, cache: FeatureCache, index: Index, *, variants: int, seed: int, replace: bool) -> None:
         super().__init__(len(index), seed=seed, replace=replace)
@@ -71,7 +74,7 @@ class CachedFeatures(SampleDataset[Label, Tensor]):
     def read(self, key: SampleKey, _rng: np.random.Generator, _out: Tensor | None, /) -> Sample[Label]:
         """Read the features of a video."""
         label = self._index.label(key.row) if self._index.label_offsets is None else self._index.label_set(key.row)
-        return Sample(self._cache.read(key.row, key.epoch % self._variants), label)
+        return Sample(self._cache.read(key.row, (key.epoch + key.repeat) % self._variants), label)
 
     def stack_targets(self, targets: list[Label]) -> Tensor:
         """Return the labels of a batch."""

@@ -23,7 +23,7 @@ from kinema.tasks.recognition.probe.cache import FeatureCache
 from kinema.tasks.recognition.probe.data import CachedFeatures, ClipsToEncode
 from kinema.tasks.recognition.probe.encoding import OPTION, encode, settings_of
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition
-from kinema.training.order import load_batches, train_order
+from kinema.training.order import load_batches
 from kinema.training.task import Loss, Validation
 from kinema.weights.published.cache import cache_folder
 
@@ -80,7 +80,7 @@ class ProbeTask(RecognitionTask):
 
     def train_batches(self, timetable: Timetable, *, first_step: int) -> DataLoader[Batch[Tensor]]:
         """Return training batches of features, starting at step `first_step`."""
-        order = train_order(self.config, self.num_train, timetable, self.process, first_step=first_step)
+        order = self._order(timetable, first_step)
         dataset = CachedFeatures(
             self.caches["train"], self.train, variants=self.config.task.probe.clips, seed=self.config.training.seed,
             replace=True,
