@@ -51,7 +51,7 @@ def run_timelines(options: TimelineOptions) -> int:
     from kinema.api import load
     from kinema.data.lists.inputs import find_inputs, output_files
     from kinema.data.streams.windows import WindowSchedule
-    from kinema.report.fonts import check_font
+    from kinema.report.fonts import check_font, say_missing
     from kinema.report.render import SUFFIXES
     from kinema.tasks.timeline.answer_file import TimelineFile, origin_of
     from kinema.tasks.timeline.scorer import Statistics, clip_scorer
@@ -66,6 +66,8 @@ def run_timelines(options: TimelineOptions) -> int:
     renders = output_files(inputs, options.render, SUFFIXES, option="--render")
     predictor = clip_scorer(load(options.model, device=options.device, recipe=options.recipe))
     predictor.views(options.views)  # says whether the model takes RGB
+    if pictures or renders:
+        say_missing(predictor.classes, options.font)
     file: AbstractContextManager[TimelineFile | None] = nullcontext()
     if options.output is not None:
         origin = origin_of(predictor, schedule, options.views, options.fps)
@@ -100,7 +102,7 @@ class _Run:
         Raises:
             MediaError: the video cannot be read.
         """
-        from kinema.tasks.timeline.pictures import draw_timeline
+        from kinema.tasks.timeline.pictures import draw_timeline, render_timeline
         from kinema.tasks.timeline.spool import Spool
 
         before = self._statistics.windows
@@ -113,11 +115,14 @@ class _Run:
                 if self._kept is None and (picture or render):
                     spool.add(answer)
             is_new = self._statistics.windows > before
+            stream, all_answers = partial(self._stream, video.path), self._all_answers(video.path, spool)
+            classes, font = self._predictor.classes, self._options.font
             if picture is not None and (is_new or not picture.exists()):
-                draw_timeline(
-                    partial(self._stream, video.path), self._all_answers(video.path, spool), self._predictor.classes,
-                    picture, title=printable(display_name(video.path)), font=self._options.font,
-                )  # fmt: skip
+                title = printable(display_name(video.path))
+                draw_timeline(stream, all_answers, classes, picture, title=title, font=font)
+            if render is not None and (is_new or not render.exists()):
+                render_timeline(stream, all_answers, classes, render, font=font)
+                log.info("rendered: %s", render)
 
     def _all_answers(self, video: str, spool: "Spool") -> "AllAnswers":
         """Return what iterates over all answers about a video, those of earlier runs included."""

@@ -107,10 +107,10 @@ def ticks_of(reader: FrameReader, fps: float) -> list[int]:
 def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: Path | None = None) -> Iterator[Frame]:
     """Yield every frame, enlarged to even sides, with the card and a progress bar."""
     height, width = reader.frames([0]).shape[1:3]
-    scale = -(-_SHORT_SIDE // min(height, width))
+    scale = enlargement(height, width)
     even_height, even_width = height * scale // 2 * 2, width * scale // 2 * 2
     card = lay_out(predictions, even_width, even_height, font=font)
-    drawn = _draw(card)
+    drawn = draw_card(card)
     at_once = min(max(_BYTES_AT_ONCE // (3 * height * width), 1), _FRAMES_AT_ONCE)
     for start in range(0, len(reader), at_once):
         chunk = reader.frames(range(start, min(start + at_once, len(reader)))).numpy()
@@ -122,6 +122,11 @@ def _drawn_frames(reader: FrameReader, predictions: Sequence[Prediction], font: 
             yield np.asarray(picture)
 
 
+def enlargement(height: int, width: int) -> int:
+    """Return the factor by which frames are enlarged, so that text can be read on small ones."""
+    return -(-_SHORT_SIDE // min(height, width))
+
+
 def encode_video(frames: Iterator[Frame], times: Sequence[int], path: Path, *, crf: int = 18) -> None:
     """Write frames of even sides as H.264, 4:2:0, with the index in front.
 
@@ -131,23 +136,32 @@ def encode_video(frames: Iterator[Frame], times: Sequence[int], path: Path, *, c
         path: File to write; its suffix selects the container.
         crf: Constant rate factor of x264: lower is better and larger; 18 is visually lossless.
     """
+    rate = Fraction(CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
+    timed = ((frame, int(start), int(end)) for frame, (start, end) in zip(frames, pairwise(times), strict=True))
+    encode_frames(timed, path, rate=rate, crf=crf)
+
+
+def encode_frames(frames: Iterator[tuple[Frame, int, int]], path: Path, *, rate: Fraction, crf: int = 18) -> None:
+    """Write frames as `encode_video` does, each with its start and end in ticks of `CLOCK`; memory is bounded.
+
+    `rate` is the average frame rate, as far as it is known.
+    """
     first = next(frames)
     # With the index in front, a browser can start before the download is complete.
     options = {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
     ends = dict[int, int]()
-    rate = Fraction(CLOCK * (len(times) - 1), int(times[-1])).limit_denominator(1001)
     with av.open(str(path), "w", options=options) as container:
         # Without B-frames, decoding and presentation times are equal, whatever the intervals.
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast", "bf": "0"})
-        stream.height, stream.width = first.shape[:2]
+        stream.height, stream.width = first[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, CLOCK)
         _tag_colors(stream.codec_context)
-        for picture, (start, end) in zip(chain([first], frames), pairwise(times), strict=True):
+        for picture, start, end in chain([first], frames):
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
             yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-            yuv.pts, yuv.time_base = int(start), Fraction(1, CLOCK)
-            ends[yuv.pts] = int(end)
+            yuv.pts, yuv.time_base = start, Fraction(1, CLOCK)
+            ends[yuv.pts] = end
             _mux(container, stream.encode(yuv), ends)
         _mux(container, stream.encode(None), ends)
 
@@ -272,7 +286,7 @@ def _shortened(text: str, font: FreeTypeFont, room: float) -> str:
     return shortened
 
 
-def _draw(card: Card) -> Image.Image:
+def draw_card(card: Card) -> Image.Image:
     """Draw the card as an RGBA image of the size of its box."""
     left, top = card.box[:2]
     image = _draw_boxes(card, smooth=4)
