@@ -13,8 +13,9 @@ from kinema.tasks import models
 from kinema.tasks.cross_validation import cross_validate, is_cross_validation
 from kinema.training import RecipeConfig
 from kinema.training.config import single_training
-from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, TaskOptions
+from kinema.training.task import EvaluationOptions, EvaluationOutputs, HasCalibration, Predictor, TaskOptions
 from kinema.weights.find import find_model
+from kinema.weights.published.table import is_published
 
 if TYPE_CHECKING:
     from kinema.tasks.localization.video.localize import VideoLocalizer
@@ -176,6 +177,30 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
         write_text(output, render(build_page(folders, sections, metrics)))
     except OSError as error:
         raise cannot_write(error, output.parent) from error
+
+
+def calibrate(model: str | Path, options: EvaluationOptions[Any, Any], *, recipe: str = "") -> dict[str, float]:
+    """Fit the temperature of a model's probabilities and store it with the model, as `kinema calibrate` does.
+
+    Args:
+        model: a run folder, a checkpoint folder, or a `model.safetensors`.
+        options: videos and views, see `evaluation_options`.
+        recipe: as in `load`.
+
+    Returns:
+        See `kinema.training.task.HasCalibration`.
+
+    Raises:
+        UserError: the model or the data are unusable, or the model has no probabilities.
+    """
+    if is_published(str(model)):
+        raise UserError(f"{model}: published weights are kept as they are; calibrate a model of your own")
+    files = find_model(model)
+    description = models.read_description(files, types_of_recipe(recipe))
+    task = description.task
+    if not isinstance(task, HasCalibration):
+        raise UserError(f"{model} is a model of the recipe {description.recipe}, which has no class probabilities")
+    return task.calibrate(files, description, options)
 
 
 def types_of_recipe(recipe: str) -> models.Types | None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a model",
     "submit": "train a model on a Slurm cluster",
     "test": "test a model on labeled videos",
+    "calibrate": "make a model's probabilities honest",
     "predict": "classify videos",
     "localize": "detect actions in long videos",
     "evaluate": "compute metrics of any tool's results: recognition, proposals, detection",

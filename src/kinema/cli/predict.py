@@ -3,17 +3,17 @@
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
 from kinema.errors import MediaError, UserError, renamed_options
-from kinema.prediction import Prediction
+from kinema.prediction import Prediction, at_least
 from kinema.report.answers import AnswerFile, check_suffix
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ class Options:
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     top: Annotated[int, Ge(1)] = 5
     """Number of classes to print."""
+    min_score: Annotated[float, Interval(ge=0, le=1), tyro.conf.arg(metavar="SCORE")] = 0.0
+    """Leave out classes of a lower score; if none is left, the answer is "none of these", with the best score (in JSON
+    the label null). `kinema calibrate` makes scores comparable to the share of right answers."""
     every: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Classify windows along the video, one every so many seconds, instead of the video as a whole. It is decoded once;
     memory does not depend on its length."""
@@ -79,6 +82,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.output is not None:
         check_suffix(options.output)
     if options.every is not None:
+        if options.min_score:
+            raise UserError("--min-score is for answers of whole videos: leave out --every")
         from kinema.cli.timeline import run_timelines
 
         return run_timelines(options)
@@ -104,11 +109,11 @@ def run(arguments: Sequence[str]) -> int:
                 answers[video.path] = best
                 if is_new and not options.json:
                     path = printable(video.path)
-                    labels = (f"{printable(one.label)} {one.score:.3f}" for one in best)
+                    labels = (f"{printable(one.text)} {one.score:.3f}" for one in best)
                     print("  ".join([path + " " * (width - cell_len(path)), *labels]), flush=True)
     finally:  # also where it is interrupted
         if options.json:
-            rows = [{"video": video, "predictions": [asdict(one) for one in best]} for video, best in answers.items()]
+            rows = [{"video": video, "predictions": [one.as_json() for one in best]} for video, best in answers.items()]
             print_json(rows, indent=2)
     if options.render is not None:
         log.info("rendered: %s", options.render)
@@ -127,12 +132,13 @@ def _answers(
 ) -> "Generator[tuple[Input, list[Prediction], bool], None, None]":
     """Yield predictions and whether they are new, and write the requested outputs."""
     from kinema.report.render import render_prediction
-    from kinema.weights.model_files import digest
+    from kinema.weights.model_files import scores_digest
 
     file: AbstractContextManager[AnswerFile | None] = nullcontext()
     if options.output is not None:
         top = min(options.top, len(predictor.classes))
-        file = AnswerFile(options.output, weights=digest(predictor.folder), top=top)
+        origin = scores_digest(predictor.folder) + (f" min-score {options.min_score:g}" if options.min_score else "")
+        file = AnswerFile(options.output, weights=origin, top=top, fewer=bool(options.min_score))
     with file as kept, progress("predicting", len(inputs)) as meter:
         known = {} if kept is None else dict(kept.answers)
         if answered := sum(video.path in known for video in inputs):
@@ -141,7 +147,7 @@ def _answers(
             best, target = known.get(video.path), targets.get(video)
             try:
                 is_new = best is None
-                best = best or predictor.predict(video.path, top=options.top)
+                best = best or at_least(predictor.predict(video.path, top=options.top), options.min_score)
                 if target is not None and not (target.exists() and not is_new):
                     render_prediction(predictor.open(video.path), best, target, font=options.font)
             except MediaError as error:

@@ -6,14 +6,14 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from kinema import strict_json
 from kinema.errors import UserError, did_you_mean
-from kinema.prediction import Prediction
+from kinema.prediction import NONE_OF_THESE, Prediction
 
 log = logging.getLogger(__name__)
 
@@ -24,26 +24,29 @@ class AnswerFile:
     """A file with one line per video, written as soon as the video is predicted.
 
     `.jsonl`: `{"video", "predictions": [{"label", "score"}], "weights"}`. `.csv`: columns video, label_1, score_1, …,
-    weights. `weights` is a digest of the model's weights, so that predictions of different models are not mixed.
+    weights; cells of predictions that a video lacks are empty. A label that is none of the classes is null, in a `.csv`
+    empty. `weights` is a digest of the model's weights, so that predictions of different models are not mixed.
 
     Attributes:
         answers: Predictions by video, those read from the file and those added.
     """
 
-    def __init__(self, path: Path, *, weights: str, top: int) -> None:
+    def __init__(self, path: Path, *, weights: str, top: int, fewer: bool = False) -> None:
         """Create the file, or open it to append; a truncated last line is removed.
 
         Args:
             path: File to write, `.csv` or `.jsonl`.
             weights: Digest of the model's weights.
-            top: Number of predictions per video.
+            top: Number of predictions per video, at most.
+
+            fewer: Whether videos may have fewer predictions.
 
         Raises:
             UserError: The suffix is unknown, the file cannot be written, or it has other content: predictions of
                 another model, another number of classes, or no predictions.
         """
         check_suffix(path)
-        self._path, self._weights, self._top = path, weights, top
+        self._path, self._weights, self._top, self._fewer = path, weights, top, fewer
         self._is_csv = path.suffix.lower() == ".csv"
         self._columns = ["video", *(f"{part}_{i + 1}" for i in range(top) for part in ("label", "score")), "weights"]
         self.answers: dict[str, list[Prediction]] = {}
@@ -66,10 +69,11 @@ class AnswerFile:
         self.answers[video] = list(predictions)
         try:
             if self._is_csv:
-                pairs = [str(value) for prediction in predictions for value in astuple(prediction)]
-                self._write([video, *pairs, self._weights])
+                cells = [str(value) for prediction in predictions for value in astuple(prediction)]
+                cells += [""] * (2 * (self._top - len(predictions)))
+                self._write([video, *cells, self._weights])
             else:
-                answer = {"video": video, "predictions": [asdict(prediction) for prediction in predictions]}
+                answer = {"video": video, "predictions": [prediction.as_json() for prediction in predictions]}
                 self._file.write(as_line({**answer, "weights": self._weights}))
                 self._file.flush()
         except OSError as error:
@@ -103,7 +107,7 @@ class AnswerFile:
                 raise UserError(f"{self._path}, line {number}: not a prediction of `kinema predict`; {_HINT}") from None
             if weights != self._weights:
                 raise UserError(f"{self._path}, line {number}: a prediction of another model; {_HINT}")
-            if len(predictions) != self._top:
+            if len(predictions) > self._top or (not self._fewer and len(predictions) < self._top):
                 raise UserError(
                     f"{self._path}, line {number}: found {len(predictions)} classes; expected: {self._top} (--top)"
                 )
@@ -165,10 +169,11 @@ def cells(line: str) -> list[str]:
 
 def _of_cells(line: str) -> tuple[str, list[Prediction], str]:
     video, *pairs, weights = cells(line)
-    return video, [Prediction(*pair) for pair in zip(pairs[::2], map(float, pairs[1::2]), strict=True)], weights
+    filled = [(label, score) for label, score in zip(pairs[::2], pairs[1::2], strict=True) if label or score]
+    return video, [Prediction(label, float(score)) for label, score in filled], weights
 
 
 def _of_json(line: str) -> tuple[str, list[Prediction], str]:
     answer: Mapping[str, Any] = json.loads(line)
-    predictions = [Prediction(str(row["label"]), float(row["score"])) for row in answer["predictions"]]
+    predictions = [Prediction(str(row["label"] or NONE_OF_THESE), float(row["score"])) for row in answer["predictions"]]
     return str(answer["video"]), predictions, str(answer["weights"])

@@ -253,13 +253,13 @@ class _Style:
 
     def width_of(self, prediction: Prediction) -> float:
         """Width in pixels of a row with the full label."""
-        label, percent = drawable(prediction.label), f"{prediction.score:.1%}"
+        label, percent = drawable(prediction.text), f"{prediction.score:.1%}"
         return self._font(label).getlength(label) + self._font(percent).getlength(percent) + 4 * self.inset
 
     def row(self, prediction: Prediction, box: Box) -> Row:
         """Return the row of a prediction in `box`."""
         left, _, right, _ = box
-        label, percent = drawable(prediction.label), f"{prediction.score:.1%}"
+        label, percent = drawable(prediction.text), f"{prediction.score:.1%}"
         room = right - left - self._font(percent).getlength(percent) - 4 * self.inset
         return Row(
             box=box,

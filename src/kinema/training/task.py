@@ -135,6 +135,23 @@ class HasPreparation(Protocol):
         """
 
 
+@runtime_checkable
+class HasCalibration(Protocol):
+    """Options of a task whose models give probabilities, which can be calibrated."""
+
+    def calibrate(
+        self, model: Path, description: AnyDescription, options: EvaluationOptions[Any, Any]
+    ) -> dict[str, float]:
+        """Fit the temperature of the model in the folder `model` on its validation data and store it there.
+
+        Returns:
+            `temperature`, `nll_before`, `nll_after`, `ece_before`, `ece_after`, and counts.
+
+        Raises:
+            UserError: the data cannot be used, or the model cannot be written.
+        """
+
+
 class Criterion(NamedTuple):
     """Validation metric that selects the best model. lower: whether lower values are better."""
 

@@ -144,6 +144,21 @@ def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "task_name": "recognition", "data": {**content["data"], **views, "train_clip": clip}}
 
 
+def set_task_option(folder: Path, name: str, value: object) -> None:
+    """Set an option of the task in `model.json`.
+
+    Raises:
+        UserError: it is damaged, or cannot be written.
+    """
+    path = read_model_json(folder).path  # says what is wrong with it
+    content = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    content["task"][name] = value
+    try:
+        write_text(path, strict_json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
 def read_origin(folder: Path) -> Origin | None:
     """Return the origin of a complete model in `folder`; None if there is no model, or none of published weights."""
     try:
@@ -209,6 +224,12 @@ def digest(folder: Path) -> str:
     """Return a hash of the weights in `folder`, 16 hexadecimal digits."""
     with (folder / WEIGHTS).open("rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
+
+
+def scores_digest(folder: Path) -> str:
+    """Return `digest`, followed by the temperature of the scores of a calibrated model."""
+    temperature = read_model_json(folder).task.get("temperature", 1.0)
+    return digest(folder) + (f" temperature {temperature:.6g}" if temperature != 1 else "")
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ class Evaluation:
     per_class: metrics of each class, over all processes.
     rows, scores: the rows of the index that this process scored, (n,) int64, and their probabilities, (n, classes);
         `gather_on_main` gathers those of all processes.
+    logits: of the views of these videos, (n, views, classes), if they are kept; of this process alone.
     bad: files that could not be read, over all processes.
     """
 
@@ -50,6 +51,7 @@ class Evaluation:
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     bad: list[BadFile]
+    logits: Tensor | None = None
 
 
 def gather_on_main(evaluation: Evaluation) -> Evaluation:
@@ -86,8 +88,10 @@ def evaluate(
     task: RecognitionOptions,
     runtime: RuntimeOptions,
     process: Process,
+    keep_logits: bool = False,
 ) -> Evaluation:
     """Score all videos of `batches` and compute metrics over all processes. Leaves `model` in eval mode."""
+    kept = list[Tensor]()
     model.eval()
     device = process.device
     metrics = recognition_metrics(task.labels, num_classes, device)
@@ -102,6 +106,7 @@ def evaluate(
                 continue
             here = batch.to(device)
             logits = view_logits(model, here.inputs)
+            kept += [logits.cpu()] if keep_logits else []
             losses, answer = video_losses(logits, here.targets, task), video_scores(logits, task)
             loss += torch.stack([losses.double().sum(), losses.new_tensor(len(losses), dtype=torch.float64)])
             metrics.update(answer, here.targets)
@@ -110,4 +115,12 @@ def evaluate(
     bad = all_gather_bad_files(bad)
     values, confusion = metrics.compute()
     found = {"loss": mean_loss(loss), **values, "bad_files": len(bad)}
-    return Evaluation(found, confusion, metrics.per_class(), np.concatenate(rows), np.concatenate(scores), bad)
+    return Evaluation(
+        metrics=found,
+        confusion=confusion,
+        per_class=metrics.per_class(),
+        rows=np.concatenate(rows),
+        scores=np.concatenate(scores),
+        bad=bad,
+        logits=torch.cat(kept) if kept else None,
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 
 from kinema.data.lists.index import LabelMode
 from kinema.data.options import ClipData
@@ -75,6 +75,10 @@ class RecognitionOptions:
     """What a video's score is over its views: the mean of logits (score) or of probabilities (prob); or, where any
     number of classes may occur, the highest probability (max), as an action fills a part of the video only."""
 
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Divisor of logits in validation, tests and predictions, which makes probabilities honest (Guo et al., ICML 2017);
+    `kinema calibrate` fits it and stores it with the model."""
+
     multigrid: Multigrid = field(default_factory=Multigrid)
     probe: Probe = field(default_factory=Probe)
 
@@ -120,6 +124,17 @@ class RecognitionOptions:
         from kinema.tasks.recognition.testing import run_test
 
         return run_test(model, description, options, outputs)
+
+    def calibrate(
+        self,
+        model: Path,
+        description: "RecognizerDescription",
+        options: EvaluationOptions["RecognitionOptions", ClipData],
+    ) -> dict[str, float]:
+        """Fit the temperature and store it with the model; see `run_calibration`."""
+        from kinema.tasks.recognition.calibration import run_calibration
+
+        return run_calibration(model, description, options)
 
     def load(self, model: Path, description: "RecognizerDescription", runtime: RuntimeOptions) -> "RecognizerPredictor":
         """Load a model for use."""

@@ -32,6 +32,7 @@ def video_scores(logits: Tensor, options: RecognitionOptions) -> Tensor:
     Returns:
         (B, classes) float32. Single-label rows sum to 1.
     """
+    logits = logits / options.temperature
     if options.average == "score":
         logits = logits.mean(1, keepdim=True)
     probabilities = logits.softmax(-1) if options.labels == "single" else logits.sigmoid()
@@ -49,6 +50,7 @@ def video_losses(logits: Tensor, labels: Tensor, options: RecognitionOptions) ->
         labels: (B,) int64; or (B, L) int64, rows padded with -1.
         options: how the views are averaged; see `video_scores`.
     """
+    logits = logits / options.temperature
     if options.average == "score":
         logits = logits.mean(1, keepdim=True)
     elif options.average == "max":

@@ -16,7 +16,7 @@ from kinema.data.streams.windows import WindowSchedule
 from kinema.errors import UserError
 from kinema.report.answers import as_line, as_row, cells, check_suffix, complete_lines
 from kinema.tasks.timeline.scorer import ScoresClips, WhichViews, WindowScores
-from kinema.weights.model_files import digest
+from kinema.weights.model_files import scores_digest
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _HINT = "pass another file as --output"
 
 def origin_of(predictor: ScoresClips, schedule: WindowSchedule, views: WhichViews, fps: float = 0.0) -> str:
     """Return a digest of the model and the windows, which differs where scores may differ."""
-    settings = repr((digest(predictor.folder), schedule, repr(predictor.views(views)), fps))
+    settings = repr((scores_digest(predictor.folder), schedule, repr(predictor.views(views)), fps))
     return blake2b(settings.encode(), digest_size=8).hexdigest()
 
 
