@@ -38,6 +38,7 @@ sys.exit(main(sys.argv[1:]))
         ("predict --help", 0, "--render"),
         ("localize --help", 0, "--plot"),
         ("convert --help", 0, "--from"),
+        ("export --help", 0, "--int8"),
         ("prepare --help", 0, "candidates"),
         ("benchmark --help", 0, "train"),
         ("evaluate --help", 0, "detection"),

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "compute metrics of any tool's results: recognition, proposals, detection",
     "report": "write runs as one HTML page: curves, per-class metrics, mistakes, calibration",
     "convert": "convert weights from or to another tool",
+    "export": "export a model to ONNX or torch.export",
     "prepare": "prepare datasets",
     "benchmark": "measure speed and memory",
 }

@@ -1,5 +1,8 @@
 """Switch between hand-written kernels and torch's own operators."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _enabled = True
 
 
@@ -16,3 +19,22 @@ def accelerate(enabled: bool) -> None:
 def accelerated() -> bool:
     """Return whether accelerations are enabled."""
     return _enabled
+
+
+_plain_operators = False
+
+
+@contextmanager
+def only_plain_operators() -> Iterator[None]:
+    """Have networks avoid operators that ONNX lacks, in the block."""
+    global _plain_operators
+    _plain_operators = True
+    try:
+        yield
+    finally:
+        _plain_operators = False
+
+
+def plain_operators() -> bool:
+    """Return whether operators that ONNX lacks are to be avoided."""
+    return _plain_operators

@@ -41,7 +41,7 @@ class AttentiveProbe(nn.Module):
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
             tokens = checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
-        out: Tensor = self.cross(self.query_tokens.repeat(len(tokens), 1, 1), tokens)
+        out: Tensor = self.cross(self.query_tokens.repeat(tokens.shape[0], 1, 1), tokens)
         return out.squeeze(1)
 
 

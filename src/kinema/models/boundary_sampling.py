@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kinema.models.acceleration import plain_operators
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -58,6 +60,7 @@ class SparseMatrix(nn.Module):
     bfloat16.
     """
 
+    rows: Tensor
     indices: Tensor
     offsets: Tensor
     weights: Tensor
@@ -70,6 +73,8 @@ class SparseMatrix(nn.Module):
         self.shape = shape
         self._register("", row, column, weight, shape[0])
         self._register("back_", column, row, weight, shape[1])
+        self.most = int(np.bincount(row).max(initial=0))
+        self.register_buffer("rows", torch.from_numpy(np.sort(row).astype(np.int32)), persistent=False)
 
     def _register(self, prefix: str, row: Ints, column: Ints, weight: Floats, rows: int) -> None:
         order = np.argsort(row, kind="stable")
@@ -83,9 +88,26 @@ class SparseMatrix(nn.Module):
         """`(N·columns, C)` → `(N·rows, C)`, one video after the other."""
         videos = features.shape[0] // self.shape[1]
         ahead = (self.indices, self.offsets, self.weights)
+        if plain_operators():
+            return self._by_plain_operators(features)
         if not (torch.is_grad_enabled() and features.requires_grad):
             return _weighted_sums(features, videos, *ahead)
         return _Product.apply(features, videos, *ahead, self.back_indices, self.back_offsets, self.back_weights)
+
+    def _by_plain_operators(self, features: Tensor) -> Tensor:
+        """Return the same, for ONNX, which has no embedding bags: rows that are picked, or a product of dense matrices.
+
+        The dense matrix is assembled from its entries in the graph; runtimes do so once, when they load it.
+        """
+        rows, columns = self.shape
+        videos = features.unflatten(0, (-1, columns))
+        row = self.rows.long()
+        if self.most > 1:
+            matrix = features.new_zeros(self.shape).index_put((row, self.indices.long()), self.weights)
+            return (matrix @ videos).flatten(0, 1)
+        picked = torch.zeros(rows, dtype=torch.int64).index_put((row,), self.indices.long())
+        weights = features.new_zeros(rows).index_put((row,), self.weights)
+        return (videos[:, picked] * weights[:, None]).flatten(0, 1)
 
 
 class _Product(torch.autograd.Function):

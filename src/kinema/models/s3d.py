@@ -54,7 +54,7 @@ class S3D(Recognizer):
         """Pooled features `(N, C, T, H, W)` → logits `(N, num_classes)`, the mean over time and space."""
         (features,) = maps
         logits: Tensor = self.fc(self.dropout(features.movedim(1, -1).flatten(0, -2)))
-        return logits.unflatten(0, (len(features), -1)).mean(dim=1)
+        return logits.unflatten(0, (features.shape[0], -1)).mean(dim=1)
 
     def foreign(self, source: Source) -> Foreign | None:
         """Names in torchvision, whose head is a convolution."""

@@ -71,11 +71,11 @@ class TSM(SegmentRecognizer):
     def forward(self, clips: Tensor) -> Tensor:
         """Clips as TSN takes them → logits `(N, num_classes)`."""
         logits: Tensor = self.fc(self.dropout(self._frame_features(clips)))
-        return logits.view(len(clips), -1, logits.shape[1]).mean(dim=1)
+        return logits.view(clips.shape[0], -1, logits.shape[1]).mean(dim=1)
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips → features `(N, F)`, averaged over space and frames."""
-        return self._frame_features(clips).unflatten(0, (len(clips), -1)).mean(dim=1)
+        return self._frame_features(clips).unflatten(0, (clips.shape[0], -1)).mean(dim=1)
 
     def foreign(self, source: Source) -> Foreign | None:
         """Names in MMAction2 and the TSM repository, whose shift wraps a convolution, in torchvision and in timm."""
@@ -94,5 +94,5 @@ class TSM(SegmentRecognizer):
 
     def _frame_features(self, clips: Tensor) -> Tensor:
         frames = self.segments(clips)
-        features: Tensor = self.backbone(frames, len(frames) // len(clips)).mean(dim=(2, 3))
+        features: Tensor = self.backbone(frames, frames.shape[0] // clips.shape[0]).mean(dim=(2, 3))
         return features

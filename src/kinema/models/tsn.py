@@ -90,7 +90,7 @@ class TSN(SegmentRecognizer):
     def encode(self, clips: Tensor) -> Tensor:
         """Clips → features of each segment `(N, S, F)`, averaged over space."""
         features = self.backbone(self.segments(clips)).mean(dim=(2, 3))
-        return features.unflatten(0, (len(clips), -1))
+        return features.unflatten(0, (clips.shape[0], -1))
 
     def decode(self, encoded: Tensor) -> Tensor:
         """Features of the segments `(N, S, F)` → logits `(N, num_classes)`."""

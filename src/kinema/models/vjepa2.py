@@ -129,7 +129,7 @@ class VJEPA2(Recognizer):
         if x.shape[2] % self.frames:
             return self.backbone(x)  # which refuses them
         parts = x.unflatten(2, (-1, self.frames)).transpose(1, 2).flatten(0, 1)
-        return self.backbone(parts).unflatten(0, (len(x), -1)).flatten(1, 2)
+        return self.backbone(parts).unflatten(0, (x.shape[0], -1)).flatten(1, 2)
 
     def blocks(self) -> list[nn.Module]:
         """Blocks of the encoder and of the probe."""

@@ -14,7 +14,7 @@ from kinema.runtime.device import RuntimeOptions
 from kinema.tasks import TASKS
 from kinema.training.task import Predictor, TaskOptions
 from kinema.weights.find import find_model
-from kinema.weights.model_files import AnyDescription, Description, ModelJson, load_weights, read_model_json
+from kinema.weights.model_files import AnyDescription, Description, ModelJson, load_network, read_model_json
 from kinema.weights.own_paths import resolved
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def load_model(
         UserError: see `read_description`; or the weights are damaged.
     """
     description = read_description(folder, types, task=task, expected=expected)
-    module = description.model.build()
-    load_weights(module, folder)
-    return module, description
+    return load_network(folder, description), description
 
 
 def load(model: str | Path, *, device: str = "auto", types: Types | None = None) -> Predictor:

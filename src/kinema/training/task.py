@@ -1,7 +1,7 @@
 """Protocols of a task: its options, its training and its predictor."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -166,6 +166,50 @@ class Criterion(NamedTuple):
     def value(self, score: float) -> float:
         """Return the metric of a score."""
         return -score if self.lower else score
+
+
+@runtime_checkable
+class HasExport(Protocol):
+    """Options of a task whose networks can be exported, to files that are used without Kinema."""
+
+    def export_inputs(self, description: AnyDescription) -> dict[str, Tensor]:
+        """Return random inputs of the network by name, each a batch of two."""
+
+    def export_metadata(self, description: AnyDescription) -> dict[str, Any]:
+        """Return what a program must know to compute the inputs and to read the outputs, as JSON values."""
+
+    def export_script(self, file: Path, description: AnyDescription) -> str:
+        """Return a short Python program that runs the exported file by onnxruntime and numpy."""
+
+    def read_inputs(self, path: str, description: AnyDescription) -> tuple[Tensor, ...]:
+        """Return inputs of the network, a batch each, from a file that a user names.
+
+        Raises:
+            MediaError: it cannot be read.
+            UserError: it does not fit the network.
+        """
+
+    def export_scores(self, output: Any) -> Tensor:
+        """Return the scores (N, K) in the output of the network, by which exported files are checked."""
+
+
+@runtime_checkable
+class HasQuantization(HasExport, Protocol):
+    """Options of a task whose exported networks can be quantized."""
+
+    def calibration_inputs(self, data: str, description: AnyDescription, *, count: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield inputs of the network from `count` samples of `data`, a path or list as the task takes them.
+
+        Raises:
+            UserError: the data cannot be used.
+        """
+
+    def test_data(self, data: str, description: AnyDescription) -> EvaluationOptions[Any, Any]:
+        """Return the options of a test on `data`; empty: on the model's own validation data.
+
+        Raises:
+            UserError: the model has none.
+        """
 
 
 class Loss(NamedTuple):

@@ -8,6 +8,7 @@ from typing import get_args
 from kinema.errors import UserError
 from kinema.models.foreign import Source
 from kinema.storage import readable_folder
+from kinema.weights.exported import is_exported
 from kinema.weights.foreign_files import read_foreign_weights, tools_of
 from kinema.weights.model_files import DESCRIPTION, PIPELINE, WEIGHTS
 from kinema.weights.published.models import published_model
@@ -15,11 +16,12 @@ from kinema.weights.published.table import is_published
 
 
 def find_model(model: str | Path) -> Path:
-    """Return the folder of the model files that a MODEL names.
+    """Return the folder of the model files that a MODEL names, or the exported file that it is.
 
     Args:
         model: a run, whose best checkpoint is taken or else its last; a folder of a checkpoint; a `model.safetensors`;
-            or published weights, `zoo:NAME` or `hf:ORG/NAME[@REVISION]`, which are downloaded the first time.
+            published weights, `zoo:NAME` or `hf:ORG/NAME[@REVISION]`, which are downloaded the first time; or a file
+            that `kinema export` wrote.
 
     Raises:
         UserError: there is no model, or it cannot be downloaded.
@@ -28,6 +30,8 @@ def find_model(model: str | Path) -> Path:
     if is_published(address := str(model)):
         model = published_model(address)
     model = Path(model)
+    if is_exported(model) and model.is_file():
+        return model
     if model.suffix == ".safetensors":
         model = model.parent
     model = _last_stage(model)

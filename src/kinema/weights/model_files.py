@@ -19,6 +19,7 @@ from kinema.errors import UserError
 from kinema.models import ModelOptions, name_of
 from kinema.storage import write_text
 from kinema.version import __version__
+from kinema.weights.exported import ExportedNetwork, is_exported, read_metadata
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def save_model(
     Raises:
         OSError: the disk is full or the folder is not writable.
     """
-    content = {"kinema": __version__, "format": _FORMAT, "folder": str(Path.cwd()), **_contents(description)}
+    content = model_json(description)
     if origin is not None:
         content["origin"] = asdict(origin)
     # surrogateescape: classes may be named after folders whose names are not UTF-8.
@@ -95,6 +96,11 @@ def save_model(
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     except SafetensorError as error:  # raised for failed writes
         raise OSError(str(error)) from error
+
+
+def model_json(description: AnyDescription) -> dict[str, Any]:
+    """Return the contents of `model.json`."""
+    return {"kinema": __version__, "format": _FORMAT, "folder": str(Path.cwd()), **_contents(description)}
 
 
 def _contents(description: AnyDescription) -> dict[str, Any]:
@@ -110,14 +116,19 @@ def _contents(description: AnyDescription) -> dict[str, Any]:
 
 
 def read_model_json(folder: Path) -> ModelJson:
-    """Read `model.json`, of this or an earlier version.
+    """Read `model.json`, of this or an earlier version; or what an exported file has of it.
 
     Raises:
         UserError: it is damaged, or of a later version.
     """
-    path = folder / DESCRIPTION
+    exported = is_exported(folder)
+    path = folder if exported else folder / DESCRIPTION
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        content: dict[str, Any] = (
+            read_metadata(folder)["model"]
+            if exported
+            else json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        )
         version = content.get("format", 1)
         if version > _FORMAT:
             raise UserError(f"{path} was written by Kinema {content['kinema']}, a later version: install that one")
@@ -167,6 +178,20 @@ def read_origin(folder: Path) -> Origin | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return origin if (folder / WEIGHTS).is_file() else None
+
+
+def load_network(folder: Path, description: AnyDescription) -> nn.Module:
+    """Return the network of a model or of an exported file, in eval mode.
+
+    Raises:
+        UserError: the files are damaged or of another architecture.
+    """
+    if is_exported(folder):
+        log.info("model: %s", folder)
+        return ExportedNetwork(folder)
+    module: nn.Module = description.model.build()
+    load_weights(module, folder)
+    return module
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
@@ -221,8 +246,8 @@ def _changed_classes(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]
 
 
 def digest(folder: Path) -> str:
-    """Return a hash of the weights in `folder`, 16 hexadecimal digits."""
-    with (folder / WEIGHTS).open("rb") as file:
+    """Return a hash of the weights in `folder`, or of an exported file, 16 hexadecimal digits."""
+    with (folder if is_exported(folder) else folder / WEIGHTS).open("rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
 
 
@@ -238,6 +263,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged, or holds NaN or infinity.
     """
+    if is_exported(folder):
+        raise UserError(f"{folder} is an exported file, which only computes: pass the model that it was exported from")
     path = folder / WEIGHTS
     try:
         weights = load_file(path)

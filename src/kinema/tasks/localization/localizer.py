@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kinema import strict_json
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
 from kinema.tasks.localization.data import SAMPLE_SECONDS
+from kinema.tasks.localization.exporting import as_tensors, export_metadata, export_script, read_features
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
 from kinema.tasks.localization.task import open_localization
 from kinema.tasks.localization.testing import run_localizer_test
@@ -78,6 +81,27 @@ class LocalizerTaskOptions(LocalizerOptions):
         inputs = config.data.INPUTS
         truth = {"data.ground_truth": str(folder / _TRUTH), "data.val_subset": ""}
         return {**truth, f"data.{inputs}": str(folder / inputs)}
+
+    def export_inputs(self, description: LocalizerDescription) -> dict[str, Tensor]:
+        """See `HasExport`."""
+        shape = description.data.input_shape(description.model.feature_channels)
+        return {"features": torch.randn(2, *shape)}
+
+    def export_metadata(self, description: LocalizerDescription) -> dict[str, Any]:
+        """See `HasExport`."""
+        return export_metadata(description)
+
+    def export_script(self, file: Path, description: LocalizerDescription) -> str:
+        """See `HasExport`."""
+        return export_script(file, self.export_inputs(description))
+
+    def read_inputs(self, path: str, description: LocalizerDescription) -> tuple[Tensor, ...]:
+        """Return the features of an .npy file, (T, C), brought to the length that the network takes."""
+        return (read_features(path, description)[None],)
+
+    def export_scores(self, output: Any) -> Tensor:
+        """Return all probabilities of each video, (N, K)."""
+        return torch.cat([tensor.float().reshape(len(tensor), -1) for tensor in as_tensors(output)], dim=1)
 
     def load(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Predictor:  # noqa: ARG002
         """Refuse: single videos are localized by `kinema localize`.

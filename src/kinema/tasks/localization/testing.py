@@ -15,7 +15,7 @@ from kinema.tasks.localization.options import LocalizerDescription
 from kinema.tasks.localization.videos import read_truth
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
-from kinema.weights.model_files import load_weights
+from kinema.weights.model_files import load_network
 
 
 def run_localizer_test(
@@ -46,8 +46,7 @@ def run_localizer_test(
     folder, data = outputs.folder, options.data
     check_writable(folder / "metrics.json")
     with process_group(options.runtime, wait=data.patience) as process:
-        module = description.model.build()
-        load_weights(module, model)
+        module = load_network(model, description)
         with outage_shared():
             truth = read_truth(data.ground_truth, data.val_subset, own_file=True)
             splits = [Split("test", data.ground_truth, truth)]

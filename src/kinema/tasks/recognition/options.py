@@ -1,14 +1,16 @@
 """Options of recognition: which actions a clip shows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval
+from torch import Tensor
 
 from kinema.data.lists.index import LabelMode
 from kinema.data.options import ClipData
+from kinema.errors import UserError
 from kinema.models import RecognizerOptions
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
@@ -153,6 +155,53 @@ class RecognitionOptions:
         from kinema.tasks.recognition.reporting import describe
 
         return describe(tested)
+
+    def export_inputs(self, description: "RecognizerDescription") -> dict[str, Tensor]:
+        """See `HasExport`."""
+        from kinema.tasks.recognition.exporting import random_clips
+
+        return {"clips": random_clips(description.data)}
+
+    def export_metadata(self, description: "RecognizerDescription") -> dict[str, Any]:
+        """See `HasExport`."""
+        from kinema.tasks.recognition.exporting import preprocessing
+
+        scores = {"labels": self.labels, "average": self.average, "temperature": self.temperature}
+        return {"preprocessing": preprocessing(description.data), **scores}
+
+    def export_script(self, file: Path, description: "RecognizerDescription") -> str:
+        """See `HasExport`."""
+        from kinema.tasks.recognition.standalone import script
+
+        return script(file, description)
+
+    def read_inputs(self, path: str, description: "RecognizerDescription") -> tuple[Tensor, ...]:
+        """See `HasExport`."""
+        from kinema.tasks.recognition.exporting import read_clips
+
+        return (read_clips(path, description.data),)
+
+    def export_scores(self, output: Tensor) -> Tensor:
+        """Return the probabilities of each clip."""
+        logits = output.float() / self.temperature
+        return logits.softmax(-1) if self.labels == "single" else logits.sigmoid()
+
+    def calibration_inputs(
+        self, data: str, description: "RecognizerDescription", *, count: int
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """See `HasQuantization`."""
+        from kinema.tasks.recognition.exporting import calibration_clips
+
+        return ((clips,) for clips in calibration_clips(data, description, count=count))
+
+    def test_data(self, data: str, description: "RecognizerDescription") -> EvaluationOptions[Any, Any]:
+        """See `HasQuantization`."""
+        options = self.test_options(description)
+        if data:
+            options.data = replace(options.data, val=data, val_root="", root="", folds=0, val_fraction=0.0)
+        elif not (options.data.val or options.data.divides):
+            raise UserError("the model names no validation videos to measure the loss of accuracy on: pass --int8-test")
+        return options
 
 
 RecognitionConfig = TrainConfig[RecognitionOptions, M, ClipData]

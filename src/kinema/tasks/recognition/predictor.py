@@ -25,7 +25,7 @@ from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_devi
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import video_scores, view_logits
-from kinema.weights.model_files import load_weights
+from kinema.weights.model_files import load_network
 
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 64, 512
 """Frames of a batch of clips along a video: larger ones are not faster, and their answers come later."""
@@ -45,8 +45,7 @@ class RecognizerPredictor:
         self._runtime = runtime
         self._device = pick_device(runtime)
         self.folder, self.description = folder, description
-        module = description.model.build()
-        load_weights(module, folder)
+        module = load_network(folder, description)
         self._model = to_device(module, self._device, runtime)
         self.classes = self.description.classes
         self.frames_at_once = _FRAMES_ON_CPU if self._device.type == "cpu" else _FRAMES_ON_GPU

@@ -21,7 +21,7 @@ from kinema.tasks.recognition.per_class import confusion_table, per_class_table
 from kinema.tasks.recognition.splits import warn_of_unlabeled
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
-from kinema.weights.model_files import load_weights
+from kinema.weights.model_files import load_network
 
 Options = EvaluationOptions[RecognitionOptions, ClipData]
 
@@ -51,8 +51,7 @@ def run_test(
     check_font(outputs.font)
     check_writable(outputs.folder / "metrics.json", outputs.dump)
     with process_group(options.runtime, wait=options.data.patience) as process:
-        module = description.model.build()
-        load_weights(module, model)
+        module = load_network(model, description)
         with outage_shared():
             index = open_val_index(options.data, description.classes, labels=options.task.labels)
             check_labels(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -26,6 +27,7 @@ from kinema.tasks.localization.detectors.losses import DetectionLosses, Detectio
 from kinema.tasks.localization.detectors.nms import DetectionNmsOptions, suppress_detections
 from kinema.tasks.localization.detectors.points import AssignmentOptions, PointTargets
 from kinema.tasks.localization.detectors.windows import WindowDetector, merged_windows
+from kinema.tasks.localization.exporting import read_features
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.metrics.annotations import Results
 from kinema.tasks.localization.metrics.class_scores import label_proposals
@@ -191,6 +193,21 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         from kinema.tasks.localization.reporting import describe
 
         return describe(tested, protocol=self.protocol)
+
+    def export_inputs(self, description: LocalizerDescription) -> dict[str, Tensor]:
+        """See `HasExport`: features of `max_length` points in time, some of them padding."""
+        length, channels = description.data.max_length, description.model.feature_channels
+        features = [torch.randn(channels, length), torch.randn(channels, max(1, length // 3))]
+        return pad_features(features, length)._asdict()
+
+    def read_inputs(self, path: str, description: LocalizerDescription) -> tuple[Tensor, ...]:
+        """See `HasExport`; features longer than `max_length` are refused."""
+        features = read_features(path, description)
+        return tuple(pad_features([features], description.data.max_length))
+
+    def export_scores(self, output: Any) -> Tensor:
+        """Return the probabilities of the classes at the points of all levels, (N, K)."""
+        return torch.cat([level.logits.sigmoid().flatten(1) for level in output], dim=1)
 
     def load_proposer(self, model: Path, description: LocalizerDescription, runtime: RuntimeOptions) -> Proposer:
         """See `LocalizerOptions`."""

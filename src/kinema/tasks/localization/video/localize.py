@@ -220,7 +220,11 @@ def features_folder(proposer: Proposer, options: LocalizeOptions) -> Path:
 
 def _origin(proposer: Proposer, encoder: VideoEncoder, options: LocalizeOptions) -> str:
     folders = (*proposer.folders, *encoder.folders)
-    files = [path.read_bytes() for folder in folders for path in sorted(folder.glob("model.*"))]
+    files = [
+        path.read_bytes()
+        for folder in folders
+        for path in ([folder] if folder.is_file() else sorted(folder.glob("model.*")))  # a file: an exported model
+    ]
     chosen = replace(options, device="auto", features=None, classifier=None)
     settings = (__version__, encoder.settings, chosen)
     return blake2b(b"".join(files) + repr(settings).encode(), digest_size=8).hexdigest()

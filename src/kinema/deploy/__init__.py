@@ -1,0 +1,1 @@
+"""Use of models elsewhere: export to ONNX and to programs of `torch.export`."""
