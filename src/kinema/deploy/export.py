@@ -18,7 +18,7 @@ from kinema.deploy.int8 import quantize
 from kinema.deploy.options import ExportOptions
 from kinema.errors import UserError
 from kinema.tasks.models import load_model
-from kinema.training.task import HasQuantization, HasExport
+from kinema.training.task import HasExport, HasQuantization
 from kinema.weights.exported import ONNX, TORCH, ExportedNetwork, Metadata, is_exported
 from kinema.weights.find import find_model
 from kinema.weights.model_files import AnyDescription, model_json
