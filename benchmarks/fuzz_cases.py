@@ -11,8 +11,8 @@ import numpy as np
 import PIL.Image
 from benchmarks.fuzz_mutations import BYTES, IMAGES, PLACES, Rng, lie_packed, pipe, whole
 
+from kinema.data.kinds import Source
 from kinema.data.readers.packed import PackHeader, write_packed
-from kinema.data.readers.sources import Source
 
 PACKETS = 16  # of each video that is cut
 FRAMES = 8  # of each folder

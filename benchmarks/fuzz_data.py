@@ -34,11 +34,12 @@ from benchmarks.fuzz_cases import Case, make_case, make_sources, remove
 from kinema.data.bad_files import BadFiles
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import ViewDataset
+from kinema.data.kinds import FLOW, Reader, Source
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import FLOW, Opener, Reader, Source
+from kinema.data.readers.sources import Opener
 from kinema.data.readers.timeout import within
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views

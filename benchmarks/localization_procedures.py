@@ -21,14 +21,8 @@ from tests.tasks.localization import plain_loops
 from kinema.console import print_table
 from kinema.data.features.spans import whole_video
 from kinema.tasks.localization.bmn import bmn_proposals
-from kinema.tasks.localization.bsn.pgm import (
-    GenerationOptions,
-    ProposalFeatureOptions,
-    bsn_proposals,
-    describe,
-    generate,
-    match,
-)
+from kinema.tasks.localization.bsn.options import GenerationOptions, ProposalFeatureOptions
+from kinema.tasks.localization.bsn.pgm import bsn_proposals, describe, generate, match
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results, read_ground_truth
 from kinema.tasks.localization.metrics.class_scores import VideoClasses, label_results
 from kinema.tasks.localization.metrics.detection import THRESHOLDS, average_precision

@@ -25,14 +25,16 @@ from pathlib import Path
 import psutil
 import torch
 
-from kinema.benchmark.data import DataMeasure, measured_batches
+from kinema.benchmark.data import measured_batches
+from kinema.benchmark.options import DataMeasure
 from kinema.data.dataset import ClipDataset, open_train_index
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import load
 from kinema.data.samples import SampleKey
-from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.pack import PackOptions, prepare_pack
-from kinema.prepare.resize import ResizeOptions, prepare_resize
+from kinema.prepare.frames import prepare_frames
+from kinema.prepare.options import FramesOptions, PackOptions, ResizeOptions
+from kinema.prepare.pack import prepare_pack
+from kinema.prepare.resize import prepare_resize
 from kinema.recipes import config_of
 
 RECIPES = {

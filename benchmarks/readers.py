@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from kinema.data.readers.sources import Reader, open_video, reader_in_use
+from kinema.data.kinds import Reader
+from kinema.data.readers.sources import open_video, reader_in_use
 
 READERS: tuple[Reader, ...] = ("auto", "pyav", "torchcodec")
 

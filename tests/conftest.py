@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from kinema.api import train
-from kinema.prepare.drawn.sample import SampleOptions, prepare_sample
+from kinema.prepare.drawn.sample import prepare_sample
+from kinema.prepare.options import SampleOptions
 from kinema.recipes import config_of
 from kinema.tasks.recognition.options import RecognitionConfig
 from kinema.training import TrainConfig

@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 import torch
 
 from kinema.data.dataset import opener
+from kinema.data.kinds import MediaKind
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.folds import groups_of
-from kinema.data.lists.index import Index, MediaKind
+from kinema.data.lists.index import Index
 from kinema.data.options import DataOptions
 from kinema.errors import MediaError, UserError
 from kinema.recipes import recognizer_config_of

@@ -8,7 +8,6 @@ from kinema import training
 from kinema.config import changed
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.report.observers import OBSERVERS
 from kinema.tasks import models
 from kinema.tasks.cross_validation import cross_validate, is_cross_validation
 from kinema.training import RecipeConfig
@@ -35,6 +34,8 @@ def train(
     With `data.folds` a model of each fold is trained and tested, see `kinema.tasks.cross_validation`.
     Options that differ from the recipe's count as given. `work_dir` also receives `curves.png` and `tensorboard/`.
     """
+    from kinema.report.observers import OBSERVERS
+
     given = changed_options(config, given)
     if is_cross_validation(config):
         return cross_validate(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)

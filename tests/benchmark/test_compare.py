@@ -11,7 +11,8 @@ import torchvision
 
 from kinema.benchmark.compare.results import BEST, OWN, Comparison, Result
 from kinema.benchmark.compare.rows import PEERS, ROWS, Row
-from kinema.benchmark.compare.run import CompareOptions, compare
+from kinema.benchmark.compare.run import compare
+from kinema.benchmark.options import CompareOptions
 from kinema.benchmark.pages.page import page
 from kinema.benchmark.suite import INPUTS, Measurements, read_measurements
 from kinema.cli import main

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from kinema.cli import main
-from kinema.prepare.pack import PackOptions, prepare_pack
+from kinema.prepare.options import PackOptions
+from kinema.prepare.pack import prepare_pack
 from tests.data.drawn_videos import write_video
 
 RECIPE = "tsn_r50_video_1x1x3_100e_kinetics400_rgb"

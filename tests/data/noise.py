@@ -10,11 +10,11 @@ from torch import Tensor
 
 from kinema.data.crops import ViewCrops
 from kinema.data.dataset import ViewDataset
+from kinema.data.kinds import Source
 from kinema.data.lists.annotations import read_index
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
-from kinema.data.readers.sources import Source
 from kinema.data.samples import Batch
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views

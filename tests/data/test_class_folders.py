@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kinema.data.kinds import MediaKind
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import natural_key
-from kinema.data.lists.index import Index, MediaKind
+from kinema.data.lists.index import Index
 from kinema.errors import UserError
 
 

@@ -19,8 +19,9 @@ from kinema.data.readers.rawframes import open_flow
 from kinema.data.readers.sources import Opener
 from kinema.data.samples import SampleKey
 from kinema.errors import MediaError, UserError
-from kinema.prepare.flow import FlowOptions, prepare_flow
-from kinema.prepare.pack import PackOptions, prepare_pack
+from kinema.prepare.flow import prepare_flow
+from kinema.prepare.options import FlowOptions, PackOptions
+from kinema.prepare.pack import prepare_pack
 from kinema.recipes import config_of
 from kinema.storage import Direct
 from tests.data.drawn_videos import write_video

@@ -11,9 +11,9 @@ import pytest
 
 from kinema.data.dataset import ViewDataset
 from kinema.data.features.source import FeatureSource
+from kinema.data.kinds import Source
 from kinema.data.lists.annotations import read_index
 from kinema.data.options import DataOptions
-from kinema.data.readers.sources import Source
 from kinema.data.samples import SampleKey
 from kinema.errors import StorageOutage
 from kinema.storage import Direct, StorageOptions

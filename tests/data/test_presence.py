@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from kinema.data.dataset import open_train_index, open_val_index
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode, Source
 from kinema.data.options import DataOptions
-from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 
 

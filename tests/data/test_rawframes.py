@@ -19,7 +19,8 @@ from kinema.data.readers.frame_names import Numbered, numbering
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.errors import MediaError, UserError
-from kinema.prepare.pack import PackOptions, prepare_pack
+from kinema.prepare.options import PackOptions
+from kinema.prepare.pack import prepare_pack
 from kinema.storage import Direct
 
 

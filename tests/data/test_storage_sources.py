@@ -9,9 +9,9 @@ import fsspec
 import pytest
 
 from kinema.data.dataset import ViewDataset, opener
+from kinema.data.kinds import Source
 from kinema.data.lists.annotations import read_index
 from kinema.data.options import DataOptions
-from kinema.data.readers.sources import Source
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
 from kinema.storage.memcached import Memcached

@@ -12,7 +12,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kinema.data.readers.sources import Reader, open_video
+from kinema.data.kinds import Reader
+from kinema.data.readers.sources import open_video
 from kinema.errors import MediaError
 from tests.data.drawn_videos import FRAMES, READERS, X264, number_of, write_video
 

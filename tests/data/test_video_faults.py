@@ -14,8 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
+from kinema.data.kinds import Reader
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import Reader, open_video, reader_in_use
+from kinema.data.readers.sources import open_video, reader_in_use
 from kinema.errors import MediaError
 from tests.data.drawn_videos import FRAMES, NEEDS_TORCHCODEC, READERS, number_of, write_video
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from kinema.data.readers.sources import Reader, open_video
+from kinema.data.kinds import Reader
+from kinema.data.readers.sources import open_video
 from kinema.data.readers.timed_video import frame_times
 from kinema.data.readers.video.orientation import Orientation
 from kinema.errors import MediaError

@@ -12,7 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from kinema.data.readers.sources import Reader, open_video
+from kinema.data.kinds import Reader
+from kinema.data.readers.sources import open_video
 from kinema.data.readers.video.orientation import Orientation
 from tests.data.drawn_videos import READERS
 

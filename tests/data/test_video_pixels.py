@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.data.readers.sources import Reader, open_video
+from kinema.data.kinds import Reader
+from kinema.data.readers.sources import open_video
 from tests.data.drawn_videos import NEEDS_TORCHCODEC, READERS, number_of, write_video
 
 CLIPS = sorted(path.name for path in (Path(__file__).resolve().parents[3] / "shared" / "data" / "clips").glob("*"))

@@ -10,8 +10,9 @@ from kinema.cli import main
 from kinema.data.lists.annotations import read_index
 from kinema.errors import UserError
 from kinema.prepare import check
-from kinema.prepare.check import CheckOptions, prepare_check
+from kinema.prepare.check import prepare_check
 from kinema.prepare.decoding import count_frames
+from kinema.prepare.options import CheckOptions
 from kinema.prepare.sources import labeled_units
 from kinema.storage import unfinished
 from tests.data.drawn_videos import write_video

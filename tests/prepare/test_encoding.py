@@ -19,10 +19,11 @@ from PIL import Image
 
 from kinema.data.options import DataOptions
 from kinema.errors import MediaError, UserError
-from kinema.prepare.check import CheckOptions, check_video
+from kinema.prepare.check import check_video
 from kinema.prepare.decoding import count_frames
-from kinema.prepare.encoding import EncodingOptions, encode, output_size
-from kinema.prepare.resize import ResizeOptions, prepare_resize
+from kinema.prepare.encoding import encode, output_size
+from kinema.prepare.options import CheckOptions, EncodingOptions, ResizeOptions
+from kinema.prepare.resize import prepare_resize
 from kinema.tasks.recognition.predictor import open_frames
 from tests.data.drawn_videos import FRAMES, number_of, picture, write_video
 

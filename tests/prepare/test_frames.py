@@ -17,8 +17,9 @@ from PIL import Image
 from kinema.data.lists.annotations import read_index
 from kinema.data.readers.sources import open_video
 from kinema.errors import UserError
-from kinema.prepare.flow import FlowOptions, prepare_flow, to_gray
-from kinema.prepare.frames import FramesOptions, prepare_frames
+from kinema.prepare.flow import prepare_flow, to_gray
+from kinema.prepare.frames import prepare_frames
+from kinema.prepare.options import FlowOptions, FramesOptions
 from tests.data.drawn_videos import FRAMES, number_of, write_video
 
 

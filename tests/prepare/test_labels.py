@@ -17,8 +17,9 @@ from kinema.data.dataset import VideoFiles, open_train_index
 from kinema.data.options import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.errors import UserError
-from kinema.prepare.labels.command import LabelsOptions, prepare_labels
+from kinema.prepare.labels.command import prepare_labels
 from kinema.prepare.labels.names import path_in
+from kinema.prepare.labels.options import LabelsOptions
 from kinema.tasks.localization.metrics.annotations import read_ground_truth
 from tests.data.drawn_videos import number_of, write_video
 

@@ -8,13 +8,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from kinema.data.kinds import MediaKind
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import class_file_text, read_class_names
-from kinema.data.lists.index import Index, MediaKind
+from kinema.data.lists.index import Index
 from kinema.errors import UserError
-from kinema.prepare.check import CheckOptions, prepare_check
-from kinema.prepare.frames import FramesOptions, prepare_frames
+from kinema.prepare.check import prepare_check
+from kinema.prepare.frames import prepare_frames
 from kinema.prepare.lists import check_listable, write_list
+from kinema.prepare.options import CheckOptions, FramesOptions
 from kinema.prepare.sources import LabeledUnits, labeled_units
 from kinema.prepare.work.jobs import Unit
 from tests.data.drawn_videos import write_video

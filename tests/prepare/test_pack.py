@@ -16,8 +16,9 @@ from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.sources import open_video
 from kinema.errors import UserError
-from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.pack import PackOptions, prepare_pack
+from kinema.prepare.frames import prepare_frames
+from kinema.prepare.options import FramesOptions, PackOptions
+from kinema.prepare.pack import prepare_pack
 from tests.data.drawn_videos import FRAMES, number_of, write_video
 from tests.data.test_flow import write_flow
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from kinema.errors import UserError
 from kinema.prepare.drawn.motion import PAIRS, Drawn, idle, performing
-from kinema.prepare.drawn.sample import SampleOptions, prepare_sample
+from kinema.prepare.drawn.sample import prepare_sample
 from kinema.prepare.drawn.scene import LABELS, random_scene, render, render_clip
+from kinema.prepare.options import SampleOptions
 
 MOTIONS: tuple[Drawn, ...] = ("moving_right", "moving_down", "turning_clockwise", "growing")
 seeds = st.integers(0, 10_000)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kinema.api import train
-from kinema.prepare.drawn.sample import SampleOptions, prepare_sample
+from kinema.prepare.drawn.sample import prepare_sample
+from kinema.prepare.options import SampleOptions
 from kinema.recipes import config_of
 
 

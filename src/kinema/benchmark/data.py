@@ -11,20 +11,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import av
 import numpy as np
 import simplejpeg
 import torch
-from annotated_types import Ge
 from av.video.stream import VideoStream
 
+from kinema.benchmark.options import DataMeasure
 from kinema.console import progress
 from kinema.data.crops import Box, cut
 from kinema.data.dataset import ClipDataset, open_train_index, opener
+from kinema.data.kinds import FLOW
 from kinema.data.readers.reader import HasFiles, Image
-from kinema.data.readers.sources import FLOW, Opener
+from kinema.data.readers.sources import Opener
 from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.data.readers.video.quick import QUICK, QuickDecoder
 from kinema.data.samples import SampleKey
@@ -37,18 +38,6 @@ from kinema.training.config import AnyConfig
 
 CHUNK = 8
 """Frames decoded before they are resized together when the limit is timed: as many as fit in a core's cache."""
-
-
-@dataclass(kw_only=True)
-class DataMeasure:
-    """Options of a measurement."""
-
-    samples: Annotated[int, Ge(1)] = 100
-    """Timed samples."""
-    warm_up: Annotated[int, Ge(0)] = 10
-    """Warm-up samples before the timed ones."""
-    batch: Annotated[int, Ge(1)] = 10
-    """Samples per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 
 from kinema import strict_json
 from kinema.benchmark.inputs.memcached import serving
-from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
+from kinema.benchmark.options import TrainMeasure
+from kinema.benchmark.train import TrainFigures, benchmark_train
 from kinema.console import print_fault, show_messages
 from kinema.errors import MediaError, UserError
 from kinema.storage import write_text

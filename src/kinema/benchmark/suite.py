@@ -5,21 +5,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
-from annotated_types import Ge, Gt
 from pydantic import TypeAdapter
 
 from kinema import strict_json
 from kinema.benchmark.compare.results import Comparison
 from kinema.benchmark.compare.rows import ROWS
-from kinema.benchmark.compare.run import CompareOptions, batch_size, compare
-from kinema.benchmark.inputs.memcached import Storage
-from kinema.benchmark.inputs.videos import Form
+from kinema.benchmark.compare.run import batch_size, compare
 from kinema.benchmark.launch import measure_apart
-from kinema.benchmark.train import TrainFigures, TrainMeasure
+from kinema.benchmark.options import Form, Storage, SuiteOptions, TrainMeasure
+from kinema.benchmark.train import TrainFigures
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import write_text
 
@@ -72,26 +68,6 @@ class Measurements:
     """Comparisons by name of the row."""
     missing: tuple[str, ...]
     """Names of measurements still to be taken."""
-
-
-@dataclass(kw_only=True)
-class SuiteOptions(CompareOptions):
-    """Options of all measurements together."""
-
-    iters: Annotated[int, Ge(0)] = 0
-    """Timed iterations of trainings with data loading; 0: 200 on a GPU, 12 on a CPU."""
-    skip: Annotated[int, Ge(0)] = 0
-    """Warm-up iterations before them; 0: 50 on a GPU, 3 on a CPU."""
-    devices: Annotated[int, Ge(1)] = 1
-    """Processes that train together."""
-    videos: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder of videos to read; None: synthetic videos."""
-    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
-    """Measurements to take, such as compare_tsn or train_tsn_dense; none: all that are missing."""
-    minutes: Annotated[float, Gt(0)] = 100_000.0
-    """Minutes after which no further measurement is started; the next call continues there."""
-    work_dir: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
-    """Output folder: a JSON file for each measurement."""
 
 
 def run_suite(options: SuiteOptions, keys: Mapping[str, object]) -> Measurements:

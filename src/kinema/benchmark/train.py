@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Literal
 
-import annotated_types as at
 import torch
 import torch.distributed as dist
 
-from kinema.benchmark.inputs.memcached import Storage, serving
-from kinema.benchmark.inputs.videos import Form, sample_list
+from kinema.benchmark.inputs.memcached import serving
+from kinema.benchmark.inputs.videos import sample_list
 from kinema.benchmark.measure import steps
 from kinema.benchmark.measure.hardware import Memory, matmul_flops
 from kinema.benchmark.measure.statistics import summarize
+from kinema.benchmark.options import Form, TrainMeasure
 from kinema.config import apply
 from kinema.console import progress
 from kinema.errors import UserError
@@ -29,31 +29,6 @@ from kinema.training.run import Run, set_up
 from kinema.training.task import HasSampleData
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(kw_only=True)
-class TrainMeasure:
-    """Options of a measurement."""
-
-    iters: Annotated[int, at.Ge(1)] = 200
-    """Timed iterations."""
-    skip: Annotated[int, at.Ge(0)] = 50
-    """Warm-up iterations before the timed ones."""
-    parts: Annotated[int, at.Ge(0)] = 50
-    """Timed iterations of each of the two further measurements, of compute alone and of data loading alone, at most
-    `iters`; 0: skip both."""
-    source: Form | Literal["recipe"] = "recipe"
-    """Input to read: rawframes, ordinary video or dense-encoded video; recipe: as the recipe says."""
-    storage: Storage = "disk"
-    """Storage of the input: the disk, or a Memcached server started for the run, which caches files on first read. To
-    use existing servers, pass --data.storage.memcached instead."""
-    videos: Path | None = None
-    """Folder of videos to measure on, first converted to 256p in the form of --source; labels are ignored. Without
-    this and --data.train, synthetic videos are used."""
-    sample_videos: Annotated[int, at.Ge(1)] = 8
-    """Number of different synthetic videos."""
-    sample_frames: Annotated[int, at.Ge(1)] = 300
-    """Frames per synthetic video, at 30 fps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,15 +49,16 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="localize")
     if not options.videos:
         raise UserError("pass at least one video: kinema localize MODEL VIDEO…")
-    from kinema.api import load_localizer
     from kinema.data.lists.inputs import find_inputs, output_files, short_names
     from kinema.report.fonts import check_font, say_missing
-    from kinema.tasks.localization.video.results_file import Localizations
     from kinema.weights.find import find_model
 
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
+    from kinema.api import load_localizer
+    from kinema.tasks.localization.video.results_file import Localizations
+
     names, plots = short_names(inputs), output_files(inputs, options.plot, (".png",), option="--plot")
     own = {field.name: getattr(options, field.name) for field in fields(LocalizeOptions)}
     localizer = load_localizer(options.model, LocalizeOptions(**own))

@@ -88,15 +88,16 @@ def run(arguments: Sequence[str]) -> int:
 
         return run_timelines(options)
     _check_alone(options)
-    from kinema.api import load
     from kinema.data.lists.inputs import find_inputs, output_files
     from kinema.report.fonts import check_font, say_missing
-    from kinema.report.render import SUFFIXES
     from kinema.weights.find import find_model
 
     check_font(options.font)
     find_model(options.model)  # says what is wrong before folders are searched
     inputs = find_inputs(options.videos)
+    from kinema.api import load
+    from kinema.report.render import SUFFIXES
+
     targets = output_files(inputs, options.render, SUFFIXES, option="--render")
     predictor = load(options.model, device=options.device, recipe=options.recipe)
     if options.render is not None:

@@ -1,25 +1,19 @@
 """`kinema recipes [PATTERN]`."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from annotated_types import Gt
 
 from kinema import strict_json
 from kinema.cli.arguments import parse
-from kinema.console import print_table, progress
-from kinema.errors import MissingPackage, UserError, did_you_mean
+from kinema.console import print_table
+from kinema.errors import UserError, did_you_mean
 from kinema.recipes import RECIPES, RECOGNIZERS
-
-if TYPE_CHECKING:
-    from kinema.training import RecipeConfig
-
-
-log = logging.getLogger(__name__)
+from kinema.recipes.sizes import size_of
 
 
 @dataclass(kw_only=True)
@@ -48,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     names = [name for name in RECIPES if fnmatch(name, pattern)]
     if not names:
         raise UserError(f"no recipe's name fits '{options.pattern}'{did_you_mean(options.pattern, RECIPES)}")
-    rows = list(_rows({name: RECIPES[name]() for name in names}))
+    rows = [_row(name) for name in names]
     if options.json:
         print(strict_json.dumps([asdict(row) for row in rows], indent=2))
         return 0
@@ -84,30 +78,7 @@ class _Row:
     gmacs: float
 
 
-def _rows(configs: "Mapping[str, RecipeConfig]") -> Iterator[_Row]:
-    import torch
-
-    from kinema.models.complexity import complexity
-
-    known: dict[str, tuple[int, int]] = {}  # many recipes train the same model
-    with progress("measuring", len(configs)) as meter:
-        for name, config in configs.items():
-            networks = [(stage.model, stage.task.input_shape(stage)) for stage in config.stages().values()]
-            try:
-                for model, shape in networks:
-                    key = f"{model} {shape}"
-                    if key not in known:
-                        with torch.device("meta"):  # weights are not drawn, which takes longer than counting them
-                            known[key] = complexity(model.build(), (1, *shape))
-            except MissingPackage as error:
-                log.warning("%s is not listed: %s", name, error)
-                continue
-            parameters, macs = (sum(known[f"{model} {shape}"][i] for model, shape in networks) for i in (0, 1))
-            yield _Row(
-                recipe=name,
-                task="recognition" if name in RECOGNIZERS else "localization",
-                clip=" + ".join("×".join(map(str, shape[-3:])) for _, shape in networks),
-                parameters=parameters,
-                gmacs=macs / 1e9,
-            )
-            meter.advance()
+def _row(name: str) -> _Row:
+    size = size_of(name)
+    task = "recognition" if name in RECOGNIZERS else "localization"
+    return _Row(recipe=name, task=task, clip=size.clip, parameters=size.parameters, gmacs=size.macs / 1e9)

@@ -14,6 +14,7 @@ from kinema.cli.arguments import parse, split, wants_help
 from kinema.config import apply, as_option, options_help
 from kinema.console import print_table
 from kinema.errors import UserError
+from kinema.weights.find import find_model
 from kinema.weights.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ def run(arguments: Sequence[str]) -> int:
     """Test and print."""
     own, keys = split(Options, arguments)
     if wants_help(own) and not own[0].startswith("-"):
+        find_model(own[0])
         from kinema.api import evaluation_options
 
         print(options_help(evaluation_options(own[0])))
         return 0
     options = parse(Options, own, command="test")
+    find_model(options.model)
     from kinema.api import evaluation_options, run_test
     from kinema.runtime.processes import is_first
 

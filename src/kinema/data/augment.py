@@ -1,12 +1,14 @@
 """Changes of a training clip beyond its crop, the same ones in all its frames."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Ge, Interval, Le
 from torch import Tensor
-from torchvision.transforms import v2
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 STRONGEST = 30
 """The largest magnitude of torchvision's RandAugment; timm counts to 10."""
@@ -60,7 +62,9 @@ def _changed(clip: Tensor, options: Augment) -> Tensor:
     return clip
 
 
-def _changes(options: Augment, channels: int) -> list[v2.Transform]:
+def _changes(options: Augment, channels: int) -> "list[v2.Transform]":
+    from torchvision.transforms import v2
+
     changes: list[v2.Transform] = []
     if options.rand_augment:
         changes.extend(_rand_augment(options))
@@ -72,8 +76,10 @@ def _changes(options: Augment, channels: int) -> list[v2.Transform]:
     return changes
 
 
-def _rand_augment(options: Augment) -> list[v2.Transform]:
+def _rand_augment(options: Augment) -> "list[v2.Transform]":
     """Return the operations drawn for one clip, varied as timm does (`rand-m7-n4-mstd0.5`)."""
+    from torchvision.transforms import v2
+
     interpolation = v2.InterpolationMode.BILINEAR
     if not options.magnitude_std and options.operation_prob == 1:
         return [v2.RandAugment(options.rand_augment, options.magnitude, interpolation=interpolation)]

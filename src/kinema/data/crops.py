@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from kinema.data.lists.index import Label
+from kinema.data.kinds import Label
 
 _resize = torch.ops.aten._upsample_bilinear2d_aa.out
 

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinema.data.kinds import FLOW, KINDS, Label, LabelMode
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
 from kinema.data.lists.folds import parts_of, split
-from kinema.data.lists.index import Index, Label, LabelMode
+from kinema.data.lists.index import Index
 from kinema.data.lists.spot_checks import check_counts, check_presence, with_usual_names
 from kinema.data.options import DataOptions
 from kinema.data.patience import Patience, check_storage_of
 from kinema.data.readers.packed import check_packed
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.segment_reader import SegmentFault, read_segment
-from kinema.data.readers.sources import FLOW, KINDS, Opener
+from kinema.data.readers.sources import Opener
 from kinema.data.readers.timeout import within
 from kinema.data.readers.video.known_tables import KnownTables
 from kinema.data.samples import Sample, SampleDataset, SampleKey, batch_memory

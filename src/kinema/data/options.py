@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Interval
 
-from kinema.data.readers.sources import FLOW, Source
+from kinema.data.kinds import FLOW, Source
 from kinema.data.views import TrainClip, Views
 from kinema.storage import StorageOptions
 

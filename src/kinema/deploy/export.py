@@ -19,9 +19,10 @@ from kinema.deploy.options import ExportOptions
 from kinema.errors import UserError
 from kinema.tasks.models import load_model
 from kinema.training.task import HasExport, HasQuantization
-from kinema.weights.exported import ONNX, TORCH, ExportedNetwork, Metadata, is_exported
+from kinema.weights.exported import ExportedNetwork, Metadata
 from kinema.weights.find import find_model
 from kinema.weights.model_files import AnyDescription, model_json
+from kinema.weights.names import ONNX, TORCH, is_exported
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.models import video
-from torchvision.models.video.mvit import MSBlockConfig
 
 from kinema.models.backbone import Backbone, Depths, FrozenStages
 from kinema.models.convolution import replace_convolutions
@@ -29,6 +27,9 @@ from kinema.models.foreign import (
 )
 from kinema.models.recognizer import RGB, Recognizer, RecognizerOptions
 from kinema.models.resnet_names import by_rules
+
+if TYPE_CHECKING:
+    from torchvision.models.video.mvit import MSBlockConfig
 
 
 @dataclass(kw_only=True)
@@ -105,6 +106,8 @@ class MViTBackbone(Backbone):
     """`(N, 3, T, H, W)` → the class token as features `(N, 8 · width, 1, 1, 1)`."""
 
     def __init__(self, options: MViTOptions) -> None:
+        from torchvision.models import video
+
         super().__init__(options, out_channels=8 * options.width)
         network = video.MViT(
             spatial_size=(options.size, options.size),
@@ -152,8 +155,10 @@ class MViTBackbone(Backbone):
         return self.norm(x)[:, 0, :, None, None, None]
 
 
-def _settings(options: MViTOptions) -> list[MSBlockConfig]:
+def _settings(options: MViTOptions) -> "list[MSBlockConfig]":
     """Sizes of each block (Table 1): a stage's first block doubles channels and heads, and halves height and width."""
+    from torchvision.models.video.mvit import MSBlockConfig
+
     blocks = [(stage, i) for stage, depth in enumerate(options.depths) for i in range(depth)]
     return [
         MSBlockConfig(

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import binding, ir
-from numba import carray, cfunc, types  # type: ignore[attr-defined]
+from numba import carray, cfunc, njit, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
-from kinema.compiled import compiled
+from kinema.compiled import compile_cached
 
 PLAIN, RELU, ADD_RELU = 0, 1, 2
 """What follows the normalization: nothing, ReLU, or the addition of a shortcut and ReLU."""
@@ -54,8 +54,8 @@ _wait_for_all: Any = types.ExternalFunction("GOMP_barrier", types.void())
 
 
 _native: Any = intrinsic
-_compiled: Any = partial(compiled, fastmath={"contract", "nsz"}, error_model="numpy")
-_called_by_c: Any = partial(compiled, by=partial(cfunc, "void(CPointer(int64))"))
+_compiled: Any = partial(compile_cached, by=njit, fastmath={"contract", "nsz"}, error_model="numpy")
+_called_by_c: Any = partial(compile_cached, by=partial(cfunc, "void(CPointer(int64))"))
 
 
 @_native  # type: ignore[untyped-decorator]

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchvision.models import WeightsEnum, get_weight
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone
 from kinema.models.foreign import foreign_names
 from kinema.models.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 
 def load_imagenet(backbone: Backbone) -> None:
@@ -39,13 +42,15 @@ def imagenet_weights(network: str) -> Mapping[str, Tensor]:
     Raises:
         UserError: The weights cannot be had.
     """
+    from torchvision.models import get_weight
+
     weights = get_weight(f"{network}_Weights.IMAGENET1K_V1")
     with downloading(weights, network):
         return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
 
 
 @contextmanager
-def downloading(weights: WeightsEnum, network: str) -> Iterator[None]:
+def downloading(weights: "WeightsEnum", network: str) -> Iterator[None]:
     """Announce the download of torchvision's weights on stderr, and say what to do where it fails.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from kinema.models.foreign import Foreign, Rules, renamed
+from kinema.models.stochastic_depth import StochasticDepth
 
 OPENTAD_EPS = 1e-6
 """Of normalization outside the blocks in OpenTAD, which has 1e-5 within, as the papers' code has everywhere."""
@@ -64,7 +64,7 @@ class ScaledDropPath(nn.Module):
     def __init__(self, channels: int, rate: float, initial: float) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.full((channels,), initial))
-        self.drop = StochasticDepth(rate, "row")
+        self.drop = StochasticDepth(rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale and drop the residual branch of a block."""
@@ -74,7 +74,7 @@ class ScaledDropPath(nn.Module):
 
 def drop_path(channels: int, rate: float, initial: float) -> nn.Module:
     """Return the end of a residual branch; an `initial` factor of 0 stands for no factors."""
-    return ScaledDropPath(channels, rate, initial) if initial else StochasticDepth(rate, "row")
+    return ScaledDropPath(channels, rate, initial) if initial else StochasticDepth(rate)
 
 
 class ConvLayer(nn.Module):

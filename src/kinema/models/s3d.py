@@ -6,7 +6,6 @@ from typing import Literal, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import video
 
 from kinema.models.backbone import Backbone, ConvNetOptions
 from kinema.models.convolution import replace_convolutions
@@ -68,6 +67,8 @@ class S3DBackbone(Backbone):
     """`(N, 3, T, H, W)` → `(N, 1024, T/8 - 1, H/32 - 6, W/32 - 6)`, averages of 2×7×7 features."""
 
     def __init__(self, options: S3DOptions) -> None:
+        from torchvision.models import video
+
         super().__init__(options, out_channels=1024, norm_eval=options.norm_eval)
         features = video.S3D(num_classes=1).features
         replace_convolutions(features)

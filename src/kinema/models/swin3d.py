@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
-from torchvision.models import video
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone, Depths, FrozenStages
@@ -70,6 +69,8 @@ class Swin3DBackbone(Backbone):
     """`(N, 3, T, H, W)` → `(N, 8 · width, T/2, H/32, W/32)`, sizes rounded up; of any length and size."""
 
     def __init__(self, options: Swin3DOptions) -> None:
+        from torchvision.models import video
+
         super().__init__(options, out_channels=8 * options.width)
         self.depths, self.window_size = options.depths, options.window_size
         network = video.SwinTransformer3d(

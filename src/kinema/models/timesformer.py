@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from kinema.models.foreign import (
     PYSLOWFAST_MEAN,
@@ -23,6 +22,7 @@ from kinema.models.foreign import (
     renamed,
 )
 from kinema.models.recognizer import RGB, Recognizer, RecognizerOptions
+from kinema.models.stochastic_depth import StochasticDepth
 from kinema.models.transformer import (
     MLP,
     Attention,
@@ -165,7 +165,7 @@ class _Block(nn.Module):
         self.attn = Attention(width, options.heads)
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, int(width * options.mlp_ratio))
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens `(N, T, 1 + L, width)` → the same shape; those at index 0 are equal in all frames, before and after.

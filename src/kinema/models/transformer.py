@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from kinema.errors import UserError
 from kinema.models.backbone import Backbone
 from kinema.models.foreign import ToolConfig
+from kinema.models.stochastic_depth import StochasticDepth
 
 
 @dataclass(kw_only=True)
@@ -228,7 +228,7 @@ class Block(nn.Module):
         self.attn = attn
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, hidden)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         """Tokens `(N, L, width)` → the same shape; `more` goes to the attention."""

@@ -7,56 +7,26 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TextIO
-
-import tyro
+from typing import TextIO
 
 from kinema.console import progress
+from kinema.data.kinds import KINDS
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
-from kinema.data.lists.index import Index, LabelMode, index_paths
+from kinema.data.lists.index import Index, index_paths
 from kinema.data.readers.segment_reader import check_within, duration
-from kinema.data.readers.sources import KINDS, Opener, Source
+from kinema.data.readers.sources import Opener
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
-from kinema.prepare.convert import WorkOptions
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
+from kinema.prepare.options import CheckOptions
 from kinema.prepare.sources import find_videos
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import Direct, check_no_pipe, unfinished, write_csv
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckOptions(WorkOptions):
-    """Decode every video of a dataset, to find bad ones and wrong numbers of frames in its list.
-
-    Of a list of segments each video is decoded once, and its segments must lie within it.
-
-    The exit code is 1 if there are any. After an interruption, run the command again to continue.
-    """
-
-    dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
-    """A folder of class folders, another folder of videos, one video, or a list or table of videos."""
-    kind: Source = "video"
-    """Kind of videos: files, folders of images (rawframes) or pairs of flow images, or packed files of these."""
-    root: str = ""
-    """Folder that the paths of a list are relative to; empty: the folder of the list."""
-    labels: LabelMode = "single"
-    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
-    template: str = "auto"
-    """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
-    first: int = 1
-    """Number of the first frame in the template."""
-    report: Annotated[Path, tyro.conf.arg(metavar="CSV")] = Path("check.csv")
-    """Report to write: path,what,found,expected."""
-    clean: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File to write the list to without bad rows, in its format; for a folder a table path,class (.csv)."""
-    fix_counts: bool = False
-    """Correct wrong numbers of frames in the clean list instead of leaving these videos out."""
 
 
 @dataclass(frozen=True)

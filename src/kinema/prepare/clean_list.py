@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from kinema.data.lists.index import Index, MediaKind
+from kinema.data.kinds import MediaKind
+from kinema.data.lists.index import Index
 from kinema.data.lists.tables import Table, open_table
 from kinema.errors import UserError
 from kinema.prepare.lists import is_listable, listed_path

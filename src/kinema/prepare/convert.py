@@ -1,55 +1,19 @@
 """Options of preparations, and the steps that all conversions of labeled videos share."""
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-import tyro
-from annotated_types import Ge
+from typing import Any, TypeVar
 
 from kinema.config import check_bounds
-from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.data.kinds import MediaKind
 from kinema.prepare.lists import check_listable
+from kinema.prepare.options import FolderOptions, VideoOptions
 from kinema.prepare.sources import LabeledUnits, labeled_units
 from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 
 REPORT = "failures.csv"
 """File in the output folder with the videos that failed, and the reasons."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkOptions:
-    """Processes of a preparation."""
-
-    workers: Annotated[int, Ge(0)] = 0
-    """Number of processes; 0: one per core of this machine or of the cluster."""
-    cluster: str = ""
-    """Ray cluster to work on: local, auto, host:port or ray://host:port. Its machines must share the folders."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderOptions(WorkOptions):
-    """Input and output of a conversion of videos."""
-
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of videos at any depth, or one video."""
-    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
-    """Output folder: a new one, or that of an earlier call with the same options."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoOptions(FolderOptions):
-    """Input and output of a conversion of labeled videos."""
-
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of videos at any depth, whose top-level folders are the classes, one video, or a list or table of
-    labeled videos."""
-    root: str = ""
-    """Folder that the paths of a list are relative to; empty: the folder of the list."""
-    labels: LabelMode = "single"
-    """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
 
 
 Options = TypeVar("Options", bound=VideoOptions)

@@ -2,13 +2,11 @@
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import annotated_types as at
 import av
 import av.filter
 import torch
@@ -18,53 +16,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from kinema.data.readers.video.orientation import Orientation
-from kinema.errors import MediaError, UserError
+from kinema.errors import MediaError
 from kinema.prepare.decoding import SequentialVideo, sequential_video
+from kinema.prepare.options import EncodingOptions
 from kinema.prepare.work.jobs import Unit
 from kinema.storage import replacing
-
-DENSE = 16
-"""Keyframe interval of dense-encoded videos, in frames."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodingOptions:
-    """Size, keyframes and quality of an encoding."""
-
-    short_side: Annotated[int, at.Ge(2), at.MultipleOf(2)] = 256
-    """Length of the shorter side of the output in pixels, even; the aspect ratio is kept."""
-    keep_small: bool = False
-    """Keep the size of smaller videos instead of enlarging them."""
-    square_pixels: bool = False
-    """Resample frames with non-square pixels (DV, DVD, anamorphic video) to the aspect ratio that players display.
-    Otherwise pixels are kept, and the output has the sample aspect ratio of the source."""
-    dense: bool = False
-    """Dense-encoded: a keyframe every 16 frames, for cheap random access. Same as --keyframes 16."""
-    all_intra: bool = False
-    """All frames are keyframes: the cheapest access, the largest files. Same as --keyframes 1."""
-    keyframes: Annotated[int, at.Ge(0)] = 0
-    """Keyframe interval in frames; 0: the encoder's default, at scene cuts and at least every 250 frames."""
-    b_frames: bool = True
-    """Use B-frames (the encoder's default: up to 3 in a row), which save space but no decoding time."""
-    crf: Annotated[int, at.Interval(ge=0, le=51)] = 23
-    """Constant rate factor: 0 is lossless, 18 visually lossless, 51 the worst; 6 less double the size, roughly."""
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = (
-        "medium"
-    )
-    """Encoder preset: slower ones give smaller files."""
-
-    @property
-    def spacing(self) -> int:
-        """Keyframe interval in frames; 0: the encoder's default.
-
-        Raises:
-            UserError: More than one option sets it.
-        """
-        intervals = {"--dense": DENSE * self.dense, "--all-intra": int(self.all_intra), "--keyframes": self.keyframes}
-        given = [name for name, frames in intervals.items() if frames]
-        if len(given) > 1:
-            raise UserError(f"{' and '.join(given)} all set the keyframe interval; pass only one of them")
-        return max(intervals.values())
 
 
 def reencode(options: EncodingOptions, unit: Unit) -> None:

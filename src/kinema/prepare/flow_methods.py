@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import optical_flow
 
 from kinema.errors import UserError
+from kinema.prepare.options import Method
 
-Method = Literal["tvl1", "raft_large", "raft_small"]
 Flow = NDArray[np.float32]
 """(2, H, W): displacement of each pixel from the first frame to the second, to the right and down, in pixels."""
 
@@ -60,6 +59,8 @@ def _tvl1() -> Callable[[Tensor, Tensor], Flow]:
 
 def _raft(method: Literal["raft_large", "raft_small"], weights: str, device: str) -> Callable[[Tensor, Tensor], Flow]:
     target = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+    from torchvision.models import optical_flow
+
     model = getattr(optical_flow, method)(weights=None).to(target).eval()
     _load(model, method, weights)
 
@@ -78,6 +79,8 @@ def _raft(method: Literal["raft_large", "raft_small"], weights: str, device: str
 
 def _load(model: nn.Module, method: str, weights: str) -> None:
     """Load weights from a file, or torchvision's, into the model."""
+    from torchvision.models import optical_flow
+
     try:
         if not weights:
             default = getattr(optical_flow, "Raft_Large_Weights" if method == "raft_large" else "Raft_Small_Weights")

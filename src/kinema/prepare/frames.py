@@ -1,43 +1,21 @@
 """`kinema prepare frames`: extract the frames of videos as JPEGs, one folder per video (rawframes)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
 
-import annotated_types as at
 import simplejpeg
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import open_video
-from kinema.prepare.convert import VideoOptions, convert_videos
+from kinema.prepare.convert import convert_videos
 from kinema.prepare.lists import write_list
+from kinema.prepare.options import FramesOptions
 from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import replacing_folder
 
 BATCH = 32
 """Frames decoded at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FramesOptions(VideoOptions):
-    """Extract the frames of videos as JPEG files: one folder per video, with the video's name.
-
-    For labeled videos, OUTPUT/frames.csv is a list to train on (path, frames, class). A folder appears with all its
-    frames or not at all; after an interruption, run the command again to continue.
-
-    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
-    """
-
-    short_side: Annotated[int, at.Ge(0)] = 256
-    """Length of the shorter side of the images in pixels; 0: the original size."""
-    quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
-    """JPEG quality; 95 is visually lossless."""
-    template: str = "img_{:05}.jpg"
-    """Name template of the images; numbers start at 1."""
 
 
 def prepare_frames(options: FramesOptions) -> Summary:
@@ -82,6 +60,9 @@ def resized(frames: torch.Tensor, short_side: int) -> torch.Tensor:
     """Resize the shorter side of frames (T, H, W, 3) uint8 to `short_side` pixels, bilinear with antialiasing."""
     if min(frames.shape[1:3]) == short_side:
         return frames
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
+
     pixels = transforms.resize(
         frames.permute(0, 3, 1, 2), [short_side], interpolation=InterpolationMode.BILINEAR, antialias=True
     )

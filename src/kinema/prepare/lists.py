@@ -4,9 +4,9 @@ import logging
 import shlex
 from pathlib import Path
 
+from kinema.data.kinds import Source
 from kinema.data.lists.class_names import class_file_text
 from kinema.data.lists.tables import BLANKS
-from kinema.data.readers.sources import Source
 from kinema.errors import UserError
 from kinema.prepare.sources import LabeledUnits
 from kinema.storage import write_csv, write_text

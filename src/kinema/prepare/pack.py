@@ -1,52 +1,27 @@
 """`kinema prepare pack`: the frames of each video as JPEGs in one packed file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Literal
 
-import annotated_types as at
 import simplejpeg
 from torch import Tensor
 
+from kinema.data.kinds import KINDS
 from kinema.data.lists.class_folders import PACK_SUFFIX
 from kinema.data.readers.packed import PackHeader, open_packed, write_packed
 from kinema.data.readers.rawframes import FolderReader, open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import KINDS, Opener, open_video
+from kinema.data.readers.sources import Opener, open_video
 from kinema.errors import MediaError
-from kinema.prepare.convert import VideoOptions, convert_videos
+from kinema.prepare.convert import convert_videos
 from kinema.prepare.frames import read_all, resized
 from kinema.prepare.lists import write_list
+from kinema.prepare.options import PackOptions
 from kinema.prepare.work.jobs import Summary, Unit
 from kinema.storage import Direct, replacing
 
 LONGEST = 65_535
 """Longest side of an image in pixels, a limit of JPEG."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackOptions(VideoOptions):
-    """Pack the frames of each video into a file NAME.pack, from which single images are read as from a folder.
-
-    For labeled videos, OUTPUT/packed.csv is a list (path, class) to train on with --data.source packed or packed_flow.
-    Every file is verified by decoding it. After an interruption, run the command again to continue.
-
-    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
-    """
-
-    kind: Literal["video", "rawframes", "flow"] = "video"
-    """Kind of videos: files, folders of images (rawframes), or folders of pairs of flow images."""
-    short_side: Annotated[int, at.Ge(0)] = 256
-    """Length of the shorter side of the images in pixels; 0: the original size. Images of a folder that are not larger
-    are copied byte for byte, as are flow images, whose values depend on the size."""
-    quality: Annotated[int, at.Interval(ge=1, le=100)] = 95
-    """JPEG quality of encoded images; 95 is visually lossless."""
-    every: Annotated[int, at.Ge(1)] = 1
-    """Keep every n-th frame only, starting with the first: for models of single frames (TSN, TSM), and clips with a
-    multiple of it as frame interval."""
-    template: str = "auto"
-    """Name template of images, such as img_{:05}.jpg or flow_{axis}_{:05}.jpg; auto: all images of a folder."""
 
 
 def prepare_pack(options: PackOptions) -> Summary:

@@ -1,27 +1,14 @@
 """`kinema prepare resize`: re-encode a tree of videos at one size."""
 
-from dataclasses import dataclass
-
 from kinema.config import check_bounds
 from kinema.errors import UserError
-from kinema.prepare.convert import FolderOptions, convert_units, settings_of
-from kinema.prepare.encoding import EncodingOptions, reencode
+from kinema.prepare.convert import convert_units, settings_of
+from kinema.prepare.encoding import reencode
+from kinema.prepare.options import ResizeOptions
 from kinema.prepare.sources import video_units
 from kinema.prepare.work.jobs import Summary, claim_folder
 
 _LISTS = (".txt", ".csv", ".tsv", ".list")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResizeOptions(EncodingOptions, FolderOptions):
-    """Re-encode a tree of videos as H.264 in MP4, by default with a shorter side of 256 pixels; without audio.
-
-    Names are kept, with the suffix .mp4. Frames are neither dropped nor repeated and keep their time stamps; rotation
-    and mirroring of the source are applied. Every output is verified by decoding it. After an interruption, run the
-    command again to continue.
-
-    The exit code is 1 if some videos failed, see OUTPUT/failures.csv; run the command again to retry them.
-    """
 
 
 def prepare_resize(options: ResizeOptions) -> Summary:

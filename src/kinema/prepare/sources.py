@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.data.kinds import LabelMode, MediaKind
 from kinema.data.lists.annotations import check_whole_videos, read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
-from kinema.data.lists.index import LabelMode, MediaKind
 from kinema.errors import UserError
 from kinema.prepare.work.jobs import Unit, check_outputs
 from kinema.storage import suffix, walk

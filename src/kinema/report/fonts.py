@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-
-import matplotlib
-from matplotlib import font_manager
-from matplotlib.ft2font import FT2Font
-from PIL import ImageFont
-from PIL.ImageFont import FreeTypeFont
+from typing import TYPE_CHECKING
 
 from kinema.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +27,9 @@ def check_font(file: Path | None) -> None:
         return
     if not file.is_file():
         raise UserError(f"--font: no file '{file}'")
+    from matplotlib.ft2font import FT2Font
+    from PIL import ImageFont
+
     try:
         FT2Font(str(file))
         ImageFont.truetype(file)
@@ -52,7 +53,7 @@ def say_missing(texts: Iterable[str], file: Path | None) -> None:
         )
 
 
-def font_for(text: str, size: int, *, bold: bool = False, file: Path | None = None) -> FreeTypeFont:
+def font_for(text: str, size: int, *, bold: bool = False, file: Path | None = None) -> "FreeTypeFont":
     """Return the Pillow font for `text`: DejaVu Sans, unless the font `file` has more of its glyphs."""
     best = min(_files(bold=bold, user=file), key=lambda font: len(_missing(text, font)))
     return _font(best, size)
@@ -64,6 +65,9 @@ def drawn_with(file: Path | None) -> Iterator[None]:
 
     Its warnings about missing glyphs are suppressed: `say_missing` gives one for all.
     """
+    import matplotlib
+    from matplotlib import font_manager
+
     families = [_DEFAULT]
     if file is not None:
         font_manager.fontManager.addfont(file)
@@ -74,6 +78,8 @@ def drawn_with(file: Path | None) -> Iterator[None]:
 
 
 def _files(*, bold: bool, user: Path | None) -> list[Path]:
+    import matplotlib
+
     # The copy of matplotlib: the font of Pillow has no accents, Greek, Cyrillic or Arabic.
     default = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
     return [default, user] if user is not None else [default]
@@ -90,9 +96,13 @@ def _missing(text: str, font: Path) -> set[str]:
 
 @cache
 def _characters(font: Path) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
     return frozenset(FT2Font(str(font)).get_charmap())
 
 
 @cache
-def _font(file: Path, size: int) -> FreeTypeFont:
+def _font(file: Path, size: int) -> "FreeTypeFont":
+    from PIL import ImageFont
+
     return ImageFont.truetype(file, size)

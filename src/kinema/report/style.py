@@ -1,12 +1,14 @@
 """Colors, axes and files that all plots share."""
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from kinema.errors import UserError
 from kinema.storage import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # By Okabe and Ito, distinguishable with any kind of color vision.
 BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW = (
@@ -16,7 +18,7 @@ INK, FAINT, GRID = "#1F2933", "#6B7785", "#DFE4E9"
 DPI = 150
 
 
-def save_png(figure: Figure, path: Path, *, crop: bool = True) -> None:
+def save_png(figure: "Figure", path: Path, *, crop: bool = True) -> None:
     """Write a figure as a PNG, cropped to what is drawn.
 
     Raises:
@@ -30,7 +32,7 @@ def save_png(figure: Figure, path: Path, *, crop: bool = True) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def quiet(axes: Axes) -> None:
+def quiet(axes: "Axes") -> None:
     """Draw frame and ticks in light colors."""
     axes.tick_params(color=GRID, labelcolor=INK, labelsize=9.5)
     for side, spine in axes.spines.items():
@@ -38,12 +40,12 @@ def quiet(axes: Axes) -> None:
         spine.set_color(GRID)
 
 
-def title(axes: Axes, text: str) -> None:
+def title(axes: "Axes", text: str) -> None:
     """Write a title at the left of the axes."""
     axes.set_title(text, loc="left", fontsize=11, fontweight="bold", color=INK)
 
 
-def note(axes: Axes, text: str) -> None:
+def note(axes: "Axes", text: str) -> None:
     """Write a small note at the right of the title."""
     axes.set_title(text, loc="right", fontsize=9.5, color=FAINT)
 

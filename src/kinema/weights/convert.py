@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models import ResNet50_Weights
-from torchvision.models.video import R2Plus1D_18_Weights
 
 from kinema.data.lists.class_names import read_class_names
 from kinema.errors import UserError
@@ -300,9 +298,13 @@ def _class_names(given: Path | Sequence[str] | None, count: int, recipe: str, *,
         return names
     if count == 400 and "kinetics400" in recipe:
         log.info("class names: Kinetics-400's in alphabetical order, as torchvision has them")
+        from torchvision.models.video import R2Plus1D_18_Weights
+
         return tuple(R2Plus1D_18_Weights.KINETICS400_V1.meta["categories"])
     if count == 1000 and of_pictures:
         log.info("class names: ImageNet's, as torchvision has them")
+        from torchvision.models import ResNet50_Weights
+
         return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
     log.info("class names: the numbers 0 to %d; --classes FILE gives others", count - 1)
     return tuple(map(str, range(count)))

@@ -12,17 +12,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from kinema.errors import MissingPackage, UserError
+from kinema.weights.names import ONNX
 
-ONNX, TORCH = ".onnx", ".pt2"
 METADATA = "kinema.json"
 """Extra file of a program that holds its metadata; of ONNX these are `metadata_props`, whose values are JSON."""
 
 Metadata = dict[str, Any]
-
-
-def is_exported(model: str | Path) -> bool:
-    """Return whether a MODEL is named as an exported file."""
-    return Path(model).suffix.lower() in (ONNX, TORCH)
 
 
 def read_metadata(file: Path) -> Metadata:

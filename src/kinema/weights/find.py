@@ -6,13 +6,10 @@ from shlex import quote
 from typing import get_args
 
 from kinema.errors import UserError
-from kinema.models.foreign import Source
 from kinema.storage import readable_folder
-from kinema.weights.exported import is_exported
-from kinema.weights.foreign_files import read_foreign_weights, tools_of
-from kinema.weights.model_files import DESCRIPTION, PIPELINE, WEIGHTS
-from kinema.weights.published.models import published_model
-from kinema.weights.published.table import is_published
+from kinema.tools import Source
+from kinema.weights.names import DESCRIPTION, PIPELINE, WEIGHTS, is_exported
+from kinema.weights.published.table import check_name, is_published
 
 
 def find_model(model: str | Path) -> Path:
@@ -28,6 +25,9 @@ def find_model(model: str | Path) -> Path:
         StorageOutage: a server stopped answering.
     """
     if is_published(address := str(model)):
+        check_name(address)  # before torch is imported
+        from kinema.weights.published.models import published_model
+
         model = published_model(address)
     model = Path(model)
     if is_exported(model) and model.is_file():
@@ -66,6 +66,8 @@ def _last_stage(run: Path) -> Path:
 
 def _tool(checkpoint: Path) -> str:
     """Return the tool whose key names a checkpoint has, or all supported tools, joined by `|`."""
+    from kinema.weights.foreign_files import read_foreign_weights, tools_of
+
     try:
         tools = tools_of(read_foreign_weights(checkpoint))
     except UserError:

@@ -19,7 +19,8 @@ from kinema.errors import UserError
 from kinema.models import ModelOptions, name_of
 from kinema.storage import write_text
 from kinema.version import __version__
-from kinema.weights.exported import ExportedNetwork, is_exported, read_metadata
+from kinema.weights.exported import ExportedNetwork, read_metadata
+from kinema.weights.names import DESCRIPTION, PIPELINE, WEIGHTS, is_exported
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,6 @@ T = TypeVar("T")
 M = TypeVar("M")
 D = TypeVar("D")
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-PIPELINE = "pipeline.json"
 _FORMAT = 2
 """Version of `model.json`; 1 has no such field."""
 

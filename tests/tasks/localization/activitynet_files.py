@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from kinema.tasks.localization.metrics.annotations import read_ground_truth, read_results
-from kinema.tasks.localization.metrics.detection import Protocol, average_precision
+from kinema.tasks.localization.metrics.detection import average_precision
+from kinema.tasks.localization.metrics.protocols import Protocol
 
 Database = dict[str, list[tuple[float, float, str]]]
 Found = dict[str, list[tuple[float, float, str, float]]]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, read_ground_truth, read_results
-from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, average_precision
 from kinema.tasks.localization.metrics.proposals import area_under, average_recall
+from kinema.tasks.localization.metrics.protocols import Protocol
 from tests.tasks.localization.activitynet_files import Database, Found, measured, thumos14_test, written
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
-from kinema.tasks.localization.metrics.frames import FrameProtocol, frame_average_precision
+from kinema.tasks.localization.metrics.frames import frame_average_precision
+from kinema.tasks.localization.metrics.protocols import FrameProtocol
 from tests.tasks.localization.drawn_case import drawn_case
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kinema.tasks.localization.bsn.pgm import GenerationOptions, ProposalFeatureOptions, describe, generate, match
+from kinema.tasks.localization.bsn.options import GenerationOptions, ProposalFeatureOptions
+from kinema.tasks.localization.bsn.pgm import describe, generate, match
 from kinema.tasks.localization.proposals import peaks
 from tests.tasks.localization import plain_loops
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kinema.data.features.spans import FeatureSpan, whole_video
 from kinema.tasks.localization.bmn import bmn_proposals
-from kinema.tasks.localization.bsn.pgm import GenerationOptions, bsn_proposals, generate
+from kinema.tasks.localization.bsn.options import GenerationOptions
+from kinema.tasks.localization.bsn.pgm import bsn_proposals, generate
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from tests.tasks.localization import plain_loops

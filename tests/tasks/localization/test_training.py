@@ -19,7 +19,7 @@ from kinema.recipes import config_of
 from kinema.runtime.device import RuntimeOptions
 from kinema.storage import Direct
 from kinema.tasks.localization.bsn.candidates import generate_candidates
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, GenerationOptions
+from kinema.tasks.localization.bsn.options import CandidateOptions, GenerationOptions
 from kinema.tasks.localization.bsn.tem import tem_labels, tem_loss
 from kinema.tasks.localization.data import open_source
 from kinema.tasks.localization.description import load_localizer

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode
 from kinema.data.loader import EvalBatches
 from kinema.tasks.recognition.metrics import recognition_metrics
 

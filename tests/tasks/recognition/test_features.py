@@ -24,19 +24,15 @@ from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import UserError
 from kinema.models.tsn import TSNOptions
-from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.pack import PackOptions, prepare_pack
+from kinema.prepare.frames import prepare_frames
+from kinema.prepare.options import FramesOptions, PackOptions
+from kinema.prepare.pack import prepare_pack
 from kinema.prepare.work.jobs import Summary
 from kinema.storage import Direct
 from kinema.tasks.models import load_model, read_description
 from kinema.tasks.recognition import features as module
-from kinema.tasks.recognition.features import (
-    ExtractOptions,
-    FeatureExtractor,
-    FeatureOptions,
-    clip_frames,
-    extract_features,
-)
+from kinema.tasks.recognition.feature_options import ExtractOptions, FeatureOptions
+from kinema.tasks.recognition.features import FeatureExtractor, clip_frames, extract_features
 from kinema.weights.find import find_model
 from kinema.weights.model_files import save_model
 from tests.data.drawn_videos import FRAMES, write_video

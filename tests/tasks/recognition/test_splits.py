@@ -9,7 +9,7 @@ import torch
 
 import kinema
 from kinema.api import train
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode
 from kinema.errors import UserError
 from kinema.runtime.processes import Process
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode
 from kinema.data.samples import Batch, batch_memory
 from kinema.recipes import config_of
 from kinema.tasks.recognition.losses import training_loss

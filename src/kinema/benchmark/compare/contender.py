@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from kinema.benchmark.measure.hardware import synchronize
+from kinema.benchmark.options import TrainMeasure
 from kinema.benchmark.peers.protocol import Contender, Request, answer
-from kinema.benchmark.train import TrainMeasure, training
+from kinema.benchmark.train import training
 from kinema.runtime.device import autocast
 from kinema.training.loop import train_step
 from kinema.training.parallel.distributed import StopRequest

@@ -4,11 +4,8 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
-import annotated_types as at
 import torch
 
 from kinema import strict_json
@@ -18,30 +15,12 @@ from kinema.benchmark.compare.process import ContenderProcess
 from kinema.benchmark.compare.results import BEST, OWN, Comparison, Result
 from kinema.benchmark.compare.rows import PEERS, Row
 from kinema.benchmark.measure.hardware import busy_cores
+from kinema.benchmark.options import CompareOptions
 from kinema.console import progress
 from kinema.runtime.device import RuntimeOptions, pick_device
 from kinema.runtime.hardware import machine
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(kw_only=True)
-class CompareOptions:
-    """Options of a comparison."""
-
-    environments: Path = Path.home() / ".cache/kinema/peers"
-    """Folder of the peers' virtual environments, which --set-up creates."""
-    checkouts: Path = Path("checkouts")
-    """Folder of the clones of peers that are not packages, under the repositories' names: SlowFast,
-    temporal-shift-module, mmaction, BMN-Boundary-Matching-Network, BSN-boundary-sensitive-network."""
-    rounds: Annotated[int, at.Ge(1)] = 3
-    """Rounds; in each, every contender is timed once."""
-    block: Annotated[int, at.Ge(1)] = 3
-    """Timed iterations of a contender per round, after one iteration of warm-up."""
-    batch_size: Annotated[int, at.Ge(0)] = 0
-    """Samples per batch; 0: the benchmark's batch size on a GPU, 2 or 16 on a CPU."""
-    best: Literal["bf16", "fp16", "none"] = "bf16"
-    """Precision of a second Kinema, timed beside the fp32 one; all peers run in fp32."""
 
 
 def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, object]) -> Comparison:

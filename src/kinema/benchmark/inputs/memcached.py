@@ -7,11 +7,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
+from kinema.benchmark.options import Storage
 from kinema.errors import UserError
-
-Storage = Literal["disk", "memcached"]
 
 _SIZE_MIB = 1024
 _START_SECONDS = 10.0

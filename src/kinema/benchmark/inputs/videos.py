@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -12,16 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as transforms
 
+from kinema.benchmark.options import Form
 from kinema.console import progress
 from kinema.data.lists.class_folders import VIDEO_SUFFIXES
 from kinema.errors import UserError
-from kinema.prepare.frames import FramesOptions, prepare_frames
-from kinema.prepare.resize import ResizeOptions, prepare_resize
+from kinema.prepare.frames import prepare_frames
+from kinema.prepare.options import FramesOptions, ResizeOptions
+from kinema.prepare.resize import prepare_resize
 from kinema.prepare.work.jobs import claim_folder
 from kinema.storage import replacing, write_text
-
-Form = Literal["rawframes", "video", "dense"]
-"""Folders of 256p JPEGs, ordinary 256p videos, or 256p videos with a keyframe every 16 frames."""
 
 WIDTH, HEIGHT = 340, 256
 """Size of synthetic videos in pixels: that of most 256p clips of Kinetics."""

@@ -8,10 +8,7 @@ from typing import Annotated
 import tyro
 
 from kinema import strict_json
-from kinema.benchmark.compare.environments import ENVIRONMENTS, set_up
-from kinema.benchmark.compare.rows import ROWS, find_row
-from kinema.benchmark.compare.run import CompareOptions, compare
-from kinema.benchmark.pages.tables import COMPARED, compared_notes, compared_rows, markdown
+from kinema.benchmark.options import CompareOptions
 from kinema.cli.arguments import parse, split
 from kinema.errors import UserError
 from kinema.recipes import config_of
@@ -41,6 +38,11 @@ def run(arguments: Sequence[str]) -> int:
     """Measure, write the figures to files and print them."""
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark compare")
+    from kinema.benchmark.compare.environments import ENVIRONMENTS, set_up
+    from kinema.benchmark.compare.rows import ROWS, find_row
+    from kinema.benchmark.compare.run import compare
+    from kinema.benchmark.pages.tables import COMPARED, compared_notes, compared_rows, markdown
+
     rows = {name: find_row(name) for name in options.models or ROWS}
     for row in rows.values():
         config_of(row.recipe, {**row.keys, **keys})  # reports invalid options before anything is measured

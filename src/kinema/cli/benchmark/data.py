@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from kinema import strict_json
-from kinema.benchmark.data import DataFigures, DataMeasure, benchmark_data
-from kinema.benchmark.pages.tables import markdown
+from kinema.benchmark.options import DataMeasure
 from kinema.cli.arguments import parse, split
-from kinema.data.readers.sources import Source
+from kinema.data.kinds import Source
 from kinema.errors import UserError
+
+if TYPE_CHECKING:
+    from kinema.benchmark.data import DataFigures
 
 
 @dataclass(kw_only=True)
@@ -40,6 +42,9 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, own, command="benchmark data")
     if not options.recipes:
         raise UserError("no recipes given: kinema benchmark data RECIPE…; `kinema recipes` lists them")
+    from kinema.benchmark.data import benchmark_data
+    from kinema.benchmark.pages.tables import markdown
+
     changes: dict[str, object] = dict(keys)
     if options.source is not None:
         changes["data.source"] = options.source
@@ -52,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _row(figures: DataFigures) -> list[str]:
+def _row(figures: "DataFigures") -> list[str]:
     return [
         figures.recipe, figures.source, figures.clip, f"{figures.ms_per_sample:.3g}", f"{figures.samples_per_s:.3g}",
         f"{figures.limit_ms:.3g}", f"{figures.of_limit:.2f}",

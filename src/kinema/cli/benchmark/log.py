@@ -9,7 +9,6 @@ import tyro
 from annotated_types import Ge
 
 from kinema import strict_json
-from kinema.benchmark.logs import read_log
 from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.errors import UserError
@@ -39,6 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Log, arguments, command="benchmark log")
     if not options.files:
         raise UserError("no logs given: kinema benchmark log FILE…")
+    from kinema.benchmark.logs import read_log
+
     logs = [read_log(file, skip=options.skip, iters_per_epoch=options.iters_per_epoch) for file in options.files]
     if options.json:
         print(strict_json.dumps([asdict(figures) for figures in logs], indent=1))

@@ -8,8 +8,6 @@ import tyro
 from annotated_types import Ge
 
 from kinema import strict_json
-from kinema.benchmark.model import benchmark_model
-from kinema.benchmark.pages.tables import seconds
 from kinema.cli.arguments import parse, split
 from kinema.console import print_table
 
@@ -38,6 +36,9 @@ def run(arguments: Sequence[str]) -> int:
     """Measure and print."""
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark model")
+    from kinema.benchmark.model import benchmark_model
+    from kinema.benchmark.pages.tables import seconds
+
     changes: dict[str, object] = dict(keys)
     if options.batch_size is not None:
         changes["data.batch_size"] = str(options.batch_size)

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from kinema.benchmark.pages.page import page
-from kinema.benchmark.suite import SuiteOptions, run_suite
+from kinema.benchmark.options import SuiteOptions
 from kinema.cli.arguments import parse, split
 from kinema.storage import write_text
 
@@ -30,6 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     """Take the missing measurements and write the page."""
     own, keys = split(Options, arguments)
     options = parse(Options, own, command="benchmark suite")
+    from kinema.benchmark.pages.page import page
+    from kinema.benchmark.suite import run_suite
+
     measurements = run_suite(options, keys)
     command = "kinema benchmark compare --set-up\nkinema benchmark suite spec --checkouts FOLDER --videos FOLDER"
     write_text(options.page, page(measurements, command=command))

@@ -4,19 +4,20 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from annotated_types import Ge
 
 from kinema import strict_json
-from kinema.benchmark.launch import measure_apart
-from kinema.benchmark.pages.tables import HEADER, markdown, notes, train_row
-from kinema.benchmark.train import TrainFigures, TrainMeasure, benchmark_train
+from kinema.benchmark.options import TrainMeasure
 from kinema.cli.arguments import parse, split
 from kinema.errors import UserError
 from kinema.recipes import config_of
 from kinema.storage import write_text
+
+if TYPE_CHECKING:
+    from kinema.benchmark.train import TrainFigures
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, own, command="benchmark train")
     if not options.recipes:
         raise UserError("no recipes given: kinema benchmark train RECIPE…; `kinema recipes` lists them")
+    from kinema.benchmark.pages.tables import HEADER, markdown, notes, train_row
+
     changes: dict[str, object] = dict(keys)
     if options.batch_size is not None:
         changes["data.batch_size"] = str(options.batch_size)
@@ -68,7 +71,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _measured(options: Options, keys: Mapping[str, object]) -> list[TrainFigures | None]:
+def _measured(options: Options, keys: Mapping[str, object]) -> "list[TrainFigures | None]":
+    from kinema.benchmark.launch import measure_apart
+    from kinema.benchmark.train import benchmark_train
+
     folder = options.work_dir / "data"
     measure = TrainMeasure(**{name: getattr(options, name) for name in TrainMeasure.__dataclass_fields__})
     if options.devices == 1 and (len(options.recipes) == 1 or "RANK" in os.environ):

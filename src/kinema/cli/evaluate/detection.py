@@ -13,9 +13,7 @@ from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.storage import write_table
 from kinema.storage.outputs import check_writable
-from kinema.tasks.localization.metrics.detection import Protocol
-from kinema.tasks.localization.metrics.error_analysis import as_json, bins_table, kinds_table
-from kinema.tasks.localization.metrics.evaluation import evaluate_detection
+from kinema.tasks.localization.metrics.protocols import Protocol
 
 
 @dataclass(kw_only=True)
@@ -60,6 +58,9 @@ class Detection:
 def run(arguments: Sequence[str]) -> int:
     """Compute and print the metrics."""
     options = parse(Detection, arguments, command="evaluate detection")
+    from kinema.tasks.localization.metrics.error_analysis import as_json, bins_table, kinds_table
+    from kinema.tasks.localization.metrics.evaluation import evaluate_detection
+
     check_writable(options.per_class, options.plot)
     report = evaluate_detection(
         options.ground_truth,

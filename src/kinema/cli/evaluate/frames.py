@@ -13,8 +13,7 @@ from kinema.cli.arguments import parse
 from kinema.console import print_table
 from kinema.storage import write_table
 from kinema.storage.outputs import check_writable
-from kinema.tasks.localization.metrics.evaluation import evaluate_frames
-from kinema.tasks.localization.metrics.frames import FrameProtocol
+from kinema.tasks.localization.metrics.protocols import FrameProtocol
 
 
 @dataclass(kw_only=True)
@@ -50,6 +49,8 @@ class Frames:
 def run(arguments: Sequence[str]) -> int:
     """Compute and print the metrics."""
     options = parse(Frames, arguments, command="evaluate frames")
+    from kinema.tasks.localization.metrics.evaluation import evaluate_frames
+
     check_writable(options.per_class)
     report = evaluate_frames(
         options.ground_truth,

@@ -10,8 +10,7 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.tasks.localization.metrics.detection import Protocol
-from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
+from kinema.tasks.localization.metrics.protocols import Protocol
 
 
 @dataclass(kw_only=True)
@@ -43,6 +42,8 @@ class Proposals:
 def run(arguments: Sequence[str]) -> int:
     """Compute and print the metrics."""
     options = parse(Proposals, arguments, command="evaluate proposals")
+    from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
+
     metrics = evaluate_proposals(
         options.ground_truth, options.results, protocol=options.protocol, subset=options.subset
     )

@@ -10,10 +10,9 @@ import tyro
 from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_table
-from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.data.kinds import LabelMode, MediaKind
 from kinema.storage import write_table
 from kinema.storage.outputs import check_writable
-from kinema.tasks.recognition.ensemble import evaluate_results
 
 
 @dataclass(kw_only=True)
@@ -51,6 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     """Compute and print the metrics."""
     options = parse(Options, arguments, command="evaluate recognition")
     check_writable(options.per_class)
+    from kinema.tasks.recognition.ensemble import evaluate_results
+
     report = evaluate_results(
         options.results,
         weights=options.weights,

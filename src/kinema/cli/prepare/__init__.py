@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
-from typing import get_type_hints
 
 from kinema import strict_json
 from kinema.addresses import load_address
@@ -29,16 +28,19 @@ SUBCOMMANDS = {
 """Description of each subcommand."""
 
 _FUNCTIONS = {
-    "sample": "kinema.prepare.drawn.sample:prepare_sample",
-    "resize": "kinema.prepare.resize:prepare_resize",
-    "frames": "kinema.prepare.frames:prepare_frames",
-    "pack": "kinema.prepare.pack:prepare_pack",
-    "flow": "kinema.prepare.flow:prepare_flow",
-    "labels": "kinema.prepare.labels.command:prepare_labels",
-    "check": "kinema.prepare.check:prepare_check",
-    "features": "kinema.tasks.recognition.features:extract_features",
+    "sample": ("kinema.prepare.options:SampleOptions", "kinema.prepare.drawn.sample:prepare_sample"),
+    "resize": ("kinema.prepare.options:ResizeOptions", "kinema.prepare.resize:prepare_resize"),
+    "frames": ("kinema.prepare.options:FramesOptions", "kinema.prepare.frames:prepare_frames"),
+    "pack": ("kinema.prepare.options:PackOptions", "kinema.prepare.pack:prepare_pack"),
+    "flow": ("kinema.prepare.options:FlowOptions", "kinema.prepare.flow:prepare_flow"),
+    "labels": ("kinema.prepare.labels.options:LabelsOptions", "kinema.prepare.labels.command:prepare_labels"),
+    "check": ("kinema.prepare.options:CheckOptions", "kinema.prepare.check:prepare_check"),
+    "features": (
+        "kinema.tasks.recognition.feature_options:ExtractOptions",
+        "kinema.tasks.recognition.features:extract_features",
+    ),
 }
-"""Functions of those whose parameter `options` has the options of the command, and whose result its exit code."""
+"""Options of subcommands, and the functions of them whose results have the exit code, imported when they are needed."""
 
 DATASETS = {
     "kinetics400": "Kinetics-400",
@@ -65,8 +67,10 @@ def run(arguments: Sequence[str]) -> int:
         if name in DATASETS:
             return _run_dataset(name, rest)
         if name in _FUNCTIONS:
-            prepare = load_address(_FUNCTIONS[name])
-            return prepare(parse(get_type_hints(prepare)["options"], rest, command=f"prepare {name}")).exit_code
+            kind, function = _FUNCTIONS[name]
+            options = parse(load_address(kind), rest, command=f"prepare {name}")
+            exit_code: int = load_address(function)(options).exit_code
+            return exit_code
         datasets = {name: f"write lists of {title} from its official files" for name, title in DATASETS.items()}
         return run_command("prepare", SUBCOMMANDS | datasets, arguments)
 

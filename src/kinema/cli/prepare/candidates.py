@@ -9,10 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from kinema.cli.arguments import parse
-from kinema.runtime.device import RuntimeOptions
-from kinema.tasks.localization.bsn.candidates import generate_candidates
-from kinema.tasks.localization.bsn.pgm import CandidateOptions
-from kinema.training.parallel.distributed import InterruptedRun
+from kinema.tasks.localization.bsn.options import CandidateOptions
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +40,10 @@ class Candidates:
 def run(arguments: Sequence[str]) -> int:
     """Generate the candidates."""
     options = parse(Candidates, arguments, command="prepare candidates")
+    from kinema.runtime.device import RuntimeOptions
+    from kinema.tasks.localization.bsn.candidates import generate_candidates
+    from kinema.training.parallel.distributed import InterruptedRun
+
     runtime = RuntimeOptions(device=options.device, precision=options.precision)
     try:
         counts = generate_candidates(options.model, options.output, options.candidates, runtime)

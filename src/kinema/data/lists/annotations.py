@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinema.data.kinds import LabelMode, MediaKind
 from kinema.data.lists.class_folders import natural_key, read_class_folders
-from kinema.data.lists.index import Index, LabelMode, MediaKind, offsets_of
+from kinema.data.lists.index import Index, offsets_of
 from kinema.data.lists.layouts import SINGLE_LABEL, Layout, is_several, is_several_of, layout_of
 from kinema.data.lists.line_faults import LineFaults
 from kinema.data.lists.rows import Rows, read_rows

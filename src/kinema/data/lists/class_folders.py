@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from kinema.data.lists.index import Index, MediaKind, index_paths
+from kinema.data.kinds import MediaKind
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import join, readable, suffix, walk
+
+if TYPE_CHECKING:
+    from kinema.data.lists.index import Index
 
 _VIDEO_ENDINGS = (
     "3g2 3gp amv apng asf avi avs2 divx dv f4v flv gif gxf h264 h265 hevc ivf m1v m2t m2ts m2v m4v mjpeg mjpg mkv mod "
@@ -36,7 +40,7 @@ def read_class_folders(
     classes: Sequence[str] | None = None,
     option: str = "--data.source",
     advice: str = "",
-) -> Index:
+) -> "Index":
     """Return the index of `<folder>/<class>/…`, in which each video has the class of its folder.
 
     video: all video files below a class folder, at any depth.
@@ -50,6 +54,8 @@ def read_class_folders(
     Raises:
         UserError: there are no class folders, or one has no videos, cannot be read or is not in `classes`.
     """
+    from kinema.data.lists.index import index_paths
+
     try:
         videos, others = _videos(folder, kind)
     except OSError as error:

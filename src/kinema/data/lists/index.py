@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,15 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.data.lists.segments import Segment
-
-MediaKind = Literal["video", "rawframes", "packed"]
-"""How a video is stored: a video file, a folder of images (rawframes), or a packed file of images."""
-
-Label = int | tuple[int, ...]
-"""Class of a video, or its classes, of which there may be any number."""
-
-LabelMode = Literal["single", "multi"]
-"""One label for each video, or any number of labels (multi-label)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from kinema.data.lists.index import LabelMode, MediaKind
+from kinema.data.kinds import LabelMode, MediaKind
 from kinema.data.lists.segments import SegmentUnit
 from kinema.data.lists.tables import BLANKS, Table
 from kinema.errors import UserError, did_you_mean

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kinema.data.kinds import FLOW, KINDS, Source
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
 from kinema.data.lists.index import Index
 from kinema.data.readers.frame_names import Numbered, image_series, numbering
-from kinema.data.readers.sources import FLOW, KINDS, Opener, Source
+from kinema.data.readers.sources import Opener
 from kinema.errors import MediaError, UserError
 from kinema.storage import is_url
 

@@ -5,11 +5,10 @@ import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
-from typing import Literal
 
 import av
 
-from kinema.data.lists.index import MediaKind
+from kinema.data.kinds import FLOW, Reader, Source
 from kinema.data.readers.frame_names import Numbered, numbers_by_template, why
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
@@ -19,25 +18,6 @@ from kinema.data.readers.video.known_tables import KnownTables
 from kinema.data.readers.video.pyav_reader import PyAVReader
 from kinema.errors import MediaError, UserError
 from kinema.storage import Storage
-
-Reader = Literal["auto", "torchcodec", "pyav"]
-"""Decoder of video files; see `open_video`."""
-
-Source = Literal["video", "rawframes", "packed", "flow", "packed_flow"]
-"""Video files; or for each video a folder of images, a packed file of them, a folder of pairs of images that hold
-optical flow, or a packed file of such pairs."""
-
-FLOW: tuple[Source, ...] = ("flow", "packed_flow")
-"""Sources of optical flow, whose frames have two channels."""
-
-KINDS: dict[Source, MediaKind] = {
-    "video": "video",
-    "rawframes": "rawframes",
-    "packed": "packed",
-    "flow": "rawframes",
-    "packed_flow": "packed",
-}
-"""Kind of list entry of each source."""
 
 
 @dataclass(frozen=True, kw_only=True)

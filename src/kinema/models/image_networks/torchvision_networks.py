@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
 
 from kinema.errors import UserError, did_you_mean
 from kinema.models.image_networks.network import Traits, blocks_in, scaled
 from kinema.models.pretrained import downloading
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 _BRANCHES = {
     "BasicBlock": ("conv1",),
@@ -37,6 +39,9 @@ def torchvision_network(name: str) -> tuple[nn.Module, Traits]:
     Raises:
         UserError: torchvision has no such network.
     """
+    import torchvision
+    from torchvision.models import get_model, get_model_weights, list_models
+
     names = list_models(torchvision.models)
     if name not in names:
         raise UserError(
@@ -125,6 +130,8 @@ def _first_convolution(block: nn.Module) -> str | None:
     return next((path for path, layer in layers if isinstance(layer, nn.Conv2d)), None)
 
 
-def _download(name: str, weights: WeightsEnum) -> Mapping[str, Tensor]:
+def _download(name: str, weights: "WeightsEnum") -> Mapping[str, Tensor]:
+    from torchvision.models import get_model
+
     with downloading(weights, name):
         return get_model(name, weights=weights).state_dict()

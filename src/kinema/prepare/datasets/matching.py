@@ -8,8 +8,8 @@ from pathlib import Path
 from string import digits
 
 from kinema.console import progress
+from kinema.data.kinds import MediaKind
 from kinema.data.lists.class_folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from kinema.data.lists.index import MediaKind
 from kinema.errors import UserError
 from kinema.prepare.datasets.official import Listed, Split
 from kinema.storage import suffix, walk

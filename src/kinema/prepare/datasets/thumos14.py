@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-import av
-
 from kinema import strict_json
 from kinema.errors import UserError
 from kinema.prepare.datasets.activitynet import GROUND_TRUTH_FILE
@@ -132,6 +130,8 @@ def _segments(file: Path) -> list[tuple[str, float, float]]:
 
 def _duration(path: Path) -> float | None:
     """Return the duration of a video file in seconds, or None with a warning if it is unknown."""
+    import av
+
     try:
         with av.open(str(path)) as container:
             if container.duration:

@@ -1,44 +1,21 @@
 """`kinema prepare sample`: a small synthetic dataset for first experiments, rendered without a download."""
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-import annotated_types as at
 import av
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 from kinema.config import check_bounds
 from kinema.prepare.drawn.motion import FPS
 from kinema.prepare.drawn.scene import LABELS, render_clip
+from kinema.prepare.options import SampleOptions
 from kinema.prepare.work.jobs import Summary, Unit, claim_folder, run_jobs
 from kinema.storage import replacing
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleOptions:
-    """Render a small dataset of H.264 clips: eight motions in four opposite pairs, such as left and right.
-
-    The two motions of a pair differ only in the order of frames. After an interruption, run the command again to
-    continue.
-    """
-
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
-    """Output folder for train/ and val/, with a folder per class."""
-    train_per_class: Annotated[int, at.Ge(1)] = 100
-    """Training clips per class."""
-    val_per_class: Annotated[int, at.Ge(1)] = 25
-    """Validation clips per class."""
-    seed: Annotated[int, at.Ge(0)] = 0
-    """Seed of all random choices."""
-    workers: Annotated[int, at.Ge(0)] = 0
-    """Number of processes; 0: one per core."""
 
 
 def prepare_sample(options: SampleOptions) -> Summary:

@@ -6,14 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
-
-import tyro
-from annotated_types import Ge
+from typing import Any
 
 from kinema import strict_json
 from kinema.config import check_bounds
-from kinema.data.lists.index import LabelMode
 from kinema.data.lists.segments import plain
 from kinema.data.lists.tables import read_text
 from kinema.errors import MediaError, UserError
@@ -22,6 +18,7 @@ from kinema.prepare.labels.cvat import read_cvat
 from kinema.prepare.labels.elan import read_elan
 from kinema.prepare.labels.export import Annotation, Export
 from kinema.prepare.labels.label_studio import read_label_studio
+from kinema.prepare.labels.options import LabelsOptions, Tool
 from kinema.prepare.labels.via import read_via
 from kinema.prepare.labels.videos import Video, find_video, in_seconds
 from kinema.prepare.lists import is_listable
@@ -29,7 +26,6 @@ from kinema.storage import is_url, write_csv, write_text
 
 log = logging.getLogger(__name__)
 
-Tool = Literal["label-studio", "cvat", "elan", "via", "boris"]
 
 _READERS: dict[Tool, Callable[[bytes, str], Export]] = {
     "label-studio": read_label_studio,
@@ -38,38 +34,6 @@ _READERS: dict[Tool, Callable[[bytes, str], Export]] = {
     "via": read_via,
     "boris": read_boris,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelsOptions:
-    """Convert labels of an annotation tool to a list of segments, or to ground truth for localization.
-
-    Example: kinema prepare labels project.json --from label-studio --root videos --output segments.csv
-    """
-
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Files of the tool: an export of Label Studio (JSON, JSON-MIN) or CVAT (XML), a document of ELAN (.eaf), a project
-    of VIA 3 (JSON) or its CSV, a project of BORIS (.boris) or its events (CSV, TSV)."""
-    tool: Annotated[Tool, tyro.conf.arg(name="from")]
-    """Tool that wrote them."""
-    output: Path
-    """File to write: a .csv of path, start, end (seconds) and class, for --data.train; or a .json, ground truth of
-    ActivityNet's layout."""
-    root: Path | None = None
-    """Folder of the videos; default: that of the first FILE. Paths in the files may be those of another machine."""
-    video: str = ""
-    """Video of files that name none, such as CVAT's exports of a job."""
-    fps: Annotated[float, Ge(0)] = 0
-    """Frames per second by which the tool counts frames; 0: as the file says, else by the videos' time stamps."""
-    layer: str = ""
-    """Labels to take: those of a control tag of Label Studio, a tier of ELAN, an attribute of VIA or a subject of
-    BORIS; empty: all."""
-    labels: LabelMode = "single"
-    """One label for each segment, or any number of labels (multi: a column classes)."""
-    points: Annotated[float, Ge(0)] = 0
-    """Seconds around a label of a single frame that become a segment; 0: such labels are left out."""
-    subset: str = "training"
-    """Subset of the videos in a ground truth: training, validation or testing."""
 
 
 @dataclass(frozen=True, kw_only=True)

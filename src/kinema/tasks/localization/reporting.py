@@ -7,8 +7,8 @@ from typing import Any
 
 from kinema.errors import UserError
 from kinema.report.page.content import Block, Column, Figures, LineChart, Note, Section, Series, Table, TestedRun
-from kinema.tasks.localization.metrics.detection import Protocol
 from kinema.tasks.localization.metrics.evaluation import evaluate_detection
+from kinema.tasks.localization.metrics.protocols import Protocol
 
 RESULTS = "results.json"
 

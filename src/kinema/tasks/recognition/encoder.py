@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from kinema.data.kinds import FLOW
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import FLOW
 from kinema.errors import UserError
 from kinema.tasks.recognition.description import read_recognizer
-from kinema.tasks.recognition.features import FeatureExtractor, FeatureOptions, FeatureStream, Singles
+from kinema.tasks.recognition.feature_options import FeatureOptions
+from kinema.tasks.recognition.features import FeatureExtractor, FeatureStream, Singles
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest

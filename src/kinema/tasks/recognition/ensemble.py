@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kinema.data.kinds import LabelMode, MediaKind
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
-from kinema.data.lists.index import Index, LabelMode, MediaKind
+from kinema.data.lists.index import Index
 from kinema.data.lists.segments import without_fragment
 from kinema.errors import UserError
 from kinema.tasks.recognition.metrics import recognition_metrics

@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torchvision import tv_tensors
-from torchvision.ops import sigmoid_focal_loss
-from torchvision.transforms import v2
 
 from kinema.data.samples import Batch
 from kinema.errors import UserError
@@ -52,6 +49,8 @@ def training_loss(
         targets = targets if mixing else multi_hot(labels, logits.shape[1])
         smoothed = targets * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]
         if options.loss == "focal":
+            from torchvision.ops import sigmoid_focal_loss
+
             loss = sigmoid_focal_loss(logits, smoothed, alpha=-1, gamma=options.focal_gamma, reduction="mean")
         else:
             loss = F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=class_weights)
@@ -106,6 +105,9 @@ def mix_clips(clips: Tensor, labels: Tensor, *, num_classes: int, mixup: float, 
     Returns:
         The clips, and the labels mixed in the same proportion, (N, num_classes) float32.
     """
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
     transforms: list[v2.Transform] = []
     if mixup:
         transforms.append(v2.MixUp(alpha=mixup, num_classes=num_classes))

@@ -12,7 +12,7 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
 )
 
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode
 from kinema.tasks.recognition.per_class import PerClass, per_class_metrics
 from kinema.tasks.recognition.scoring import multi_hot, right_answers
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode
 from kinema.data.options import ClipData
 from kinema.errors import UserError
 from kinema.models import RecognizerOptions

@@ -7,15 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kinema.data.kinds import FLOW, MediaKind
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
-from kinema.data.lists.index import MediaKind
 from kinema.data.options import DataOptions
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.readers.frame_names import why
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import FLOW, open_video
+from kinema.data.readers.sources import open_video
 from kinema.data.streams.files import ReaderStream, open_file
 from kinema.data.streams.stream import RecordedStream
 from kinema.data.views import Views, read_views

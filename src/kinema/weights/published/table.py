@@ -119,6 +119,12 @@ def find_published(name: str, rows: Mapping[str, Published]) -> Published:
     raise UserError(f"no published weights are called '{name}'{offered}")
 
 
+def check_name(model: str) -> None:
+    """Raise UserError if `model` is `zoo:NAME` of no published weights, see `find_published`."""
+    if model.startswith(ZOO):
+        find_published(model.removeprefix(ZOO), read_table())
+
+
 def _full_labels(rows: Sequence[Published]) -> dict[str, Published]:
     """Return the rows of a recipe by `TOOL-VERSION`, and the first of a tool by `TOOL`."""
     best = {row.tool: row for row in reversed(rows)}

@@ -11,7 +11,8 @@ from kinema import strict_json
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import MediaError, UserError
 from kinema.storage import check_outage, replacing, write_text
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, Candidates, scored
+from kinema.tasks.localization.bsn.options import CandidateOptions
+from kinema.tasks.localization.bsn.pgm import Candidates, scored
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Singles
 from kinema.tasks.localization.proposals import Scores, suppress

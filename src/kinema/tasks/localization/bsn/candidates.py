@@ -24,7 +24,8 @@ from kinema.tasks.localization.bsn.candidate_files import (
     write_described,
     write_origin,
 )
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, match
+from kinema.tasks.localization.bsn.options import CandidateOptions
+from kinema.tasks.localization.bsn.pgm import describe, generate, match
 from kinema.tasks.localization.bsn.tem import TEMTask
 from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source, windows_of
 from kinema.tasks.localization.metrics.segments import Floats

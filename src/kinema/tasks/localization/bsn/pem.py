@@ -16,7 +16,8 @@ from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.bsn.candidate_files import Origin, read_origin, write_origin
 from kinema.tasks.localization.bsn.data import CandidateSplit, ProposalData
-from kinema.tasks.localization.bsn.pgm import CandidateOptions, describe, generate, scored
+from kinema.tasks.localization.bsn.options import CandidateOptions
+from kinema.tasks.localization.bsn.pgm import describe, generate, scored
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.losses import sampled_by_overlap

@@ -10,7 +10,8 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from kinema.models.bsn import TEMOutput
-from kinema.tasks.localization.bsn.pgm import GenerationOptions, generate
+from kinema.tasks.localization.bsn.options import GenerationOptions
+from kinema.tasks.localization.bsn.pgm import generate
 from kinema.tasks.localization.data import FeatureData
 from kinema.tasks.localization.labels import concatenated, covered
 from kinema.tasks.localization.localizer import LocalizerTaskOptions

@@ -31,8 +31,9 @@ from kinema.tasks.localization.exporting import read_features
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.metrics.annotations import Results
 from kinema.tasks.localization.metrics.class_scores import label_proposals
-from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, average_precision
 from kinema.tasks.localization.metrics.evaluation import Table, per_class_table, proposal_metrics
+from kinema.tasks.localization.metrics.protocols import Protocol
 from kinema.tasks.localization.metrics.results import Proposals, as_results
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription

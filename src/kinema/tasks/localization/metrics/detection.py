@@ -1,14 +1,11 @@
 """Mean average precision of detections at thresholds of temporal overlap (mAP@tIoU), by two protocols."""
 
-from typing import Literal
-
 import numpy as np
 
 from kinema.compiled import compiled
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
+from kinema.tasks.localization.metrics.protocols import Protocol
 from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints
-
-Protocol = Literal["activitynet", "thumos14"]
 
 THRESHOLDS: dict[Protocol, tuple[float, ...]] = {
     "activitynet": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),

@@ -15,7 +15,8 @@ import numpy as np
 
 from kinema.compiled import compiled
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
-from kinema.tasks.localization.metrics.detection import Protocol, best_first, interpolated_area, taken_instances
+from kinema.tasks.localization.metrics.detection import best_first, interpolated_area, taken_instances
+from kinema.tasks.localization.metrics.protocols import Protocol
 from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints
 
 KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")

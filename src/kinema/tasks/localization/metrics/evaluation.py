@@ -17,10 +17,11 @@ from kinema.tasks.localization.metrics.annotations import (
     subsets_of,
 )
 from kinema.tasks.localization.metrics.class_scores import label_results, read_video_classes
-from kinema.tasks.localization.metrics.detection import THRESHOLDS, Protocol, average_precision
+from kinema.tasks.localization.metrics.detection import THRESHOLDS, average_precision
 from kinema.tasks.localization.metrics.error_analysis import ErrorAnalysis, analyse_errors
-from kinema.tasks.localization.metrics.frames import FrameProtocol, frame_average_precision
+from kinema.tasks.localization.metrics.frames import frame_average_precision
 from kinema.tasks.localization.metrics.proposals import area_under, average_recall, average_recall_thumos14
+from kinema.tasks.localization.metrics.protocols import FrameProtocol, Protocol
 from kinema.tasks.localization.metrics.segments import Floats
 
 log = logging.getLogger(__name__)

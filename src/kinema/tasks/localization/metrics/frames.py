@@ -1,15 +1,14 @@
 """Average precision of points in time (frame-level mAP), for videos in which several actions may happen at once."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kinema.compiled import compiled
 from kinema.tasks.localization.metrics.annotations import GroundTruth, Results
 from kinema.tasks.localization.metrics.detection import precision_at_hits
+from kinema.tasks.localization.metrics.protocols import FrameProtocol
 from kinema.tasks.localization.metrics.segments import Floats, Ints
-
-FrameProtocol = Literal["charades", "multithumos"]
 
 CHARADES_POINTS = 25
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from kinema.data.dataset import ClipDataset, ViewDataset, stack_labels
-from kinema.data.lists.index import Index, Label
+from kinema.data.kinds import Label
+from kinema.data.lists.index import Index
 from kinema.data.patience import Patience
 from kinema.data.samples import Sample, SampleDataset, SampleGenerator, SampleKey
 from kinema.tasks.recognition.probe.cache import FeatureCache
