@@ -68,7 +68,7 @@ def test_operations_and_their_strength_are_drawn_as_timm_does(monkeypatch: pytes
         def __call__(self, clip: Tensor) -> Tensor:
             return clip
 
-    monkeypatch.setattr("kinema.data.augment.v2.RandAugment", Recorded)
+    monkeypatch.setattr("torchvision.transforms.v2.RandAugment", Recorded)
     torch.manual_seed(0)
     clips = still_clips(2000, 1)[..., :1, :1]
     augment(clips, Augment(rand_augment=4, magnitude=21, magnitude_std=1.5, operation_prob=0.5))
