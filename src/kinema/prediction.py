@@ -33,3 +33,15 @@ def at_least(predictions: Sequence[Prediction], score: float) -> list[Prediction
     """
     kept = [prediction for prediction in predictions if prediction.score >= score]
     return kept or [Prediction(NONE_OF_THESE, prediction.score) for prediction in predictions[:1]]
+
+
+@dataclass(frozen=True)
+class WindowPrediction:
+    """Predicted classes of a part of a video."""
+
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    predictions: tuple[Prediction, ...]
+    """Best first."""

@@ -129,7 +129,7 @@ class _Run:
         return spool.answers if self._kept is None else partial(self._kept.answers, video)
 
     def _stream(self, video: str) -> "RecordedStream":
-        return self._predictor.stream(video, fps=self._options.fps)
+        return self._predictor.open_stream(video, fps=self._options.fps)
 
     def _answers(self, video: str) -> "Generator[WindowScores]":
         """Yield the new answers of a video, each after it has been written to the output file."""

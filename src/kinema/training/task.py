@@ -1,18 +1,19 @@
 """Protocols of a task: its options, its training and its predictor."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from kinema.data.readers.memory import FrameArray, VideoInput
 from kinema.data.readers.reader import FrameReader
 from kinema.data.samples import BadFile
 from kinema.data.timetable import Phase, Timetable
-from kinema.prediction import Prediction
+from kinema.prediction import Prediction, WindowPrediction
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
 from kinema.training.config import AnyConfig
@@ -55,14 +56,55 @@ class Predictor(Protocol):
     def folder(self) -> Path:
         """Folder of the model files."""
 
-    def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
-        """Return the `top` best predictions for a video, best first.
+    @overload
+    def predict(self, video: VideoInput, *, top: int = 5) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(
+        self, video: Sequence[VideoInput], *, top: int = 5, progress: bool = False
+    ) -> list[list[Prediction]]: ...
+
+    def predict(
+        self, video: VideoInput | Sequence[VideoInput], *, top: int = 5, progress: bool = False
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """Return the `top` best predictions for a video, best first; of a list of videos a list for each.
 
         Raises:
             MediaError: the video cannot be read.
+            UserError: an array is no video.
         """
 
-    def open(self, video: str | Path) -> FrameReader:
+    @overload
+    def embed(self, video: VideoInput) -> Tensor: ...
+
+    @overload
+    def embed(self, video: Sequence[VideoInput], *, progress: bool = False) -> Tensor: ...
+
+    def embed(self, video: VideoInput | Sequence[VideoInput], *, progress: bool = False) -> Tensor:
+        """Return features (F,) of a video, (N, F) of a list of videos.
+
+        Raises:
+            MediaError: a video cannot be read.
+            UserError: the network has no features, or an array is no video.
+        """
+
+    def stream(
+        self,
+        frames: VideoInput | Iterable[FrameArray],
+        *,
+        every: float = 1.0,
+        window: float = 2.0,
+        fps: float = 0.0,
+        top: int = 5,
+    ) -> Iterator[WindowPrediction]:
+        """Yield predictions of windows, `window` seconds long, along a video or an iterable of frames.
+
+        Raises:
+            MediaError: the video cannot be read.
+            UserError: `fps` is missing, or a frame has another dtype or shape.
+        """
+
+    def open(self, video: VideoInput) -> FrameReader:
         """Open the frames of a video.
 
         Raises:

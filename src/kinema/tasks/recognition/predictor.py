@@ -1,30 +1,37 @@
 """Predictions of a recognizer for single videos."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
+from kinema.console import progress as progress_bar
 from kinema.data.kinds import FLOW, MediaKind
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
 from kinema.data.options import DataOptions
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.data.readers.frame_names import why
+from kinema.data.readers.memory import ArrayReader, FrameArray, VideoInput, content_of, is_array
 from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import open_video
-from kinema.data.streams.files import ReaderStream, open_file
-from kinema.data.streams.stream import RecordedStream
+from kinema.data.streams.files import FileStream, ReaderStream, open_file
+from kinema.data.streams.iterable import IterableStream
+from kinema.data.streams.stream import FrameStream, RecordedStream
+from kinema.data.streams.windows import WindowSchedule
 from kinema.data.views import Views, read_views
 from kinema.errors import MediaError, UserError
-from kinema.prediction import Prediction
+from kinema.models.capabilities import HasFeatures, require
+from kinema.prediction import Prediction, WindowPrediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 from kinema.tasks.recognition.options import RecognizerDescription
-from kinema.tasks.recognition.scoring import video_scores, view_logits
+from kinema.tasks.recognition.scoring import as_clips, in_parts, video_scores, view_logits
+from kinema.tasks.timeline.scorer import score_stream
 from kinema.weights.model_files import load_network
 
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 64, 512
@@ -51,26 +58,155 @@ class RecognizerPredictor:
         self.frames_at_once = _FRAMES_ON_CPU if self._device.type == "cpu" else _FRAMES_ON_GPU
         self._patience = Patience(WITHOUT_OPTION, option="")
 
-    def predict(self, video: str | Path, *, top: int = 5) -> list[Prediction]:
-        """Return the `top` most probable classes of a video file or a folder of images (path or URL), best first.
+    def __repr__(self) -> str:
+        views, frames, height, width = self.description.data.test_views.shape
+        classes = ", ".join([*self.classes[:3], *["…"] * (len(self.classes) > 3)])
+        return (
+            f"{type(self).__name__}(recipe={self.description.recipe!r}, {len(self.classes)} classes: {classes}; "
+            f"{views} views of {frames} frames of {width}x{height}; device={str(self._device)!r}, "
+            f"folder={str(self.folder)!r})"
+        )
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        """Yield what rich prints."""
+        views, frames, height, width = self.description.data.test_views.shape
+        yield "recipe", self.description.recipe
+        yield "classes", self.classes
+        yield "input", f"{views} views of {frames} frames of {width}x{height}"
+        yield "device", str(self._device)
+        yield "folder", str(self.folder)
+
+    @overload
+    def predict(self, video: VideoInput, *, top: int = 5) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(
+        self, video: Sequence[VideoInput], *, top: int = 5, progress: bool = False
+    ) -> list[list[Prediction]]: ...
+
+    def predict(
+        self, video: VideoInput | Sequence[VideoInput], *, top: int = 5, progress: bool = False
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """Return the `top` most probable classes of a video, best first; of a list of videos a list for each.
+
+        Args:
+            video: a video file or a folder of images (path or URL), the bytes of a file, a binary file object, or an
+                array or tensor of frames (T, H, W, 3) uint8 RGB; or a list of these.
+            top: number of classes.
+            progress: whether to show a progress bar for a list.
 
         Errors are those of `scores`.
         """
-        best = self.scores(video).topk(min(top, len(self.classes)))
+        if isinstance(video, list | tuple):
+            with progress_bar("predicting", len(video), show=progress) as meter:
+                answers = []
+                for one in video:
+                    answers.append(self._best(self.scores(one), top))
+                    meter.advance()
+            return answers
+        return self._best(self.scores(video), top)  # type: ignore[arg-type]
+
+    def _best(self, scores: Tensor, top: int) -> list[Prediction]:
+        best = scores.topk(min(top, len(self.classes)))
         return [
             Prediction(self.classes[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
-    def scores(self, video: str | Path) -> Tensor:
+    def scores(self, video: VideoInput) -> Tensor:
         """Return probabilities (classes,) float32 on the CPU, averaged over the test views.
 
         Raises:
             MediaError: the video cannot be read.
             StorageOutage: its storage did not answer for a minute.
-            UserError: the scores are not finite.
+            UserError: an array is no video, or the scores are not finite.
         """
-        views = self._patience.through(lambda: read_views(self.open(video), self.description.data.test_views))
-        return self._scores(views[None], f"scores of {video}")[0]
+        path, views = self._test_views(video)
+        return self._scores(views[None], f"scores of {path}")[0]
+
+    @overload
+    def embed(self, video: VideoInput) -> Tensor: ...
+
+    @overload
+    def embed(self, video: Sequence[VideoInput], *, progress: bool = False) -> Tensor: ...
+
+    @torch.no_grad()  # features may be trained on, as those of inference mode may not
+    def embed(self, video: VideoInput | Sequence[VideoInput], *, progress: bool = False) -> Tensor:
+        """Return the features that the head takes, averaged over the test views: (F,) float32 on the CPU.
+
+        Of a list of videos, (N, F). `video` and `progress` are those of `predict`.
+
+        Raises:
+            MediaError: a video cannot be read.
+            UserError: the network has no features, or an array is no video.
+        """
+        if isinstance(video, list | tuple):
+            with progress_bar("embedding", len(video), show=progress) as meter:
+                features = []
+                for one in video:
+                    features.append(self.embed(one))
+                    meter.advance()
+            return torch.stack(features) if features else torch.empty(0, 0)
+        model = require(self._model, HasFeatures, "embed")
+        _, views = self._test_views(video)  # type: ignore[arg-type]
+        with autocast(self._device, self._runtime):
+            return in_parts(model.forward_features, as_clips(views[None].to(self._device))).float().mean(0).cpu()
+
+    def stream(
+        self,
+        frames: VideoInput | Iterable[FrameArray],
+        *,
+        every: float = 1.0,
+        window: float = 2.0,
+        fps: float = 0.0,
+        top: int = 5,
+    ) -> Iterator[WindowPrediction]:
+        """Yield the most probable classes of windows along a long video or an endless iterable of frames, in order.
+
+        Frames are decoded once, and no more of them kept than a few windows need. A window is seen as a validation
+        video is.
+
+        Args:
+            frames: a video as `predict` takes it, or an iterable of frames (H, W, 3) uint8 RGB. Windows of an iterable
+                are answered one by one, those of a video in batches.
+            every: seconds from the start of a window to the start of the next one.
+            window: seconds of a window.
+            fps: frames per second of an iterable, an array or a folder of images, which do not say it.
+            top: number of classes.
+
+        Raises:
+            MediaError: the video cannot be read.
+            UserError: `fps` is missing, or a frame has another dtype or shape.
+        """
+        schedule = WindowSchedule(every=every, window=window)
+        stream, batch = self._frame_stream(frames, fps)
+        return (
+            WindowPrediction(answer.start, answer.end, tuple(self._best(torch.from_numpy(answer.scores), top)))
+            for answer in score_stream(self, stream, schedule, batch=batch)
+        )
+
+    def _frame_stream(self, frames: Any, fps: float) -> tuple[FrameStream, int]:
+        """Return the frames in order, and the windows of a batch, 0: as many as fill the device."""
+        if isinstance(frames, str | Path):
+            return self.open_stream(frames, fps=fps), 0
+        if isinstance(frames, bytes | bytearray | memoryview) or hasattr(frames, "read"):
+            return FileStream(content_of(frames), path="a file in memory"), 0
+        if not isinstance(frames, Iterable):
+            content_of(frames)  # says what a video is
+        if not fps > 0:
+            raise UserError("frames do not say how many of them there are in a second: pass fps, such as fps=25")
+        if is_array(frames):
+            return ReaderStream(ArrayReader(frames, fps=fps), fps=fps), 0
+        return IterableStream(frames, fps=fps), 1
+
+    def _test_views(self, video: VideoInput) -> tuple[str, Tensor]:
+        """Return the name of a video and its test views (V, T, C, H, W) uint8."""
+        content = content_of(video)
+
+        def read() -> tuple[str, Tensor]:
+            reader = self.open(content)
+            return reader.path, read_views(reader, self.description.data.test_views)
+
+        return self._patience.through(read)
 
     def views(self, which: Literal["val", "test"]) -> Views:
         """Return the views of a validation or a test video; see `kinema.tasks.timeline.scorer.ScoresClips`."""
@@ -98,13 +234,18 @@ class RecognizerPredictor:
             raise UserError(f"{self.folder} returns {what} that are not finite: its weights are damaged")
         return scores
 
-    def stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
+    def open_stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
         """Open the frames of a video in order; see `open_stream`."""
         return self._patience.through(partial(open_stream, video, self.description.data, fps=fps))
 
-    def open(self, video: str | Path) -> FrameReader:
-        """Open the frames of a video file or a folder of images; see `open_frames`."""
-        return open_frames(video, self.description.data)
+    def open(self, video: VideoInput) -> FrameReader:
+        """Open the frames of a video; see `open_frames`."""
+        content, data = content_of(video), self.description.data
+        if is_array(content):
+            return ArrayReader(content, channels=data.channels)
+        if isinstance(content, bytes):
+            return open_video(content, path="a file in memory", reader=data.reader)
+        return open_frames(content, data)
 
 
 def open_frames(video: str | Path, options: DataOptions) -> FrameReader:

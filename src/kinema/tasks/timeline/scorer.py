@@ -39,7 +39,7 @@ class ScoresClips(Protocol):
     def frames_at_once(self) -> int:
         """Frames of a batch that fills the device."""
 
-    def stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
+    def open_stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
         """Open the frames of a video in order; `fps` is the frame rate of images, which do not say it.
 
         Raises:
