@@ -26,7 +26,7 @@ def test_answers_are_the_segments_of_the_curves(
     tiny_run: Path, long_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = clip_scorer(kinema.load(tiny_run))
-    answers = list(score_video(model, model.stream(long_video), WindowSchedule(every=0.2, window=0.8)))
+    answers = list(score_video(model, model.open_stream(long_video), WindowSchedule(every=0.2, window=0.8)))
     expected = find_segments(answers, CURVE, model.classes, every=0.2)
     assert len(expected) > 3, "the test's own video"
     command = ["localize", str(tiny_run), str(long_video), *FLAGS, "--json", "--output", str(tmp_path / "a.json")]

@@ -54,7 +54,7 @@ class CurveLocalizer:
         """Localize segments of a video file, or of a folder of images; see `Localizer`."""
         curve, finder = self._options.curve, self._finder()
         schedule = WindowSchedule(every=curve.every, window=curve.window)
-        stream = self._scorer.stream(video, fps=self._options.fps)
+        stream = self._scorer.open_stream(video, fps=self._options.fps)
         segments, seconds = list[Segment](), stream.seconds or 0.0
         for answer in score_video(self._scorer, stream, schedule, views=curve.views):
             segments += finder.push(answer)
