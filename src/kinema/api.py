@@ -41,12 +41,12 @@ def train(
     With `data.folds` a model of each fold is trained and tested, see `kinema.tasks.cross_validation`.
     Options that differ from the recipe's count as given. `work_dir` also receives `curves.png` and `tensorboard/`.
     """
-    from kinema.report.observers import OBSERVERS
+    from kinema.report.observers import observers_of
 
-    given = changed_options(config, given)
+    given, observers = changed_options(config, given), observers_of(config)
     if is_cross_validation(config):
-        return cross_validate(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
-    return training.train(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
+        return cross_validate(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=observers)
+    return training.train(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=observers)
 
 
 def changed_options(config: RecipeConfig, given: Collection[str] = ()) -> set[str]:
