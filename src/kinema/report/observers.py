@@ -98,9 +98,6 @@ def _device_of(work_dir: Path) -> torch.device:
     return pick_device(RuntimeOptions(device=name))
 
 
-OBSERVERS: Observers = (TensorBoard, Curves, Machine)
-"""Observers of trainings started from the command line, with the default `training.loggers`."""
-
 _LOGGERS: dict[str, OpenObserver] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
