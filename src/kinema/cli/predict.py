@@ -12,6 +12,7 @@ from annotated_types import Ge, Interval
 
 from kinema.cli.arguments import OPTION_NAMES, parse
 from kinema.console import cell_len, print_json, printable, progress
+from kinema.data.streams.live.address import is_live
 from kinema.errors import MediaError, UserError, renamed_options
 from kinema.prediction import Prediction, at_least
 from kinema.report.answers import AnswerFile, check_suffix
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 @dataclass(kw_only=True)
 class Options:
     """Classify videos, as a whole or along the time (--every).
+
+    Live streams have options of their own: rtsp://…, http(s)://… with --live, /dev/video0, or - for standard input; see
+    kinema predict --live --help.
 
     Unreadable videos are reported and skipped, and the exit code is 2. Predictions are printed, and written to
     --output, as they are computed; with --output, the same command continues after an interruption.
@@ -76,6 +80,10 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Predict and print."""
+    if "--live" in arguments or any(map(is_live, arguments)):
+        from kinema.cli.live import run as run_live
+
+        return run_live(arguments)
     options = parse(Options, arguments, command="predict")
     if not options.videos:
         raise UserError("pass at least one video: kinema predict MODEL VIDEO…")

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema.data.streams.live import is_live, live_address
-from kinema.data.streams.live.address import without_secrets
+from kinema.data.streams.live.address import is_live, live_address, without_secrets
 from kinema.errors import UserError
 
 

@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from kinema.data.streams.live import LiveStream, live_address
+from kinema.data.streams.live.address import live_address
+from kinema.data.streams.live.stream import LiveStream
 from kinema.errors import MediaError, StorageOutage
 from tests.data.drawn_videos import number_of, picture, write_video
 from tests.data.streams.live_servers import (

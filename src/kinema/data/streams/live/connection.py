@@ -157,9 +157,9 @@ class Connection:
 
     def _open(self, address: Address, pipe: PipeReader | None) -> InputContainer:
         source: Any = pipe or address.url
-        kind: dict[str, Any] = {"container_options": _options(address, self._timeout)}
-        if address.kind == "device":
-            kind = {"format": "v4l2"}
+        kind: dict[str, Any] = {"format": "v4l2"}
+        if address.kind != "device":
+            kind = {"container_options": _options(address, self._timeout)}
         try:
             return av.open(source, mode="r", metadata_errors="replace", timeout=None if pipe else self._timeout, **kind)
         except FFmpegError as error:

@@ -36,6 +36,8 @@ class StreamCounts:
     damaged: int = 0
     """Packets that could not be decoded."""
     reconnections: int = 0
+    outage_seconds: float = 0.0
+    """Seconds without a picture before the reconnections, from when an interruption was noticed."""
     jumps: int = 0
     """PTS that ran backwards or jumped."""
     sizes: int = 0
@@ -54,6 +56,7 @@ class LiveStream:
     Attributes:
         counts: What happened so far.
         fps: Frames per second of the latest connection by its header.
+        position: Stream seconds of the latest frame.
         can_wait: Whether its source waits for a slow reader, as a pipe and a file behind a server do.
 
     Args:
@@ -64,7 +67,7 @@ class LiveStream:
 
     def __init__(self, address: Address, *, timeout: float = 10.0, patience: float = 600.0) -> None:
         self.address, self.counts, self.fps = address, StreamCounts(), 25.0
-        self.can_wait = not address.lasting
+        self.can_wait, self.position = not address.lasting, 0.0
         self._timeout, self._patience = timeout, patience
         self._stopped = False
         self._delay = _FIRST_DELAY
@@ -80,6 +83,11 @@ class LiveStream:
     def seconds(self) -> float | None:
         """Unknown."""
         return None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed before its end."""
+        return self._stopped
 
     def close(self) -> None:
         """End the iteration after the current frame; from any thread, or a signal handler."""
@@ -126,7 +134,7 @@ class LiveStream:
         for pts, arrival, frame in connection.frames():
             orientation = orientation or Orientation.of(frame) or Orientation()
             self._note_size((frame.width, frame.height))
-            seconds = clock.advance(pts, arrival)
+            self.position = seconds = clock.advance(pts, arrival)
             first = seconds if first is None else first
             if seconds - first > _STEADY:
                 self._delay = _FIRST_DELAY
@@ -173,6 +181,7 @@ class LiveStream:
             lasted = time.monotonic() - self._outage
             log.warning("%s: running again after %.1f s", self.address.name, lasted)
             self.counts.reconnections += 1
+            self.counts.outage_seconds += lasted
             self._outage = None
         self.counts.frames += 1
 

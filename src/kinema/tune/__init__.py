@@ -1,1 +1,0 @@
-"""Search of hyper-parameters with Optuna: `kinema tune`."""
