@@ -152,7 +152,8 @@ def score_stream(
 ) -> Generator[WindowScores]:
     """Yield the scores of the windows of a stream in order, from window `first` on.
 
-    A thread decodes and crops while the network computes; at most two batches of windows wait.
+    A thread decodes and crops while the network computes; at most two batches of windows wait. The first batches hold
+    1, 2, 4, … windows, so that the network starts soon.
 
     Args:
         predictor: the model.
@@ -160,7 +161,7 @@ def score_stream(
         schedule: the windows.
         views: views of a window; val: those of a validation video, mostly one clip and a centre crop; test: those of a
             test video.
-        first: the first window; the stream must start before it.
+        first: the first window, 0 or one at which an earlier run began a batch; the stream must start before it.
         batch: windows of a batch; 0: as many as fill the device.
 
     Raises:
@@ -170,8 +171,9 @@ def score_stream(
     batch = batch or windows_per_batch(predictor, schedule, views, fps=stream.fps)
     sampler = WindowSampler(schedule, predictor.views(views), fps=stream.fps, first=first)
     with closing(stream), InBackground(sampler.windows(stream), ahead=2 * batch) as windows:
-        while (ready := windows.take(batch, wait_for=batch)) is not None:
+        while (ready := windows.take(size := _batch_at(first, batch), wait_for=size)) is not None:
             yield from score_windows(predictor, ready)
+            first += size
 
 
 def score_video(
@@ -189,8 +191,15 @@ def score_video(
     a run that was not interrupted.
     """
     batch = batch or windows_per_batch(predictor, schedule, views, fps=stream.fps)
-    first = known // batch * batch
+    first = 0
+    while (after := first + _batch_at(first, batch)) <= known:
+        first = after
     stream.begin(schedule.start(first))
     for answer in score_stream(predictor, stream, schedule, views=views, first=first, batch=batch):
         if answer.index >= known:
             yield answer
+
+
+def _batch_at(first: int, batch: int) -> int:
+    """Return the number of windows in the batch that begins with window `first`: 1, 2, 4, … and then `batch`."""
+    return min(first + 1, batch)
