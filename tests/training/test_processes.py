@@ -1,17 +1,21 @@
 """Processes as torchrun and other launchers start them, and a test that they divide among themselves."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kinema.cli import main
 from kinema.errors import UserError
-from kinema.runtime.processes import LaunchEnvironment, launch_environment
+from kinema.runtime.device import RuntimeOptions
+from kinema.runtime.processes import LaunchEnvironment, is_lost_connection, launch_environment, process_group
 from tests.conftest import tiny_arguments
+from tests.storage.servers import free_port
 from tests.training.test_resume import ENVIRONMENT, RECIPE
 
 ALL = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -105,3 +109,38 @@ def test_no_process_warns_of_anything(sample: Path, tmp_path: Path) -> None:
     options = tiny_arguments(sample, data__batch_size="2", schedule__epochs="1")
     done = torchrun(["train", RECIPE, "--work-dir", str(tmp_path / "run"), *options])
     assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 3000ms for recv operation to complete"
+        ),
+        torch.distributed.DistBackendError("NCCL communicator was aborted on rank 0."),
+        torch.distributed.DistNetworkError("The client socket has timed out after 60000ms"),
+    ],
+)
+def test_a_process_that_loses_the_others_says_so(error: RuntimeError) -> None:
+    assert is_lost_connection(error)
+    assert not is_lost_connection(RuntimeError("shapes cannot be multiplied"))
+
+
+def lose(rank: int, port: int, folder: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    try:
+        with process_group(RuntimeOptions(device="cpu")):
+            torch.distributed.barrier()
+            if rank == 1:
+                os._exit(0)
+            torch.distributed.barrier()
+    except UserError as error:
+        (folder / "said").write_text(str(error))
+
+
+def test_a_process_that_ends_is_reported_by_the_others(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(lose, args=(free_port(), tmp_path), nprocs=2)
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("process 0 of 2 lost the others")
+    assert "--resume" in said

@@ -1,6 +1,7 @@
 """What a run keeps of how it was begun."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from kinema.api import train
 from kinema.config import read
 from kinema.errors import UserError
-from kinema.runtime.device import RuntimeOptions, pick_device
+from kinema.runtime.device import RuntimeOptions, pick_device, set_gpu_arithmetic
 from kinema.runtime.processes import Process
 from tests.conftest import tiny_config
 
@@ -67,3 +68,34 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="start at most 2 processes"):
         pick_device(RuntimeOptions(), 2)
+
+
+@pytest.fixture
+def arithmetic() -> Iterator[None]:
+    """Restores torch's own settings."""
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    set_gpu_arithmetic(RuntimeOptions(tf32=False))
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32_is_the_same_by_both_of_torchs_interfaces(tf32: bool) -> None:
+    """torch.compile reads the older one, and fails where they differ."""
+    set_gpu_arithmetic(RuntimeOptions(tf32=tf32))
+    new = [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]
+    assert [precision == "tf32" for precision in new] == [tf32, tf32]
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
+    assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+
+
+@pytest.mark.usefixtures("arithmetic")
+def test_deterministic_algorithms_are_not_chosen_by_time() -> None:
+    set_gpu_arithmetic(RuntimeOptions())
+    assert torch.backends.cudnn.benchmark
+    assert not torch.are_deterministic_algorithms_enabled()
+    set_gpu_arithmetic(RuntimeOptions(deterministic=True))
+    assert not torch.backends.cudnn.benchmark
+    assert torch.are_deterministic_algorithms_enabled()

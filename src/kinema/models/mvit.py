@@ -150,9 +150,17 @@ class MViTBackbone(Backbone):
         x = self.pos_encoding(x.flatten(2).transpose(1, 2))
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            call = partial(checkpoint, block, use_reentrant=False) if recompute else block
-            x, shape = call(x, shape)
+            call = partial(checkpoint, _on_its_device, use_reentrant=False) if recompute else _on_its_device
+            x, shape = call(block, x, shape)
         return self.norm(x)[:, 0, :, None, None, None]
+
+
+def _on_its_device(block: nn.Module, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    """Call a block, which makes indices on the default device: from a CPU each would be copied, and waited for."""
+    if x.device.type == "cpu":
+        return block(x, shape)
+    with x.device:
+        return block(x, shape)
 
 
 def _settings(options: MViTOptions) -> "list[MSBlockConfig]":

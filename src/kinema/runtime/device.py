@@ -1,5 +1,6 @@
 """Device, precision, memory format and compilation."""
 
+import os
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -32,6 +33,15 @@ class RuntimeOptions:
     steps that are faster on GPUs; sums in another order, so another run. graphs: a stage's kernels are also started all
     at once, as a CUDA graph, for small models whose kernels are shorter than their start. auto: as for precision, of
     true and false; false elsewhere."""
+    tf32: bool = True
+    """Round the operands of fp32 convolutions and products to TF32 (10 bits of mantissa instead of 23) on GPUs since
+    Ampere: several times as fast. false: fp32 throughout (IEEE 754). No effect on a CPU."""
+    cudnn_benchmark: bool = True
+    """Time cuDNN's algorithms for each new shape and use the fastest: some seconds before the first step on a GPU, for
+    faster steps. Another run may choose others, whose results differ by rounding."""
+    deterministic: bool = False
+    """Use only algorithms that give the same bits in every run on a GPU, so that a resumed run continues exactly;
+    slower. Implies --runtime.cudnn-benchmark false. Runs on a CPU are deterministic anyway."""
     kernels: bool = True
     """Take Kinema's own ways of computing on the CPU: batch norm, addition and ReLU in one pass, activations that are
     computed again instead of kept, and freed memory kept for the next step. false: torch's operators alone, slower and
@@ -39,7 +49,7 @@ class RuntimeOptions:
 
 
 def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
-    """Return the device of this process, and apply the option `kernels`.
+    """Return the device of this process, and apply the options that hold for the process as a whole.
 
     Raises:
         UserError: a GPU is required and there is none for this process.
@@ -61,8 +71,22 @@ def pick_device(options: RuntimeOptions, local_rank: int = 0) -> torch.device:
             f"process {local_rank} of this machine has no GPU of its own, there are {gpus}: "
             f"start at most {gpus} processes (torchrun --nproc-per-node {gpus})"
         )
+    set_gpu_arithmetic(options)
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def set_gpu_arithmetic(options: RuntimeOptions) -> None:
+    """Apply `tf32`, `cudnn_benchmark` and `deterministic`; call this before the first use of the GPU."""
+    # `allow_tf32` sets `fp32_precision`, too. Setting only the latter makes torch.compile fail, which reads the former
+    # (PyTorch issue 166387).
+    torch.backends.cuda.matmul.allow_tf32 = options.tf32
+    torch.backends.cudnn.allow_tf32 = options.tf32
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark and not options.deterministic
+    if options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for determinism
+    torch.use_deterministic_algorithms(options.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def to_device(model: M, device: torch.device, options: RuntimeOptions) -> M:

@@ -149,8 +149,24 @@ def process_group(runtime: RuntimeOptions, *, wait: float = 0) -> Iterator[Proce
             time.sleep(_PRINTING)
             raise SystemExit(EXIT_TEMPORARY if isinstance(error, StorageOutage) else 2) from error
         raise
+    except RuntimeError as error:
+        if not is_lost_connection(error):
+            raise
+        time.sleep(_PRINTING)
+        raise UserError(
+            f"process {rank} of {world} lost the others: one of them, or the network between them, failed or hangs. "
+            "The messages of the others say more; the same command with --resume continues from the last checkpoint. "
+            f"({str(error).splitlines()[0]})"
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Return whether an error of gloo or nccl says that another process does not respond or has ended."""
+    if isinstance(error, dist.DistNetworkError | dist.DistBackendError):
+        return True
+    return "gloo" in str(error) and any(words in str(error) for words in ("Timed out", "Connection", "Broken pipe"))
 
 
 def _is_first_to_raise(error: Exception, count: Callable[[str, int], int]) -> bool:

@@ -24,6 +24,7 @@ from kinema.training.config import AnyConfig
 from kinema.training.observers import Observers
 from kinema.training.optimization.optimizer import set_lr
 from kinema.training.optimization.schedule import lr_factor
+from kinema.training.out_of_memory import explained, explained_validation
 from kinema.training.parallel.distributed import (
     InterruptedRun,
     StopRequest,
@@ -162,7 +163,7 @@ def _optimizer_step(run: Run, batches: Iterator[Any], step: int, window: Window,
     state.scaler.update()
     state.optimizer.zero_grad()
     if state.ema is not None:
-        state.ema.update_parameters(state.model)
+        state.ema.update(state.model)
     return bad
 
 
@@ -178,15 +179,21 @@ def _accumulate_gradients(run: Run, batches: Iterator[Any], window: Window, stop
         if not len(batch):
             run.record_bad_files(bad)
             raise UserError(f"no video of a batch could be read; the last was {bad[-1].path}: {bad[-1].reason}")
-        batch = batch.to(process.device)
-        if run.config.runtime.compile == "graphs":  # outputs of the previous batch may be overwritten
-            torch.compiler.cudagraph_mark_step_begin()
-        run.backward_warmup.run_once(run.network, partial(_loss, run, batch))
-        with _gradient_sync(run.network, turn == accumulate - 1):
-            loss = _loss(run, batch)
-            run.state.scaler.scale(loss.total / accumulate).backward()
+        with explained(run, batch):
+            loss = _add_gradients(run, batch.to(process.device), last=turn == accumulate - 1)
         window.add(loss)
     return bad
+
+
+def _add_gradients(run: Run, batch: Any, *, last: bool) -> Loss:
+    """Add a batch's share to the gradients, which are averaged over the processes after the `last` batch of a step."""
+    if run.config.runtime.compile == "graphs":  # outputs of the previous batch may be overwritten
+        torch.compiler.cudagraph_mark_step_begin()
+    run.backward_warmup.run_once(run.network, partial(_loss, run, batch))
+    with _gradient_sync(run.network, last):
+        loss = _loss(run, batch)
+        run.state.scaler.scale(loss.total / run.config.training.accumulate).backward()
+    return loss
 
 
 def _loss(run: Run, batch: Any) -> Loss:
@@ -238,7 +245,8 @@ def _validate(run: Run) -> dict[str, float]:
     assert run.val_batches is not None
     _recompute_batch_norm(run)
     broadcast_buffers(run.state.eval_model)
-    with torch.compiler.set_stance("force_eager"):  # validation batches have other shapes: not worth recompiling
+    # Validation batches have other shapes: not worth recompiling.
+    with explained_validation(run), torch.compiler.set_stance("force_eager"):
         validation = run.task.validate(run.model_to_validate(), run.val_batches)
     run.state.eval_model.train()
     run.record_bad_files(validation.bad)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from kinema.data.bad_files import BadFiles
@@ -26,6 +25,7 @@ from kinema.training import tuning
 from kinema.training.config import AnyConfig
 from kinema.training.ddp_warmup import BackwardWarmup
 from kinema.training.observers import Observer, Observers
+from kinema.training.optimization.averaging import MovingAverage
 from kinema.training.optimization.optimizer import make_optimizer
 from kinema.training.optimization.schedule import Schedule
 from kinema.training.parallel.sharding import copy_full_weights, gather_tensors, is_sharded, shard
@@ -261,7 +261,7 @@ def _train_state(model: nn.Module, config: AnyConfig, process: Process) -> Train
         raise UserError(
             "--runtime.compile graphs cannot accumulate gradients: set --training.accumulate 1, or compile true"
         )
-    ema = _average(model, options.ema_decay, sharded=options.fully_shard) if options.ema_decay else None
+    ema = MovingAverage(model, options.ema_decay) if options.ema_decay else None
     if options.fully_shard and process.world > 1:
         if config.runtime.precision == "fp16":
             raise UserError("--training.fully-shard with --runtime.precision fp16 is not supported; bf16 and fp32 are")
@@ -279,22 +279,23 @@ def _train_state(model: nn.Module, config: AnyConfig, process: Process) -> Train
     )
 
 
-def _average(model: nn.Module, decay: float, *, sharded: bool) -> AveragedModel:
-    if sharded:  # tensor by tensor: torch cannot average a list of which only some tensors are sharded
-        return AveragedModel(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-
-
 def _network(model: nn.Module, process: Process, runtime: RuntimeOptions) -> nn.Module:
     if runtime.compile:
         compile_blocks(model, runtime)
     if process.world == 1 or is_sharded(model):
         return model
-    # No broadcast of buffers in each step: training does not read running statistics except frozen ones, and
-    # validation broadcasts the main process's, which are also those saved.
+    return data_parallel(model, process.device)
+
+
+def data_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Return the DDP wrapper of a model, whose gradients are averaged over the processes.
+
+    No broadcast of buffers in each step: training does not read running statistics except frozen ones, and validation
+    broadcasts the main process's, which are also those saved.
+    """
     parameters = signature(DistributedDataParallel).parameters
     not_sent = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"  # before 2.14
     options: dict[str, Any] = {not_sent: False, "gradient_as_bucket_view": True}
-    if process.device.type == "cuda":
-        options["device_ids"] = [process.device]
+    if device.type == "cuda":
+        options["device_ids"] = [device]
     return DistributedDataParallel(model, **options)

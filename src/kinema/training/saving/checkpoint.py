@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from kinema import strict_json
 from kinema.errors import UserError
 from kinema.storage import replacing_folder
+from kinema.training.optimization.averaging import MovingAverage
 from kinema.training.parallel.sharding import gather_tensors, shard_like
 from kinema.weights.model_files import AnyDescription, check_same_weights, read_weights, save_model
 
@@ -48,7 +48,7 @@ class TrainState:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    ema: AveragedModel | None
+    ema: MovingAverage | None
     """Moving average of the model's weights, if enabled."""
 
     @property
@@ -133,7 +133,7 @@ def load_checkpoint(folder: Path, state: TrainState) -> Position:
     state.scaler.load_state_dict(values["scaler"])
     position = Position(**values["position"])
     if state.ema is not None:
-        state.ema.n_averaged.fill_(position.step)
+        state.ema.updates = position.step
     return position
 
 
