@@ -136,3 +136,16 @@ def test_a_projection_is_its_two_layers() -> None:
     plain.load_state_dict(projection.state_dict())
     x = values((2, 8, 6, 6), torch.float32)
     torch.testing.assert_close(projection(x), plain(x))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_gradients_of_single_frames_do_not_depend_on_layouts(layout: torch.memory_format) -> None:
+    """torch's batch norm mistakes the layout of either where there is one frame."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 16, 1, 8, 6)
+    gradient = torch.empty_strided(x.shape, (768, 1, 16, 96, 16)).copy_(torch.randn(x.shape))
+    layer = layer_of(16, 5)
+    own, plain = x.contiguous(memory_format=layout).requires_grad_(), x.double().requires_grad_()
+    norm(layer, own).backward(gradient)
+    deepcopy(layer).double()(plain).backward(gradient.double().contiguous())
+    assert_near(own.grad, plain.grad, 1e-5)

@@ -27,6 +27,7 @@ class Projection(nn.Sequential):
 
 def norm(layer: nn.Module, x: Tensor) -> Tensor:
     """Return `layer(x)` of a batch norm, fused as in `norm_relu`."""
+    x = _single_frame(x)
     if _fits(layer, x):
         return _fused(layer, x, None, _kernels().PLAIN)
     out: Tensor = layer(x)
@@ -39,12 +40,23 @@ def norm_relu(layer: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Te
     On the CPU with gradients and channels-last memory, a fused kernel passes over memory at most half as often as
     torch's operators; results are the same up to rounding. Elsewhere torch's operators are used.
     """
+    x = _single_frame(x)
     if _fits(layer, x) and (shortcut is None or (shortcut.dtype == x.dtype and shortcut.shape == x.shape)):
         return _fused(layer, x, shortcut, _kernels().RELU if shortcut is None else _kernels().ADD_RELU)
     out = layer(x)
     if shortcut is not None:
         out += shortcut
     return F.relu(out, inplace=True)
+
+
+def _single_frame(x: Tensor) -> Tensor:
+    """Return clips of one frame in channels-last memory.
+
+    On the CPU, torch's batch norm returns wrong gradients of them if input and gradient differ in layout (torch 2.14).
+    """
+    if x.ndim == 5 and x.shape[2] == 1 and x.device.type == "cpu" and torch.is_grad_enabled():
+        return x.contiguous(memory_format=torch.channels_last_3d)
+    return x
 
 
 def _fits(layer: nn.Module, x: Tensor) -> bool:
