@@ -145,7 +145,7 @@ def test_gradients_of_single_frames_do_not_depend_on_layouts(layout: torch.memor
     x = torch.randn(2, 16, 1, 8, 6)
     gradient = torch.empty_strided(x.shape, (768, 1, 16, 96, 16)).copy_(torch.randn(x.shape))
     layer = layer_of(16, 5)
-    own, plain = x.contiguous(memory_format=layout).requires_grad_(), x.double().requires_grad_()
+    plain, own = x.double().requires_grad_(), x.contiguous(memory_format=layout).requires_grad_()
     norm(layer, own).backward(gradient)
     deepcopy(layer).double()(plain).backward(gradient.double().contiguous())
     assert_near(own.grad, plain.grad, 1e-5)
