@@ -37,6 +37,7 @@ MODELS: dict[str, str] = {
     "r2plus1d": "kinema.models.r2plus1d:R2Plus1DOptions",
     "x3d": "kinema.models.x3d:X3DOptions",
     "videomae": "kinema.models.videomae:VideoMAEOptions",
+    "videomae_pretraining": "kinema.models.videomae_pretraining:VideoMAEPretrainingOptions",
     "s3d": "kinema.models.s3d:S3DOptions",
     "swin3d": "kinema.models.swin3d:Swin3DOptions",
     "mvit": "kinema.models.mvit:MViTOptions",

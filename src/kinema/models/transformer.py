@@ -131,16 +131,21 @@ class TubeletEmbedding(nn.Module):
         self.grid = (frames // tubelet, size // patch, size // patch)
         self.proj = nn.Conv3d(channels, width, (tubelet, patch, patch), stride=(tubelet, patch, patch))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         """`(N, channels, T, H, W)` → tokens `(N, L, width)` ordered by time, height and width.
+
+        Args:
+            x: clips.
+            tokens: numbers `(N, K)` of the tokens to embed; default: all L.
 
         Raises:
             UserError: the clips have another size than the network is built for.
         """
         check_clip(x, self.clip)
         tubelet, patch, _ = self.proj.kernel_size
+        pixels = tubelets(x, tubelet, patch).flatten(1, 3)
         weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1)
-        return F.linear(tubelets(x, tubelet, patch).flatten(1, 3), weight, self.proj.bias)
+        return F.linear(pixels if tokens is None else take(pixels, tokens), weight, self.proj.bias)
 
 
 def check_clip(x: Tensor, clip: tuple[int, int, int]) -> None:
@@ -164,6 +169,11 @@ def tubelets(x: Tensor, tubelet: int, patch: int) -> Tensor:
     """
     x = x.unflatten(4, (-1, patch)).unflatten(3, (-1, patch)).unflatten(2, (-1, tubelet))
     return x.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4)
+
+
+def take(x: Tensor, tokens: Tensor) -> Tensor:
+    """Some tokens of each clip: `(N, L, C)` and their numbers `(N, K)` → `(N, K, C)`."""
+    return x.gather(1, tokens[..., None].expand(-1, -1, x.shape[2]))
 
 
 class Attention(nn.Module):

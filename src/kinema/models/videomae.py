@@ -103,16 +103,11 @@ class VideoMAE(Recognizer):
             )
         if source != "transformers" or self.backbone.cos_attn:
             return None
-        names = renamed(self, _TRANSFORMERS)
-        parts = {
-            key: tuple(name.replace("qkv", part) for part in ("query", "key", "value"))
-            for key, name in names.items()
-            if name.endswith("qkv.weight")
-        }
+        names, parts = of_transformers(renamed(self, _TRANSFORMERS))
         return Foreign(
-            names={key: _bias(name) for key, name in names.items() if key not in parts},
+            names=names,
             parts=parts,
-            aliases=_TRANSFORMERS_ALIASES,
+            aliases=TRANSFORMERS_ALIASES,
             unused=r"^(decoder|encoder_to_decoder|videomae\.layernorm)\.|^mask_token$",
             untrained=r"^(fc_norm|classifier)\.",
         )
@@ -137,7 +132,7 @@ class VideoMAEBackbone(TransformerBackbone):
         self.blocks = nn.Sequential(
             *[
                 Block(
-                    _Attention(options.width, options.heads, cosine=options.cos_attn),
+                    QVBiasAttention(options.width, options.heads, cosine=options.cos_attn),
                     width=options.width, hidden=hidden, drop_path=drop_path, eps=options.norm_eps,
                 )
                 for drop_path in options.drop_paths
@@ -151,8 +146,12 @@ class VideoMAEBackbone(TransformerBackbone):
         x = self.run(self.blocks, self.embedding(x) + self.positions)
         return x.transpose(1, 2).unflatten(2, self.grid)
 
+    def encode_tokens(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Clips `(N, 3, T, H, W)` and numbers `(N, K)` of tokens → features of these, which see only each other."""
+        return self.run(self.blocks, self.embedding(x, tokens) + self.positions[tokens])
 
-class _Attention(nn.Module):
+
+class QVBiasAttention(nn.Module):
     """Multi-head self-attention whose keys have no bias, by dot products or cosines (Liu et al., 2022, eq. 2)."""
 
     def __init__(self, width: int, heads: int, *, cosine: bool) -> None:
@@ -177,6 +176,16 @@ class _Attention(nn.Module):
         return out
 
 
+def of_transformers(names: Mapping[str, str]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Return `names` and `parts` of `Foreign`: transformers has queries, keys and values apart."""
+    parts = {
+        key: tuple(name.replace("qkv", part) for part in ("query", "key", "value"))
+        for key, name in names.items()
+        if name.endswith("qkv.weight")
+    }
+    return {key: _bias(name) for key, name in names.items() if key not in parts}, parts
+
+
 def _bias(name: str) -> str:
     return name.replace("qkv.q_bias", "query.bias").replace("qkv.v_bias", "value.bias")
 
@@ -188,7 +197,7 @@ _VIDEOMAE: Rules = (
     (r"^fc$", "head"),
 )
 _VIDEOMAE_ALIASES: Rules = ((r"^(encoder|backbone)\.", ""),)
-_TRANSFORMERS: Rules = (
+ENCODER_OF_TRANSFORMERS: Rules = (
     (r"^backbone\.embedding\.proj", "videomae.embeddings.patch_embeddings.projection"),
     (r"^backbone\.blocks", "videomae.encoder.layer"),
     (r"\.attn\.proj$", ".attention.output.dense"),
@@ -198,8 +207,7 @@ _TRANSFORMERS: Rules = (
     (r"\.mlp\.fc2$", ".output.dense"),
     (r"\.norm1$", ".layernorm_before"),
     (r"\.norm2$", ".layernorm_after"),
-    (r"^neck$", "fc_norm"),
-    (r"^fc$", "classifier"),
 )
-_TRANSFORMERS_ALIASES: Rules = ((r"\.q_bias$", ".query.bias"), (r"\.v_bias$", ".value.bias"))
+_TRANSFORMERS: Rules = (*ENCODER_OF_TRANSFORMERS, (r"^neck$", "fc_norm"), (r"^fc$", "classifier"))
+TRANSFORMERS_ALIASES: Rules = ((r"\.q_bias$", ".query.bias"), (r"\.v_bias$", ".value.bias"))
 """Of transformers 4."""
