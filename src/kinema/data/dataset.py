@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.data.kinds import FLOW, KINDS, Label, LabelMode
+from kinema.data.kinds import FLOW, KINDS, Label, LabelsRead
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
 from kinema.data.lists.folds import parts_of, split
@@ -187,7 +187,7 @@ def opener(options: DataOptions, example: str) -> Opener:
     return replace(made, first=made.find_first(example)) if options.start == "auto" else made
 
 
-def open_train_index(options: DataOptions, *, labels: LabelMode = "single") -> Index:
+def open_train_index(options: DataOptions, *, labels: LabelsRead = "single") -> Index:
     """Read the list of training videos.
 
     Raises:
@@ -200,7 +200,7 @@ def open_train_index(options: DataOptions, *, labels: LabelMode = "single") -> I
 
 
 def open_val_index(
-    options: DataOptions, classes: tuple[str, ...] | None, *, labels: LabelMode = "single", advice: str = ""
+    options: DataOptions, classes: tuple[str, ...] | None, *, labels: LabelsRead = "single", advice: str = ""
 ) -> Index:
     """Read the list of validation videos, with the training data's `classes`, if they have names.
 
@@ -242,13 +242,14 @@ def _read_index(
     *,
     root: str,
     classes: tuple[str, ...] | None,
-    labels: LabelMode,
+    labels: LabelsRead,
     advice: str = "",
 ) -> Index:
     annotation, where = (options.train, options.train_where) if split == "train" else (options.val, options.val_where)
     if not annotation:
         what = "training" if split == "train" else "validation"
-        raise UserError(f"no {what} videos: pass --data.{split} (a folder of class folders, or a list)")
+        folder = "videos" if labels == "none" else "class folders"
+        raise UserError(f"no {what} videos: pass --data.{split} (a folder of {folder}, or a list)")
     kind, patience = KINDS[options.source], Patience(options.storage.patience)
     index = patience.through(
         lambda: read_index(annotation, kind=kind, root=root, classes=classes, labels=labels, where=where, advice=advice)

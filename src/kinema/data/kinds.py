@@ -11,6 +11,9 @@ Label = int | tuple[int, ...]
 LabelMode = Literal["single", "multi"]
 """One label for each video, or any number of labels (multi-label)."""
 
+LabelsRead = LabelMode | Literal["none"]
+"""What a list is read for; none: its labels, if it has any, are not read."""
+
 Reader = Literal["auto", "torchcodec", "pyav"]
 """Decoder of video files; see `kinema.data.readers.sources.open_video`."""
 

@@ -23,6 +23,17 @@ class ModelOptions(Protocol):
         """Return the network with random weights; nothing is downloaded."""
 
 
+@runtime_checkable
+class PretrainsBackbone(Protocol):
+    """Options of a network that pre-trains the `backbone` of another, such as that of a recognizer.
+
+    Both networks have the backbone's weights under the same names, `backbone.…`.
+    """
+
+    def pretrains(self) -> ModelOptions:
+        """Return the options of the other network."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Input:
     """The tensor that a network takes, without its batch dimension.

@@ -10,8 +10,8 @@ import torch
 
 from kinema.config import apply, as_argument, as_option, leaves, options_from, read
 from kinema.errors import UserError
-from kinema.models import name_of
-from kinema.models.capabilities import HasInput
+from kinema.models import MODELS, ModelOptions, name_of, options_class
+from kinema.models.capabilities import HasInput, PretrainsBackbone
 from kinema.training.config import AnyConfig, RecipeConfig, TrainConfig
 from kinema.weights.find import find_model
 from kinema.weights.model_files import OF_TRAINING, ModelJson, read_model_json
@@ -46,8 +46,7 @@ def with_init(
         values = {key: value for key, value in read(run)[1].items() if key in _taken(config) and key not in given}
         return apply(config, values)
     content = read_model_json(find_model(init))
-    _check_network(config, content)
-    theirs = options_from(type(config.model), content.model, origin=str(content.path))
+    theirs = _network_of(config, content)
     values = {f"model.{key}": leaf.value for key, leaf in leaves(theirs).items()}
     ours = _taken(config)
     changes = {key: values[key] for key, value in ours.items() if values[key] != value}
@@ -66,14 +65,24 @@ def _taken(config: AnyConfig) -> Mapping[str, object]:
     return {f"model.{key}": value for key, value in options.items() if key not in (*OF_TRAINING, *_OF_INPUT)}
 
 
-def _check_network(config: AnyConfig, content: ModelJson) -> None:
+def _network_of(config: AnyConfig, content: ModelJson) -> ModelOptions:
+    """Return the options of the model's network, or of the one whose backbone it has pre-trained.
+
+    Raises:
+        UserError: it is another network than the config's.
+    """
     ours, theirs = name_of(config.model), content.architecture
     own_code = ":" in ours and Path(ours).name == Path(theirs).name  # the file may have moved
-    if ours != theirs and not own_code:
-        raise UserError(
-            f"--init {config.training.init} is a model of the network '{theirs}' (recipe {content.recipe}), the recipe "
-            f"{config.recipe} trains the network '{ours}': pass a recipe of the first, or other weights"
-        )
+    if ours == theirs or own_code:
+        return options_from(type(config.model), content.model, origin=str(content.path))
+    if theirs in MODELS:
+        options = options_from(options_class(theirs), content.model, origin=str(content.path))
+        if isinstance(options, PretrainsBackbone) and name_of(options.pretrains()) == ours:
+            return options.pretrains()
+    raise UserError(
+        f"--init {config.training.init} is a model of the network '{theirs}' (recipe {content.recipe}), the recipe "
+        f"{config.recipe} trains the network '{ours}': pass a recipe of the first, or other weights"
+    )
 
 
 def _check_given(config: AnyConfig, changes: Mapping[str, object], given: Collection[str]) -> None:

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kinema.data.kinds import LabelMode, MediaKind
+from kinema.data.kinds import LabelsRead, MediaKind
 from kinema.data.lists.class_folders import natural_key, read_class_folders
-from kinema.data.lists.index import Index, offsets_of
+from kinema.data.lists.index import Index, index_paths, offsets_of
+from kinema.data.lists.inputs import find_inputs
 from kinema.data.lists.layouts import SINGLE_LABEL, Layout, is_several, is_several_of, layout_of
 from kinema.data.lists.line_faults import LineFaults
 from kinema.data.lists.rows import Rows, read_rows
@@ -26,7 +27,7 @@ def read_index(
     kind: MediaKind,
     root: str = "",
     classes: Sequence[str] | None = None,
-    labels: LabelMode = "single",
+    labels: LabelsRead = "single",
     where: str = "",
     option: str = "--data.source",
     advice: str = "",
@@ -47,6 +48,9 @@ def read_index(
     `class`) separated by semicolons, and an empty field for none; in a list, `path label label …` or
     `folder frames label label …`, paths contain no spaces. A table with a column `labels` or `classes` and neither
     `label` nor `class` is always read as multi-label.
+
+    Without labels (`labels="none"`), a folder is searched at any depth (`find_inputs`), a table needs a column `path`
+    only, a list has `path` or `folder frames` on a line and paths without spaces; labels behind them are not read.
 
     A label is an integer counted from 0 or a class name; names need a table or `classes`. The first row decides for
     the whole file; columns `class` and `classes` always hold names. Text is UTF-8. Blank lines, spaces around fields, a
@@ -72,17 +76,23 @@ def read_index(
     if annotation_is_folder(annotation):
         if where:
             raise UserError(f"where='{where}' selects rows of a table; '{annotation}' is a folder")
+        if labels == "none":
+            return index_paths([video.path for video in find_inputs([annotation])], source=annotation, root=annotation)
         index = read_class_folders(annotation, kind=kind, classes=classes, option=option, advice=advice)
         return replace(index, label_offsets=torch.arange(len(index) + 1)) if labels == "multi" else index
     table = open_table(annotation)
     layout = layout_of(table, kind, labels, where)
     class_names = tuple(classes) if classes is not None else None
     rows = read_rows(table, layout, class_names)
-    label_values, class_names = _class_indices(rows, class_names, layout, annotation, advice)
+    if labels == "none":
+        label_values, class_names = np.full(len(rows.lines), -1, np.int32), None
+    else:
+        names, class_names = _class_indices(rows, class_names, layout, annotation, advice)
+        label_values = names[np.asarray(rows.labels)]
     index = Index(
         path_bytes=torch.frombuffer(rows.path_bytes, dtype=torch.uint8),
         offsets=offsets_of(rows.path_lengths),
-        labels=torch.from_numpy(label_values[np.asarray(rows.labels)]),
+        labels=torch.from_numpy(label_values),
         frame_counts=torch.from_numpy(np.asarray(rows.frame_counts or np.zeros(len(rows.lines), np.int32))),
         lines=torch.from_numpy(np.asarray(rows.lines)),
         source=annotation,

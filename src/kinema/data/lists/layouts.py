@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from kinema.data.kinds import LabelMode, MediaKind
+from kinema.data.kinds import LabelsRead, MediaKind
 from kinema.data.lists.segments import SegmentUnit
 from kinema.data.lists.tables import BLANKS, Table
 from kinema.errors import UserError, did_you_mean
@@ -57,7 +57,7 @@ class Layout:
     label: the field with the label or labels; the first one if labels are fields of their own.
     segment: the fields with the start and the end of a segment; None if rows are whole videos.
     unit: what these are counted in.
-    labels: whether a row has one label or any number of labels.
+    labels: whether a row has one label or any number of labels, or they are not read.
     separator: separator of several labels in one field; empty: all fields from `label` on are labels.
     named: whether labels are class names even if they are numbers.
     least, most: minimum and maximum number of fields in a row; None: no maximum.
@@ -72,7 +72,7 @@ class Layout:
     label: int
     segment: tuple[int, int] | None = None
     unit: SegmentUnit = "seconds"
-    labels: LabelMode
+    labels: LabelsRead
     separator: bytes = b""
     named: bool = False
     least: int
@@ -88,6 +88,8 @@ class Layout:
 
     def labels_of(self, rows: Iterable[Fields]) -> list[list[bytes]]:
         """Return the labels of each row."""
+        if self.labels == "none":
+            return [[] for _ in rows]
         if self.labels == "single":
             return [[row[self.label].strip(BLANKS)] for row in rows]
         if not self.separator:
@@ -96,7 +98,7 @@ class Layout:
         return [[label for part in field if (label := part.strip(BLANKS))] for field in parts]
 
 
-def layout_of(table: Table, kind: MediaKind, labels: LabelMode, where: str) -> Layout:
+def layout_of(table: Table, kind: MediaKind, labels: LabelsRead, where: str) -> Layout:
     """Return the layout of a table (by its header) or of a list (by `kind` and `labels`).
 
     Raises:
@@ -109,8 +111,10 @@ def layout_of(table: Table, kind: MediaKind, labels: LabelMode, where: str) -> L
     return _list_layout(table, kind, labels)
 
 
-def _list_layout(table: Table, kind: MediaKind, labels: LabelMode) -> Layout:
+def _list_layout(table: Table, kind: MediaKind, labels: LabelsRead) -> Layout:
     rawframes = kind == "rawframes"
+    if labels == "none":
+        return _unlabeled_list(table, rawframes=rawframes)
     fields = ["folder", "frames", "label"] if rawframes else ["path", "label"]
     label = len(fields) - 1
     if labels == "single":
@@ -137,12 +141,29 @@ def _list_layout(table: Table, kind: MediaKind, labels: LabelMode) -> Layout:
     )
 
 
-def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels: LabelMode, where: str) -> Layout:
-    if not {"label", "class"} & set(header) and {"labels", "classes"} & set(header):
+def _unlabeled_list(table: Table, *, rawframes: bool) -> Layout:
+    fields = ["folder", "frames"] if rawframes else ["path"]
+    return Layout(
+        path=0,
+        frames=1 if rawframes else None,
+        label=len(fields),
+        labels="none",
+        least=len(fields),
+        most=None,
+        misfit="no number of frames" if rawframes else "no path",
+        expected=f"'{table.delimiter.join(fields)}' on each line; paths with blanks need a .csv with a header line path"
+        + _FILES * rawframes,
+    )
+
+
+def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels: LabelsRead, where: str) -> Layout:
+    if labels != "none" and not {"label", "class"} & set(header) and {"labels", "classes"} & set(header):
         labels = "multi"
-    columns = ("label", "class") if labels == "single" else ("labels", "classes", "label", "class")
+    columns = {"none": ("path",), "single": ("label", "class"), "multi": ("labels", "classes", "label", "class")}[
+        labels
+    ]
     label = next((name for name in columns if name in header), columns[0])
-    separator = "" if labels == "single" else "," if table.delimiter == ";" else ";"
+    separator = "" if labels != "multi" else "," if table.delimiter == ";" else ";"
     segment, unit = _segment_columns(table, header, kind)
     return Layout(
         path=column_of(table, header, "path"),
@@ -159,7 +180,13 @@ def _table_layout(table: Table, header: tuple[str, ...], kind: MediaKind, labels
         conditions=tuple(_condition(table, header, text) for text in where.split(",")) if where else (),
         wanted=where,
         expected=f"'{','.join(header)}' on each line, "
-        + ("the name of a class" if label in ("class", "classes") else _LABEL)
+        + (
+            "the path of a video"
+            if labels == "none"
+            else "the name of a class"
+            if label in ("class", "classes")
+            else _LABEL
+        )
         + (f"; several with '{separator}' between them" if separator else "")
         + (f"; 0 <= start < end, in {unit}" if segment else ""),
     )

@@ -21,8 +21,9 @@ from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
 from kinema.errors import UserError
 from kinema.models import Recognizer, RecognizerOptions, load_pretrained
-from kinema.models.capabilities import HasHead, require
+from kinema.models.capabilities import HasHead, PretrainsBackbone, require
 from kinema.runtime.processes import Process
+from kinema.tasks.models import read_description
 from kinema.tasks.recognition import multigrid
 from kinema.tasks.recognition.description import read_recognizer
 from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
@@ -45,6 +46,9 @@ from kinema.weights.foreign_files import read_foreign_weights
 from kinema.weights.model_files import check_same_weights, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
+
+BACKBONE = "backbone."
+"""Prefix of the weights that pre-training and fine-tuning share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,16 +240,23 @@ def _open_val(config: RecognitionConfig[Any], train: Index, num_classes: int) ->
 
 
 def _load_init(model: Recognizer, options: RecognizerOptions, classes: tuple[str, ...], init: Path) -> None:
-    """Load the weights of `init`, including its head only if it has the same classes."""
+    """Load the weights of `init`: all of them where it has the same classes, else without its head; of a pre-trained
+    model those of its backbone.
+    """
     folder = find_model(init)
-    weights = read_weights(folder)
-    theirs = read_recognizer(folder)
-    wanted = model.state_dict()
-    if theirs.classes != classes:
-        head = require(model, HasHead, "--init with other classes").head
-        of_head = {id(parameter) for parameter in head.parameters()}
-        weights |= {name: wanted[name] for name, parameter in model.named_parameters() if id(parameter) in of_head}
-        log.info("new head for %d classes: %s has %d other classes", len(classes), init, len(theirs.classes))
+    weights, wanted = read_weights(folder), model.state_dict()
+    theirs = read_description(folder)
+    if isinstance(theirs.model, PretrainsBackbone):
+        weights = {name: value for name, value in weights.items() if name.startswith(BACKBONE)}
+        weights |= {name: value for name, value in wanted.items() if not name.startswith(BACKBONE)}
+        log.info("the backbone of %s, which is pre-trained; neck and head are new", init)
+    else:
+        theirs = read_recognizer(folder)
+        if theirs.classes != classes:
+            head = require(model, HasHead, "--init with other classes").head
+            of_head = {id(parameter) for parameter in head.parameters()}
+            weights |= {name: wanted[name] for name, parameter in model.named_parameters() if id(parameter) in of_head}
+            log.info("new head for %d classes: %s has %d other classes", len(classes), init, len(theirs.classes))
+        warn_of_other_options(str(init), theirs.model, options)
     check_same_weights(wanted, weights, origin=str(init))
-    warn_of_other_options(str(init), theirs.model, options)
     model.load_state_dict(weights)
