@@ -61,6 +61,14 @@ class HasInput(Protocol):
 
 
 @runtime_checkable
+class HasFurtherInputs(Protocol):
+    """A forward pass that takes more than clips or features."""
+
+    def further_inputs(self, count: int) -> tuple[Tensor, ...]:
+        """Return further inputs for `count` clips, as training has them, to count operations or measure time."""
+
+
+@runtime_checkable
 class HasBlocks(Protocol):
     """Blocks: units that are compiled, sharded and checkpointed, each called as a module in a forward pass."""
 

@@ -117,6 +117,7 @@ class VideoMAEBackbone(TransformerBackbone):
     """The transformer without its last norm and head: `(N, 3, T, H, W)` → `(N, width, T', H', W')`."""
 
     positions: Tensor
+    embedding: TubeletEmbedding
 
     def __init__(self, options: VideoMAEOptions) -> None:
         super().__init__(options, out_channels=options.width)

@@ -140,6 +140,12 @@ class VideoMAEPretraining(nn.Module):
         values = take(pixels, decoded).float() / 255
         return standardized(values) if normalize else values
 
+    def further_inputs(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return `visible` and `decoded` of `count` clips, a tenth and the rest of the tokens."""
+        tokens = torch.arange(math.prod(self.grid)).expand(count, -1)
+        seen = max(1, tokens.shape[1] // 10)
+        return tokens[:, :seen], tokens[:, seen:]
+
     def blocks(self) -> list[nn.Module]:
         """Blocks of the encoder and of the decoder."""
         return [*self.backbone.blocks, *self.decoder]

@@ -24,6 +24,7 @@ _RECOGNITION = (
     "tsn", "tsm", "i3d", "slowfast", "r2plus1d", "torchvision_models", "x3d", "s3d", "swin3d", "mvit",
     "videomae", "timesformer", "vjepa2", "sample",
 )  # fmt: skip
+_PRETRAINING = ("videomae_pretraining",)
 _LOCALIZATION = ("bmn", "bsn", "actionformer", "tridet")
 """Modules of this folder, whose public functions without arguments are the recipes."""
 
@@ -59,7 +60,8 @@ def _recipes(modules: tuple[str, ...]) -> dict[str, Recipe]:
 
 
 RECOGNIZERS, LOCALIZERS = _recipes(_RECOGNITION), _recipes(_LOCALIZATION)
-RECIPES = {**RECOGNIZERS, **LOCALIZERS}
+PRETRAININGS = _recipes(_PRETRAINING)
+RECIPES = {**RECOGNIZERS, **PRETRAININGS, **LOCALIZERS}
 
 
 def config_of(name: str, values: Mapping[str, object] | None = None) -> "RecipeConfig":

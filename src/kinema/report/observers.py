@@ -1,11 +1,14 @@
 """Training observers: TensorBoard events, a plot of training curves, and facts of the machine."""
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from PIL import Image
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from kinema import strict_json
@@ -14,7 +17,7 @@ from kinema.report.page.runs import MACHINE
 from kinema.report.plots import draw_curves
 from kinema.runtime.device import RuntimeOptions, pick_device
 from kinema.runtime.hardware import machine
-from kinema.storage import write_text
+from kinema.storage import replacing, write_text
 from kinema.training.observers import Observers
 from kinema.training.saving.record import read_rows
 from kinema.version import __version__
@@ -33,6 +36,11 @@ class TensorBoard:
     def on_validation(self, row: dict[str, float]) -> None:
         """Write metrics of a validation."""
         self._write("val", row)
+
+    def on_pictures(self, pictures: Mapping[str, Tensor], *, step: int) -> None:
+        """Write the pictures of a validation."""
+        for name, picture in pictures.items():
+            self._writer.add_image(f"val/{name}", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush buffered events."""
@@ -62,6 +70,30 @@ class Curves:
         training, validation = (read_rows(self._work_dir / "metrics.jsonl", split) for split in ("train", "val"))
         if training or validation:
             draw_curves(training, validation, self._work_dir / "curves.png")
+
+
+class Pictures:
+    """Writes the pictures of each validation to `NAME.png`, and to `pictures/NAME_STEP.png`."""
+
+    def __init__(self, work_dir: Path, *, first_step: int) -> None:  # noqa: ARG002
+        self._work_dir = work_dir
+
+    def on_step(self, row: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def on_validation(self, row: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def on_pictures(self, pictures: Mapping[str, Tensor], *, step: int) -> None:
+        """Write the pictures."""
+        for name, picture in pictures.items():
+            for file in (self._work_dir / f"{name}.png", self._work_dir / "pictures" / f"{name}_{step:06}.png"):
+                file.parent.mkdir(exist_ok=True)
+                with replacing(file) as path:
+                    Image.fromarray(picture.numpy()).save(path, "png")
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Machine:
@@ -96,5 +128,5 @@ def _device_of(work_dir: Path) -> torch.device:
     return pick_device(RuntimeOptions(device=name))
 
 
-OBSERVERS: Observers = (TensorBoard, Curves, Machine)
+OBSERVERS: Observers = (TensorBoard, Curves, Pictures, Machine)
 """Observers of trainings started from the command line."""

@@ -5,6 +5,7 @@
 
 TASKS = {
     "recognition": "kinema.tasks.recognition.options:RecognitionOptions",
+    "pretraining": "kinema.tasks.pretraining.options:PretrainingOptions",
     "bmn": "kinema.tasks.localization.bmn:BMNTask",
     "tem": "kinema.tasks.localization.bsn.tem:TEMTask",
     "pem": "kinema.tasks.localization.bsn.pem:PEMTask",

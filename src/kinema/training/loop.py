@@ -252,6 +252,7 @@ def _validate(run: Run) -> dict[str, float]:
     run.record_bad_files(validation.bad)
     epoch = run.timetable.epoch_step(run.position.step)[0]
     run.write_validation({"step": run.position.step, "epoch": epoch, **validation.metrics})
+    run.show_pictures(validation.pictures)
     log.info("epoch %d: %s", epoch, run.task.summary(validation.metrics))
     run.position.validated = run.position.step
     _select(run, same_number(run.task.criterion.score(validation.metrics), run.process.device))

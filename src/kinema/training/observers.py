@@ -1,8 +1,10 @@
 """Protocol of observers, such as curves and loggers, that the caller passes to a training run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 
 class Observer(Protocol):
@@ -16,6 +18,14 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """Finish, when the run ends or is interrupted."""
+
+
+@runtime_checkable
+class PictureObserver(Observer, Protocol):
+    """An observer that also receives the pictures of validations."""
+
+    def on_pictures(self, pictures: Mapping[str, Tensor], *, step: int) -> None:
+        """Receive pictures by name, (H, W, 3) uint8, of the validation after a step."""
 
 
 class OpenObserver(Protocol):

@@ -1,7 +1,7 @@
 """The state of a training run, built from its config."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -24,7 +24,7 @@ from kinema.runtime.processes import Process
 from kinema.training import tuning
 from kinema.training.config import AnyConfig
 from kinema.training.ddp_warmup import BackwardWarmup
-from kinema.training.observers import Observer, Observers
+from kinema.training.observers import Observer, Observers, PictureObserver
 from kinema.training.optimization.averaging import MovingAverage
 from kinema.training.optimization.optimizer import make_optimizer
 from kinema.training.optimization.schedule import Schedule
@@ -83,6 +83,12 @@ class Run:
             self.record.write("val", row)
         for observer in self.observers:
             observer.on_validation(row)
+
+    def show_pictures(self, pictures: Mapping[str, Tensor]) -> None:
+        """Pass the pictures of a validation to the observers that take them."""
+        for observer in self.observers:
+            if pictures and isinstance(observer, PictureObserver):
+                observer.on_pictures(pictures, step=self.position.step)
 
     def validation_is_due(self) -> bool:
         """Return whether the model is due for validation at this step and has not been validated."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 from torch import Tensor, nn
@@ -262,10 +263,16 @@ class Loss(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """Validation results of all processes. metrics: a row of `metrics.jsonl`; bad: files that cannot be read."""
+    """Validation results of all processes.
+
+    metrics: a row of `metrics.jsonl`.
+    bad: files that cannot be read.
+    pictures: pictures to look at by name, (H, W, 3) uint8, in the main process.
+    """
 
     metrics: dict[str, float]
     bad: list[BadFile]
+    pictures: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Task(Protocol):

@@ -1,0 +1,1 @@
+"""Pre-training on unlabeled videos: a network reconstructs hidden parts of clips."""
