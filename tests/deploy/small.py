@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kinema.models import name_of
-from kinema.recipes import RECIPES, RECOGNIZERS, config_of
+from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of
 from kinema.weights.model_files import OF_TRAINING, save_model
 from tests.models.families import LARGE_INIT, SMALL_LOCALIZER, small_options
 from tests.recipes.test_recipes import narrow
@@ -31,8 +31,8 @@ MODELS = [
     *{_network(name): name for name in RECOGNIZERS}.values(),
     *{
         name_of(config_of(name).model): name  # type: ignore[union-attr]
-        for name in RECIPES
-        if name not in RECOGNIZERS and hasattr(config_of(name), "model")
+        for name in LOCALIZERS
+        if hasattr(config_of(name), "model")
     }.values(),
 ]
 """Recipes with different networks."""

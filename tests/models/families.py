@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from kinema.models import MODELS, Localizer, Recognizer, RecognizerOptions, options_class
+from kinema.models.capabilities import PretrainsBackbone
 from kinema.models.transformer import TransformerOptions
 
 RECOGNIZERS = [name for name in MODELS if issubclass(options_class(name), RecognizerOptions)]
-LOCALIZERS = [name for name in MODELS if name not in RECOGNIZERS]
+PRETRAINED = [name for name in MODELS if issubclass(options_class(name), PretrainsBackbone)]
+"""Families of pre-training."""
+LOCALIZERS = [name for name in MODELS if name not in (*RECOGNIZERS, *PRETRAINED)]
 
 CLASSES = 5
 LARGE_INIT = 0.1
@@ -30,6 +33,9 @@ SMALL = {
     "depths": (1, 1, 2, 1),
     "probe_depth": 1,
     "probe_heads": 2,
+    "decoder_width": 8,
+    "decoder_depth": 2,
+    "decoder_heads": 2,
 }
 SMALL_OF = {"vjepa2": {"width": 16}}
 """Options of single families: a head of V-JEPA 2 has a pair of channels each for time, height and width."""
@@ -54,7 +60,7 @@ def small_options(name: str, **values: Any) -> Any:
     """Options of a small network: those of `SMALL` and `values` that the family has; None keeps the default."""
     kind = options_class(name)
     known = {field.name for field in fields(kind)}
-    values = {**(SMALL if name in RECOGNIZERS else SMALL_LOCALIZER), **SMALL_OF.get(name, {}), **values}
+    values = {**(SMALL_LOCALIZER if name in LOCALIZERS else SMALL), **SMALL_OF.get(name, {}), **values}
     return kind(**{key: value for key, value in values.items() if key in known and value is not None})
 
 
@@ -75,7 +81,13 @@ def small_localizer(name: str) -> Localizer:
     return model
 
 
-TRANSFORMERS = [name for name in RECOGNIZERS if issubclass(options_class(name), TransformerOptions)]
+def small_pretraining(name: str, **values: Any) -> nn.Module:
+    torch.manual_seed(0)
+    model: nn.Module = small_options(name, **values).build()
+    return model
+
+
+TRANSFORMERS = [name for name in (*RECOGNIZERS, *PRETRAINED) if issubclass(options_class(name), TransformerOptions)]
 """Families that take square clips of one size."""
 
 

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kinema.models import MODELS
 from kinema.models.bmn import BMNOptions
 from kinema.models.bsn import PEMOptions, TEMOptions
 from kinema.models.localizer import LocalizerOptions
 from kinema.models.transformer import attend
 from kinema.models.tsm import TSMOptions
-from tests.models.families import RECOGNIZERS, TRANSFORMERS, features, small_localizer, small_model
+from tests.models.families import LOCALIZERS, RECOGNIZERS, TRANSFORMERS, features, small_localizer, small_model
 
 SUMS_IN_BFLOAT16 = not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 SIZES = [(8, 1, 1), (8, 32, 8), (8, 9, 64), (8, 48, 33), (12, 33, 24), (16, 32, 48)]
@@ -214,7 +213,7 @@ def gradients(model: nn.Module, inputs: Tensor, *, bfloat16: bool) -> dict[str, 
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # said by torch.backends.mkldnn.flags
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*RECOGNIZERS, *LOCALIZERS])
 def test_gradients_are_as_near_to_float64_as_without_onednn(name: str) -> None:
     """Of a whole network with fixed statistics of batch norm, since those of few pixels amplify rounding at will.
 

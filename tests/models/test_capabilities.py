@@ -24,31 +24,36 @@ from tests.models.families import (
     CLASSES,
     LARGE_INIT,
     LOCALIZERS,
+    PRETRAINED,
     RECOGNIZERS,
     features,
     pixels,
     small_localizer,
     small_model,
+    small_pretraining,
 )
 
 every_network = pytest.mark.parametrize("name", MODELS)
 every_recognizer = pytest.mark.parametrize("name", RECOGNIZERS)
 
 
-def network_and_input(name: str, **values: Any) -> tuple[Any, Tensor]:
+def network_and_inputs(name: str, **values: Any) -> tuple[Any, tuple[Tensor, ...]]:
     if name in RECOGNIZERS:
-        return small_model(name, **values), pixels(name)
+        return small_model(name, **values), (pixels(name),)
+    if name in PRETRAINED:
+        pretraining: Any = small_pretraining(name, **values)
+        return pretraining, (pixels(name), *pretraining.further_inputs(2))
     model = small_localizer(name)
-    return model, features(model)
+    return model, (features(model),)
 
 
-def outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
-    return tree_leaves(model(x))
+def outputs(model: nn.Module, *inputs: Tensor) -> list[Tensor]:
+    return tree_leaves(model(*inputs))
 
 
-def training_step(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+def training_step(model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
     torch.manual_seed(1)
-    torch.stack([output.float().square().mean() for output in outputs(model.train(), x)]).sum().backward()
+    torch.stack([output.float().square().mean() for output in outputs(model.train(), *inputs)]).sum().backward()
     return {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
 
 
@@ -97,7 +102,7 @@ def test_layer_decay_multiplies_the_rate_by_group(name: str) -> None:
 
 @every_network
 def test_blocks_are_separate_modules_that_a_forward_pass_calls(name: str) -> None:
-    model, x = network_and_input(name)
+    model, inputs = network_and_inputs(name)
     blocks = list(model.blocks())
     inside = [set(block.modules()) for block in blocks]
     assert blocks
@@ -105,14 +110,14 @@ def test_blocks_are_separate_modules_that_a_forward_pass_calls(name: str) -> Non
     called: list[nn.Module] = []
     for block in blocks:
         block.register_forward_hook(lambda block, *_: called.append(block))
-    model(x)
+    model(*inputs)
     assert set(called) == set(blocks)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @every_network
 def test_compilation_covers_every_block(name: str, checkpointing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = network_and_input(name, gradient_checkpointing=checkpointing)
+    model, inputs = network_and_inputs(name, gradient_checkpointing=checkpointing)
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
     compile_blocks(model, RuntimeOptions(compile=True))
@@ -120,7 +125,7 @@ def test_compilation_covers_every_block(name: str, checkpointing: bool, monkeypa
     called: list[nn.Module] = []
     for unit in compiled:
         unit.register_forward_hook(lambda unit, *_: called.append(unit))
-    model.train()(x)
+    model.train()(*inputs)
     assert set(called) == set(compiled)
 
 
@@ -133,10 +138,10 @@ def one_process() -> Iterator[Any]:
 
 @every_network
 def test_a_sharded_network_takes_the_same_step(name: str, one_process: Any) -> None:
-    plain, x = network_and_input(name)
+    plain, inputs = network_and_inputs(name)
     sharded = deepcopy(plain)
     shard(sharded, one_process)
-    expected, found = training_step(plain, x), training_step(sharded, x)
+    expected, found = training_step(plain, *inputs), training_step(sharded, *inputs)
     assert set(found) == set(expected)
     for key, gradient in expected.items():
         torch.testing.assert_close(found[key].full_tensor(), gradient, rtol=1e-3, atol=1e-5, msg=key)
@@ -208,20 +213,20 @@ def test_a_reset_head_is_a_new_layer_and_all_else_stays(name: str) -> None:
 
 @every_network
 def test_the_declared_input_is_what_the_network_takes(name: str) -> None:
-    model, x = network_and_input(name)
-    assert model.input.channels == x.shape[1]
-    if name in RECOGNIZERS:
+    model, inputs = network_and_inputs(name)
+    assert model.input.channels == inputs[0].shape[1]
+    if name not in LOCALIZERS:
         assert model.input.mean == pytest.approx(model.normalize.mean.flatten().tolist())
         assert model.input.std == pytest.approx(model.normalize.std.flatten().tolist())
 
 
 @every_network
 def test_an_exported_graph_computes_the_same(name: str) -> None:
-    model, x = network_and_input(name)
+    model, inputs = network_and_inputs(name)
     model.eval()
     with torch.no_grad():
-        program = torch.export.export(model, (x,))
-        for found, expected in zip(outputs(program.module(), x), outputs(model, x), strict=True):
+        program = torch.export.export(model, inputs)
+        for found, expected in zip(outputs(program.module(), *inputs), outputs(model, *inputs), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -22,12 +22,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kinema.errors import UserError
-from kinema.models import MODELS
 from kinema.models.foreign import foreign_names, foreign_state_dict
 from kinema.tools import Source
 from kinema.weights.foreign_files import read_foreign_weights, tools_of
 from tests.models import parity
-from tests.models.families import small_options
+from tests.models.families import LOCALIZERS, RECOGNIZERS, small_options
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -244,7 +243,7 @@ def test_what_is_no_checkpoint_is_named_in_one_line(tmp_path: Path, write: Calla
 def tools_and_keys() -> Iterator[Any]:
     """Keys of each family as each tool has them, and those that `benchmarks/foreign_numbers` recorded."""
     with torch.device("meta"):
-        for name in MODELS:
+        for name in (*RECOGNIZERS, *LOCALIZERS):
             model = small_options(name).build()
             for source in get_args(Source):
                 if source != "timm" and model.foreign(source):

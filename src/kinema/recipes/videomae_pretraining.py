@@ -4,9 +4,8 @@ from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
 from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.videomae_pretraining import VideoMAEPretrainingOptions
-from kinema.tasks.pretraining.data import UnlabeledClips
+from kinema.tasks.pretraining.data import PretrainingConfig, UnlabeledClips
 from kinema.tasks.pretraining.options import PretrainingOptions
-from kinema.tasks.pretraining.task import PretrainingConfig
 from kinema.training import AdamW, CosineSchedule, TrainConfig
 
 

@@ -17,7 +17,7 @@ from kinema.api import run_test, train
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.tasks.pretraining.task import PretrainingConfig
+from kinema.tasks.pretraining.data import PretrainingConfig
 from kinema.training import TrainConfig
 
 SMALL = {

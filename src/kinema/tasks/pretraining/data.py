@@ -5,6 +5,10 @@ from typing import ClassVar
 
 from kinema.data.options import DataOptions
 from kinema.data.views import TrainClip, Views
+from kinema.models.videomae_pretraining import VideoMAEPretrainingOptions
+from kinema.tasks.pretraining.masking import MaskOptions
+from kinema.training.config import TrainConfig
+from kinema.weights.model_files import Description
 
 
 @dataclass(kw_only=True)
@@ -17,3 +21,7 @@ class UnlabeledClips(DataOptions):
     """Views of a validation video."""
 
     channels: ClassVar[int] = 3
+
+
+PretrainingConfig = TrainConfig[MaskOptions, VideoMAEPretrainingOptions, UnlabeledClips]
+PretrainingDescription = Description[MaskOptions, VideoMAEPretrainingOptions, UnlabeledClips]

@@ -7,10 +7,8 @@ from typing import Any, ClassVar
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
-from kinema.tasks.pretraining.data import UnlabeledClips
+from kinema.tasks.pretraining.data import PretrainingConfig, PretrainingDescription, UnlabeledClips
 from kinema.tasks.pretraining.masking import MaskOptions
-from kinema.tasks.pretraining.task import PretrainingConfig, PretrainingDescription, open_pretraining
-from kinema.tasks.pretraining.testing import run_test
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
 
 
@@ -23,6 +21,8 @@ class PretrainingOptions(MaskOptions):
 
     def open(self, config: PretrainingConfig, process: Process) -> Task:
         """Open the videos of a training; see `open_pretraining`."""
+        from kinema.tasks.pretraining.task import open_pretraining
+
         return open_pretraining(config, process)
 
     def input_shape(self, config: PretrainingConfig) -> tuple[int, ...]:
@@ -42,6 +42,8 @@ class PretrainingOptions(MaskOptions):
         outputs: EvaluationOutputs,
     ) -> dict[str, float]:
         """Measure the loss on the validation videos; see `run_test`."""
+        from kinema.tasks.pretraining.testing import run_test
+
         return run_test(model, description, options, outputs)
 
     def load(self, model: Path, description: PretrainingDescription, runtime: RuntimeOptions) -> Predictor:

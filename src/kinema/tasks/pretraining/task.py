@@ -16,23 +16,19 @@ from kinema.data.readers.sources import reader_in_use
 from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
-from kinema.models.videomae_pretraining import VideoMAEPretraining, VideoMAEPretrainingOptions
+from kinema.models.videomae_pretraining import VideoMAEPretraining
 from kinema.runtime.processes import Process
 from kinema.tasks.models import read_description
-from kinema.tasks.pretraining.data import UnlabeledClips
+from kinema.tasks.pretraining.data import PretrainingConfig, PretrainingDescription
 from kinema.tasks.pretraining.evaluation import evaluate, view_batches
 from kinema.tasks.pretraining.masking import Masking, MaskOptions, mask_loss
-from kinema.training.config import TrainConfig
 from kinema.training.optimization.schedule import CosineSchedule, StepSchedule
 from kinema.training.order import load_batches, train_order
 from kinema.training.task import Criterion, Loss, Validation
 from kinema.weights.find import find_model
-from kinema.weights.model_files import Description, check_same_weights, read_weights, warn_of_other_options
+from kinema.weights.model_files import check_same_weights, read_weights, warn_of_other_options
 
 log = logging.getLogger(__name__)
-
-PretrainingConfig = TrainConfig[MaskOptions, VideoMAEPretrainingOptions, UnlabeledClips]
-PretrainingDescription = Description[MaskOptions, VideoMAEPretrainingOptions, UnlabeledClips]
 
 
 @dataclass(frozen=True, kw_only=True)

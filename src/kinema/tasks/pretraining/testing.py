@@ -9,10 +9,9 @@ from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
 from kinema.storage import replacing
 from kinema.storage.outputs import check_writable
-from kinema.tasks.pretraining.data import UnlabeledClips
+from kinema.tasks.pretraining.data import PretrainingDescription, UnlabeledClips
 from kinema.tasks.pretraining.evaluation import evaluate, view_batches
 from kinema.tasks.pretraining.masking import MaskOptions
-from kinema.tasks.pretraining.task import PretrainingDescription
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_weights
