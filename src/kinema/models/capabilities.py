@@ -110,6 +110,30 @@ class HasFeatures(Protocol):
 
 
 @runtime_checkable
+class HasFeatureMaps(Protocol):
+    """A layer whose features have positions in time and space, from which the class scores are computed."""
+
+    def map_layer(self) -> nn.Module:
+        """Last layer whose features have positions."""
+
+    def as_maps(self, output: Any, clips: int) -> tuple[Tensor, ...]:
+        """Output of `map_layer()` for N clips, or a gradient of its form → maps `(N, C, T', H', W')` by pathway."""
+
+
+@runtime_checkable
+class HasAttention(Protocol):
+    """Attention layers over tokens that have positions in time and space, computed by `transformer.attend`."""
+
+    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
+        """Attention of each layer, in the order of the forward pass → relevance of positions `(N, T', H', W')`.
+
+        Args:
+            attention: of each layer `(N', queries, keys)`, averaged over heads, where N' are the clips, or sequences of
+                several that a layer attends over separately.
+        """
+
+
+@runtime_checkable
 class HasProbe(Protocol):
     """An encoder, and the last layers, which a probe trains on what the encoder returns."""
 
@@ -141,6 +165,7 @@ _NAMES: dict[type, str] = {
     HasLayerGroups: "layer groups (`layer_groups()`)",
     HasHead: "a head (`head`)",
     HasFeatures: "features (`forward_features()`)",
+    HasFeatureMaps: "feature maps (`map_layer()`, `as_maps()`) or attention over tokens (`roll_out()`)",
     HasProbe: "an encoder and its last layers (`encode()`, `decode()`, `decoder_layers()`)",
 }
 

@@ -1,5 +1,6 @@
 """MViTv2: improved multiscale vision transformers (Li et al., 2022, arXiv:2112.01526): torchvision's network."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -93,6 +94,18 @@ class MViT(Recognizer):
     def __init__(self, options: MViTOptions) -> None:
         super().__init__(options, MViTBackbone(options))
 
+    def map_layer(self) -> nn.Module:
+        """The norm before the last attention, whose tokens the class token gathers."""
+        norm: nn.Module = self.backbone.blocks[-1].norm1
+        return norm
+
+    def as_maps(self, output: Tensor, clips: int) -> tuple[Tensor, ...]:
+        """Class token and tokens `(N, 1 + L, C)` → `(N, C, T', H', W')`, of clips whose height is their width."""
+        del clips
+        frames = self.backbone.grid_frames
+        side = math.isqrt((output.shape[1] - 1) // frames)
+        return (output[:, 1:].transpose(1, 2).unflatten(2, (frames, side, side)),)
+
     def foreign(self, source: Source) -> Foreign | None:
         """Names in torchvision and PySlowFast."""
         if source != "pyslowfast":
@@ -121,6 +134,7 @@ class MViTBackbone(Backbone):
         )
         replace_convolutions(network)
         self.depths = options.depths
+        self.grid_frames = 0
         self.conv_proj, self.pos_encoding = network.conv_proj, network.pos_encoding
         self.blocks, self.norm = network.blocks, network.norm
         self.freeze()
@@ -147,6 +161,7 @@ class MViTBackbone(Backbone):
         """Features of clips."""
         x = self.conv_proj(x)
         shape = tuple(x.shape[2:])
+        self.grid_frames = shape[0]
         x = self.pos_encoding(x.flatten(2).transpose(1, 2))
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -117,6 +117,15 @@ class Recognizer(nn.Module):
     def decoder_layers(self) -> list[nn.Module]:
         """Layers with parameters that `decode` applies."""
         return [self.fc]
+
+    def map_layer(self) -> nn.Module:
+        """Last layer whose features have positions, see `HasFeatureMaps`: the backbone."""
+        return self.backbone
+
+    def as_maps(self, output: Any, clips: int) -> tuple[Tensor, ...]:
+        """Output of `map_layer()` for N clips → maps `(N, C, T', H', W')` by pathway."""
+        del clips
+        return output if isinstance(output, tuple) else (output,)
 
     @property
     def head(self) -> nn.Linear:

@@ -46,6 +46,8 @@ class S3DOptions(RecognizerOptions, ConvNetOptions, ForeignOptions):
 class S3D(Recognizer):
     """An Inception network whose 3D convolutions are a spatial and a temporal one, without gates."""
 
+    backbone: "S3DBackbone"
+
     def __init__(self, options: S3DOptions) -> None:
         super().__init__(options, S3DBackbone(options))
 
@@ -54,6 +56,10 @@ class S3D(Recognizer):
         (features,) = maps
         logits: Tensor = self.fc(self.dropout(features.movedim(1, -1).flatten(0, -2)))
         return logits.unflatten(0, (features.shape[0], -1)).mean(dim=1)
+
+    def map_layer(self) -> nn.Module:
+        """The last stage, before the backbone's pooling."""
+        return self.backbone.layer4
 
     def foreign(self, source: Source) -> Foreign | None:
         """Names in torchvision, whose head is a convolution."""

@@ -1,6 +1,7 @@
 """TimeSformer: divided space-time attention (Bertasius et al., 2021, arXiv:2102.05095)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -30,6 +31,7 @@ from kinema.models.transformer import (
     TransformerOptions,
     check_clip,
     init_weights,
+    roll_out,
     tubelets,
 )
 
@@ -85,6 +87,23 @@ class TimeSformer(Recognizer):
         """Clips → features `(N, width)` of the class token."""
         features: Tensor = self.neck(self.backbone(self.normalize(clips)))
         return features
+
+    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
+        """See `HasAttention`; layers attend in turn over time and over space, of which the head takes the class token.
+
+        The class token of all frames is one: after each attention over space it is their mean.
+        """
+        (spatial, patches), frames = attention[-1].shape[:2], attention[0].shape[1]
+        relevance = attention[-1].new_zeros(spatial // frames, frames, patches)
+        relevance[:, :, 0] = 1 / frames
+        for over_time, over_space in zip(reversed(attention[0::2]), reversed(attention[1::2]), strict=True):
+            relevance[:, :, 0] = relevance[:, :, 0].mean(dim=1, keepdim=True)
+            relevance = roll_out(relevance.flatten(0, 1), [over_space]).unflatten(0, (-1, frames))
+            by_patch = relevance[:, :, 1:].transpose(1, 2)
+            by_patch = roll_out(by_patch.flatten(0, 1), [over_time]).unflatten(0, by_patch.shape[:2])
+            relevance = torch.cat([relevance[:, :, :1], by_patch.transpose(1, 2)], dim=2)
+        side = math.isqrt(patches - 1)
+        return relevance[:, :, 1:].unflatten(2, (side, side))
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """The embedding, each block, and the last norm with the head."""

@@ -1,5 +1,6 @@
 """Parts of video transformers: tubelet embedding, attention, pre-norm blocks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.models.attention_record import is_recording, record
 from kinema.models.backbone import Backbone
 from kinema.models.foreign import ToolConfig
 from kinema.models.stochastic_depth import StochasticDepth
@@ -203,7 +205,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Te
         q, k, v: queries, keys and values.
         scale: factor on the products of queries and keys; default: 1/√d.
     """
+    if is_recording():
+        weights = (q * (q.shape[-1] ** -0.5 if scale is None else scale) @ k.transpose(2, 3)).softmax(dim=3)
+        record(weights)
+        return (weights @ v).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
+
+
+def roll_out(relevance: Tensor, attention: Iterable[Tensor]) -> Tensor:
+    """Propagate the relevance of tokens back through layers of self-attention beside shortcuts.
+
+    The relevance r of a layer's outputs is r + r Ā of its inputs, a row of the product of all I + Ā (Chefer et al.,
+    2021, arXiv:2103.15679, equation 6; Abnar & Zuidema, 2020, arXiv:2005.00928).
+
+    Args:
+        relevance: of the last layer's outputs, `(N, L)`.
+        attention: Ā of each layer, first to last, `(N, L, L)`.
+    """
+    for weights in reversed([*attention]):
+        relevance = relevance + (relevance[:, None] @ weights)[:, 0]
+    return relevance
 
 
 class MLP(nn.Module):

@@ -68,6 +68,10 @@ class SegmentRecognizer(Recognizer):
         frames = fold_time(self.normalize(clips))
         return frames if together == 1 else frames.unflatten(0, (-1, together)).flatten(1, 2)
 
+    def as_maps(self, output: Tensor, clips: int) -> tuple[Tensor, ...]:
+        """Feature maps of the segments `(N·S, F, H', W')` → `(N, F, S, H', W')`."""
+        return (output.unflatten(0, (clips, -1)).transpose(1, 2),)
+
 
 class TSN(SegmentRecognizer):
     """Classifies the average feature of a video's segments, which the backbone sees one by one, or attends to them."""

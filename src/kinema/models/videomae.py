@@ -3,7 +3,7 @@ arXiv:2303.16727).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -31,6 +31,7 @@ from kinema.models.transformer import (
     attend,
     heads_of,
     init_weights,
+    roll_out,
     sin_cos_positions,
 )
 
@@ -84,6 +85,12 @@ class VideoMAE(Recognizer):
             options, VideoMAEBackbone(options), neck=nn.LayerNorm(options.width, eps=options.head_norm_eps)
         )
         self.input = replace(self.input, frames=options.frames, size=options.size)
+
+    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
+        """See `HasAttention`; the head takes the mean of all tokens."""
+        count = attention[-1].shape[1]
+        start = attention[-1].new_full((len(attention[-1]), count), 1 / count)
+        return (roll_out(start, attention) - start).unflatten(1, self.backbone.grid)
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """The embedding, each block, and the last norm with the head."""

@@ -21,6 +21,7 @@ from kinema.models.transformer import (
     TubeletOptions,
     attend,
     init_weights,
+    roll_out,
 )
 
 
@@ -130,6 +131,16 @@ class VJEPA2(Recognizer):
             return self.backbone(x)  # which refuses them
         parts = x.unflatten(2, (-1, self.frames)).transpose(1, 2).flatten(0, 1)
         return self.backbone(parts).unflatten(0, (x.shape[0], -1)).flatten(1, 2)
+
+    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
+        """See `HasAttention`; the probe's query gathers tokens after its self-attention."""
+        cross = attention[-1]
+        encoder, probe = attention[: len(self.backbone.blocks)], attention[len(self.backbone.blocks) : -1]
+        relevance = roll_out(cross[:, 0], probe)
+        # Clips of several parts, which the encoder sees separately.
+        parts = relevance.unflatten(1, (-1, encoder[-1].shape[1])).flatten(0, 1)
+        tokens = roll_out(parts, encoder).unflatten(1, self.backbone.embedding.grid)
+        return tokens.unflatten(0, (len(cross), -1)).flatten(1, 2)
 
     def blocks(self) -> list[nn.Module]:
         """Blocks of the encoder and of the probe."""

@@ -127,6 +127,20 @@ def enlargement(height: int, width: int) -> int:
     return -(-_SHORT_SIDE // min(height, width))
 
 
+def with_card(
+    frames: Iterator[Frame], predictions: Sequence[Prediction], *, font: Path | None = None
+) -> Iterator[Frame]:
+    """Yield frames of one size with the card of predictions; see `render_prediction`."""
+    card = drawn = None
+    for frame in frames:
+        if card is None or drawn is None:
+            card = lay_out(predictions, frame.shape[1], frame.shape[0], font=font)
+            drawn = _draw(card)
+        picture = Image.fromarray(frame)
+        picture.paste(drawn, card.box[:2], drawn)
+        yield np.asarray(picture)
+
+
 def encode_video(frames: Iterator[Frame], times: Sequence[int], path: Path, *, crf: int = 18) -> None:
     """Write frames of even sides as H.264, 4:2:0, with the index in front.
 

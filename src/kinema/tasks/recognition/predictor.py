@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import as_clips, in_parts, video_scores, view_logits
 from kinema.tasks.timeline.scorer import score_stream
 from kinema.weights.model_files import load_network
+
+if TYPE_CHECKING:
+    from kinema.report.explanation.content import Explanation
 
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 64, 512
 """Frames of a batch of clips along a video: larger ones are not faster, and their answers come later."""
@@ -233,6 +236,13 @@ class RecognizerPredictor:
         if not scores.isfinite().all():
             raise UserError(f"{self.folder} returns {what} that are not finite: its weights are damaged")
         return scores
+
+    def explain(self, video: str | Path, *, label: str = "", parts: int = 16) -> "Explanation":
+        """Explain a class of a video, see `kinema.report.explanation.content.Explains`."""
+        from kinema.tasks.recognition.explaining import explain
+
+        reader = self._patience.through(lambda: self.open(video))
+        return explain(self._model, reader, self.description, label=label, parts=parts, device=self._device)
 
     def open_stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
         """Open the frames of a video in order; see `open_stream`."""
