@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "classify videos",
     "localize": "detect actions in long videos",
     "evaluate": "compute metrics of any tool's results: recognition, proposals, detection",
+    "inspect": "look at a dataset as the model sees it, and find duplicates and bad files",
     "explain": "show where and when a recognizer sees a class in a video",
     "report": "write runs as one HTML page: curves, per-class metrics, mistakes, calibration",
     "convert": "convert weights from or to another tool",
