@@ -135,7 +135,7 @@ def with_card(
     for frame in frames:
         if card is None or drawn is None:
             card = lay_out(predictions, frame.shape[1], frame.shape[0], font=font)
-            drawn = _draw(card)
+            drawn = draw_card(card)
         picture = Image.fromarray(frame)
         picture.paste(drawn, card.box[:2], drawn)
         yield np.asarray(picture)

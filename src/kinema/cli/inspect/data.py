@@ -55,6 +55,11 @@ def run(arguments: Sequence[str]) -> int:
         if "data.train" in keys:
             raise UserError("pass the training videos once: as DATA, or as --data.train")
         keys["data.train"] = options.data
+    elif not keys.get("data.train"):
+        raise UserError(
+            "no videos: pass DATA or --data.train (a folder of class folders, or a list); kinema inspect data --help "
+            "lists the options"
+        )
     from kinema.recipes import recognizer_config_of
     from kinema.report.fonts import check_font
     from kinema.tasks.recognition.inspection import inspect_data
