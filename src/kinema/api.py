@@ -12,12 +12,19 @@ from kinema.tasks import models
 from kinema.tasks.cross_validation import cross_validate, is_cross_validation
 from kinema.training import RecipeConfig
 from kinema.training.config import single_training
-from kinema.training.task import EvaluationOptions, EvaluationOutputs, HasCalibration, Predictor, TaskOptions
+from kinema.training.task import (
+    EvaluationOptions,
+    EvaluationOutputs,
+    HasCalibration,
+    HasProposer,
+    Predictor,
+    TaskOptions,
+)
 from kinema.weights.find import find_model
 from kinema.weights.published.table import is_published
 
 if TYPE_CHECKING:
-    from kinema.tasks.localization.video.localize import VideoLocalizer
+    from kinema.tasks.localization.video.localize import Localizer
     from kinema.tasks.localization.video.options import LocalizeOptions
 
 
@@ -34,12 +41,12 @@ def train(
     With `data.folds` a model of each fold is trained and tested, see `kinema.tasks.cross_validation`.
     Options that differ from the recipe's count as given. `work_dir` also receives `curves.png` and `tensorboard/`.
     """
-    from kinema.report.observers import OBSERVERS
+    from kinema.report.observers import observers_of
 
-    given = changed_options(config, given)
+    given, observers = changed_options(config, given), observers_of(config)
     if is_cross_validation(config):
-        return cross_validate(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
-    return training.train(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=OBSERVERS)
+        return cross_validate(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=observers)
+    return training.train(config, work_dir=work_dir, resume=resume, init=init, given=given, observers=observers)
 
 
 def changed_options(config: RecipeConfig, given: Collection[str] = ()) -> set[str]:
@@ -61,24 +68,27 @@ def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predic
     return models.load(model, device=device, types=types_of_recipe(recipe))
 
 
-def load_localizer(model: str | Path, options: "LocalizeOptions") -> "VideoLocalizer":
-    """Load a localizer for raw videos, with the recognizer that extracts its features.
+def load_localizer(model: str | Path, options: "LocalizeOptions") -> "Localizer":
+    """Load a localizer for raw videos: with the recognizer that extracts its features, or a recognizer alone.
 
     Args:
         model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME` or `hf:ORG/NAME`.
-        options: features, classifier and number of results.
+        options: features, classifier and number of results; of a recognizer alone, its scores along a video.
 
     Raises:
         UserError: a model is missing, or the models do not match.
     """
     from kinema.runtime.device import RuntimeOptions
-    from kinema.tasks.localization.description import read_localizer
+    from kinema.tasks.localization.video.curves import CurveLocalizer
     from kinema.tasks.localization.video.localize import VideoLocalizer, features_folder
     from kinema.tasks.recognition.encoder import RecognizerEncoder
 
     folder = find_model(model)
-    description = read_localizer(folder)
+    description = models.read_description(folder)
     runtime = RuntimeOptions(device=options.device, precision=options.precision)
+    if not isinstance(description.task, HasProposer):
+        task: TaskOptions = description.task
+        return CurveLocalizer(task.load(folder, description, runtime), options)
     proposer = description.task.load_proposer(folder, description, runtime)
     encoder = RecognizerEncoder(
         features_folder(proposer, options),

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class TrainingDiverged(UserError):  # noqa: N818 - what happened
+    """A training whose loss is not finite any more."""
+
+
 class MissingPackage(UserError):  # noqa: N818 - what is missing
     """An optional package that is not installed."""
 

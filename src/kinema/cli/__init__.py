@@ -13,6 +13,7 @@ COMMANDS = {
     "recipes": "list the recipes: what can be trained",
     "zoo": "list published weights: models that are ready to use",
     "train": "train a model",
+    "tune": "search the options of a training",
     "submit": "train a model on a Slurm cluster",
     "test": "test a model on labeled videos",
     "calibrate": "make a model's probabilities honest",

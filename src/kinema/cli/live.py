@@ -234,7 +234,7 @@ class _Printer:
 
 def _event_finder(options: Options, classes: Sequence[str]) -> "EventFinder":
     from kinema.tasks.timeline.events import EventFinder
-    from kinema.tasks.timeline.segments import SegmentOptions
+    from kinema.tasks.timeline.options import SegmentOptions
 
     segments = SegmentOptions(
         smoothing=options.smoothing,

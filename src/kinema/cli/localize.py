@@ -15,7 +15,7 @@ from kinema.storage import display_name
 from kinema.tasks.localization.video.options import LocalizeOptions
 
 if TYPE_CHECKING:
-    from kinema.tasks.localization.video.localize import Localization, VideoLocalizer
+    from kinema.tasks.localization.video.localize import Localization, Localizer
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,16 @@ log = logging.getLogger(__name__)
 class Options(LocalizeOptions):
     """Detect actions in raw videos: extract features, propose segments and classify them, best first.
 
+    A recognizer alone, which needs no further training, classifies windows along the video: segments are where its
+    smoothed scores exceed thresholds (--curve).
+
     Unreadable videos are reported and skipped, and the exit code is 2. Results are printed as they are computed; with
     --output, the same command continues after an interruption.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A BMN, ActionFormer or TriDet, or a run of BSN's three stages: a --work-dir, a folder of checkpoints, a
-    model.safetensors, or published weights (zoo:NAME)."""
+    """A BMN, ActionFormer or TriDet, a run of BSN's three stages, or a recognizer: a --work-dir, a folder of
+    checkpoints, a model.safetensors, or published weights (zoo:NAME)."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     json: bool = False
@@ -92,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if len(found) == len(inputs) else 2
 
 
-def _localize(localizer: "VideoLocalizer", video: str, plot: Path | None, font: Path | None) -> "Localization":
+def _localize(localizer: "Localizer", video: str, plot: Path | None, font: Path | None) -> "Localization":
     """Localize a video, and draw its timeline to `plot`."""
     from kinema.tasks.localization.video.timeline import draw_timeline
 

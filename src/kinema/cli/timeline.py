@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from kinema.data.streams.stream import RecordedStream
     from kinema.data.streams.windows import WindowSchedule
     from kinema.tasks.timeline.answer_file import TimelineFile
+    from kinema.tasks.timeline.options import WhichViews
     from kinema.tasks.timeline.pictures import AllAnswers
-    from kinema.tasks.timeline.scorer import ScoresClips, Statistics, WhichViews, WindowScores
+    from kinema.tasks.timeline.scorer import ScoresClips, Statistics, WindowScores
     from kinema.tasks.timeline.spool import Spool
 
 log = logging.getLogger(__name__)

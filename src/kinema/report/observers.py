@@ -15,10 +15,12 @@ from kinema import strict_json
 from kinema.config import read
 from kinema.report.page.runs import MACHINE
 from kinema.report.plots import draw_curves
+from kinema.report.wandb_logger import WeightsAndBiases
 from kinema.runtime.device import RuntimeOptions, pick_device
 from kinema.runtime.hardware import machine
 from kinema.storage import replacing, write_text
-from kinema.training.observers import Observers
+from kinema.training.config import RecipeConfig
+from kinema.training.observers import Observers, OpenObserver
 from kinema.training.saving.record import read_rows
 from kinema.version import __version__
 
@@ -128,5 +130,10 @@ def _device_of(work_dir: Path) -> torch.device:
     return pick_device(RuntimeOptions(device=name))
 
 
-OBSERVERS: Observers = (TensorBoard, Curves, Pictures, Machine)
-"""Observers of trainings started from the command line."""
+_LOGGERS: dict[str, OpenObserver] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def observers_of(config: RecipeConfig) -> Observers:
+    """Return the observers of a training that `training.loggers` selects, and those of every training."""
+    names = dict.fromkeys(name for stage in config.stages().values() for name in stage.training.loggers)
+    return (*(_LOGGERS[name] for name in names), Curves, Pictures, Machine)

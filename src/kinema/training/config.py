@@ -54,6 +54,9 @@ class TrainingOptions:
     fully_shard: bool = False
     """Shard weights, gradients and optimizer state across the processes (FSDP): less memory, more communication.
     Checkpoints are the same; a single process shards nothing."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    """Where metrics are logged beside metrics.jsonl: TensorBoard events in tensorboard/, Weights & Biases
+    (`pip install 'kinema[wandb]'`; offline with WANDB_MODE=offline); empty: nowhere."""
     log_every: Annotated[int, Ge(1)] = 20
     """Steps between two training rows of metrics.jsonl."""
     val_every: Annotated[int, Ge(1)] = 1

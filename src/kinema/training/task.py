@@ -156,6 +156,18 @@ class TaskOptions(Protocol):
 
 
 @runtime_checkable
+class HasProposer(Protocol):
+    """Options of a task whose models propose segments of raw videos from their features."""
+
+    def load_proposer(self, model: Path, description: AnyDescription, runtime: RuntimeOptions) -> Any:
+        """Load the model in the folder `model`; see `kinema.tasks.localization.proposer.Proposer`.
+
+        Raises:
+            UserError: its files are damaged, or the model of another stage that it needs is missing.
+        """
+
+
+@runtime_checkable
 class HasSampleData(Protocol):
     """Options of a task that can generate data to measure its training on."""
 

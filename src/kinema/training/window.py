@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from kinema.errors import UserError
+from kinema.errors import TrainingDiverged
 from kinema.runtime.memory import peak_resident_gib
 from kinema.training.parallel.distributed import mean_over_processes
 from kinema.training.task import Loss
@@ -50,11 +50,13 @@ class Window:
         """Return means over all processes of the steps since the last call, times in seconds per step. Collective.
 
         Raises:
-            UserError: the loss is not finite.
+            TrainingDiverged: the loss is not finite.
         """
         means = [each / self.batches for each in mean_over_processes(self._sums).tolist()]
         if not means[0] < float("inf"):
-            raise UserError(f"training diverged: the loss is {means[0]}; pass a lower --optim.lr, or --optim.clip-norm")
+            raise TrainingDiverged(
+                f"training diverged: the loss is {means[0]}; pass a lower --optim.lr, or --optim.clip-norm"
+            )
         steps = self.batches / self._batches_per_step
         row = {
             **dict(zip(self._names, means, strict=True)),

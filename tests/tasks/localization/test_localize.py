@@ -196,7 +196,7 @@ def test_faults(
     broken.write_bytes(b"no video")
     for arguments, said in (
         ([str(localizer)], "pass at least one video"),
-        ([str(tiny_run), video], "is no localizer; pass a BMN, TEM or PEM"),
+        ([str(tiny_run), video, "--features", str(tmp_path)], "--features is for trained localizers"),
         (
             [str(localizer), video, "--features", str(tmp_path)],
             "records how the localizer's features are extracted",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from math import isfinite
 from typing import BinaryIO
 
@@ -52,18 +52,29 @@ class FileStream:
             MediaError: the file is missing, or holds no video.
         """
         self.path = path
-        self._begin = 0.0
+        self._source, self._threads = source, threads
+        self._begin, self._closed = 0.0, False
         self._file = ExitStack()
-        self._closed = False
         with _faults(path), ExitStack() as failed:
             failed.push(self._file)
-            self._container: InputContainer = self._file.enter_context(open_container(source, path=path))
-            self._stream: VideoStream = best_video(self._container, path=path, threads=threads)
-            self.fps = _rate(self._container, self._stream, path=path)
+            self._open()
+            rate = _stated_rate(self._stream)
+            if rate is None:
+                rate = _measured_rate(self._container, self._stream, path=path)
+                self._open()
             failed.pop_all()
+        self.fps = rate
         self._base = float(self._stream.time_base or 1)
         self._zero = (self._container.start_time or 0) / av.time_base
         self._orientation: Orientation | None = None
+
+    def _open(self) -> None:
+        """Open the file at its start, once more if it was open."""
+        self._file.close()
+        if not isinstance(self._source, str | bytes):
+            self._source.seek(0)
+        self._container: InputContainer = self._file.enter_context(open_container(self._source, path=self.path))
+        self._stream: VideoStream = best_video(self._container, path=self.path, threads=self._threads)
 
     @property
     def seconds(self) -> float | None:
@@ -84,10 +95,7 @@ class FileStream:
         """Yield the frames; see `FrameStream`."""
         with _faults(self.path), self._file:
             frames = self._from_keyframe() if self._begin > 0 and self.seekable else None
-            if frames is None:
-                self._container.seek(0)
-                frames = self._frames()
-            yield from frames
+            yield from self._frames() if frames is None else frames
 
     def close(self) -> None:
         """End the iteration at its next frame."""
@@ -106,8 +114,9 @@ class FileStream:
             frames = self._frames(found=True)
             first = next(frames, None)
         except FFmpegError:
-            return None
+            first = None
         if first is None or first.seconds > self._begin:
+            self._open()
             return None
         return chain([first], frames)
 
@@ -204,18 +213,21 @@ def _faults(path: str) -> Iterator[None]:
         raise MediaError(path, error.strerror or str(error)) from None
 
 
-def _rate(container: InputContainer, stream: VideoStream, *, path: str) -> float:
-    """Return the average frames per second by the header; if it has none, by the times of the first packets."""
+def _stated_rate(stream: VideoStream) -> float | None:
+    """Return the average frames per second by the header; None if it has none."""
     for ratio in (stream.average_rate, stream.guessed_rate):
         if ratio and _RATES[0] <= float(ratio) <= _RATES[1]:
             return float(ratio)
-    times = list[int]()
-    for packet in container.demux(stream):
-        if packet.pts is not None:
-            times.append(packet.pts)
-        if len(times) == _PROBED:
-            break
-    container.seek(0)
+    return None
+
+
+def _measured_rate(container: InputContainer, stream: VideoStream, *, path: str) -> float:
+    """Return the average frames per second by the times of the first packets.
+
+    Raises:
+        MediaError: they have none.
+    """
+    times = [packet.pts for packet in islice(container.demux(stream), _PROBED) if packet.pts is not None]
     span = (max(times) - min(times)) * float(stream.time_base or 1) if times else 0.0
     if span <= 0:
         raise MediaError(path, "it has neither time stamps nor a frame rate")

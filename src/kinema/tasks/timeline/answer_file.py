@@ -15,7 +15,8 @@ import numpy as np
 from kinema.data.streams.windows import WindowSchedule
 from kinema.errors import UserError
 from kinema.report.answers import as_line, as_row, cells, check_suffix, complete_lines
-from kinema.tasks.timeline.scorer import ScoresClips, WhichViews, WindowScores
+from kinema.tasks.timeline.options import WhichViews
+from kinema.tasks.timeline.scorer import ScoresClips, WindowScores
 from kinema.weights.model_files import scores_digest
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.tasks.timeline.live import LiveScores
-from kinema.tasks.timeline.segments import Segment, SegmentFinder, SegmentOptions
+from kinema.tasks.timeline.options import SegmentOptions
+from kinema.tasks.timeline.segments import Segment, SegmentFinder
 
 
 @dataclass(frozen=True, kw_only=True)

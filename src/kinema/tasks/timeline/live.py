@@ -11,10 +11,10 @@ from kinema.data.streams.background import InBackground
 from kinema.data.streams.live.stream import LiveStream
 from kinema.data.streams.stream import Frame
 from kinema.data.streams.windows import Window, WindowSampler, WindowSchedule
+from kinema.tasks.timeline.options import WhichViews
 from kinema.tasks.timeline.scorer import (
     ScoresClips,
     Statistics,
-    WhichViews,
     WindowScores,
     score_windows,
 )

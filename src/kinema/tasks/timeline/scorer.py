@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from kinema.data.streams.stream import FrameStream, RecordedStream
 from kinema.data.streams.windows import Window, WindowSampler, WindowSchedule
 from kinema.data.views import Views
 from kinema.errors import UserError
+from kinema.tasks.timeline.options import WhichViews
 
 Singles = NDArray[np.float32]
-WhichViews = Literal["val", "test"]
 
 
 @runtime_checkable

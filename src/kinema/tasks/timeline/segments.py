@@ -3,35 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-import annotated_types as at
 import numpy as np
 
 from kinema.errors import UserError, did_you_mean
+from kinema.tasks.timeline.options import SegmentOptions
 from kinema.tasks.timeline.scorer import WindowScores
-from kinema.tasks.timeline.smoothing import Row, Smoothing, smoother
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """Smoothing of score curves, and thresholds that turn them into segments."""
-
-    smoothing: Smoothing = "median"
-    """median: removes short outliers and keeps edges, the answer comes half of `smooth_seconds` later; exponential:
-    needs nothing of the future, edges come late; none."""
-    smooth_seconds: Annotated[float, at.Gt(0)] = 1.5
-    """What the median spans, at least three windows; the time constant of the exponential average. Seconds."""
-    high: Annotated[float, at.Interval(ge=0, le=1)] = 0.5
-    """Score that a segment reaches at least once."""
-    low: Annotated[float, at.Interval(ge=0, le=1)] = 0.3
-    """Score that a segment has throughout; at most `high`."""
-    shortest: Annotated[float, at.Ge(0)] = 0.0
-    """Seconds; shorter segments are left out."""
-
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low:g} must not be greater than high {self.high:g}")
+from kinema.tasks.timeline.smoothing import Row, smoother
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +46,7 @@ class SegmentFinder:
         """
         if background and background not in classes:
             raise UserError(
-                f"background {background} is no class of the model{did_you_mean(background, classes)}; it has "
+                f"--background {background} is no class of the model{did_you_mean(background, classes)}; it has "
                 f"{', '.join(classes)}"
             )
         self._options, self._every = options, every
@@ -116,7 +94,7 @@ class SegmentFinder:
     def _advance(self, row: Row) -> Iterator[Segment]:
         """Add the smoothed scores of the oldest window."""
         start, end = self._spans.popleft()
-        above, reached = (row >= self._options.low) & self._watched, row >= self._options.high
+        above, reached = (row >= self._options.lowest) & self._watched, row >= self._options.high
         for label in [label for label in sorted(self._runs) if not above[label]]:
             yield from self._closed(label, self._runs.pop(label))
         for label in np.flatnonzero(above).tolist():

@@ -1,15 +1,15 @@
 """Smoothing of score curves, sample by sample, so that it works along live streams too."""
 
 from collections import deque
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kinema.errors import UserError
+from kinema.tasks.timeline.options import Smoothing
 
 Row = NDArray[np.float32]
-Smoothing = Literal["none", "median", "exponential"]
 
 
 class Smoother(Protocol):

@@ -18,6 +18,7 @@ CHANGEABLE = (
     "runtime.device",
     "training.log_every",
     "training.checkpoint_every",
+    "training.loggers",
     "training.patience",
 )
 """Options that may change when a run is resumed."""

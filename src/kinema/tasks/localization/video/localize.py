@@ -89,6 +89,28 @@ class VideoEncoder(Protocol):
         """Open the frames of a video, at a constant frame rate."""
 
 
+class Localizer(Protocol):
+    """Localizes segments in raw videos."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels; none where segments stay without."""
+
+    @property
+    def origin(self) -> str:
+        """A digest of the models and options, which differs where answers may differ."""
+
+    def localize(self, video: str | Path) -> Localization:
+        """Localize segments of a video file, or of a folder of images; in seconds, best first.
+
+        Raises:
+            MediaError: the video cannot be read, or nothing says how long it is.
+        """
+
+    def open(self, video: str | Path) -> FrameReader:
+        """Open the frames of a video, at a constant frame rate."""
+
+
 class VideoLocalizer:
     """A localizer of raw videos.
 
@@ -219,12 +241,15 @@ def features_folder(proposer: Proposer, options: LocalizeOptions) -> Path:
 
 
 def _origin(proposer: Proposer, encoder: VideoEncoder, options: LocalizeOptions) -> str:
-    folders = (*proposer.folders, *encoder.folders)
+    return origin_of((*proposer.folders, *encoder.folders), encoder.settings, options)
+
+
+def origin_of(folders: Sequence[Path], settings: object, options: LocalizeOptions) -> str:
+    """Return a digest of models, and of what answers depend on."""
     files = [
         path.read_bytes()
         for folder in folders
         for path in ([folder] if folder.is_file() else sorted(folder.glob("model.*")))  # a file: an exported model
     ]
     chosen = replace(options, device="auto", features=None, classifier=None)
-    settings = (__version__, encoder.settings, chosen)
-    return blake2b(b"".join(files) + repr(settings).encode(), digest_size=8).hexdigest()
+    return blake2b(b"".join(files) + repr((__version__, settings, chosen)).encode(), digest_size=8).hexdigest()

@@ -1,10 +1,12 @@
 """Options of the localization of raw videos."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import annotated_types as at
+
+from kinema.tasks.timeline.options import CurveOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +35,5 @@ class LocalizeOptions:
     """Where the models run; auto: on a GPU when there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the models."""
+    curve: CurveOptions = field(default_factory=CurveOptions)
+    """Of a recognizer alone: its scores along the video, and the segments that they show."""

@@ -1,0 +1,125 @@
+"""Scores along a video, against decoding all of it and choosing frames by their times."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kinema
+from kinema.data.crops import crop_views
+from kinema.data.readers.sources import open_video
+from kinema.data.readers.timed_video import frame_times
+from kinema.data.sampling import sample_test
+from kinema.data.streams.background import InBackground
+from kinema.data.streams.files import open_file
+from kinema.data.streams.windows import WindowSchedule
+from kinema.errors import MediaError, UserError
+from kinema.tasks.recognition.predictor import RecognizerPredictor
+from kinema.tasks.timeline.scorer import Statistics, clip_scorer, score_stream, score_video
+
+SCHEDULE = WindowSchedule(every=0.4, window=1.2)
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run: Path) -> RecognizerPredictor:
+    model = kinema.load(tiny_run, device="cpu")
+    assert isinstance(model, RecognizerPredictor)
+    return model
+
+
+def by_brute_force(predictor: RecognizerPredictor, video: Path) -> list[np.ndarray]:
+    reader, times = open_video(str(video)), frame_times(str(video))
+    frames, fps = reader.frames(range(len(reader))), open_file(str(video)).fps
+    views, scores = predictor.views("test"), []
+    duration = times[-1] + 1 / fps
+    while True:
+        start = len(scores) * SCHEDULE.every
+        n = round(SCHEDULE.window * fps)
+        moments = start + (sample_test(views.sampling, n) + 0.5) * SCHEDULE.window / n
+        shown = np.searchsorted(times - 1e-3, moments, side="right").clip(1) - 1
+        clips = crop_views(frames[torch.from_numpy(shown)], views.crops)
+        scores.append(predictor.clip_scores(clips[None])[0].numpy())
+        if start + SCHEDULE.window >= duration - 1e-3:
+            return scores
+
+
+def test_scores_are_those_of_frames_chosen_by_time(predictor: RecognizerPredictor, long_video: Path) -> None:
+    expected = by_brute_force(predictor, long_video)
+    assert len(expected) > 10
+    for batch in (0, 1, 5):
+        stream = open_file(str(long_video))
+        answers = list(score_stream(predictor, stream, SCHEDULE, views="test", batch=batch))
+        assert [one.index for one in answers] == [*range(len(expected))]
+        assert np.allclose([one.scores for one in answers], expected, atol=1e-6)
+        assert all(one.latency >= 0 for one in answers)
+    assert np.ptp([one.scores[0] for one in answers]) > 1e-3, "the test's own video"
+
+
+def test_a_run_goes_on_bit_by_bit_where_it_was_stopped(predictor: RecognizerPredictor, long_video: Path) -> None:
+    whole = list(score_video(predictor, open_file(str(long_video)), SCHEDULE, batch=4))
+    for known in (0, 3, 4, 11, len(whole), len(whole) + 3):
+        rest = list(score_video(predictor, open_file(str(long_video)), SCHEDULE, known=known, batch=4))
+        assert [one.index for one in rest] == [*range(known, len(whole))]
+        assert all(np.array_equal(a.scores, b.scores) for a, b in zip(rest, whole[known:], strict=True))
+
+
+def test_an_iteration_that_ends_early_leaves_no_thread(predictor: RecognizerPredictor, long_video: Path) -> None:
+    answers = score_stream(predictor, open_file(str(long_video)), SCHEDULE, batch=1)
+    next(answers)
+    assert any(thread.name == "kinema-stream" for thread in threading.enumerate())
+    answers.close()
+    assert not any(thread.name == "kinema-stream" for thread in threading.enumerate())
+
+
+def test_faults_come_after_the_items_before_them() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise MediaError("a", "it is damaged")
+
+    taken = list[int]()
+    with pytest.raises(MediaError, match="a: it is damaged"), InBackground(items(), ahead=2) as background:
+        taken.extend(background)
+    assert taken == [0, 1, 2, 3, 4]
+
+
+def test_the_producer_stays_within_its_bound() -> None:
+    produced = list[int]()
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            produced.append(number)
+            yield number
+
+    with InBackground(items(), ahead=3) as background:
+        taken = 0
+        while (batch := background.take(2, wait_for=2)) is not None:
+            taken += len(batch)
+            assert len(produced) <= taken + 3 + 1 + 2  # what waits, what is in hand, and what is taken meanwhile
+        assert taken == 100
+
+
+def test_flow_is_refused(predictor: RecognizerPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor.description.data, "source", "flow")
+    with pytest.raises(UserError, match="takes optical flow, which is not computed along a video"):
+        predictor.views("val")
+
+
+def test_a_model_that_does_not_score_clips() -> None:
+    with pytest.raises(UserError, match="timelines need a recognizer"):
+        clip_scorer(object())
+
+
+def test_statistics(predictor: RecognizerPredictor, long_video: Path) -> None:
+    statistics = Statistics()
+    answers = list(score_video(predictor, open_file(str(long_video)), SCHEDULE))
+    for answer in answers:
+        statistics.add(answer)
+    assert statistics.windows == len(answers)
+    assert statistics.seconds == pytest.approx(answers[-1].end)
+    for answer in answers[:3]:  # of another video
+        statistics.add(answer)
+    assert statistics.seconds == pytest.approx(answers[-1].end + answers[2].end)
+    assert statistics.latency(0.5) == pytest.approx(np.median([one.latency for one in [*answers, *answers[:3]]]))
