@@ -42,7 +42,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         match command.split():
             case ["train" | "submit"]:
                 train.config_from(parsed, keys)
-            case ["test"]:
+            case ["test" | "calibrate"]:
                 apply(evaluation_options(), keys)
             case ["benchmark", "compare" | "suite" | "log"]:
                 pass

@@ -120,6 +120,30 @@ def test_readme(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+def test_choosing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    page = (ROOT / "docs" / "choosing.md").read_text()
+    space = page.split("```yaml\n")[1].partition("```")[0]
+    Path("space.yaml").write_text(space.replace("{low: 10, high: 60}", "{low: 1, high: 2}"))
+    lines = list(lines_of("docs/choosing.md"))
+    training = next(line for line in lines if "runs/strokes" in line.text and line.arguments[0] == "train")
+    run(training, *_CLIPS)
+    run(Line(training.page, "test runs/strokes --work-dir dumped --dump scores.npz"))
+    for line in lines:
+        if line.arguments[0] == "tune":
+            searched = [
+                option for option in _CLIPS if not option.startswith(("--schedule.epochs", "--schedule.warmup"))
+            ]
+            run(Line(line.page, line.text.replace("--trials 20", "--trials 2")), *searched)
+            continue
+        if line.arguments[0] == "train" and "runs/strokes" in line.text:
+            shutil.rmtree("runs/strokes")
+        run(line, *shortened(line))
+    assert json.loads(Path("per_class.json").read_text())[0]["support"] == 2
+    assert Path("runs/search/trials.csv").read_text().startswith("trial,state,top1,validations,optim.lr")
+    assert list(Path("runs/strokes/wandb").glob("offline-run-*/*.wandb"))
+
+
 def write_lists(project: Path) -> None:
     (project / "lists").mkdir()
     for split in ("train", "val"):
