@@ -1,6 +1,7 @@
 """Live streams on this machine, and what breaks them."""
 
 import random
+import ssl
 import subprocess
 import threading
 import time
@@ -34,9 +35,12 @@ class StreamServer:
         play: Called for each request with its number; returns a status, a file, or parts as they come,
             without a length.
         kind: Content type.
+        context: Of TLS; None: plain HTTP.
     """
 
-    def __init__(self, play: Callable[[int], Answer], *, kind: str = "video/mp2t") -> None:
+    def __init__(
+        self, play: Callable[[int], Answer], *, kind: str = "video/mp2t", context: ssl.SSLContext | None = None
+    ) -> None:
         self.requests = 0
         stream_server = self
 
@@ -68,12 +72,16 @@ class StreamServer:
         self.closed = False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/stream"
+        if context is not None:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.server.server_port}/stream"
 
 
 @contextmanager
-def streaming(play: Callable[[int], Answer], *, kind: str = "video/mp2t") -> Iterator[StreamServer]:
-    server = StreamServer(play, kind=kind)
+def streaming(
+    play: Callable[[int], Answer], *, kind: str = "video/mp2t", context: ssl.SSLContext | None = None
+) -> Iterator[StreamServer]:
+    server = StreamServer(play, kind=kind, context=context)
     thread = threading.Thread(target=partial(server.server.serve_forever, 0.02), daemon=True)
     thread.start()
     try:

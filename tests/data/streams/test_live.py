@@ -2,7 +2,10 @@
 
 import io
 import itertools
+import shutil
 import signal
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +29,7 @@ from tests.data.streams.live_servers import (
     silence,
     streaming,
 )
-from tests.storage.servers import free_port
+from tests.storage.servers import free_port, web_server
 
 FRAMES = 100
 
@@ -271,6 +274,58 @@ def test_pictures_of_an_mjpeg_camera_have_the_times_of_their_arrival() -> None:
     assert run.numbers == [*range(30)]
     # The first pictures are buffered while the stream is probed; at 10 pictures/s the others are 0.1 s apart.
     assert np.median(np.diff(run.times)[10:]) == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_playlist_that_grows_until_it_ends_or_is_left(tmp_path: Path, announced: bool) -> None:
+    count, shown = 6, 3
+    for number in range(count):
+        write_video(tmp_path / f"{number}.ts", times=range(FPS), container_options={"output_ts_offset": str(number)})
+
+    def publish(last: int, *, ended: bool = False) -> None:
+        first = max(last - shown, 0)
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        lines += [f"#EXTINF:1.0,\n{number}.ts" for number in range(first, last)] + ["#EXT-X-ENDLIST"] * ended
+        (tmp_path / "new").write_text("\n".join(lines) + "\n")
+        (tmp_path / "new").rename(tmp_path / "x.m3u8")
+
+    publish(shown)
+    with web_server(tmp_path) as web:
+        run = Recorded(f"{web.url}/x.m3u8", timeout=1, patience=2)
+        for last in range(shown + 1, count + 1):
+            time.sleep(1)
+            publish(last, ended=announced and last == count)
+        run.ended()
+    # The last pictures wait for the end in the decoder, which a playlist that is left does not tell.
+    missing = 0 if announced else 3
+    assert count * FPS - missing <= len(run.times) <= count * FPS
+    assert run.numbers == ([*range(FPS)] * count)[: len(run.times)]
+    assert run.times == pytest.approx([i / FPS for i in range(len(run.times))], abs=0.01)
+    if announced:
+        assert run.error is None
+    else:  # its last segments, which each new connection repeats, are not shown again
+        assert isinstance(run.error, StorageOutage)
+        assert "gave up after 2 s" in str(run.error)
+
+
+@pytest.mark.slow
+def test_a_certificate_must_be_trusted(ts: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here, which makes certificates")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with streaming(lambda _: ts, context=context) as server:
+        with pytest.raises(StorageOutage, match="certificate is not trusted"):
+            next(iter(LiveStream(live_address(server.url), timeout=5)))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert len(recorded(server.url, timeout=5).times) == FRAMES
 
 
 def test_an_rtsp_camera_that_is_switched_off_and_on(mp4: Path) -> None:

@@ -35,6 +35,7 @@ _FAULTS = (
 )  # fmt: skip
 """Errors of opening that are faults of the address or of the stream; others pass, as a server that restarts."""
 _BUSY = errors.HTTPTooManyRequestsError
+_ENCRYPTED = ("https:", "rtsps:")
 _FIRST_PICTURE = 3
 """How much longer than usual the first picture may take: decoding starts at a keyframe."""
 _HLS_SEGMENTS = 3
@@ -132,19 +133,25 @@ class Connection:
     @property
     def can_wait(self) -> bool:
         """Whether the source waits for a slow reader, as a pipe and a file behind a server do."""
-        return self._waits or self._is_file or (self._container.format.name == "hls" and self._duration > 0)
+        return self._waits or self._is_file or (self.is_playlist and self._duration > 0)
 
     def is_whole(self, shown: float) -> bool:
         """Return whether a stream that ended after `shown` seconds was to end there, as a file behind a server is.
 
         False for one whose end nothing announces: it was interrupted.
         """
-        return self._is_file or 0 < self._duration < shown + _END_TOLERANCE  # a file cut short is an error
+        # A file that is cut short is an error, and a playlist ends where it says so.
+        return self._is_file or self.is_playlist or 0 < self._duration < shown + _END_TOLERANCE
+
+    @property
+    def is_playlist(self) -> bool:
+        """Whether the stream is a playlist of segments (HLS), the last of which a new connection repeats."""
+        return self._container.format.name == "hls"
 
     @property
     def _is_file(self) -> bool:
         """Whether the number of bytes is known; that of a playlist is not that of its stream."""
-        return self._container.format.name not in ("hls", "rtsp") and self._container.size > 0
+        return not self.is_playlist and self._container.size > 0
 
     @property
     def _duration(self) -> float:
@@ -167,7 +174,10 @@ class Connection:
                 raise Interrupted("stopped") from None
             if isinstance(error, _FAULTS) and not isinstance(error, _BUSY):
                 raise MediaError(self._name, _fault(error)) from None
-            raise Interrupted(_outage(error, self._timeout)) from None
+            reason = _outage(error, self._timeout)
+            if error.errno == EIO and address.url.startswith(_ENCRYPTED):
+                reason += ", or its certificate is not trusted (SSL_CERT_FILE=FILE names the trusted ones)"
+            raise Interrupted(reason) from None
 
     def _until_interrupted(self) -> "Iterator[tuple[Packet[VideoStream] | None, float]]":
         """Yield what `_packets` does, and after an interruption None, for the frames that the decoder still holds."""
@@ -212,7 +222,7 @@ def _options(address: Address, timeout: float) -> dict[str, str]:
     options = {"format_whitelist": _FORMATS[address.kind], "protocol_whitelist": _PROTOCOLS[address.kind]}
     if address.kind == "rtsp":
         options |= {"rtsp_transport": "tcp", "allowed_media_types": "video", "timeout": str(int(timeout * 1e6))}
-    if address.url.startswith(("https:", "rtsps:")):
+    if address.url.startswith(_ENCRYPTED):
         options |= {"tls_verify": "1"}
         if authorities := os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile:
             options |= {"ca_file": authorities}

@@ -24,6 +24,8 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 """Seconds between attempts to reconnect; each waits twice as long as the one before it."""
 _STEADY = 10.0
 """Seconds that a connection must last for the delays to start from the shortest again."""
+_REPEATED = 60.0
+"""Seconds of a playlist that a new connection may repeat."""
 _POLL = 0.1
 
 
@@ -72,6 +74,7 @@ class LiveStream:
         self._stopped = False
         self._delay = _FIRST_DELAY
         self._outage: float | None = None  # when the current one began
+        self._pts: float | None = None  # of the latest frame
         self._size: tuple[int, int] | None = None
 
     @property
@@ -131,7 +134,11 @@ class LiveStream:
         """Yield the frames of one connection."""
         orientation: Orientation | None = None
         first = seconds = None
+        known = self._pts if connection.is_playlist else None
         for pts, arrival, frame in connection.frames():
+            if pts is not None and known is not None and known - _REPEATED < pts <= known:
+                continue
+            self._pts = pts
             orientation = orientation or Orientation.of(frame) or Orientation()
             self._note_size((frame.width, frame.height))
             self.position = seconds = clock.advance(pts, arrival)
