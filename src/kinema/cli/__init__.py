@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "write runs as one HTML page: curves, per-class metrics, mistakes, calibration",
     "convert": "convert weights from or to another tool",
     "export": "export a model to ONNX or torch.export",
+    "serve": "serve a model: a web page and a JSON API",
     "prepare": "prepare datasets",
     "benchmark": "measure speed and memory",
 }

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kinema.data.readers.reader import FrameReader
 from kinema.data.streams.background import InBackground
 from kinema.data.streams.stream import FrameStream, RecordedStream
 from kinema.data.streams.windows import Window, WindowSampler, WindowSchedule
@@ -38,6 +39,13 @@ class ScoresClips(Protocol):
     @property
     def frames_at_once(self) -> int:
         """Frames of a batch that fills the device."""
+
+    def open(self, video: str | Path) -> FrameReader:
+        """Open the frames of a video.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
 
     def open_stream(self, video: str | Path, *, fps: float = 0.0) -> RecordedStream:
         """Open the frames of a video in order; `fps` is the frame rate of images, which do not say it.

@@ -23,6 +23,15 @@ DEMUXERS = (
 _STILL_BRANDS = ("heic", "heix", "heim", "heis", "mif1", "avif")
 
 
+_most_pixels = 0
+
+
+def limit_pixels(most: int) -> None:
+    """Have decoders of this process refuse frames of more pixels, as a server does; 0: FFmpeg's own limit."""
+    global _most_pixels
+    _most_pixels = most
+
+
 def open_container(source: str | bytes | BinaryIO, *, path: str, **options: Any) -> InputContainer:
     """Open a video file for reading: a local path, whatever characters its name and tags hold, or its bytes.
 
@@ -63,6 +72,8 @@ def best_video(container: InputContainer, *, path: str, threads: int = 1) -> Vid
         raise MediaError(path, "it has no video stream, only a cover image")
     if "enc_key_id" in stream.metadata:  # of Matroska
         raise MediaError(path, "it is encrypted")
+    if _most_pixels:
+        stream.codec_context.options = {"max_pixels": str(_most_pixels)}
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "AUTO"
     return stream
