@@ -117,8 +117,8 @@ def test_all_controls_are_named_and_reached_by_keyboard(page: Page, webm: Path) 
     names = page.evaluate(
         """() => [...document.querySelectorAll('button, input, video, progress, a, [role]')]
             .filter((one) => one.checkVisibility())
-            .map((one) => one.getAttribute('aria-label') || one.getAttribute('aria-labelledby') || one.labels?.[0]?.textContent
-                || one.textContent || one.getAttribute('role'))"""
+            .map((one) => one.getAttribute('aria-label') || one.getAttribute('aria-labelledby')
+                || one.labels?.[0]?.textContent || one.textContent || one.getAttribute('role'))"""
     )
     assert all(name and name.strip() for name in names)
     page.evaluate("document.activeElement.blur()")
