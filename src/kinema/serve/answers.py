@@ -16,7 +16,8 @@ from kinema.data.views import Views, read_views
 from kinema.errors import MediaError, UserError
 from kinema.serve.batches import Batches
 from kinema.serve.options import ServeOptions
-from kinema.tasks.timeline.scorer import ScoresClips, WhichViews, score_stream
+from kinema.tasks.timeline.options import WhichViews
+from kinema.tasks.timeline.scorer import ScoresClips, score_stream
 
 MOST_WINDOWS = 2000
 _FASTEST = 240
