@@ -103,3 +103,22 @@ def test_localizers_say_by_what_they_are_measured(recipe: str, best_by: str, all
     with pytest.raises(UserError, match=r"--task\.best-by") as found:
         train(config_of(recipe, planted | {"task.best_by": best_by, "data.workers": "0"}), work_dir=tmp_path / "run")
     assert allowed in str(found.value)
+
+
+def test_the_log_has_a_row_for_each_epoch_and_the_best_score(
+    sample: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        train(tiny_config(sample), work_dir=tmp_path)
+    rows = [message for message in caplog.messages if message.startswith("epoch ")]
+    validations, steps = (read_rows(tmp_path / "metrics.jsonl", split) for split in ("val", "train"))
+    for row, validation in zip(rows, validations, strict=True):
+        trained = [step for step in steps if step["epoch"] <= validation["epoch"]][-1]
+        assert row.startswith(
+            f"epoch {validation['epoch']}/2  train loss {trained['loss']:.4f}, lr {trained['lr']:.2e}, "
+        )
+        assert f"val loss {validation['loss']:.4f}, top-1 {validation['top1']:.4f}" in row
+    scores = [validation["top1"] for validation in validations]
+    assert [row.endswith("  best") for row in rows] == [True, scores[1] > scores[0]]
+    best = scores.index(max(scores))
+    assert caplog.messages[-1] == f"done, best top1 {scores[best]:.4f} of epoch {best + 1}: everything is in {tmp_path}"

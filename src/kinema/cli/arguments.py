@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,9 @@ OPTION_NAMES: dict[str, dict[str, str]] = {
 """Option names of commands by those of `kinema train`, for messages; see `renamed_options`."""
 
 
+_ASKED = ContextVar("asked", default=False)
+"""Whether `options_class` asks for the options of a command."""
+
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
 """A URL converted to a Path, which drops one slash."""
 
@@ -32,6 +36,8 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
     Raises:
         UserError: a number is out of its annotated bounds, which tyro does not check, or a URL is passed for a path.
     """
+    if _ASKED.get():
+        raise _OptionsFound(options)
     result: T = tyro.cli(
         options, prog=f"kinema {command}", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
     )
@@ -45,13 +51,31 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
     return result
 
 
+class _OptionsFound(Exception):  # noqa: N818 - an answer, not an error
+    def __init__(self, options: type) -> None:
+        super().__init__()
+        self.options = options
+
+
+def options_class(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> type[Any]:
+    """Return the options that a command's `run` parses, without running it; `arguments` name a subcommand."""
+    token = _ASKED.set(True)
+    try:
+        run([*arguments, "--help"])
+    except _OptionsFound as found:
+        return found.options
+    finally:
+        _ASKED.reset(token)
+    raise AssertionError(f"a command does not parse its options by `parse`: {arguments}")
+
+
 def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict[str, Value]]:
     """Split arguments into the command's own and the dotted keys `--group.option value …` of a config.
 
     Raises:
         UserError: a key is given twice, or is a misspelled option of the command.
     """
-    names = {field.name for field in dataclasses.fields(options)} | {"h", "help"}
+    names = {field.name for field in dataclasses.fields(options)} | {"h", "help", "help_all"}
     own: list[str] = []
     keys: list[str] = []
     current = own
@@ -65,8 +89,3 @@ def split(options: type[Any], arguments: Sequence[str]) -> tuple[list[str], dict
         if "." not in key and (hint := suggest(key, names, likeness=0.8)):
             raise UserError(f"{as_option(key)}: no such option{hint}")
     return own, values
-
-
-def wants_help(arguments: Sequence[str]) -> bool:
-    """Return whether help is requested."""
-    return "-h" in arguments or "--help" in arguments

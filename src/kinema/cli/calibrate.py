@@ -8,8 +8,9 @@ from typing import Annotated
 import tyro
 
 from kinema import strict_json
-from kinema.cli.arguments import parse, split, wants_help
-from kinema.config import apply, options_help
+from kinema.cli.arguments import parse, split
+from kinema.cli.options_help import print_options, wants_help
+from kinema.config import apply
 from kinema.console import print_table
 from kinema.weights.own_paths import check_own_paths
 
@@ -34,10 +35,10 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Calibrate and print."""
     own, keys = split(Options, arguments)
-    if wants_help(own) and not own[0].startswith("-"):
+    if wants_help(own):
         from kinema.api import evaluation_options
 
-        print(options_help(evaluation_options(own[0])))
+        print_options(evaluation_options(own[0]), own, command="kinema calibrate")
         return 0
     options = parse(Options, own, command="calibrate")
     from kinema.api import calibrate, evaluation_options

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 from kinema.errors import UserError, did_you_mean
 
@@ -25,8 +26,19 @@ def run_command(group: str, commands: Mapping[str, str], arguments: Sequence[str
     if name not in commands:
         hint = did_you_mean(name, commands)
         raise UserError(f"no command is called '{called}'{hint}\n\n{commands_help(group, commands)}")
-    exit_code: int = import_module(f"kinema.cli.{called.replace(' ', '.')}").run(rest)
+    exit_code: int = load_command(called).run(rest)
     return exit_code
+
+
+def load_command(name: str) -> Any:
+    """Return the module of a command or subcommand, such as `train` or `evaluate proposals`."""
+    return import_module(f"kinema.cli.{name.replace(' ', '.')}")
+
+
+def subcommands_of(command: str) -> dict[str, str]:
+    """Return the descriptions of a command's subcommands by name; of most commands there are none."""
+    module = load_command(command)
+    return dict(getattr(module, "SUBCOMMANDS", {})) | dict(getattr(module, "DATASETS", {}))
 
 
 def commands_help(group: str, commands: Mapping[str, str]) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from kinema import strict_json
 from kinema.cli import train
-from kinema.cli.arguments import parse, split, wants_help
-from kinema.config import options_help
+from kinema.cli.arguments import parse, split
+from kinema.cli.options_help import print_options, wants_help
 from kinema.recipes import config_of
 from kinema.slurm.options import SlurmOptions
 
@@ -29,9 +29,8 @@ class Options(SlurmOptions, train.Options):
 def run(arguments: Sequence[str]) -> int:
     """Submit a training."""
     own, keys = split(Options, arguments)
-    if wants_help(own) and not own[0].startswith("-"):
-        print(f"Options of {own[0]} with their values; for those of the command: kinema submit --help")
-        print(options_help(config_of(own[0])))
+    if wants_help(own):
+        print_options(config_of(own[0]), own, command="kinema submit")
         return 0
     options = parse(Options, own, command="submit")
     config = train.config_from(options, keys)

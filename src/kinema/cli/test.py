@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from kinema import strict_json
-from kinema.cli.arguments import parse, split, wants_help
-from kinema.config import apply, as_option, options_help
+from kinema.cli.arguments import parse, split
+from kinema.cli.options_help import print_options, wants_help
+from kinema.config import apply, as_option
 from kinema.console import print_table
 from kinema.errors import UserError
 from kinema.weights.find import find_model
@@ -53,11 +54,11 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Test and print."""
     own, keys = split(Options, arguments)
-    if wants_help(own) and not own[0].startswith("-"):
+    if wants_help(own):
         find_model(own[0])
         from kinema.api import evaluation_options
 
-        print(options_help(evaluation_options(own[0])))
+        print_options(evaluation_options(own[0]), own, command="kinema test")
         return 0
     options = parse(Options, own, command="test")
     find_model(options.model)

@@ -1,6 +1,7 @@
 """`kinema train RECIPE [--group.option value …]`."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from kinema.cli.arguments import parse, split, wants_help
-from kinema.config import as_argument, changed, options_help, read
+from kinema.cli.arguments import parse, split
+from kinema.cli.options_help import print_options, wants_help
+from kinema.config import as_argument, changed, read
 from kinema.errors import UserError
 from kinema.recipes import config_of
 
@@ -45,22 +47,27 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Train a model."""
     own, keys = split(Options, arguments)
-    if wants_help(own) and not own[0].startswith("-"):
-        print(f"Options of {own[0]}, with its values; a command's own: kinema train --help")
-        print(options_help(config_of(own[0])))
+    if wants_help(own):
+        print_options(config_of(own[0]), own, command="kinema train")
         return 0
     options = parse(Options, own, command="train")
     config = config_from(options, keys)
     from kinema.api import train
-    from kinema.training import InterruptedRun
+    from kinema.tasks.cross_validation import is_cross_validation
+    from kinema.training import InterruptedRun, default_work_dir
 
     for key, (before, now) in changed(config, config_of(config.recipe)).items():
         log.info("changed from the recipe: %s %s → %s", key, as_argument(before), as_argument(now))
     try:
-        train(config, work_dir=options.work_dir or "", resume=options.resume, init=options.init or "", given=keys)
+        metrics = train(
+            config, work_dir=options.work_dir or "", resume=options.resume, init=options.init or "", given=keys
+        )
     except InterruptedRun as interruption:
         log.warning("%s", interruption)
         return interruption.exit_code
+    if not is_cross_validation(config):  # tests its models itself
+        test = shlex.join(["kinema", "test", str(options.work_dir or default_work_dir(config.recipe))])
+        log.info("next: %s%s", test, "" if metrics else " --data.val VIDEOS")
     return 0
 
 

@@ -5,7 +5,8 @@ complete tree of them.
 
 - `parse_arguments` and `read` return dotted keys, of the command line and of a saved config.
 - `apply` checks all values and sets them on the recipe's config.
-- `dump` writes a config, `options_help` describes it, `changed` compares it with the recipe.
+- `dump` writes a config, `options_help` describes it (`selected_help`, `brief_help` and `groups_help` parts of
+  it), `changed` compares it with the recipe; `find_options` searches its options.
 
 An option is a `bool`, `int`, `float`, `str`, `Literal` or a tuple of these, or a union with a `Literal` such as
 `float | Literal["none"]`; numbers are checked against `Annotated` bounds. A group may be a union of dataclasses, one of
@@ -13,7 +14,7 @@ which the recipe chooses. A field with the metadata `NOT_AN_OPTION` cannot be se
 earlier versions, which are still accepted, to its fields, or to an empty string if they are ignored.
 """
 
-from kinema.config.explain import changed, options_help
+from kinema.config.explain import brief_help, changed, groups_help, options_help, selected_help
 from kinema.config.files import dump, read
 from kinema.config.overrides import (
     NOT_AN_OPTION,
@@ -25,6 +26,7 @@ from kinema.config.overrides import (
     leaves,
     parse_arguments,
 )
+from kinema.config.search import find_options
 from kinema.config.suggestions import as_option, suggest
 from kinema.config.values import as_argument, options_from
 
@@ -35,14 +37,18 @@ __all__ = [
     "apply",
     "as_argument",
     "as_option",
+    "brief_help",
     "changed",
     "check_bounds",
     "current_keys",
     "dump",
+    "find_options",
+    "groups_help",
     "leaves",
     "options_from",
     "options_help",
     "parse_arguments",
     "read",
+    "selected_help",
     "suggest",
 ]

@@ -96,6 +96,11 @@ def suggest(key: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     return named and f"; did you mean {named}?"
 
 
+def named_elsewhere(word: str, known: Iterable[str]) -> list[str]:
+    """Return the options that other toolboxes call `word`, such as `lr` for `learning_rate`."""
+    return _by_meaning("", word.replace("_", "").replace("-", "").lower(), list(known))
+
+
 def _by_meaning(group: str, word: str, known: list[str]) -> list[str]:
     words = difflib.get_close_matches(word, _OPTIONS, n=1, cutoff=0.9)
     options = _OPTIONS[words[0]] if words else []

@@ -76,7 +76,7 @@ class TrainConfig(Generic[T, M, D]):
     """Name of its recipe."""
     model: M
     task: T
-    """See `kinema.training.task.TaskOptions`."""
+    """What the model is trained for: labels, loss and metrics; see `kinema.training.task.TaskOptions`."""
     data: D
     optim: SGD | Adam | AdamW
     schedule: StepSchedule | CosineSchedule

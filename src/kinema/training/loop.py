@@ -98,7 +98,7 @@ def _loop(run: Run, stop: StopRequest) -> dict[str, float]:
             if step % options.log_every == 0 or saving:  # rows end at checkpoints: a resumed run writes the same ones
                 row = {"step": step, "epoch": timetable.epochs_done(step), "lr": lr, **window.close()}
                 run.write_step(row)
-                figures = _figures(row)
+                figures = _figures(row, run.config.schedule.epochs)
             meter.advance(figures=figures)
 
             pause = time.perf_counter()
@@ -141,10 +141,10 @@ def train_step(run: Run, batches: Iterator[Any], step: int, window: Window, stop
     return lr, stopping
 
 
-def _figures(row: dict[str, float]) -> str:
+def _figures(row: dict[str, float], epochs: int) -> str:
     own = [name for name in row if name not in ("step", "epoch", "lr", "step_time", "data_time", "memory_gib")]
     return (
-        f"epoch {row['epoch']:.1f} {' '.join(f'{name} {row[name]:.3f}' for name in own)} "
+        f"epoch {row['epoch']:.1f}/{epochs} {' '.join(f'{name} {row[name]:.3f}' for name in own)} "
         f"{row['step_time']:.3f} s/iter, of that {row['data_time']:.3f} for data"
     )
 
@@ -253,13 +253,24 @@ def _validate(run: Run) -> dict[str, float]:
     epoch = run.timetable.epoch_step(run.position.step)[0]
     run.write_validation({"step": run.position.step, "epoch": epoch, **validation.metrics})
     run.show_pictures(validation.pictures)
-    log.info("epoch %d: %s", epoch, run.task.summary(validation.metrics))
     run.position.validated = run.position.step
-    _select(run, same_number(run.task.criterion.score(validation.metrics), run.process.device))
+    improved = _select(run, same_number(run.task.criterion.score(validation.metrics), run.process.device))
+    log.info("%s", _epoch_row(run, epoch, validation.metrics, improved))
     return validation.metrics
 
 
-def _select(run: Run, score: float) -> None:
+def _epoch_row(run: Run, epoch: int, metrics: dict[str, float], improved: bool) -> str:
+    """Return what the log says of an epoch, in columns: its last training row, its validation, whether it is best."""
+    epochs, row = run.config.schedule.epochs, run.latest
+    cells = [f"epoch {epoch:{len(str(epochs))}}/{epochs}"]
+    if "loss" in row:
+        cells.append(f"train loss {row['loss']:.4f}, lr {row['lr']:.2e}, {row['step_time']:.3f} s/iter")
+    cells.append(f"val {run.task.summary(metrics)}")
+    return "  ".join([*cells, *["best"] * improved])
+
+
+def _select(run: Run, score: float) -> bool:
+    """Save the model as `best` if its score is; return whether it is."""
     position = run.position
     improved = not math.isnan(score) and (position.best is None or score > position.best)
     position.since_best = 0 if improved else position.since_best + 1
@@ -267,3 +278,4 @@ def _select(run: Run, score: float) -> None:
         position.best, position.best_step = (score if improved else None), position.step
         # Before `last`, which stores the best score: killed in between, a resumed run writes both again.
         run.save_best()
+    return improved

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -69,9 +69,12 @@ class Run:
     observers: list[Observer]
     """Empty except in the main process."""
     position: Position
+    latest: dict[str, float] = field(default_factory=dict)
+    """Training row written last."""
 
     def write_step(self, row: dict[str, float]) -> None:
         """Record and report a training row in the main process."""
+        self.latest = row
         if self.record is not None:
             self.record.write("train", row)
         for observer in self.observers:
@@ -108,14 +111,15 @@ class Run:
         """Return how the run ended, for the log."""
         position, criterion = self.position, self.task.criterion
         epoch_of = self.timetable.epoch_step
-        if not self.stops_early or position.step == self.timetable.steps:
-            return "done"
-        best = f"the best {criterion.metric}"
+        best = ""
         if position.best is not None:
-            best += f", {criterion.value(position.best):.4f} of epoch {epoch_of(position.best_step)[0]},"
+            best = f"{criterion.value(position.best):.4f} of epoch {epoch_of(position.best_step)[0]}"
+        if not self.stops_early or position.step == self.timetable.steps:
+            return f"done, best {criterion.metric} {best}" if best else "done"
         return (
-            f"stopped early after epoch {epoch_of(position.step)[0]} of {self.config.schedule.epochs}, as {best} was "
-            f"not surpassed in {position.since_best} validations (--training.patience)"
+            f"stopped early after epoch {epoch_of(position.step)[0]} of {self.config.schedule.epochs}, as the best "
+            f"{criterion.metric}{best and f', {best},'} was not surpassed in {position.since_best} validations "
+            "(--training.patience)"
         )
 
     def save(self) -> None:
