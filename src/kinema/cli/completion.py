@@ -10,7 +10,7 @@ from kinema.cli.arguments import options_class, parse
 from kinema.cli.completion_scripts import SCRIPTS, Command, options_of
 from kinema.cli.subcommands import load_command, subcommands_of
 
-_RECIPES = ("train", "submit", "benchmark train", "benchmark data", "benchmark model")
+_RECIPES = ("train", "tune", "submit", "benchmark train", "benchmark data", "benchmark model")
 """Commands whose positional argument is a recipe."""
 _MODELS = (
     "test", "calibrate", "predict", "localize", "explain", "export", "serve", "inspect", "prepare features",

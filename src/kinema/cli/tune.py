@@ -10,8 +10,8 @@ import tyro
 from annotated_types import Ge
 
 from kinema import strict_json
-from kinema.cli.arguments import parse, split, wants_help
-from kinema.config import options_help
+from kinema.cli.arguments import parse, split
+from kinema.cli.options_help import print_options, wants_help
 from kinema.console import print_table
 from kinema.errors import MissingPackage
 from kinema.recipes import config_of
@@ -55,9 +55,8 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Search and print."""
     own, keys = split(Options, arguments)
-    if wants_help(own) and not own[0].startswith("-"):
-        print(f"Options of {own[0]}, with its values; a command's own: kinema tune --help")
-        print(options_help(config_of(own[0])))
+    if wants_help(own):
+        print_options(config_of(own[0]), own, command="kinema tune")
         return 0
     options = parse(Options, own, command="tune")
     config = config_of(options.recipe, keys)
