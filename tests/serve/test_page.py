@@ -126,7 +126,7 @@ def test_all_controls_are_named_and_reached_by_keyboard(page: Page, webm: Path) 
     for _ in range(12):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.parentElement.id"))
-    assert {"file", "record", "timeline", "search", "classes"} <= reached
+    assert {"file", "record", "timeline", "search", "scroll"} <= reached
     assert page.get_attribute("#status", "aria-live") == "polite"
 
 

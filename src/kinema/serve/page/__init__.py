@@ -72,6 +72,6 @@ def _policy(html: str) -> str:
         for tag in ("script", "style")
     )
     return (
-        f"default-src 'none'; script-src {scripts}; style-src {styles}; media-src blob:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; media-src blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
