@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from kinema.cli import main
 from tests.data.drawn_videos import write_video
 from tests.data.streams.live_servers import FPS, Answer, RtspServer, silence, streaming
+from tests.docs.commands import ROOT, python_files
 from tests.storage.servers import free_port
 
 FRAMES = 200
@@ -137,7 +139,18 @@ def test_a_reader_that_goes_away_ends_the_stream(ts: Path, tiny_run: Path) -> No
 
 def test_events(ts: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # The scores of this model are near 1/8 throughout: with these thresholds every class is one event.
-    options = ["--live", "--every", "1", "--events", "--high", "0.05", "--low", "0.01", "--background", "growing"]
+    options = [
+        "--live",
+        "--every",
+        "1",
+        "--events",
+        "--curve.high",
+        "0.05",
+        "--curve.low",
+        "0.01",
+        "--background",
+        "growing",
+    ]
     data, classes = ts.read_bytes(), 7
     with streaming(lambda _: data) as server:
         url = server.url.replace("://", "://admin:hunter2@")
@@ -164,14 +177,25 @@ def test_events(ts: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.Capture
     assert sum("starts" in line for line in shown) == sum("ends after 8.0 s" in line for line in shown) == classes
 
 
+def test_the_alarm_of_the_page() -> None:
+    page = "docs/live_streams.md"
+    lines = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)]
+    others = [{**line, "label": "walk"} for line in lines]
+    program, text = python_files(page)["alarm.py"], "".join(f"{json.dumps(line)}\n" for line in [*lines, *others])
+    said = subprocess.run(
+        [sys.executable, "-c", program], input=text, capture_output=True, text=True, check=True
+    ).stdout
+    assert said == f"fall at {lines[0]['start_time']} before {lines[0]['video']}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["udp://127.0.0.1:5", "--live"], 2, "found udp://; allowed: rtsp://"),
         (["rstp://admin:hunter2@127.0.0.1/x", "--live"], 2, "did you mean 'rtsp'"),
         (["-", "--every", "0"], 2, "--every: found 0"),
-        (["-", "--high", "0.7"], 2, "--high is for --events"),
-        (["-", "--events", "--low", "0.9"], 2, "--low 0.9 must not be greater than --high 0.5"),
+        (["-", "--curve.high", "0.7"], 2, "--curve is for --events"),
+        (["-", "--events", "--curve.low", "0.9"], 2, "low 0.9 must not be greater than high 0.5"),
         (["-", "--output", "x.txt"], 2, "allowed: .csv or .jsonl"),
         (["/dev/video99"], 2, "/dev/video99: No such file"),
         (["rtsp://admin:hunter2@127.0.0.1:PORT/x"], 75, "Connection refused. Run the same command again"),

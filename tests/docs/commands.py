@@ -41,7 +41,8 @@ def lines_of(page: str) -> Iterator[Line]:
     for block in (*_FENCED.findall(text), *_INDENTED.findall(text)):
         for line in block.replace("\\\n", " ").splitlines():
             if call := _CALL.search(line):
-                yield Line(page, line[call.end() :].strip().removesuffix("&").strip())
+                text = line[call.end() :].partition(" | ")[0]
+                yield Line(page, text.strip().removesuffix("&").strip())
 
 
 def python_files(page: str) -> dict[str, str]:

@@ -6,20 +6,21 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 
 from kinema.cli.arguments import parse
 from kinema.console import clock, print_json, printable, progress
 from kinema.data.streams.live.address import live_address
 from kinema.errors import UserError
 from kinema.report.answers import check_suffix
+from kinema.tasks.timeline.options import SegmentOptions
 
 if TYPE_CHECKING:
     from kinema.data.streams.live.stream import LiveStream
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EVENT_OPTIONS = ("high", "low", "smoothing", "smooth_seconds", "shortest", "background")
 _EVENT_COLUMNS = ("video", "label", "start_time", "end_time", "start", "end", "score", "peak")
 _START_KEYS = ("video", "label", "start_time", "start", "peak")
 _LOG_SECONDS = 60.0
@@ -56,7 +56,7 @@ class Options:
     input. User and password of a URL are never shown."""
     live: bool = False
     """Take any http(s):// URL for a live stream; without it, those that end in .m3u8, .mjpeg or .mjpg."""
-    every: Annotated[float, Gt(0), tyro.conf.arg(metavar="SECONDS")] = 1.0
+    every: Annotated[float, Gt(0), tyro.conf.arg(metavar="SECONDS")] = 0.5
     """Distance of the windows."""
     window: Annotated[float, Gt(0), tyro.conf.arg(metavar="SECONDS")] = 2.0
     """Length of a window."""
@@ -73,19 +73,9 @@ class Options:
     output: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSONL")] = None
     """Append the same lines to a .jsonl, or rows of such columns to a .csv, where an event is one row, at its end."""
     events: bool = False
-    """Print the starts and ends of classes instead of the scores of windows: segments of smoothed scores of --low or
-    more that reach --high."""
-    high: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """Score that an event reaches at least once; for --events."""
-    low: Annotated[float, Interval(ge=0, le=1)] = 0.3
-    """Score that an event has throughout, at most --high; for --events."""
-    smoothing: Literal["median", "exponential", "none"] = "median"
-    """median: removes short outliers and keeps edges, events are known half of --smooth-seconds later; exponential:
-    without this delay, edges come late; none; for --events."""
-    smooth_seconds: Annotated[float, Gt(0), tyro.conf.arg(metavar="SECONDS")] = 1.5
-    """What the median spans, at least three windows; the time constant of the exponential average; for --events."""
-    shortest: Annotated[float, Ge(0), tyro.conf.arg(metavar="SECONDS")] = 0.0
-    """Shorter events are left out; for --events."""
+    """Print the starts and ends of classes instead of the scores of windows: segments of smoothed scores of
+    --curve.low or more that reach --curve.high, as `kinema localize` finds them in files."""
+    curve: SegmentOptions = field(default_factory=SegmentOptions)
     background: Annotated[str, tyro.conf.arg(metavar="CLASS")] = ""
     """Class that is no event; for --events."""
     timeout: Annotated[float, Ge(1), tyro.conf.arg(metavar="SECONDS")] = 10.0
@@ -135,11 +125,9 @@ def run(arguments: Sequence[str]) -> int:
 def _check(options: Options) -> None:
     if options.output is not None:
         check_suffix(options.output)
-    changed = [name for name in _EVENT_OPTIONS if getattr(options, name) != getattr(Options, name)]
-    if changed and not options.events:
-        raise UserError(f"--{changed[0].replace('_', '-')} is for --events: pass --events, or leave it out")
-    if options.low > options.high:
-        raise UserError(f"--low {options.low:g} must not be greater than --high {options.high:g}")
+    for name, usual in (("curve", SegmentOptions()), ("background", "")):
+        if not options.events and getattr(options, name) != usual:
+            raise UserError(f"--{name} is for --events: pass --events, or leave it out")
 
 
 def _output_of(options: Options, predictor: "ScoresClips") -> "AbstractContextManager[LiveFile | None]":
@@ -234,16 +222,8 @@ class _Printer:
 
 def _event_finder(options: Options, classes: Sequence[str]) -> "EventFinder":
     from kinema.tasks.timeline.events import EventFinder
-    from kinema.tasks.timeline.options import SegmentOptions
 
-    segments = SegmentOptions(
-        smoothing=options.smoothing,
-        smooth_seconds=options.smooth_seconds,
-        high=options.high,
-        low=options.low,
-        shortest=options.shortest,
-    )
-    return EventFinder(segments, classes, every=options.every, background=options.background)
+    return EventFinder(options.curve, classes, every=options.every, background=options.background)
 
 
 def _summary(scorer: "LiveScorer", stream: "LiveStream") -> str:
