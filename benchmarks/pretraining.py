@@ -11,6 +11,8 @@ import argparse
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from benchmarks.families import Times, least, timed
@@ -29,7 +31,7 @@ SIZES = {"s": (384, 6, 192, 3), "b": (768, 12, 384, 6)}
 class Ours(nn.Module):
     def __init__(self, size: str) -> None:
         super().__init__()
-        self.network = build_model(f"videomae_{size}_16x4_pretrain")
+        self.network: Any = build_model(f"videomae_{size}_16x4_pretrain")
         self.masking = Masking(self.network.grid, ratio=0.9)
 
     def forward(self, clips: Tensor, hidden: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def main() -> None:
         print(row(precision, options), flush=True)
 
 
-def networks(size: str) -> dict[str, object]:
+def networks(size: str) -> dict[str, Callable[[], nn.Module]]:
     return {"ours": lambda: Ours(size), "theirs": lambda: Theirs(size)}
 
 
