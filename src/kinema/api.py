@@ -1,5 +1,6 @@
 """Python API: train, load, test, report."""
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ from kinema.weights.published.table import is_published
 if TYPE_CHECKING:
     from kinema.tasks.localization.video.localize import Localizer
     from kinema.tasks.localization.video.options import LocalizeOptions
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -175,10 +178,12 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
             continue
         task = description.task
         if not isinstance(task, HasReport):
-            raise UserError(
-                f"{run.path}: kinema report needs a task with a report (`main_metrics()`, `report()`), which "
-                f"{type(task).__name__} does not have"
-            )
+            name = type(task).__name__
+            log.warning("%s: %s has no report (`main_metrics()`, `report()`): the page has curves only", run.path, name)
+            note = Note(text=f"The task {name} describes neither data nor tests, so that the page has curves only.")
+            sections.append([Section(title="Test", blocks=[note])])
+            metrics.append(())
+            continue
         tested = TestedRun(
             run=run.path, test=run.test, description=description, metrics=run.metrics, max_clips=clips // len(folders)
         )

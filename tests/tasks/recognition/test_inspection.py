@@ -209,7 +209,7 @@ def test_clean_data(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ([], "pass --data.train"),
+        ([], "pass DATA or --data.train"),
         (["x", "--data.train=y"], "pass the training videos once"),
         (["x", "--recipe", "bmn_400x100_2x8_9e_activitynet_feature"], "bmn"),
         (["x", "--hsh", "all"], "did you mean"),

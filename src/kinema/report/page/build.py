@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kinema.config import as_argument
-from kinema.report.page.content import Block, Cell, Column, Figures, LineChart, Note, Section, Series, Table
+from kinema.report.page.content import Block, Cell, Column, Figures, LineChart, Note, Section, Series, Table, is_plain
 from kinema.report.page.html import Group, Page
 from kinema.report.page.runs import RunFolder, differences
 from kinema.version import __version__
@@ -36,7 +36,9 @@ def build_page(runs: Sequence[RunFolder], described: Sequence[Sequence[Section]]
 def _comparison(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> list[Section]:
     shared = list(dict.fromkeys(pair for own in metrics for pair in own))
     names = [run.name for run in runs]
-    tested = list(dict.fromkeys(name for run in runs for name in run.metrics if name not in ("videos", "bad_files")))
+    tested = list(
+        dict.fromkeys(name for run in runs for name, value in run.metrics.items() if isinstance(value, float))
+    )
     results: list[Sequence[Cell]] = []
     for run in runs:
         best = [_best(run, name) for name, _ in shared]
@@ -44,7 +46,7 @@ def _comparison(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> list[S
     columns = [
         Column(name="run"),
         *(Column(name=f"best validation {shown}", style="percent") for _, shown in shared),
-        *(Column(name=f"test {name}", style="percent") for name in tested),
+        *(Column(name=f"test {name}", style="number" if is_plain(name) else "percent") for name in tested),
     ]
     sections = [
         Section(

@@ -14,6 +14,21 @@ Cell = str | int | float | None
 """Text, a count, or a fraction or another real number; None: undefined."""
 
 
+def metric_text(value: float, name: str = "") -> str:
+    """Return a metric as text: fractions as percentages, losses and temperatures as numbers, counts in full."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if is_plain(name) else f"{value:.1%}"
+
+
+def is_plain(name: str) -> bool:
+    """Return whether the metric called `name` is no fraction."""
+    return name in _PLAIN or name.endswith("loss")
+
+
+_PLAIN = ("temperature", "step", "epoch", "seconds")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figures:
     """A few numbers in large type, as (name, text)."""

@@ -6,7 +6,18 @@ from shlex import quote
 from typing import Any
 
 from kinema.errors import UserError
-from kinema.report.page.content import Block, Column, Figures, LineChart, Note, Section, Series, Table, TestedRun
+from kinema.report.page.content import (
+    Block,
+    Column,
+    Figures,
+    LineChart,
+    Note,
+    Section,
+    Series,
+    Table,
+    TestedRun,
+    metric_text,
+)
 from kinema.tasks.localization.metrics.evaluation import evaluate_detection
 from kinema.tasks.localization.metrics.protocols import Protocol
 
@@ -18,8 +29,8 @@ def describe(tested: TestedRun, *, protocol: Protocol = "activitynet") -> list[S
     command = f"kinema test {quote(str(tested.run))}"
     if not tested.metrics:
         return [Section(title="Test", blocks=[Note(text="The run was not tested yet. To test it:", command=command)])]
-    metrics = {name: value for name, value in tested.metrics.items() if value is not None}
-    figures = [(name, f"{value:.1%}" if isinstance(value, float) else f"{value:,}") for name, value in metrics.items()]
+    metrics = {name: value for name, value in tested.metrics.items() if isinstance(value, int | float)}
+    figures = [(name, metric_text(value, name)) for name, value in metrics.items()]
     blocks: list[Block] = [Figures(values=figures)]
     blocks += _curve(metrics, "mAP@", title="mAP by temporal overlap", x_name="tIoU")
     blocks += _curve(metrics, "AR@", title="Average recall by number of proposals", x_name="proposals per video")

@@ -31,6 +31,7 @@ from kinema.report.page.content import (
     Section,
     Table,
     TestedRun,
+    metric_text,
 )
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.tasks.recognition.splits import videos_of_classes
@@ -73,9 +74,9 @@ def describe(tested: TestedRun) -> list[Section]:
         text = "The run was not tested yet. Metrics, confusions, calibration and videos are added by:"
         return [data, Section(title="Test", blocks=[Note(text=text, command=command)])]
     figures = [
-        (_NAMES.get(name, name), f"{value:.1%}" if isinstance(value, float) else f"{value:,}")
+        (_NAMES.get(name, name), metric_text(value, name))
         for name, value in tested.metrics.items()
-        if value is not None
+        if isinstance(value, int | float)
     ]
     summary: list[Block] = [Figures(values=figures)]
     if not file.exists():
