@@ -75,7 +75,7 @@ def _sections(count: int) -> list[Section]:
     table = class_table(confusion, names)
     chart = LineChart(title="Loss", x_name="epoch", series=curves)
     bins = Reliability(title="R", count=[0, 5], confidence=[math.nan, 0.7], accuracy=[math.nan, 0.9])
-    clips = Clips(clips=[Clip(name="n" * 120, video=b"", facts=[("true", "t" * 80)], fault="no such file")])
+    clips = Clips(clips=[Clip(name="n" * 120, preview=None, facts=[("true", "t" * 80)], fault="no such file")])
     command = "kinema test " + "runs/" * 40
     return [
         Section(title="One", blocks=[Figures(values=[("top-1", "12.3%")] * 5), Note(text="Run:", command=command)]),

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema.report.page.clips import Preview
 from kinema.weights.model_files import AnyDescription
 
 Cell = str | int | float | None
@@ -111,11 +112,11 @@ class Matrix:
 class Clip:
     """Playable video with facts about its prediction.
 
-    video: MP4 file content; empty if it could not be read, which `fault` explains.
+    preview: None if the video could not be read, which `fault` explains.
     """
 
     name: str
-    video: bytes
+    preview: Preview | None
     facts: Sequence[tuple[str, str]]
     fault: str = ""
 

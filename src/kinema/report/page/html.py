@@ -47,7 +47,7 @@ def render(page: Page) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         draw=_Drawing(), values=_values, show=_show, key=_key, share=_share, matrix=_matrix, picture=_picture,
-        diagonal=_diagonal, data_uri=lambda video: "data:video/mp4;base64," + base64.b64encode(video).decode(),
+        diagonal=_diagonal, data_uri=_data_uri,
     )  # fmt: skip
     template = environment.from_string(_asset("report.html"))
     text = template.render(
@@ -136,7 +136,11 @@ def _picture(matrix: Matrix) -> str:
     side = max(1, _PICTURE // len(pixels))
     file = io.BytesIO()
     Image.fromarray(pixels.repeat(side, axis=0).repeat(side, axis=1)).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return _data_uri(file.getvalue(), "image/png")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _diagonal(matrix: Matrix) -> str:

@@ -279,10 +279,10 @@ def _clips_section(title: str, lead: str, rows: _Ints, scores: Scores, tested: T
 
 def _clip(row: int, scores: Scores, data: ClipData) -> Clip:
     path, fragment = without_fragment(scores.paths[row])
-    video, fault = b"", ""
+    shown, fault = None, ""
     try:
         reader = open_frames(path, data)
-        video = preview(read_segment(reader, _segment(fragment)) if fragment else reader)
+        shown = preview(read_segment(reader, _segment(fragment)) if fragment else reader)
     except MediaError as error:
         fault = f"The video cannot be read: {error.reason}"
     except StorageOutage as error:
@@ -296,7 +296,7 @@ def _clip(row: int, scores: Scores, data: ClipData) -> Clip:
         label = int(scores.labels[row])
         facts.insert(0, ("true", f"{scores.classes[label]} · {chances[label]:.1%}"))
     parts = Path(path).parts
-    return Clip(name="/".join(parts[-2:]) + fragment, video=video, facts=facts, fault=fault)
+    return Clip(name="/".join(parts[-2:]) + fragment, preview=shown, facts=facts, fault=fault)
 
 
 def _segment(fragment: str) -> Segment:
