@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": "serve a model: a web page and a JSON API",
     "prepare": "prepare datasets",
     "benchmark": "measure speed and memory",
+    "doctor": "check this machine, and say what to do",
     "completion": "print a script for completion in bash, zsh or fish",
 }
 """Modules of this package with a function `run(arguments) -> exit code`, imported when called."""
