@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,19 +113,19 @@ def open_study(search: Search, origin: Mapping[str, object]) -> optuna.Study:
         UserError: it is another one.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search.work_dir.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=optuna.storages.RDBStorage(f"sqlite:///{search.work_dir.absolute() / _DATABASE}"),
-        study_name="kinema",
-        direction="minimize" if search.criterion.lower else "maximize",
-        pruner=_pruner(search.pruner),
-        load_if_exists=True,
-    )
     mine = strict_json.dumps({**origin, "metric": search.criterion.metric, "seed": search.seed}, default=str)
-    theirs = study.user_attrs.get("origin")
-    if theirs is None:
-        study.set_user_attr("origin", mine)
-    elif theirs != mine:
+    with _locked(search.work_dir, wait=True):  # Optuna's tables are created once
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(f"sqlite:///{search.work_dir.absolute() / _DATABASE}"),
+            study_name="kinema",
+            direction="minimize" if search.criterion.lower else "maximize",
+            pruner=_pruner(search.pruner),
+            load_if_exists=True,
+        )
+        theirs = study.user_attrs.get("origin")
+        if theirs is None:
+            study.set_user_attr("origin", mine)
+    if theirs not in (None, mine):
         raise UserError(
             f"{search.work_dir} holds a search of another recipe, with other options, another space or seed: choose "
             "another --work-dir, or repeat its command to continue it"
@@ -151,22 +151,27 @@ def _pruner(name: Pruner) -> optuna.pruners.BasePruner:
 @contextmanager
 def _next_trial(search: Search, study: optuna.Study) -> Iterator[Trial | None]:
     """Yield a trial that was interrupted, or a new one, for this process alone; None: there are enough."""
-    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        with _locked(search.folder(frozen.number)) as mine:
-            if mine and study.get_trials(deepcopy=False)[frozen.number].state == TrialState.RUNNING:
-                log.info("trial %d goes on, which was interrupted", frozen.number)
-                study.sampler = _sampler(search, frozen.number)
-                yield Trial(study, frozen._trial_id)
-                return
-    number = len(study.get_trials(deepcopy=False))
-    if number >= search.trials:
-        yield None
-        return
-    # A sampler of its own for each trial: a search that was interrupted tries what it would have tried.
-    study.sampler = _sampler(search, number)
-    trial = study.ask()
-    with _locked(search.folder(trial.number)):
+    with ExitStack() as locks:
+        with _locked(search.work_dir, wait=True):
+            trial = _choose_trial(search, study, locks)
         yield trial
+
+
+def _choose_trial(search: Search, study: optuna.Study, locks: ExitStack) -> Trial | None:
+    """Return the trial to run, whose folder is then locked; see `_next_trial`."""
+    trials = study.get_trials(deepcopy=False)
+    for frozen in trials:
+        if frozen.state == TrialState.RUNNING and locks.enter_context(_locked(search.folder(frozen.number))):
+            log.info("trial %d goes on, which was interrupted", frozen.number)
+            study.sampler = _sampler(search, frozen.number)
+            return Trial(study, frozen._trial_id)
+    if len(trials) >= search.trials:
+        return None
+    # A sampler of its own for each trial: a search that was interrupted tries what it would have tried.
+    study.sampler = _sampler(search, len(trials))
+    trial = study.ask()
+    locks.enter_context(_locked(search.folder(trial.number)))
+    return trial
 
 
 def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
@@ -175,15 +180,20 @@ def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a trial's folder against other processes, whose end unlocks theirs; yield whether it is this one's."""
+def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Lock a folder against other processes, whose end unlocks theirs; yield whether it is this one's now.
+
+    With `wait`, it is, once the others have unlocked it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(file)
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 import kinema
 from kinema.api import calibrate as calibrate_model
 from kinema.api import evaluation_options
 from kinema.cli import main
-from kinema.data.lists.index import LabelMode
+from kinema.data.kinds import LabelMode
 from kinema.errors import UserError
 from kinema.prediction import Prediction, at_least
 from kinema.tasks.recognition.calibration import COLDEST, calibrate, calibration_error
@@ -75,17 +76,16 @@ def test_what_was_drawn_by_probabilities_is_recovered(labels: LabelMode) -> None
     assert found["ece_after"] < 0.5 * found["ece_before"]
 
 
-def test_the_calibration_error_is_the_formula() -> None:
-    logits, labels = overconfident("single", 3.0, views=1)
-    scores = logits[:, 0].softmax(1)
-    confidence, answer = (part.numpy() for part in scores.max(1))
-    right = answer == labels.numpy()
-    error = 0.0
-    for low in np.arange(15) / 15:
-        inside = (confidence > low) & (confidence <= low + 1 / 15)
-        if inside.any():
-            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert calibration_error(scores, labels) == pytest.approx(error, abs=1e-5)
+@pytest.mark.parametrize("labels", ["single", "multi"])
+def test_the_calibration_error_is_that_of_torchmetrics(labels: LabelMode) -> None:
+    logits, truth = overconfident(labels, 3.0, views=1)
+    if labels == "single":
+        scores = logits[:, 0].softmax(1)
+        expected = multiclass_calibration_error(scores, truth, num_classes=4, n_bins=15)
+    else:
+        scores = logits[:, 0].sigmoid()
+        expected = binary_calibration_error(scores.flatten(), (truth >= 0).long().flatten(), n_bins=15)
+    assert calibration_error(scores, truth) == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_answers_that_are_all_right_have_no_temperature(caplog: pytest.LogCaptureFixture) -> None:

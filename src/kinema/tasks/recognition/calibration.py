@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from kinema.data.bad_files import BadFiles
 from kinema.data.dataset import open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.options import ClipData
 from kinema.errors import UserError
+from kinema.report.calibration import calibration
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import process_group
 from kinema.tasks.recognition.ensemble import label_array
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 COLDEST, HOTTEST = 0.05, 20.0
 """Range of temperatures that are tried."""
 _GRID, _PRECISION = 49, 1e-5
-_BINS = 15
 
 
 def run_calibration(
@@ -110,9 +109,11 @@ def calibration_error(scores: Tensor, labels: Tensor) -> float:
     It is that of the class with the highest score or, of multi-label videos, of all classes together.
     """
     if labels.ndim == 2:
-        targets = multi_hot(labels, scores.shape[1]).long()
-        return float(binary_calibration_error(scores.flatten(), targets.flatten(), n_bins=_BINS))
-    return float(multiclass_calibration_error(scores, labels, num_classes=scores.shape[1], n_bins=_BINS))
+        confidence, right = scores.flatten(), multi_hot(labels, scores.shape[1]).flatten() == 1
+    else:
+        confidence, answers = scores.max(1)
+        right = answers == labels
+    return calibration(confidence.numpy(), right.numpy()).error
 
 
 def minimize(function: Callable[[float], float], low: float, high: float) -> float:
