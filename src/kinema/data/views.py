@@ -52,8 +52,7 @@ class Views:
     def shape(self) -> tuple[int, int, int, int]:
         """V, T, height and width of a sample."""
         clips = (1 if self.sampling.joined else self.sampling.num_clips) * (2 if self.sampling.twice else 1)
-        crops = {"center": 1, "three": 3, "ten": 10}[self.crops.crops]
-        return clips * crops, self.sampling.frames, self.crops.size, self.crops.size
+        return clips * self.crops.count, self.sampling.frames, self.crops.size, self.crops.size
 
     @property
     def frames(self) -> int:

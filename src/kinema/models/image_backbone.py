@@ -1,10 +1,12 @@
 """Image networks of timm and torchvision as extractors of frame features."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -92,6 +94,31 @@ class ImageBackbone(Backbone):
         self.clip.segments = segments
         features: Tensor = self.network(x)
         return features[..., None, None]
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Output of the last block `(N, C, H, W)` for frames.
+
+        Raises:
+            UserError: the network's blocks return something else.
+        """
+        outputs: list[Tensor] = []
+        hook = self.blocks()[-1].register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        try:
+            self(x)
+        finally:
+            hook.remove()
+        if outputs[-1].dim() != 4 or outputs[-1].shape[2:] == outputs[-1].shape[1:3] != outputs[-1].shape[3:]:
+            raise UserError(
+                f"--model.backbone {self.name}: its last block returns {tuple(outputs[-1].shape)}, no map of channels, "
+                "rows and columns, of which there are cells (--model.cells)"
+            )
+        return outputs[-1]
+
+    def map_channels(self) -> int:
+        """Return the channels of `maps`."""
+        side = self.traits.size[0] if self.traits.size else 224
+        with torch.no_grad():
+            return deepcopy(self).to("meta").eval().maps(torch.empty(1, 3, side, side, device="meta")).shape[1]
 
     def load_pretrained(self, name: str, read: Callable[[Path], Mapping[str, Tensor]]) -> None:
         """Fill the network with the pretrained weights of its package (`timm`, `torchvision`), or those of a file.

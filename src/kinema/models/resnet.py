@@ -128,6 +128,15 @@ class ResNet(Backbone):
             x = self.run(stage, x, segments)
         return x
 
+    def maps(self, x: Tensor) -> Tensor:
+        """Output of the last block `(N, C, H, W)` for frames: the features themselves."""
+        features: Tensor = self(x)
+        return features
+
+    def map_channels(self) -> int:
+        """Return the channels of `maps`."""
+        return self.out_channels
+
     def _init_weights(self, zero_init_residual: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import torch.nn.functional as F
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
@@ -31,6 +32,20 @@ class TSNOptions(ResNetOptions):
     """Channels of the attention."""
     pool_depth: Annotated[int, Ge(0)] = 1
     """Self-attention blocks before the attention of one learned query."""
+    pool_parts: Annotated[int, Ge(1)] = 1
+    """Equal parts of the video, of each of which the head sees the mean, one beside the other; 1: one mean, as in the
+    paper. Of attention 1."""
+    cells: tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = (0, 0)
+    """Rows and columns of cells of a frame, of each of which there are features, one beside the other, so that the head
+    knows where things are: those of the last block, averaged over the cell and normalized. 0 0: the backbone's features
+    of the whole frame, as in the paper."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.cells[0] > 0) != (self.cells[1] > 0):
+            raise ValueError(f"cells {self.cells[0]} {self.cells[1]}: give rows and columns, or 0 0")
+        if self.pool == "attention" and self.pool_parts > 1:
+            raise ValueError(f"pool_parts {self.pool_parts} is for pool mean: attention knows the order of the frames")
 
     def build(self) -> "TSN":
         """Return a TSN with random weights."""
@@ -48,14 +63,26 @@ class SegmentRecognizer(Recognizer):
 
     backbone: ResNet | ImageBackbone
 
-    def __init__(self, options: ResNetOptions, *, pool: Callable[[int], FrameAttention] | None = None) -> None:
-        """Initialize the weights; `pool` returns layers between frames' features and the head, by their channels."""
+    def __init__(
+        self, options: ResNetOptions, *, pool: Callable[[int], FrameAttention] | None = None, cells: int = 0,
+        parts: int = 1,
+    ) -> None:  # fmt: skip
+        """Initialize the weights.
+
+        Args:
+            options: of the network.
+            pool: returns layers between frames' features and the head, by their channels.
+            cells: of a frame, each of which has the channels of the backbone's last block; 0: the backbone's features.
+            parts: of the video, which the head sees side by side.
+        """
         backbone = ImageBackbone(options) if options.backbone else ResNet(options)
         mean, std = (FLOW_SCALE, FLOW_SCALE) if options.flow_fields else (options.mean, options.std)
         if isinstance(backbone, ImageBackbone) and (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
             mean, std = backbone.traits.normalization
-        neck = pool(backbone.out_channels) if pool else None
-        super().__init__(options, backbone, neck=neck, num_features=neck.width if neck else None, mean=mean, std=std)
+        channels = cells * backbone.map_channels() if cells else backbone.out_channels
+        neck = pool(channels) if pool else None
+        features = neck.width if neck else channels * parts
+        super().__init__(options, backbone, neck=neck, num_features=features, mean=mean, std=std)
         if isinstance(backbone, ImageBackbone) and backbone.traits.size is not None:
             self.input = replace(self.input, size=backbone.traits.size[0])
 
@@ -78,23 +105,28 @@ class TSN(SegmentRecognizer):
 
     def __init__(self, options: TSNOptions) -> None:
         self.attends = options.pool == "attention"
+        self.parts, self.cells = options.pool_parts, options.cells
 
         def attention(channels: int) -> FrameAttention:
             width = options.pool_width
             return FrameAttention(channels, width, depth=options.pool_depth, heads=max(1, width // 64))
 
-        super().__init__(options, pool=attention if self.attends else None)
+        rows, columns = options.cells
+        super().__init__(options, pool=attention if self.attends else None, cells=rows * columns, parts=self.parts)
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips `(N, 3, S, H, W)`, S = segments, or `(N, 2, S · flow_fields, H, W)` → features `(N, F)`, averaged over
-        space, and averaged over segments or attended to.
+        space or its cells, and averaged over segments, in parts of the video, or attended to.
         """
         return self._pooled(self.encode(clips))
 
     def encode(self, clips: Tensor) -> Tensor:
-        """Clips → features of each segment `(N, S, F)`, averaged over space."""
-        features = self.backbone(self.segments(clips)).mean(dim=(2, 3))
-        return features.unflatten(0, (clips.shape[0], -1))
+        """Clips → features of each segment `(N, S, F)`, averaged over space, or normalized ones of its cells."""
+        frames = self.segments(clips)
+        if not any(self.cells):
+            return self.backbone(frames).mean(dim=(2, 3)).unflatten(0, (clips.shape[0], -1))
+        cells = F.adaptive_avg_pool2d(self.backbone.maps(frames), self.cells).flatten(2).transpose(1, 2)
+        return F.layer_norm(cells, cells.shape[-1:]).flatten(1).unflatten(0, (clips.shape[0], -1))
 
     def decode(self, encoded: Tensor) -> Tensor:
         """Features of the segments `(N, S, F)` → logits `(N, num_classes)`."""
@@ -106,12 +138,18 @@ class TSN(SegmentRecognizer):
 
     def _pooled(self, features: Tensor) -> Tensor:
         """Features of the segments `(N, S, F)` → those of the clip, as the head takes them."""
-        out: Tensor = self.neck(features) if self.attends else features.mean(dim=1)
-        return out
+        if self.attends:
+            out: Tensor = self.neck(features)
+            return out
+        if self.parts == 1:
+            return features.mean(dim=1)
+        return F.adaptive_avg_pool1d(features.transpose(1, 2), self.parts).transpose(1, 2).flatten(1)
 
     def foreign(self, source: Source) -> Foreign | None:
-        """Names in MMAction2, the TSM repository, torchvision's ResNets and timm; none of a network that attends."""
-        if self.attends:
+        """Names in MMAction2, the TSM repository, torchvision's ResNets and timm; none of a network that attends or
+        sees parts and cells.
+        """
+        if self.attends or self.parts > 1 or any(self.cells):
             return None
         if isinstance(self.backbone, ImageBackbone):
             return self.backbone.foreign(source)

@@ -1,6 +1,6 @@
 """Temporal Segment Networks (Wang et al. 2016): a few frames from all over a video, each seen alone."""
 
-from kinema.data.crops import MultiScaleCrop, RandomResizedCrop, TrainCrop, ViewCrops
+from kinema.data.crops import MultiScaleCrop, NearlyWholeFrame, RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsn import TSNOptions
@@ -16,7 +16,7 @@ from kinema.recipes.parts import (
     with_model,
 )
 from kinema.tasks.recognition.options import RecognitionConfig, RecognitionOptions
-from kinema.training import SGD, StepSchedule, TrainConfig
+from kinema.training import SGD, CosineSchedule, StepSchedule, TrainConfig
 
 
 def tsn_r50_1x1x3_100e_kinetics400_rgb() -> RecognitionConfig[TSNOptions]:
@@ -157,6 +157,22 @@ def tsn_mobilenetv4_1x1x8_small() -> RecognitionConfig[TSNOptions]:
 def tsn_efficientnet_lite0_1x1x8_probe() -> RecognitionConfig[TSNOptions]:
     """A linear probe of EfficientNet-Lite0 of timm from ImageNet: minutes of features, seconds of training."""
     return probed(tsn_efficientnet_lite0_1x1x8_small())
+
+
+def tsn_efficientnet_lite0_1x1x8_cell_probe() -> RecognitionConfig[TSNOptions]:
+    """A linear probe of cells of the whole frame and parts of the video: it knows where things are and what follows.
+
+    Of EfficientNet-Lite0's last block, before the layer that widens it for ImageNet's classes.
+    """
+    config = probed(tsn_efficientnet_lite0_1x1x8_small())
+    config.model.cells, config.model.pool_parts, config.model.dropout = (3, 6), 4, 0.0
+    config.task.probe.fit = "ridge"
+    config.optim = SGD(lr=0.01, weight_decay=0.0)
+    config.schedule, config.training.val_every = CosineSchedule(epochs=1), 1
+    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(), size=192)
+    for views in (config.data.val_views, config.data.test_views):
+        views.crops = ViewCrops(crops="whole", short_side=192, size=192)
+    return config
 
 
 def tsn_efficientnet_lite0_1x1x8_attentive_probe() -> RecognitionConfig[TSNOptions]:

@@ -39,6 +39,10 @@ class Probe:
     clips: Annotated[int, Ge(0)] = 0
     """Random clips of each training video whose features are kept; epochs take turns with them. 0: no probe, the whole
     network is trained on clips."""
+    fit: Literal["steps", "ridge"] = "steps"
+    """steps: the last layers are trained by the optimizer. ridge: the head, if it is all there is, is computed in
+    closed form, as ridge regression whose penalty is chosen on parts of the training videos held out in turn, which
+    `data.fold_by` keeps apart like folds; optimizer and schedule have no effect."""
     cache: str = ""
     """Folder of the features, which runs with the same encoder, clips and files share; empty: `features` in Kinema's
     cache (`KINEMA_CACHE`)."""

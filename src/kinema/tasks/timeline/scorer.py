@@ -135,8 +135,8 @@ def clip_scorer(predictor: object) -> ScoresClips:
 def windows_per_batch(predictor: ScoresClips, schedule: WindowSchedule, views: WhichViews, *, fps: float) -> int:
     """Return the number of windows in a batch that fills the device, at least 1."""
     which = predictor.views(views)
-    crops = {"center": 1, "three": 3, "ten": 10}[which.crops.crops]
-    return max(1, predictor.frames_at_once // (WindowSampler(schedule, which, fps=fps).clip_frames * crops))
+    frames = WindowSampler(schedule, which, fps=fps).clip_frames * which.crops.count
+    return max(1, predictor.frames_at_once // frames)
 
 
 def score_windows(predictor: ScoresClips, windows: Sequence[Window]) -> list[WindowScores]:

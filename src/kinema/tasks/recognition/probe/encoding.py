@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 OPTION = "--task.probe.clips"
 _FRAMES_OF_A_BATCH = 256
-_OF_DECODER = ("pool", "pool_width", "pool_depth", "probe_depth", "probe_heads", "probe_eps")
+_OF_DECODER = ("pool", "pool_width", "pool_depth", "pool_parts", "probe_depth", "probe_heads", "probe_eps")
 """Model options that do not change what the encoder returns."""
 
 
