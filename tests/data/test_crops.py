@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kinema.data.crops import (
     MultiScaleCrop,
+    NearlyWholeFrame,
     RandomResizedCrop,
     TrainCrop,
     ViewCrops,
@@ -29,13 +30,14 @@ boxes = st.sampled_from(
         MultiScaleCrop(scales=(1.0, 0.8), max_scale_gap=0),
         MultiScaleCrop(positions=13),
         RandomResizedCrop(),
+        NearlyWholeFrame(),
     ]
 )
 
 
 @given(boxes, sizes, sizes, st.integers(0, 2**32))
 def test_random_boxes_lie_inside_the_frame(
-    crop: MultiScaleCrop | RandomResizedCrop, height: int, width: int, seed: int
+    crop: MultiScaleCrop | RandomResizedCrop | NearlyWholeFrame, height: int, width: int, seed: int
 ) -> None:
     box = crop.draw(height, width, np.random.default_rng(seed))
     assert box.height > 0
@@ -111,6 +113,24 @@ def test_view_boxes_equal_cropping_after_resizing(height: int, width: int, crops
             assert box.top * scale == pytest.approx((tall - size) * down, abs=2)
             assert box.left * scale == pytest.approx((wide - size) * right, abs=2)
             assert box.height * scale == pytest.approx(size, abs=1)
+
+
+def test_a_whole_frame_is_resized_to_a_square() -> None:
+    frames = torch.randint(0, 256, (1, 2, 90, 160, 3), dtype=torch.uint8)
+    options = ViewCrops(crops="whole", short_side=32, size=32)
+    (view,) = crop_views(frames, options)
+    expected = F.resize(frames[0].movedim(-1, -3), [32, 32], antialias=True)
+    assert options.count == len(view_boxes(90, 160, options)) == 1
+    torch.testing.assert_close(view, expected, rtol=0, atol=1)
+
+
+@given(sizes, sizes, st.integers(0, 2**32), st.floats(0.5, 1))
+def test_a_box_of_nearly_the_whole_frame_has_the_share_asked_for(
+    height: int, width: int, seed: int, least: float
+) -> None:
+    box = NearlyWholeFrame(least=least).draw(height, width, np.random.default_rng(seed))
+    assert box.height >= round(least * height)
+    assert box.width >= round(least * width)
 
 
 def test_views_show_the_pixels_of_their_boxes() -> None:

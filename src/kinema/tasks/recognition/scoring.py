@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from kinema.tasks.recognition.options import RecognitionOptions
 
 
-def view_logits(model: nn.Module, clips: Tensor, *, frames_at_once: int = 512) -> Tensor:
+def view_logits(model: nn.Module, clips: Tensor, *, frames_at_once: int | None = None) -> Tensor:
     """Return the logits of all views of videos, (B, V, classes) float32.
 
     Args:
         model: a recognizer in eval mode.
         clips: (B, V, T, C, H, W) uint8; or what the model takes of each view, (B, V, …).
-        frames_at_once: frames per forward pass, at least one view; limits the memory of many views.
+        frames_at_once: frames per forward pass, at least one view; limits the memory of many views. None: by device.
     """
     logits = in_parts(model, as_clips(clips), frames_at_once=frames_at_once).float()
     return logits.unflatten(0, clips.shape[:2])
@@ -63,8 +63,16 @@ def video_losses(logits: Tensor, labels: Tensor, options: RecognitionOptions) ->
     return -(targets * present + (1 - targets) * absent).mean(1)
 
 
-def in_parts(compute: Callable[[Tensor], Tensor], clips: Tensor, *, frames_at_once: int = 512) -> Tensor:
-    """Return `compute(clips)` of (N, C, T, H, W), in parts of at most so many frames, at least one clip."""
+_FRAMES_AT_ONCE = {"cpu": 64}
+"""By kind of device, else 512. A CPU is no faster with more, and its heap would keep their activations' memory."""
+
+
+def in_parts(compute: Callable[[Tensor], Tensor], clips: Tensor, *, frames_at_once: int | None = None) -> Tensor:
+    """Return `compute(clips)` of (N, C, T, H, W), in parts of at most so many frames, at least one clip.
+
+    Their default number depends on the device.
+    """
+    frames_at_once = frames_at_once or _FRAMES_AT_ONCE.get(clips.device.type, 512)
     batch_size = max(1, frames_at_once // clips.shape[2]) if clips.ndim == 5 else len(clips)
     return torch.cat([compute(part) for part in clips.split(batch_size)])
 
