@@ -229,6 +229,19 @@ def test_untested_run_names_the_command(sample: Path, tiny_run: Path, tmp_path: 
     assert f"kinema test {run} --dump {run}/test/scores.npz" in text
 
 
+def test_test_without_scores_has_its_confusions(reported: Path, tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("metrics.jsonl", "config.yaml", "checkpoints/best", "test/metrics.json", "test/confusion.csv"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).symlink_to(tiny_run / name)
+    assert main(["report", str(run)]) == 0
+    text, whole = (run / "report.html").read_text(), reported.read_text()
+    assert f"--dump {run}/test/scores.npz" in text
+    for part in ("Metrics by class", "Confusion matrix"):
+        of_scores = whole.split(f'aria-label="{part}"')[1].split("</table>")[0]
+        assert text.split(f'aria-label="{part}"')[1].split("</table>")[0] == of_scores
+
+
 def test_comparison_lists_differing_options(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other"
     (other / "checkpoints").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """What a report says of a recognizer: its data, per-class metrics, confusions, calibration, and videos."""
 
+import csv
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from kinema.report.page.content import (
     TestedRun,
     metric_text,
 )
+from kinema.tasks.recognition.per_class import per_class_metrics
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.tasks.recognition.splits import videos_of_classes
 
@@ -80,8 +82,11 @@ def describe(tested: TestedRun) -> list[Section]:
     ]
     summary: list[Block] = [Figures(values=figures)]
     if not file.exists():
-        text = "The test kept no scores. Per-class metrics, confusions, calibration and videos are added by:"
-        return [data, Section(title="Test", blocks=[*summary, Note(text=text, command=command)])]
+        known = _read_confusion(tested.test / "confusion.csv")
+        what = "Calibration" if known else "Per-class metrics, confusions, calibration"
+        note = Note(text=f"The test kept no scores. {what} and videos are added by:", command=command)
+        sections = [data, Section(title="Test", blocks=[*summary, note])]
+        return [*sections, *_confusions(*known, train_counts)] if known else sections
     scores = read_scores(file)
     sections = [data, Section(title="Test", blocks=summary)]
     if not scores.paths:
@@ -135,26 +140,51 @@ def class_table(confusion: _Ints, classes: Sequence[str], train_counts: _Ints | 
 
     Precision is undefined for a class that is never predicted, recall for one without videos, F1 without either.
     """
-    right, support, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    counts = torch.from_numpy(confusion)
+    metrics = per_class_metrics(counts.diagonal(), of_class=counts.sum(dim=1), predicted=counts.sum(dim=0))
     rows = []
-    for c, name in enumerate(classes):
+    for c, (name, support, precision, recall, f1) in enumerate(
+        zip(classes, *(column.tolist() for column in metrics if column is not None), strict=True)
+    ):
         mistakes = [(int(confusion[c, k]), k) for k in np.argsort(-confusion[c], kind="stable") if k != c]
         listed = ", ".join(f"{classes[k]} ({count})" for count, k in mistakes[:_CONFUSIONS] if count)
-        rows.append(
-            [
-                name,
-                *([int(train_counts[c])] if train_counts is not None else []),
-                int(support[c]),
-                _ratio(right[c], predicted[c]),
-                _ratio(right[c], support[c]),
-                _ratio(2 * right[c], support[c] + predicted[c]),
-                listed,
-            ]
-        )
+        trained = [int(train_counts[c])] if train_counts is not None else []
+        rows.append([name, *trained, support, precision, recall, f1, listed])
     names = (("precision", "percent"), ("recall", "percent"), ("F1", "percent"), ("most often taken for", "text"))
     columns = [Column(name="class"), *_count_columns(train_counts)]
     columns += [Column(name=name, style=style) for name, style in names]
     return Table(caption="Metrics by class", columns=columns, rows=rows)
+
+
+def _read_confusion(file: Path) -> tuple[_Ints, list[str]] | None:
+    """Read the confusion matrix of a test, and the names of the classes; None if there is none."""
+    try:
+        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            (_, *classes), *rows = csv.reader(lines)
+        confusion = np.array([row[1:] for row in rows], dtype=np.int64)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+    if confusion.shape != (len(classes), len(classes)):
+        raise UserError(f"{file} is damaged: expected a row and a column for each class")
+    return confusion, classes
+
+
+def _confusions(confusion: _Ints, classes: Sequence[str], train_counts: _Ints | None) -> list[Section]:
+    """Return the sections on classes and their confusions."""
+    mistakes = _pairs_table(confusion, classes)
+    return [
+        Section(
+            title="Classes",
+            lead="Precision: share of the videos predicted as the class that show it. Recall: share of the class's "
+            "videos that are recognized. F1: their harmonic mean.",
+            blocks=[class_table(confusion, classes, train_counts)],
+        ),
+        Section(
+            title="Confusions", blocks=[Matrix(counts=confusion, classes=classes), *([mistakes] if mistakes else [])]
+        ),
+    ]
 
 
 def _single_label(scores: Scores, train_counts: _Ints | None) -> list[Section]:
@@ -163,18 +193,8 @@ def _single_label(scores: Scores, train_counts: _Ints | None) -> list[Section]:
     confusion = np.bincount(scores.labels * count + predicted, minlength=count**2).reshape(count, count)
     confidence = scores.scores.max(axis=1)
     reliable = calibration(confidence, predicted == scores.labels)
-    mistakes = _pairs_table(confusion, scores.classes)
     return [
-        Section(
-            title="Classes",
-            lead="Precision: share of the videos predicted as the class that show it. Recall: share of the class's "
-            "videos that are recognized. F1: their harmonic mean.",
-            blocks=[class_table(confusion, scores.classes, train_counts)],
-        ),
-        Section(
-            title="Confusions",
-            blocks=[Matrix(counts=confusion, classes=scores.classes), *([mistakes] if mistakes else [])],
-        ),
+        *_confusions(confusion, scores.classes, train_counts),
         Section(
             title="Calibration",
             lead="Of predictions made with a confidence of 80 %, 80 % should be right. Bars below the diagonal are "
@@ -303,7 +323,3 @@ def _segment(fragment: str) -> Segment:
     name, _, times = fragment.removeprefix("#").partition("=")
     start, end = map(float, times.split(","))
     return Segment(start, end, "seconds" if name == "t" else "frames")
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return float(part / whole) if whole else None
