@@ -48,6 +48,21 @@ def test_a_jump_in_a_pipe_lasts_as_long_as_a_frame() -> None:
     assert times == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 30.5])
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_a_repeated_stamp_takes_no_time(live: bool) -> None:
+    clock, stamps = StreamClock(live=live), [0, 0.1, 0.1, 0.2, 0.2, 0.2, 0.3]
+    times = [clock.advance(pts, pts + number / 100) for number, pts in enumerate(stamps)]
+    assert times == pytest.approx(stamps, abs=1e-5)
+    assert clock.jumps == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_stamps_that_stand_still_do_not_stop_the_time(live: bool) -> None:
+    clock = StreamClock(live=live)
+    times = [clock.advance(5.0, number / 25) for number in range(100)]
+    assert times[-1] > 0.2 * 99 / 25
+
+
 def test_a_long_pause_is_no_jump() -> None:
     clock = StreamClock(live=True)
     assert [clock.advance(pts, arrival) for pts, arrival in ((1, 0), (61, 60.2))] == [0, 60]

@@ -5,6 +5,8 @@ _USUAL_STEP = 0.04
 """Seconds from one frame to the next where nothing else says it."""
 _LIVE_LEAP, _PIPE_LEAP = 1.0, 60.0
 """Seconds: a PTS that advances so much more than the arrival clock, and than usual, has jumped."""
+_MOST_REPEATS = 2
+"""Frames in a row that may have the PTS of the one before them: cameras whose keyframes come in parts give two."""
 
 
 class StreamClock:
@@ -31,6 +33,7 @@ class StreamClock:
         self._pts: float | None = None
         self._arrival = 0.0
         self._step = _USUAL_STEP
+        self._repeats = 0
 
     def advance(self, pts: float | None, arrival: float) -> float:
         """Return the stream time of a frame.
@@ -54,6 +57,10 @@ class StreamClock:
         if self._by_arrival and self._live:
             return waited
         step = pts - self._pts if pts is not None and self._pts is not None else None
+        if step == 0 and waited < _LIVE_LEAP and self._repeats < _MOST_REPEATS:
+            self._repeats += 1
+            return 0.0
+        self._repeats = 0
         leap = waited + max(_LIVE_LEAP, 2 * self._step) if self._live else _PIPE_LEAP
         if step is not None and 0 < step <= leap:
             self._step = step if step <= _LIVE_LEAP else self._step
