@@ -142,6 +142,31 @@ def test_one_command_from_a_video_to_segments(
     assert 0 <= json.loads(capsys.readouterr().out)["AUC"] <= 1
 
 
+@pytest.mark.parametrize("family", ["actionformer", "tridet"])
+def test_a_detector_answers_raw_videos_as_in_its_test(
+    family: str, long_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With labels of its own, in windows, from features that are extracted block by block."""
+    channels = str(np.load(next((long_videos / "features").glob("*.npy"))).shape[1])
+    values = {
+        "data.ground_truth": str(long_videos / "truth.json"), "data.features": str(long_videos / "features"),
+        "data.workers": "0", "data.batch_size": "2", "data.val_batch_size": "1", "data.max_length": "32",
+        "data.windows.points": "32", "model.feature_channels": channels, "model.width": "16",
+        "schedule.epochs": "1", "schedule.warmup_epochs": "0",
+    }  # fmt: skip
+    train(config_of(f"{family}_64_small_feature", values), work_dir=tmp_path / "run")
+    run_test(tmp_path / "run", evaluation_options(tmp_path / "run"), folder=tmp_path / "test")
+    (tested,) = json.loads((tmp_path / "test" / "results.json").read_text())["results"].values()
+    video = long_videos / "videos" / "long_3.mp4"
+    assert main(["localize", str(tmp_path / "run"), str(video), "--most", "20", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"].values()
+    truth = json.loads((long_videos / "truth.json").read_text())["database"]
+    labels = {each["label"] for entry in truth.values() for each in entry["annotations"]}
+    assert 0 < len(found) <= 20
+    assert {one["label"] for one in found} <= labels
+    np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in tested[:20]], rtol=1e-3)
+
+
 def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_videos: Path, tiny_run: Path) -> None:
     video = str(long_videos / "videos" / "long_0.mp4")
     options = LocalizeOptions(top_classes=3, most=30)
