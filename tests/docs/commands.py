@@ -32,6 +32,7 @@ class Line:
         """With names where the page has placeholders."""
         text = re.sub(r"\[[^]]*\]", "", self.text).replace("\\|", "|")
         words = shlex.split(text.replace("…", " "), comments=True)
+        words = words[: words.index("|")] if "|" in words else words  # another program reads the output
         return [_PLACEHOLDERS.get(word, word) for word in words]
 
 

@@ -108,3 +108,16 @@ def test_names_of_inputs_at_urls(tmp_path: Path) -> None:
     found = find_inputs([*urls, str(tmp_path / "a")])
     assert [video.path for video in found] == [*urls, str(tmp_path / "a" / "x.mp4")]
     assert len({video.name for video in found}) == 5
+
+
+def test_timelines(url: str, sample: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file at a URL is decoded while it is read, in blocks."""
+    clip = sorted((sample / "val").glob("*/*.mp4"))[0]
+    printed = []
+    for path in (str(clip), f"{url}/{clip.relative_to(sample).as_posix()}"):
+        assert main(["predict", str(tiny_run), path, "--every", "0.2", "--window", "0.5", "--json"]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {line.pop("video") for line in lines} == {path}
+        printed.append(lines)
+    assert printed[0] == printed[1]
+    assert len(printed[0]) > 3

@@ -2,23 +2,31 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 import kinema
-from kinema.data.crops import crop_views
+from kinema.data.crops import ViewCrops, crop_views
 from kinema.data.readers.sources import open_video
 from kinema.data.readers.timed_video import frame_times
-from kinema.data.sampling import sample_test
+from kinema.data.sampling import Sampling, sample_test
 from kinema.data.streams.background import InBackground
 from kinema.data.streams.files import open_file
-from kinema.data.streams.windows import WindowSchedule
+from kinema.data.streams.windows import WindowSampler, WindowSchedule
+from kinema.data.views import Views
 from kinema.errors import MediaError, UserError
+from kinema.models.capabilities import HasInput, Input
+from kinema.tasks.models import read_description
 from kinema.tasks.recognition.predictor import RecognizerPredictor
 from kinema.tasks.timeline.scorer import Statistics, clip_scorer, score_stream, score_video
+from kinema.weights.find import find_model
+from kinema.weights.model_files import save_model
+from tests.models.families import RECOGNIZERS, small_options
 
 SCHEDULE = WindowSchedule(every=0.4, window=1.2)
 
@@ -123,3 +131,35 @@ def test_statistics(predictor: RecognizerPredictor, long_video: Path) -> None:
         statistics.add(answer)
     assert statistics.seconds == pytest.approx(answers[-1].end + answers[2].end)
     assert statistics.latency(0.5) == pytest.approx(np.median([one.latency for one in [*answers, *answers[:3]]]))
+
+
+@pytest.mark.parametrize("which", ["val", "test"])
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_every_network(
+    name: str, which: Literal["val", "test"], tiny_run: Path, long_video: Path, tmp_path: Path
+) -> None:
+    """Batches of windows, of clips, segments and crops, are scored as each window alone is."""
+    options = small_options(name)
+    torch.manual_seed(0)
+    network = options.build()
+    shape = network.input if isinstance(network, HasInput) else Input(channels=3)
+    frames, size = shape.frames or 8, shape.size or 64
+    joined = name in ("tsn", "tsm", "timesformer")
+    sampling = Sampling(clip_len=1 if joined else frames, num_clips=frames if joined else 2, joined=joined)
+    description = read_description(find_model(tiny_run))
+    views = Views(sampling=sampling, crops=ViewCrops(crops="three", short_side=size, size=size))
+    data = replace(
+        description.data, val_views=replace(views, crops=ViewCrops(short_side=size, size=size)), test_views=views
+    )
+    (tmp_path / "model").mkdir()
+    classes = tuple("abcde")
+    described = replace(description, model=options, classes=classes, data=data)
+    save_model(tmp_path / "model", network.state_dict(), described)
+    model = clip_scorer(kinema.load(tmp_path / "model", device="cpu"))
+    schedule = WindowSchedule(every=1.5, window=2)
+    answers = list(score_stream(model, open_file(str(long_video)), schedule, views=which, batch=3))
+    sampler = WindowSampler(schedule, model.views(which), fps=open_file(str(long_video)).fps)
+    alone = [model.clip_scores(one.clips()[None])[0] for one in sampler.windows(open_file(str(long_video)))]
+    assert len(answers) == len(alone) > 3
+    assert np.allclose([one.scores for one in answers], torch.stack(alone).numpy(), atol=1e-5)
+    assert sum(answers[0].scores) == pytest.approx(1, abs=1e-5)
