@@ -117,8 +117,9 @@ def _plot_loss(axes: Axes, training: Rows, validation: Rows) -> None:
         note(axes, f"lowest validation {validated[lowest]:.3g} at epoch {epochs[lowest]:.4g}")
         style = {"linewidth": 2.2, **_markers(len(epochs))}
         axes.plot(epochs, validated, color=BLUE, zorder=4, label="validation", **style)
-    if training or len(validated):
-        axes.set_ylim(bottom=0)
+    losses = np.concatenate([_column(training, "loss"), validated])
+    if np.isfinite(losses).any():
+        axes.set_ylim(0, 1.05 * np.nanmax(losses) or 1)
     _legend(axes)
 
 
