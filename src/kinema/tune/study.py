@@ -246,7 +246,8 @@ def _report(search: Search, study: optuna.Study, number: int) -> None:
     result = "nothing" if found is None else f"{metric} {found:.4f}"
     of_all = "" if best is None else f"; best {best.value:.4f} of trial {best.number}"
     why = f" ({trial.user_attrs['reason']})" if trial.user_attrs["reason"] else ""
-    log.info("trial %d of %d %s: %s%s%s", number + 1, search.trials, trial.state.name.lower(), result, why, of_all)
+    state, of = trial.state.name.lower(), f"{len(ended(study))} of {search.trials}"
+    log.info("trial %d %s: %s%s%s; %s trials are done", number, state, result, why, of_all, of)
 
 
 def _remove_checkpoints(search: Search, study: optuna.Study) -> None:
