@@ -192,7 +192,9 @@ def test_the_alarm_of_the_page() -> None:
     ("arguments", "code", "said"),
     [
         (["udp://127.0.0.1:5", "--live"], 2, "found udp://; allowed: rtsp://"),
-        (["rstp://admin:hunter2@127.0.0.1/x", "--live"], 2, "did you mean 'rtsp'"),
+        (["rstp://admin:hunter2@127.0.0.1/x"], 2, "did you mean 'rtsp'"),
+        (["a.mp4", "rtsp://admin:hunter2@127.0.0.1/x"], 2, "Unrecognized"),
+        (["rtsp://127.0.0.1/x", "--no-such", "rtsp://admin:hunter2@127.0.0.1/x"], 2, "Unrecognized"),
         (["-", "--every", "0"], 2, "--every: found 0"),
         (["-", "--curve.high", "0.7"], 2, "--curve is for --events"),
         (["-", "--events", "--curve.low", "0.9"], 2, "low 0.9 must not be greater than high 0.5"),

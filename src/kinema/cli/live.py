@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt
 
 from kinema.cli.arguments import parse
 from kinema.console import clock, print_json, printable, progress
-from kinema.data.streams.live.address import live_address
+from kinema.data.streams.live.address import live_address, without_secrets
 from kinema.errors import UserError
 from kinema.report.answers import check_suffix
 from kinema.tasks.timeline.options import SegmentOptions
@@ -90,9 +90,10 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Classify a stream until it ends or is ended."""
-    options = parse(Options, arguments, command="predict")
+    given = {without_secrets(argument): argument for argument in arguments}  # messages about arguments repeat them
+    options = parse(Options, [*map(without_secrets, arguments)], command="predict")
     _check(options)
-    address = live_address(options.stream)
+    address = live_address(given.get(options.stream, options.stream))
     if address.kind == "pipe" and sys.stdin.isatty():
         raise UserError(
             "standard input is a terminal: pipe a video into it, such as `cat x.ts | kinema predict MODEL -`"

@@ -44,6 +44,16 @@ def test_a_misspelled_scheme_is_named() -> None:
         live_address("rstp://admin:hunter2@host/x")
 
 
+@pytest.mark.parametrize("scheme", ["rstp", "rtps", "RTPS", "rtp", "rtmp", "srt", "udp"])
+def test_urls_meant_as_streams(scheme: str) -> None:
+    assert is_live(f"{scheme}://admin:hunter2@host/x")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "http", "https", "ftp", "sftp", "hdfs", "file", "memory", "zoo", "hf"])
+def test_urls_of_files(scheme: str) -> None:
+    assert not is_live(f"{scheme}://host/x.mp4")
+
+
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), min_size=4)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ PIPE = "-"
 SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
 """Schemes of the URLs that may be opened. FFmpeg has further ones, some of which read local files."""
 
+_OTHER_SCHEMES = ("mms", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
+"""Schemes of streams that may not be opened."""
 _DEVICES = re.compile(r"/dev/(video\d+|v4l/.+)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LIVE_SUFFIXES = (".m3u8", ".mjpeg", ".mjpg")
@@ -45,11 +48,15 @@ class Address:
 
 
 def is_live(text: str) -> bool:
-    """Whether an input of a command is a live stream by its form alone: no file is looked for."""
+    """Whether an input of a command is meant as a live stream, by its form alone: no file is looked for.
+
+    URLs that `live_address` refuses are among them, such as those of a misspelled `rtsp`.
+    """
     scheme = _scheme(text)
     if scheme is not None:
-        kind = SCHEMES.get(scheme)
-        return kind == "rtsp" or (kind == "http" and suffix(text) in _LIVE_SUFFIXES)
+        if SCHEMES.get(scheme) == "http":
+            return suffix(text) in _LIVE_SUFFIXES
+        return scheme in _OTHER_SCHEMES or bool(get_close_matches(scheme, ("rtsp", "rtsps"), n=1, cutoff=0.7))
     return text == PIPE or _DEVICES.fullmatch(text) is not None
 
 
