@@ -55,9 +55,6 @@ TORCHVISION = {
 NARROW = ("i3d", "slowonly", "slowfast", "r2plus1d")
 """Networks that were recorded with a quarter of their channels."""
 
-NOT_PROVEN = ("x3d_l_16x5_kinetics400",)
-"""Rows whose keys no manifest of the tool's own code has: PySlowFast's X3D-L, which is as X3D-S but deeper."""
-
 
 def meta(shapes: Mapping[str, Any]) -> dict[str, Tensor]:
     return {key: torch.empty(tuple(shape), device="meta") for key, shape in shapes.items()}
@@ -88,6 +85,8 @@ def manifests(row: Published, shared: Path) -> Iterator[dict[str, Tensor]]:
             ).state_dict()
     elif row.tool == "pyslowfast" and not row.recipe.startswith("x3d"):
         yield from recorded("pyslowfast").values()
+    elif row.tool == "pyslowfast" and row.recipe.startswith("x3d_l"):
+        yield from recorded("pyslowfast_x3d_l").values()
     elif row.tool == "pyslowfast":
         yield meta(parity.keys(shared, "x3d_s_pysf").shapes)
     elif row.tool == "videomae":
@@ -130,9 +129,8 @@ def of_one_network() -> Iterator[Any]:
         written = row.version[:3] if row.tool == "mmaction2" else bool(row.classes)
         rows.setdefault(f"{options_of(row)} {row.tool} {written}", row)
     for row in rows.values():
-        if row.name not in NOT_PROVEN:
-            quick = row.tool != "transformers" or row.recipe.startswith(("videomae_s_16", "vjepa2_l"))
-            yield pytest.param(row.name, marks=() if quick else pytest.mark.slow)
+        quick = row.tool != "transformers" or row.recipe.startswith(("videomae_s_16", "vjepa2_l"))
+        yield pytest.param(row.name, marks=() if quick else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", list(of_one_network()))
