@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LARGEST_PAGE = 20_000_000  # bytes of a report, which is opened in a browser and sent by mail
+
 
 def train(
     config: RecipeConfig,
@@ -189,8 +191,14 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
         )
         sections.append(task.report(tested))
         metrics.append(task.main_metrics())
+    page = render(build_page(folders, sections, metrics))
+    if len(page) > _LARGEST_PAGE:
+        raise UserError(
+            f"{output} would have {len(page) / 1e6:.0f} MB, of at most {_LARGEST_PAGE / 1e6:.0f}: pass fewer --clips "
+            "or fewer runs"
+        )
     try:
-        write_text(output, render(build_page(folders, sections, metrics)))
+        write_text(output, page)
     except OSError as error:
         raise cannot_write(error, output.parent) from error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
@@ -240,6 +241,23 @@ def test_test_without_scores_has_its_confusions(reported: Path, tiny_run: Path, 
     for part in ("Metrics by class", "Confusion matrix"):
         of_scores = whole.split(f'aria-label="{part}"')[1].split("</table>")[0]
         assert text.split(f'aria-label="{part}"')[1].split("</table>")[0] == of_scores
+
+
+def test_facts_of_the_machine(reported: Path, tiny_run: Path) -> None:
+    facts = json.loads((tiny_run / "machine.json").read_text())
+    assert facts["torch"] == torch.__version__
+    assert facts["devices"] == 1
+    for value in facts.values():
+        assert f">{value}<" in reported.read_text()
+
+
+def test_too_large_a_page_is_refused(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kinema.api._LARGEST_PAGE", 1000)
+    assert main(["report", str(tiny_run), "--clips", "0", "--output", str(tmp_path / "page.html")]) == 2
+    assert "pass fewer --clips" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_comparison_lists_differing_options(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
