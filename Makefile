@@ -1,6 +1,6 @@
 # make demo    set up, render a small dataset, train on it, test, predict: the results are in demo/
 # make test    set up and run the tests
-# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine, and on one with AVX-512 for bfloat16), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make check (format, lint, types, layers), make docs (the documentation as a site, in build/docs), make clean
+# Further: make test-all (the slow ones too), make test-slow (those of them that CI runs), make test-cpus (as on an AVX2 machine, and on one with AVX-512 for bfloat16), make test-slurm (on a real Slurm: apt-get install slurm-wlm munge; as root), make test-gpu (8 minutes on a GPU: gpu_results/gpu.md), make check (format, lint, types, layers), make docs (the documentation as a site, in build/docs), make clean
 
 KINEMA := .venv/bin/kinema
 SAMPLE := demo/sample
@@ -19,7 +19,7 @@ BF16 := $(if $(shell grep -m 1 -w avx512_bf16 /proc/cpuinfo),AVX512_CORE_BF16)
 # Where the kind of CPU matters; first what computes most.
 COMPUTING := tests/models tests/training tests/recipes tests/tasks tests/weights
 
-.PHONY: demo test test-cpus test-slow test-all test-slurm check format docs clean
+.PHONY: demo test test-cpus test-slow test-all test-slurm test-gpu check format docs clean
 
 demo: .venv/ready
 	$(KINEMA) prepare sample $(SAMPLE)
@@ -47,6 +47,9 @@ test-all: .venv/ready
 
 test-slurm: .venv/ready
 	.venv/bin/python -m pytest -m "" tests/slurm
+
+test-gpu: .venv/ready
+	.venv/bin/python -m benchmarks.gpu
 
 check: .venv/ready
 	.venv/bin/ruff format --check .

@@ -119,7 +119,7 @@ def test_options_that_pages_name() -> None:
     known = {f"--{key.replace('_', '-')}" for recipe in RECIPES for key in leaves(config_of(recipe))}
     groups = {".".join(name.split(".")[: depth + 1]) for name in known for depth in range(name.count("."))}
     for page in PAGES:
-        for name in re.findall(r"`(--[a-z-]+\.[a-z.-]+)", (ROOT / page).read_text(encoding="utf-8")):
+        for name in re.findall(r"`(--[a-z-]+\.[a-z0-9.-]+)", (ROOT / page).read_text(encoding="utf-8")):
             assert name.rstrip(".") in known | groups, f"{page}: {name}"
 
 

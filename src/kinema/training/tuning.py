@@ -43,7 +43,7 @@ def decide(options: RuntimeOptions, task: Task, process: Process, batch: Callabl
     if not names:
         return options
     measured = batch().to(process.device)
-    chosen = choose(options, lambda candidate: _step_time(candidate, task, process.device, measured))
+    chosen = choose(options, lambda candidate: step_time(candidate, task, process.device, measured))
     values = [[getattr(chosen, name) for name in names]]
     if process.world > 1:
         dist.broadcast_object_list(values, src=0)
@@ -81,8 +81,8 @@ def choose(options: RuntimeOptions, step_time: Callable[[RuntimeOptions], float]
     return chosen
 
 
-def _step_time(options: RuntimeOptions, task: Task, device: torch.device, batch: Any) -> float:
-    """Return the seconds of a forward and backward pass of a new model."""
+def step_time(options: RuntimeOptions, task: Task, device: torch.device, batch: Any) -> float:
+    """Return the seconds of a forward and backward pass of a new model with these options."""
     model = to_device(task.empty_model(), device, options).train()
     if options.compile:
         compile_blocks(model, options)
