@@ -135,12 +135,13 @@ def run_script(script: Path, clip: Path) -> dict[str, float]:
 
 
 def check_script(model: Path, script: Path, clips: list[Path]) -> None:
-    predictor, spread = kinema.load(model), 0.0
+    predictor = kinema.load(model)
     for clip in clips:
         expected = {answer.label: answer.score for answer in predictor.predict(clip)}
-        assert run_script(script, clip) == pytest.approx(expected, abs=0.01)  # pixels differ by a gray level
-        spread = max(spread, max(expected.values()) - min(expected.values()))
-    assert spread > 0.1
+        spread = max(expected.values()) - min(expected.values())
+        assert spread > 0.02
+        # Pixels differ by a gray level, scores are printed with four digits.
+        assert run_script(script, clip) == pytest.approx(expected, abs=1e-4 + 0.05 * spread)
 
 
 def test_the_script_answers_without_kinema(model: Path, onnx_file: Path, clips: list[Path], tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_eight_bits_with_their_loss_of_accuracy(
     assert main([*arguments, "--int8-samples", "8"]) == 0
     printed = json.loads(capsys.readouterr().out)
     for named, metrics in ((tiny_run, printed["metrics"]), (output, printed["int8_metrics"])):
-        folder = str(tmp_path / named.name)
+        folder = str(tmp_path / f"test_{named.name}")
         assert main(["test", str(named), "--json", "--data.val", str(sample / "val"), "--work-dir", folder]) == 0
         assert json.loads(capsys.readouterr().out) == pytest.approx(metrics)
     import onnx

@@ -266,8 +266,10 @@ def test_too_many_and_too_slow(tiny_run: Path, tmp_path: Path, clips: list[Path]
 @pytest.mark.slow
 def test_uploads_do_not_outlive_a_killed_server(tiny_run: Path, tmp_path: Path, clips: list[Path]) -> None:
     first, other = Server(tiny_run, tmp_path), Server(tiny_run, tmp_path)
+    connections = []
     for server in (first, other):
         connection = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        connections.append(connection)
         connection.sendall(b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: video/mp4\r\n")
         connection.sendall(b"Content-Length: 1000\r\n\r\nhalf of it")
     until = time.monotonic() + 20
@@ -280,6 +282,8 @@ def test_uploads_do_not_outlive_a_killed_server(tiny_run: Path, tmp_path: Path, 
         assert third.post(clips[0].read_bytes()).status_code == 200
     assert other.stop(SIGINT) == 0
     assert not other.files()
+    for connection in connections:
+        connection.close()
 
 
 def test_an_upload_folder_that_others_could_read_is_refused(tmp_path: Path) -> None:

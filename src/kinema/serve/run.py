@@ -1,5 +1,6 @@
 """Running of a server."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -47,9 +48,15 @@ def serve(model: str | Path, options: ServeOptions, *, recipe: str = "") -> None
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10,
             ws="none", lifespan="on",
         )  # fmt: skip
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         host = f"[{options.host}]" if ":" in options.host else options.host
         log.info("serving %s at http://%s:%d", _name(model), host, listener.getsockname()[1])
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Return whether a message is not of an upload that the end of the server has cut off, which needs no traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
