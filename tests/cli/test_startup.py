@@ -78,6 +78,10 @@ CALLS: dict[str, tuple[int, str]] = {
     "predict zoo:nonsense clip.mp4": (2, "no published weights"),
     "predict --top 0 model clip.mp4": (2, "--top"),
     "localize no/such/model long.mp4": (2, "does not exist"),
+    "export no/such/model": (2, "does not exist"),
+    "calibrate no/such/model": (2, "does not exist"),
+    "serve no/such/model": (2, "does not exist"),
+    "explain no/such/model clip.mp4": (2, "does not exist"),
     "benchmark data": (2, "no recipes given"),
 }
 """Arguments → exit code, and a part of what is printed."""

@@ -13,6 +13,7 @@ from kinema import strict_json
 from kinema.cli.arguments import parse
 from kinema.console import print_json, print_table
 from kinema.errors import UserError
+from kinema.weights.find import find_model
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Options:
 def run(arguments: Sequence[str]) -> int:
     """Explain, write and print."""
     options = parse(Options, arguments, command="explain")
+    find_model(options.model)  # says what is wrong before torch is imported
     from kinema.api import load
     from kinema.report.explanation.content import Explains
     from kinema.report.explanation.draw import write_overlay, write_pictures

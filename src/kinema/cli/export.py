@@ -10,6 +10,7 @@ import tyro
 from kinema.cli.arguments import parse
 from kinema.console import print_json
 from kinema.deploy.options import ExportOptions
+from kinema.weights.find import find_model
 
 if TYPE_CHECKING:
     from kinema.deploy.export import Export
@@ -35,6 +36,7 @@ class Options(ExportOptions):
 def run(arguments: Sequence[str]) -> int:
     """Export and print."""
     options = parse(Options, arguments, command="export")
+    find_model(options.model)  # says what is wrong before torch is imported
     from kinema.deploy.export import export
     from kinema.storage import write_text
 

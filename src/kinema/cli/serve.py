@@ -9,6 +9,7 @@ import tyro
 
 from kinema.cli.arguments import parse
 from kinema.serve.options import ServeOptions
+from kinema.weights.find import find_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Options(ServeOptions):
 def run(arguments: Sequence[str]) -> int:
     """Serve until the process is asked to end."""
     options = parse(Options, arguments, command="serve")
+    find_model(options.model)  # says what is wrong before torch is imported
     from kinema.serve.run import serve
 
     own = {field.name: getattr(options, field.name) for field in fields(ServeOptions)}
