@@ -22,7 +22,7 @@ from kinema.models.complexity import complexity
 from kinema.models.videomae_pretraining import VideoMAEPretraining
 from kinema.recipes import build_model
 from kinema.runtime.memory import peak_resident_gib
-from kinema.tasks.pretraining.masking import Masking, mask_loss
+from kinema.tasks.pretraining.masking import mask_loss
 
 SIZES = {"s": (384, 6, 192, 3), "b": (768, 12, 384, 6)}
 """Width and heads of the encoder and of the decoder."""
@@ -32,7 +32,6 @@ class Ours(nn.Module):
     def __init__(self, size: str) -> None:
         super().__init__()
         self.network: Any = build_model(f"videomae_{size}_16x4_pretrain")
-        self.masking = Masking(self.network.grid, ratio=0.9)
 
     def forward(self, clips: Tensor, hidden: Tensor) -> Tensor:
         """Return the loss of `uint8` clips."""
