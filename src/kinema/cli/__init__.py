@@ -16,7 +16,7 @@ COMMANDS = {
     "tune": "search the options of a training",
     "submit": "train a model on a Slurm cluster",
     "test": "test a model on labeled videos",
-    "calibrate": "make a model's probabilities honest",
+    "calibrate": "fit the temperature of a model's probabilities",
     "predict": "classify videos",
     "localize": "detect actions in long videos",
     "evaluate": "compute metrics of any tool's results: recognition, proposals, detection",

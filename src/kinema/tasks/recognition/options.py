@@ -82,7 +82,7 @@ class RecognitionOptions:
     number of classes may occur, the highest probability (max), as an action fills a part of the video only."""
 
     temperature: Annotated[float, Gt(0)] = 1.0
-    """Divisor of logits in validation, tests and predictions, which makes probabilities honest (Guo et al., ICML 2017);
+    """Divisor of logits in validation, tests and predictions, which calibrates probabilities (Guo et al., ICML 2017);
     `kinema calibrate` fits it and stores it with the model."""
 
     multigrid: Multigrid = field(default_factory=Multigrid)
