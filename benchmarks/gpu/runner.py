@@ -106,6 +106,7 @@ def run_steps(steps: Sequence[Step], *, device: str, short: bool, folder: Path, 
     """Run the steps one after the other; save what is known after each row."""
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(device=device, short=short, deadline=deadline)
+    usable = device == "cpu" or _has_gpu()
     end = time.monotonic() + deadline
     for step in steps:
         left = end - time.monotonic()
@@ -113,7 +114,7 @@ def run_steps(steps: Sequence[Step], *, device: str, short: bool, folder: Path, 
         report.steps[step.name] = entry
         if left < SHORTEST:
             entry["reason"] = f"only {max(0, left):.0f} s of {deadline:.0f} were left"
-        elif device == "cuda" and not torch.cuda.is_available():
+        elif not usable:
             entry["reason"] = "torch detects no GPU"
         else:
             budget = step.budget * (SLOWER if device == "cpu" else 1)
@@ -134,7 +135,8 @@ def _run(
     own.mkdir(parents=True)
     rows = own / "rows.jsonl"
     began = time.monotonic()
-    context = Context(device=torch.device(device), short=short, folder=own, rows=rows, until=began + seconds)
+    where = torch.device("cuda", 0) if device == "cuda" else torch.device(device)
+    context = Context(device=where, short=short, folder=own, rows=rows, until=began + seconds)
     # Forked, so that torch is imported once. This process uses no GPU, whose state cannot be forked.
     process = multiprocessing.get_context("fork").Process(target=_work, args=(step.name, context, folder / "log.txt"))
     entry["status"] = "running"
@@ -157,6 +159,18 @@ def _run(
         entry["reason"] = said.read_text() if said.exists() else f"exit code {process.exitcode}, see log.txt"
 
 
+def _has_gpu() -> bool:
+    """Ask a process of its own: one that has used CUDA, if only to count GPUs, cannot fork others that use it."""
+    process = multiprocessing.get_context("fork").Process(target=_exit_without_gpu)
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _exit_without_gpu() -> None:
+    os._exit(0 if torch.cuda.is_available() else 1)
+
+
 def _kill_group(pid: int) -> None:
     """End what a step has started and left running, too."""
     try:
@@ -172,6 +186,8 @@ def _work(name: str, context: Context, log: Path) -> None:
         os.dup2(file.fileno(), 2)
     print(f"\n== {name}", flush=True)
     try:
+        if context.gpu:
+            torch.cuda.init()
         importlib.import_module(f"benchmarks.gpu.{name}").run(context)
     except BaseException as error:
         traceback.print_exc()
