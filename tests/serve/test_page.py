@@ -41,7 +41,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
         lambda request: None if request.url.startswith((server.url, "blob:", "data:")) else faults.append(request.url),
     )
     page.goto(server.url)
-    page.wait_for_function("document.title !== 'Kinema'")
+    page.wait_for_selector("#classes li", state="attached")
     yield page
     assert not [fault for fault in faults if "422" not in fault]
     page.close()
@@ -108,7 +108,7 @@ def test_what_is_no_video_is_said(page: Page, tmp_path: Path) -> None:
     assert "cannot be read" in page.inner_text("#status")
     (tmp_path / "large.mp4").write_bytes(b"\0" * (2**21 + 1))
     page.set_input_files("#file", tmp_path / "large.mp4")
-    page.wait_for_function("document.querySelector('#status').textContent.includes('at most 2')")
+    page.get_by_text("at most 2 are accepted").wait_for()
 
 
 def test_all_controls_are_named_and_reached_by_keyboard(page: Page, webm: Path) -> None:
@@ -146,7 +146,7 @@ def test_long_and_chinese_names_fit(count: int, tiny_run: Path, tmp_path: Path, 
         for width in (360, 1280):
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.goto(server.url)
-            page.wait_for_function("document.title !== 'Kinema'")
+            page.wait_for_selector("#classes li", state="attached")
             upload(page, webm)
             page.click("summary")
             assert page.locator("#classes li").count() == count
