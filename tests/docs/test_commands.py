@@ -5,6 +5,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kinema.cli import COMMANDS, arguments, main, train
 from kinema.cli.prepare import DATASETS, SUBCOMMANDS
 from kinema.config import apply, leaves
 from kinema.recipes import RECIPES, config_of, recognizer_config_of
+from kinema.tasks.timeline.options import CurveOptions
 from kinema.training.task import EvaluationOptions
 from tests.docs.commands import PAGES, ROOT, Line, inline_of, lines_of, python_files
 
@@ -115,8 +117,10 @@ def test_names_of_commands() -> None:
 
 
 def test_options_that_pages_name() -> None:
-    """`--group.option` in a sentence is an option of some recipe; `--option` of some command."""
-    known = {f"--{key.replace('_', '-')}" for recipe in RECIPES for key in leaves(config_of(recipe))}
+    """`--group.option` in a sentence is an option of some recipe, or of score curves."""
+    keys = {key for recipe in RECIPES for key in leaves(config_of(recipe))}
+    keys |= {f"curve.{field.name}" for field in fields(CurveOptions)}
+    known = {f"--{key.replace('_', '-')}" for key in keys}
     groups = {".".join(name.split(".")[: depth + 1]) for name in known for depth in range(name.count("."))}
     for page in PAGES:
         for name in re.findall(r"`(--[a-z-]+\.[a-z0-9.-]+)", (ROOT / page).read_text(encoding="utf-8")):
