@@ -59,7 +59,10 @@ CALLS: dict[str, tuple[int, str]] = {
     "--help": (0, "kinema"),
     "--version": (0, "."),
     "nonsense": (2, "nonsense"),
-    **{f"{group} --help": (0, "explains one") for group in {name.split()[0] for name in all_commands() if " " in name}},
+    **{
+        f"{group} --help": (0, "explains one")
+        for group in sorted({name.split()[0] for name in all_commands() if " " in name})
+    },
     **{f"{name} --help": (0, "usage: kinema") for name in all_commands()},
     **{f"{name} {FAULTS.get(name, '--no-such-option 1')}": (2, "") for name in all_commands()},
     "recipes": (0, "slowfast_r50_video_4x16x1_256e_kinetics400_rgb"),
