@@ -34,7 +34,7 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_recipe_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "tsn_r50_1x1x3_100e_kinetics400_rgb", "--help"]) == 0
+    assert main(["train", "tsn_r50_1x1x3_100e_kinetics400_rgb", "--help-all"]) == 0
     said = capsys.readouterr().out
     for line in (
         "--optim.lr 0.01",
@@ -82,7 +82,7 @@ def test_test_measures_what_validation_measured(
         == 0
     )
     found = json.loads(capsys.readouterr().out)
-    assert found == {name: last[name] for name in ("top1", "top5", "mean_class", "videos", "bad_files")}
+    assert found == {name: last[name] for name in ("loss", "top1", "top5", "mean_class", "videos", "bad_files")}
     assert json.loads((tmp_path / "metrics.json").read_text()) == found
     assert (tmp_path / "confusion.png").exists()
     scores = np.load(dump)

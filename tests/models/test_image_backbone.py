@@ -269,13 +269,12 @@ def test_a_missing_timm_is_named_with_its_extra() -> None:
 
 
 @pytest.mark.usefixtures("without_timm")
-def test_recipes_that_need_timm_are_left_out_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipes_that_need_timm_are_listed_but_not_converted_to_without_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["recipes", "--json", "ts[mn]_[mr]*_small*"]) == 0
-    out, err = capsys.readouterr()
-    listed = [row["recipe"] for row in json.loads(out)]
-    assert "tsn_r18_video_1x1x8_small_rgb" in listed
-    assert not any("mobilenet" in name for name in listed)
-    assert "tsn_mobilenetv4_1x1x8_small is not listed" in err
+    listed = [row["recipe"] for row in json.loads(capsys.readouterr().out)]
+    assert {"tsn_r18_video_1x1x8_small_rgb", "tsn_mobilenetv4_1x1x8_small"} <= set(listed)
     weights = foreign_state_dict(TSNOptions(depth=18, pretrained="none").build(), source="mmaction2")
     candidates = {
         name: recognizer_config_of(name).describe()

@@ -177,7 +177,7 @@ def test_a_run_is_measured_by_mean_average_precision(run: Path) -> None:
 def test_test_evaluate_and_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", str(run), "--json", "--work-dir", str(tmp_path), "--dump", str(tmp_path / "a.npz")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"mAP", "top1", "videos", "bad_files"}
+    assert set(found) == {"loss", "mAP", "top1", "videos", "bad_files"}
     assert found["top1"] == 1.0 or found["mAP"] < 1
     assert not (tmp_path / "confusion.png").exists()
     with np.load(tmp_path / "a.npz") as kept:
