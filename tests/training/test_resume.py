@@ -133,6 +133,7 @@ def test_other_classes_or_another_network_are_not_resumed(sample: Path, tmp_path
     assert "8 classes → 7" in refused()
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_asks_to_be_requeued(sample: Path, tmp_path: Path, undisturbed: tuple[str, Path]) -> None:
     variant, reference = undisturbed
     process = start(command(sample, tmp_path, variant))
