@@ -165,7 +165,10 @@ def test_two_processes_test_a_localizer_as_one_does(planted: dict[str, str], rec
     done = torchrun("test", str(tmp_path / "run"), "--work-dir", str(tmp_path / "two"), "--json")
     assert done.returncode == 0, done.stderr
     one = run_test(tmp_path / "run", evaluation_options(tmp_path / "run"), folder=tmp_path / "one")
-    assert json.loads(done.stdout) == pytest.approx(one, abs=1e-4)
+    two = json.loads(done.stdout)
+    # The loss balances positive and negative points of a batch, and processes have other batches.
+    assert two.pop("loss") == pytest.approx(one.pop("loss"), rel=0.02)
+    assert two == pytest.approx(one, abs=1e-4)
     results = [json.loads((tmp_path / name / "results.json").read_text())["results"] for name in ("one", "two")]
     assert results[0].keys() == results[1].keys()
     for video, proposals in results[0].items():

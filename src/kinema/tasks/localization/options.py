@@ -62,7 +62,10 @@ class LocalizerOptions:
 
     def evaluation_loss(self, output: Any, batch: Batch[Any]) -> tuple[Tensor, Tensor]:
         """Return the loss of the network's output for a batch of validation or test videos, times its weight in their
-        mean, and this weight (both scalars)."""
+        mean, and this weight (both scalars).
+
+        A loss that balances the points of a batch depends on which videos are in it.
+        """
         weight = torch.tensor(float(len(batch)))
         loss = self.compute_loss(output, batch.targets).total
         return loss * weight.to(loss.device), weight.to(loss.device)
