@@ -5,22 +5,21 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 from kinema import strict_json
 from kinema.errors import UserError, did_you_mean
 from kinema.prediction import NONE_OF_THESE, Prediction
+from kinema.storage.appended import AppendedFile
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".jsonl")
 
 
-class AnswerFile:
+class AnswerFile(AppendedFile):
     """A file with one line per video, written as soon as the video is predicted.
 
     `.jsonl`: `{"video", "predictions": [{"label", "score"}], "weights"}`. `.csv`: columns video, label_1, score_1, …,
@@ -38,7 +37,6 @@ class AnswerFile:
             path: File to write, `.csv` or `.jsonl`.
             weights: Digest of the model's weights.
             top: Number of predictions per video, at most.
-
             fewer: Whether videos may have fewer predictions.
 
         Raises:
@@ -46,19 +44,11 @@ class AnswerFile:
                 another model, another number of classes, or no predictions.
         """
         check_suffix(path)
-        self._path, self._weights, self._top, self._fewer = path, weights, top, fewer
+        self._weights, self._top, self._fewer = weights, top, fewer
         self._is_csv = path.suffix.lower() == ".csv"
         self._columns = ["video", *(f"{part}_{i + 1}" for i in range(top) for part in ("label", "score")), "weights"]
         self.answers: dict[str, list[Prediction]] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                self._read()
-            self._file: IO[bytes] = path.open("ab")
-            if self._is_csv and self._file.tell() == 0:
-                self._write(self._columns)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        super().__init__(path, header=as_row(self._columns) if self._is_csv else b"")
 
     def add(self, video: str, predictions: Sequence[Prediction]) -> None:
         """Append the predictions of a video and flush the file.
@@ -67,32 +57,16 @@ class AnswerFile:
             UserError: The disk is full.
         """
         self.answers[video] = list(predictions)
-        try:
-            if self._is_csv:
-                cells = [str(value) for prediction in predictions for value in astuple(prediction)]
-                cells += [""] * (2 * (self._top - len(predictions)))
-                self._write([video, *cells, self._weights])
-            else:
-                answer = {"video": video, "predictions": [prediction.as_json() for prediction in predictions]}
-                self._file.write(as_line({**answer, "weights": self._weights}))
-                self._file.flush()
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        if self._is_csv:
+            cells = [str(value) for prediction in predictions for value in astuple(prediction)]
+            cells += [""] * (2 * (self._top - len(predictions)))
+            self.write(as_row([video, *cells, self._weights]))
+        else:
+            answer = {"video": video, "predictions": [prediction.as_json() for prediction in predictions]}
+            self.write(as_line({**answer, "weights": self._weights}))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError) if error is not None else nullcontext():  # a full disk was already reported
-            self._file.close()
-
-    def _write(self, cells: Sequence[str]) -> None:
-        self._file.write(as_row(cells))
-        self._file.flush()
-
-    def _read(self) -> None:
+    def check(self) -> None:
+        """Read the predictions of the file, and remove a truncated last line."""
         content = self._path.read_bytes()
         lines = list(complete_lines(content.splitlines(keepends=True), quotes=self._is_csv))
         length = sum(map(len, lines))

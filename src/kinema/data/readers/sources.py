@@ -136,6 +136,15 @@ def reader_in_use(reader: Reader = "auto") -> str:
     return f"torchcodec {version('torchcodec')} (FFmpeg {ffmpeg}), checked by {pyav}"
 
 
+def describe_reader(source: Source, reader: Reader = "auto") -> str:
+    """Return what decodes the frames of a source, for logs. Loads the libraries that decode videos.
+
+    Raises:
+        UserError: see `reader_in_use`.
+    """
+    return f"frames are decoded by {reader_in_use(reader) if source == 'video' else 'simplejpeg and Pillow'}"
+
+
 def _by_torchcodec(reader: Reader) -> bool:
     if reader != "torchcodec":
         return False

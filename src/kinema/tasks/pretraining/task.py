@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from kinema.data.dataset import ClipDataset, open_train_index, open_val_index
 from kinema.data.lists.index import Index
-from kinema.data.readers.sources import reader_in_use
+from kinema.data.readers.sources import describe_reader
 from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError
@@ -69,8 +69,7 @@ class PretrainingTask:
     @property
     def reads(self) -> str:
         """Reader of the data, for the log. Loads the decoder's libraries before loader workers are forked."""
-        video = self.config.data.source == "video"
-        return f"frames are decoded by {reader_in_use(self.config.data.reader) if video else 'simplejpeg and Pillow'}"
+        return describe_reader(self.config.data.source, self.config.data.reader)
 
     def empty_model(self) -> VideoMAEPretraining:
         """Return the model with random weights, determined by the seed."""
@@ -141,10 +140,13 @@ def open_pretraining(config: PretrainingConfig, process: Process) -> Pretraining
     """Open the videos of a training.
 
     Raises:
-        UserError: lists are faulty, the clips are not those that the network takes, or the masks do not fit them.
+        UserError: lists are faulty, options concern labels, the network does not take the clips, or the masks do not
+            fit them.
     """
-    if config.data.folds:
-        raise UserError("--data.folds tests labels, which pre-training has none of: pass --data.val-fraction instead")
+    data = config.data
+    for option, given in (("folds", data.folds), ("balanced", data.balanced), ("classes", data.classes)):
+        if given:
+            raise UserError(f"--data.{option} concerns labels, which pre-training does not read: leave it out")
     model, shape = config.model, config.data.train_clip.shape
     if shape[1:] != (model.frames, model.size, model.size):
         raise UserError(

@@ -15,7 +15,7 @@ from kinema.data.dataset import ClipDataset, open_train_index, open_val_index
 from kinema.data.lists.annotations import check_labels
 from kinema.data.lists.index import Index
 from kinema.data.loader import TrainBatches
-from kinema.data.readers.sources import reader_in_use
+from kinema.data.readers.sources import describe_reader
 from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
 from kinema.data.views import TrainClip
@@ -93,8 +93,7 @@ class RecognitionTask:
     @property
     def reads(self) -> str:
         """Reader of the data, for the log. Loads the decoder's libraries before loader workers are forked."""
-        video = self.config.data.source == "video"
-        return f"frames are decoded by {reader_in_use(self.config.data.reader) if video else 'simplejpeg and Pillow'}"
+        return describe_reader(self.config.data.source, self.config.data.reader)
 
     def empty_model(self) -> Recognizer:
         """Return the model with random weights, determined by the seed."""

@@ -4,17 +4,16 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 import numpy as np
 
 from kinema.data.streams.windows import WindowSchedule
 from kinema.errors import UserError
 from kinema.report.answers import as_line, as_row, cells, check_suffix, complete_lines
+from kinema.storage.appended import AppendedFile
 from kinema.tasks.timeline.options import WhichViews
 from kinema.tasks.timeline.scorer import ScoresClips, WindowScores
 from kinema.weights.model_files import scores_digest
@@ -36,7 +35,7 @@ def answer_line(video: str, answer: WindowScores, classes: Sequence[str]) -> dic
     return {"video": video, "start": start, "end": end, "scores": dict(zip(classes, scores, strict=True))}
 
 
-class TimelineFile:
+class TimelineFile(AppendedFile):
     """A file with one line per window, written as soon as its scores are known.
 
     `.jsonl`: `{"video", "start", "end", "scores": {class: score}, "origin"}`. `.csv`: columns video, start, end, one
@@ -55,18 +54,10 @@ class TimelineFile:
                 model or of other windows, or no answers.
         """
         check_suffix(path)
-        self._path, self._classes, self._schedule, self._origin = path, classes, schedule, origin
+        self._classes, self._schedule, self._origin = classes, schedule, origin
         self._is_csv = path.suffix.lower() == ".csv"
         self.known = Counter[str]()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                self._check()
-            self._file: IO[bytes] = path.open("ab")
-            if self._is_csv and self._file.tell() == 0:
-                self._write(as_row(self._columns))
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        super().__init__(path, header=as_row(self._columns) if self._is_csv else b"")
 
     def add(self, video: str, answers: Sequence[WindowScores]) -> None:
         """Append answers and flush the file.
@@ -74,10 +65,7 @@ class TimelineFile:
         Raises:
             UserError: the disk is full.
         """
-        try:
-            self._write(b"".join(self._line(video, answer) for answer in answers))
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        self.write(b"".join(self._line(video, answer) for answer in answers))
 
     def answers(self, video: str) -> Iterator[WindowScores]:
         """Yield the answers of a video that the file has, in order."""
@@ -86,15 +74,6 @@ class TimelineFile:
             if name == video:
                 yield WindowScores(index=index, start=start, end=end, scores=np.array(scores, np.float32), latency=0.0)
                 index += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError) if error is not None else nullcontext():  # a full disk was already reported
-            self._file.close()
 
     @property
     def _columns(self) -> list[str]:
@@ -106,14 +85,7 @@ class TimelineFile:
         start, end, scores = _rounded(answer)
         return as_row([video, str(start), str(end), *map(str, scores), self._origin])
 
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
-
-    def _cannot_write(self, error: OSError) -> UserError:
-        return UserError(f"{self._path} cannot be written: {error.strerror or error}")
-
-    def _check(self) -> None:
+    def check(self) -> None:
         """Count the windows of each video, and remove a truncated last line."""
         end = 0
         for number, line in self._lines(raw=True):

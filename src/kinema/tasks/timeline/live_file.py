@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 from kinema.errors import UserError
 from kinema.report.answers import as_line, as_row, cells, check_suffix, complete_lines
+from kinema.storage.appended import AppendedFile
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +15,7 @@ _TAIL = 1 << 20
 """Bytes at the end of a file in which its last line break is looked for."""
 
 
-class LiveFile:
+class LiveFile(AppendedFile):
     """A file of answers or events of live streams, one a line; several calls append to the same one.
 
     Attributes:
@@ -34,18 +33,9 @@ class LiveFile:
             UserError: The suffix is unknown, the file cannot be written, or it is a `.csv` with other columns.
         """
         check_suffix(path)
-        self._path, self._columns = path, [*columns]
+        self._columns = [*columns]
         self.is_csv = path.suffix.lower() == ".csv"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                self._check_columns()
-                self._remove_rest()
-            self._file: IO[bytes] = path.open("ab")
-            if self.is_csv and self._file.tell() == 0:
-                self._write(as_row(self._columns))
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        super().__init__(path, header=as_row(self._columns) if self.is_csv else b"")
 
     def add(self, line: Mapping[str, Any], row: Sequence[object]) -> None:
         """Append an answer, `line` in JSON or `row` in CSV, and flush the file.
@@ -53,26 +43,12 @@ class LiveFile:
         Raises:
             UserError: The disk is full.
         """
-        try:
-            self._write(as_row([*map(str, row)]) if self.is_csv else as_line(line))
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        self.write(as_row([*map(str, row)]) if self.is_csv else as_line(line))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError) if error is not None else nullcontext():  # a full disk was already reported
-            self._file.close()
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
-
-    def _cannot_write(self, error: OSError) -> UserError:
-        return UserError(f"{self._path} cannot be written: {error.strerror or error}")
+    def check(self) -> None:
+        """Check the columns of a CSV, and remove a truncated last line."""
+        self._check_columns()
+        self._remove_rest()
 
     def _check_columns(self) -> None:
         if not self.is_csv:
