@@ -62,7 +62,7 @@ def test_a_pickled_index_is_the_same() -> None:
 
 
 class Rows(Dataset):
-    """Looks at every row and answers with the memory that the looking process has for itself alone."""
+    """Looks at every row and answers with the memory that the looking process has written for itself alone."""
 
     def __init__(self, rows) -> None:
         self.rows = rows
@@ -77,11 +77,14 @@ class Rows(Dataset):
             index.labels.sum(), index.frame_counts.sum(), index.lines.sum()
         else:
             sum(len(path) + label for path, label in self.rows)
-        return psutil.Process().memory_full_info().uss
+        return sum(mapping.private_dirty for mapping in psutil.Process().memory_maps())
 
 
 def own_memory(rows, method: str) -> int:
-    """Bytes in a loader worker's pages that no other process maps, after it has looked at every row."""
+    """Bytes written in a loader worker's pages that no other process maps, after it has looked at every row.
+
+    Pages read from files, as those of libraries, come and go with the other processes that map them.
+    """
     (size,) = DataLoader(Rows(rows), batch_size=None, num_workers=1, multiprocessing_context=method)
     return size
 
