@@ -4,7 +4,7 @@ Independent of Kinema's own options. Each options dataclass stands beside the co
 complete tree of them.
 
 - `parse_arguments` and `read` return dotted keys, of the command line and of a saved config.
-- `apply` checks all values and sets them on the recipe's config.
+- `apply` checks all values and sets them on the recipe's config; `check_values` checks them without one.
 - `dump` writes a config, `options_help` describes it (`selected_help`, `brief_help` and `groups_help` parts of
   it), `changed` compares it with the recipe; `find_options` searches its options.
 
@@ -22,7 +22,11 @@ from kinema.config.overrides import (
     Value,
     apply,
     check_bounds,
+    check_values,
     current_keys,
+    fields_of,
+    former_keys,
+    is_group,
     leaves,
     parse_arguments,
 )
@@ -40,10 +44,14 @@ __all__ = [
     "brief_help",
     "changed",
     "check_bounds",
+    "check_values",
     "current_keys",
     "dump",
+    "fields_of",
     "find_options",
+    "former_keys",
     "groups_help",
+    "is_group",
     "leaves",
     "options_from",
     "options_help",

@@ -1,7 +1,7 @@
 """Options by dotted keys: parsed from the command line, checked, and applied to the config of a recipe."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -68,13 +68,28 @@ def apply(config: C, values: Mapping[str, object]) -> C:
     return result
 
 
+def check_values(types: Mapping[str, object], values: Mapping[str, object]) -> None:
+    """Check dotted keys by the types of the options alone, without a config.
+
+    Raises:
+        UserError: lists all faults: keys that are not in `types`, and values that the type of an option does not allow.
+    """
+    faults = [_no_option(key, types) for key in values if key not in types]
+    for key in (key for key in types if key in values):
+        try:
+            check(types[key], values[key])
+        except ValueError as error:
+            faults.append(f"{as_option(key)}: {error}")
+    _raise_if_any(faults)
+
+
 def current_keys(config: object, values: Mapping[str, object]) -> dict[str, object]:
     """Rename the keys of earlier versions to those of `config`, and drop those of former options.
 
     Raises:
         UserError: a key is given under its old and its new name.
     """
-    renamed = _former_keys(config)
+    renamed = former_keys(config)
     result: dict[str, object] = {}
     faults = list[str]()
     for key, value in values.items():
@@ -89,12 +104,12 @@ def current_keys(config: object, values: Mapping[str, object]) -> dict[str, obje
     return result
 
 
-def _former_keys(group: object, prefix: str = "") -> dict[str, str]:
+def former_keys(group: object, prefix: str = "") -> dict[str, str]:
     """Return the current keys of those of earlier versions, of a group and the groups in it."""
     former = {old: name and prefix + name for old, name in getattr(type(group), "FORMERLY", {}).items()}
     for name, value in fields_of(group).items():
         if is_group(value):
-            former |= _former_keys(value, f"{prefix}{name}.")
+            former |= former_keys(value, f"{prefix}{name}.")
     return former
 
 
@@ -162,12 +177,14 @@ def _rebuild(group: Any, prefix: str, values: Mapping[str, object], faults: list
 
 
 def _unknown(key: str, config: object, known: Mapping[str, Leaf]) -> str:
+    branch = _other_branch(key, config)
+    return f"{as_option(key)}: {branch}" if branch else _no_option(key, known)
+
+
+def _no_option(key: str, known: Iterable[str]) -> str:
     inside = [as_option(other) for other in known if other.startswith(f"{key}.")]
     if inside:
         return f"{as_option(key)}: a group of options, which takes no value itself; its options: {', '.join(inside)}"
-    branch = _other_branch(key, config)
-    if branch:
-        return f"{as_option(key)}: {branch}"
     return f"{as_option(key)}: no such option{suggest(key, known)}"
 
 

@@ -74,7 +74,11 @@ def config_of(name: str, values: Mapping[str, object] | None = None) -> "RecipeC
     Raises:
         UserError: there is no such recipe, or options are unknown or out of range.
     """
-    config = find_recipe(name)()
+    from kinema.recipes.known_options import check_options
+
+    recipe = find_recipe(name)
+    check_options(name, values or {})  # before the recipe imports torch
+    config = recipe()
     own = {key: leaf.value for key, leaf in leaves(config).items()}  # checked too: a recipe is code, and may be wrong
     config.recipe = name
     return apply(apply(config, own), values or {})

@@ -11,6 +11,7 @@ from kinema.benchmark.options import DataMeasure
 from kinema.cli.arguments import parse, split
 from kinema.data.kinds import Source
 from kinema.errors import UserError
+from kinema.recipes import recognizer_config_of
 
 if TYPE_CHECKING:
     from kinema.benchmark.data import DataFigures
@@ -42,12 +43,14 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, own, command="benchmark data")
     if not options.recipes:
         raise UserError("no recipes given: kinema benchmark data RECIPE…; `kinema recipes` lists them")
-    from kinema.benchmark.data import benchmark_data
-    from kinema.benchmark.pages.tables import markdown
-
     changes: dict[str, object] = dict(keys)
     if options.source is not None:
         changes["data.source"] = options.source
+    for recipe in options.recipes:
+        recognizer_config_of(recipe, changes)  # reports invalid options before anything is measured
+    from kinema.benchmark.data import benchmark_data
+    from kinema.benchmark.pages.tables import markdown
+
     measured = [benchmark_data(recipe, options, changes) for recipe in options.recipes]
     if options.json:
         results = [asdict(figures) for figures in measured]

@@ -47,13 +47,13 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(Options, own, command="benchmark train")
     if not options.recipes:
         raise UserError("no recipes given: kinema benchmark train RECIPE…; `kinema recipes` lists them")
-    from kinema.benchmark.pages.tables import HEADER, markdown, notes, train_row
-
     changes: dict[str, object] = dict(keys)
     if options.batch_size is not None:
         changes["data.batch_size"] = str(options.batch_size)
     for recipe in options.recipes:
         config_of(recipe, changes)  # reports invalid options before anything is measured
+    from kinema.benchmark.pages.tables import HEADER, markdown, notes, train_row
+
     measured = [figures for figures in _measured(options, changes) if figures is not None]
     if not measured:
         return 0  # under torchrun, the first process prints

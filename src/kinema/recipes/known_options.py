@@ -1,0 +1,131 @@
+"""Options of the recipes, kept in `options.json` so that faults in them are reported before torch is imported.
+
+`python -m kinema.recipes.known_options` writes the table. It is used only while the classes of options have the fields
+that it was written from.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+
+from kinema.config import check_values, fields_of, former_keys, is_group, leaves
+
+TABLE = Path(__file__).with_name("options.json")
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownOptions:
+    """Types of the options of all recipes."""
+
+    fields: str
+    """Digest of the fields in `modules`."""
+    modules: list[str]
+    """Modules of the classes of options."""
+    former: list[str]
+    """Keys of earlier versions."""
+    groups: list[dict[str, str]]
+    """Annotations by dotted key."""
+    recipes: dict[str, list[int]]
+    """Groups that each recipe's options consist of, as indices."""
+
+    def of(self, recipe: str) -> dict[str, str]:
+        """Return the annotations of a recipe's options by key."""
+        return {key: hint for index in self.recipes[recipe] for key, hint in self.groups[index].items()}
+
+    def is_for_others(self, key: str) -> bool:
+        """Return whether a key is one of any recipe, or of an earlier version."""
+        former = any(key == old or key.startswith(f"{old}.") for old in self.former)
+        return former or any(key in group for group in self.groups)
+
+
+def check_options(recipe: str, values: Mapping[str, object]) -> None:
+    """Check options of a recipe as far as their names and types are known without its config.
+
+    Options of other recipes or of earlier versions, and what values go together, are left to `kinema.config.apply`.
+
+    Raises:
+        UserError: no recipe has such options, or their types do not allow the values.
+    """
+    table = read_known_options()
+    if recipe not in table.recipes or table.fields != digest_of_fields(table.modules):
+        return
+    known = table.of(recipe)
+    if not any(key not in known and table.is_for_others(key) for key in values):
+        check_values({key: type_of(hint) for key, hint in known.items()}, values)
+
+
+@cache
+def read_known_options(file: Path = TABLE) -> KnownOptions:
+    """Return the table in a file."""
+    return KnownOptions(**json.loads(file.read_text(encoding="utf-8")))
+
+
+@cache
+def type_of(annotation: str) -> Any:
+    """Return the type that an annotation of the table means."""
+    return eval(annotation, {"typing": typing, **vars(typing), **vars(annotated_types)})
+
+
+def digest_of_fields(modules: Iterable[str]) -> str:
+    """Return a digest of the lines in these modules that look like fields of a class."""
+    digest = hashlib.blake2b(digest_size=8)
+    for module in modules:
+        file = _PACKAGE.joinpath(*module.split(".")[1:])
+        source = (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text(encoding="utf-8")
+        digest.update("\n".join(re.findall(r"^    \w+: .*", source, re.MULTILINE)).encode())
+    return digest.hexdigest()
+
+
+def known_options() -> KnownOptions:
+    """Return the table of the recipes as they are."""
+    from kinema.recipes import RECIPES
+
+    modules, former, groups, recipes = set[str](), set[str](), list[dict[str, str]](), dict[str, list[int]]()
+    for name, recipe in RECIPES.items():
+        config = recipe()
+        modules |= set(_modules(config))
+        former |= set(former_keys(config))
+        own: dict[str, dict[str, str]] = {}
+        for key, leaf in leaves(config).items():
+            own.setdefault(key.partition(".")[0], {})[key] = inspect.formatannotation(leaf.hint)
+        groups += [group for group in own.values() if group not in groups]
+        recipes[name] = [groups.index(group) for group in own.values()]
+    return KnownOptions(
+        fields=digest_of_fields(sorted(modules)),
+        modules=sorted(modules),
+        former=sorted(former),
+        groups=groups,
+        recipes=recipes,
+    )
+
+
+def _modules(group: Any) -> Iterator[str]:
+    """Yield the modules of the class of a group of options, of its bases, and of the groups in it."""
+    for kind in type(group).__mro__:
+        if kind.__module__.startswith("kinema."):
+            yield kind.__module__
+    for value in fields_of(group).values():
+        if is_group(value):
+            yield from _modules(value)
+
+
+def main() -> None:
+    """Write the table."""
+    from kinema import strict_json
+    from kinema.storage import write_text
+
+    write_text(TABLE, strict_json.dumps(asdict(known_options()), indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
