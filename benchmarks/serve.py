@@ -54,15 +54,17 @@ def main() -> None:
     command = [sys.executable, "-m", "kinema", "serve", options.model, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
-        url = next(found[1] for line in server.stderr if (found := re.search(r"serving .* at (http://\S+)", line)))
-        request(url, options.clips[0])
-        for flying in (1, 8):
-            with ThreadPoolExecutor(flying) as pool:
-                clips = [options.clips[number % len(options.clips)] for number in range(options.requests)]
-                began = time.perf_counter()
-                times = list(pool.map(lambda clip: request(url, clip), clips))
-                say(f"served, {flying} in flight", times, time.perf_counter() - began)
-        server.terminate()
+        try:
+            url = next(found[1] for line in server.stderr if (found := re.search(r"serving .* at (http://\S+)", line)))
+            request(url, options.clips[0])
+            for flying in (1, 8):
+                with ThreadPoolExecutor(flying) as pool:
+                    clips = [options.clips[number % len(options.clips)] for number in range(options.requests)]
+                    began = time.perf_counter()
+                    times = list(pool.map(lambda clip: request(url, clip), clips))
+                    say(f"served, {flying} in flight", times, time.perf_counter() - began)
+        finally:  # also of a request that failed: leaving the block waits for the server
+            server.terminate()
     plain(options.model, options.clips, options.requests)
 
 
