@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kinema.errors import UserError
@@ -228,6 +229,30 @@ def test_an_exported_graph_computes_the_same(name: str) -> None:
         program = torch.export.export(model, inputs)
         for found, expected in zip(outputs(program.module(), *inputs), outputs(model, *inputs), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+class _Expanded(TorchDispatchMode):
+    """Collects the sizes that weights of layers are expanded to."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.weights = {weight.untyped_storage().data_ptr() for weight in model.parameters() if weight.ndim == 2}
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.expand.default and args[0].untyped_storage().data_ptr() in self.weights:
+            self.sizes.append(tuple(args[1]))
+        return func(*args, **kwargs or {})
+
+
+@every_recognizer
+def test_no_layer_is_applied_row_by_row(name: str) -> None:
+    """Where no weight takes a gradient, `matmul` repeats it for each row of an input that is no matrix in memory."""
+    model = small_model(name).eval().requires_grad_(False)
+    with torch.no_grad(), _Expanded(model) as expanded:
+        model(pixels(name)[:1])
+        model(pixels(name))
+    assert not expanded.sizes
 
 
 class Bare(nn.Module):

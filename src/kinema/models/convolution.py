@@ -50,7 +50,8 @@ class Conv3d(nn.Conv3d):
     """`nn.Conv3d` with zero padding, without dilation, that avoids oneDNN's faults.
 
     Kernels of length 1 in time are applied as 2D convolutions of all frames, on the CPU those of length 1 in space as
-    2D convolutions of images whose rows are frames. Channels-last clips and weights are viewed as such without a copy.
+    2D convolutions of images whose rows are frames (in fp32, if they have no stride). Channels-last clips and weights
+    are viewed as such without a copy.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
@@ -62,14 +63,19 @@ class Conv3d(nn.Conv3d):
             return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
         if x.device.type != "cpu":
             return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
-        if channels_last and weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
+        low = _dtype(x) is torch.bfloat16
+        # With a stride, the weight gradient of fp32 takes up to three times as long in 2D.
+        over_time_alone = weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0)
+        if channels_last and over_time_alone and (low or stride[0] == 1):
             over_time = (stride[0], 1), (padding[0], 0)
             # Channels in the last dimension: flattened otherwise, a single clip is not channels-last by its strides.
             rows = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
             out = F.conv2d(rows, weight.squeeze(4), self.bias, *over_time, groups=self.groups)
             return out.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)
-        if _dtype(x) is not torch.bfloat16:
-            return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
+        if not low:
+            out = F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
+            # Of a single clip, torch returns channels first.
+            return out.contiguous(memory_format=torch.channels_last_3d) if channels_last else out
         x = x.bfloat16()
         out = F.conv3d(x, weight.detach(), None, stride, padding, groups=self.groups)
         out = _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)

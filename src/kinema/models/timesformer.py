@@ -193,8 +193,10 @@ class _Block(nn.Module):
         """
         clips, frames, _, _ = x.shape
         patches = self.temporal_norm1(x)[:, :, 1:].transpose(1, 2).flatten(0, 1)
-        change = self.drop_path(self.temporal_attn(patches)).unflatten(0, (clips, -1)).transpose(1, 2)
-        x = torch.cat([x[:, :, :1], x[:, :, 1:] + self.temporal_fc(change)], dim=2)
+        patches = patches.contiguous()  # without gradients, torch copies a layer's weight for each row of what is not
+        change = self.temporal_fc(self.drop_path(self.temporal_attn(patches)))
+        change = change.unflatten(0, (clips, -1)).transpose(1, 2)
+        x = torch.cat([x[:, :, :1], x[:, :, 1:] + change], dim=2)
         change = self.drop_path(self.attn(self.norm1(x).flatten(0, 1))).unflatten(0, (clips, frames))
         x = x + change
         x = torch.cat([x[:, :, :1].mean(dim=1, keepdim=True).expand(-1, frames, -1, -1), x[:, :, 1:]], dim=2)
