@@ -25,7 +25,7 @@ def test_what_can_be_written_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     check_writable(tmp_path / "x", tmp_path / "new/y", Path("/dev/null"))
     assert (tmp_path / "x").read_text() == "x"
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()  # nothing is left if the work fails
 
 
 @pytest.mark.parametrize("option", ["--work-dir", "--dump"])

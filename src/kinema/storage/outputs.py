@@ -7,10 +7,10 @@ from kinema.errors import UserError
 
 
 def check_writable(*files: Path | None) -> None:
-    """Check that files can be written, and create missing folders; None is ignored.
+    """Check that files can be written; None is ignored. Nothing is created: writing a file creates missing folders.
 
     Raises:
-        UserError: a path is a folder, has a file as parent, or its folder is not writable.
+        UserError: a path is a folder, has a file as parent, or the nearest folder that exists is not writable.
     """
     for file in files:
         if file is None:
@@ -18,12 +18,23 @@ def check_writable(*files: Path | None) -> None:
         try:
             if file.is_dir():
                 raise IsADirectoryError(0, "it is a folder")
-            file.parent.mkdir(parents=True, exist_ok=True)
+            folder = _nearest(file.parent)
             if not file.exists() or file.is_file():  # /dev/null needs no file beside it
-                with tempfile.TemporaryFile(dir=file.parent):
+                with tempfile.TemporaryFile(dir=folder):
                     pass
         except OSError as error:
             raise UserError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def _nearest(folder: Path) -> Path:
+    """Return a folder, or the nearest above it that exists."""
+    for candidate in (folder, *folder.parents):
+        try:
+            candidate.stat()
+        except FileNotFoundError:
+            continue
+        return candidate
+    return folder
 
 
 def cannot_write(error: OSError, folder: Path) -> UserError:

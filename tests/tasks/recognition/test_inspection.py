@@ -250,3 +250,10 @@ def test_names_do_not_overlap(count: int) -> None:
 
 def test_distributions_of_nothing() -> None:
     distributions([], [], [])
+
+
+@pytest.mark.parametrize("options", [["missing"], ["{train}", "--data.val", "missing"]])
+def test_missing_videos_leave_no_folder(options: list[str], sample: Path, tmp_path: Path) -> None:
+    given = [option.format(train=sample / "train") for option in options]
+    assert main(["inspect", "data", *given, "--output", str(tmp_path / "new/out")]) == 2
+    assert list(tmp_path.iterdir()) == []
