@@ -85,6 +85,27 @@ def test_binary_focal_loss_is_that_of_torchvision(gamma: float) -> None:
     assert loss_of(targets, options) == pytest.approx(float((-((1 - right) ** gamma) * np.log(right)).mean()), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("alpha", "weights"), [(0.25, None), (0.75, None), (0.0, [0.5, 1.0, 3.0])], ids=["0.25", "0.75", "by class"]
+)
+def test_alpha_balances_what_is_shown_and_what_is_not(alpha: float, weights: list[float] | None) -> None:
+    """Equation 5 of Lin et al.: -alpha_t (1 - p_t)^gamma log(p_t), one by one."""
+    targets = torch.tensor([[0, 2], [-1, -1], [1, -1], [0, 1]])
+    shown = [{0, 2}, set[int](), {1}, {0, 1}]
+    total = 0.0
+    for logits, classes in zip(LOGITS.tolist(), shown, strict=True):
+        for c, x in enumerate(logits):
+            p = 1 / (1 + math.exp(-x))
+            p_t = p if c in classes else 1 - p
+            alpha_t = (alpha if c in classes else 1 - alpha) if alpha else 1.0
+            if weights is not None and c in classes:
+                alpha_t *= weights[c]
+            total -= alpha_t * (1 - p_t) ** 1.5 * math.log(p_t)
+    options = RecognitionOptions(labels="multi", loss="focal", focal_gamma=1.5, focal_alpha=alpha)
+    found = loss_of(targets, options, None if weights is None else torch.tensor(weights))
+    assert found == pytest.approx(total / 12, rel=1e-5)
+
+
 def test_balanced_weights_make_all_classes_weigh_the_same(tmp_path: Path) -> None:
     (tmp_path / "single.csv").write_text("path,label\n" + "".join(f"{i}.mp4,{c}\n" for i, c in enumerate("aaaabcc")))
     index = read_index(str(tmp_path / "single.csv"), kind="video")
@@ -132,9 +153,15 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         ({"task.best_by": "mAP"}, "labels single is measured by top1, top5, mean_class, loss"),
         ({"task.best_by": "top5", "task.labels": "multi"}, "labels multi is measured by mAP, top1, loss"),
         ({"task.focal_gamma": "3"}, "focal_gamma 3 is for loss focal"),
+        ({"task.loss": "focal", "task.focal_alpha": "0.25"}, "focal_alpha 0.25 is for loss focal of labels multi"),
         (
-            {"task.loss": "focal", "task.labels": "multi", "task.class_weights": "balanced"},
-            "two remedies for rare classes",
+            {
+                "task.loss": "focal",
+                "task.labels": "multi",
+                "task.focal_alpha": "0.25",
+                "task.class_weights": "balanced",
+            },
+            "one weight for all classes, class_weights one for each",
         ),
         ({"data.balanced": "true", "task.class_weights": "balanced"}, "rare ones would count too much"),
         ({"data.balanced": "true", "task.labels": "multi"}, "for videos with one label"),

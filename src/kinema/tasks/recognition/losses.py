@@ -49,9 +49,9 @@ def training_loss(
         targets = targets if mixing else multi_hot(labels, logits.shape[1])
         smoothed = targets * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]
         if options.loss == "focal":
-            from torchvision.ops import sigmoid_focal_loss
-
-            loss = sigmoid_focal_loss(logits, smoothed, alpha=-1, gamma=options.focal_gamma, reduction="mean")
+            loss = binary_focal_loss(
+                logits, smoothed, gamma=options.focal_gamma, alpha=options.focal_alpha, class_weights=class_weights
+            )
         else:
             loss = F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=class_weights)
         return loss, right_answers(logits, targets, threshold=0).sum()
@@ -90,6 +90,26 @@ def softmax_focal_loss(
         targets = targets * class_weights
     logs = logits.log_softmax(1)
     return -(targets * (1 - logs.exp()) ** gamma * logs).sum() / targets.sum()
+
+
+def binary_focal_loss(
+    logits: Tensor, targets: Tensor, *, gamma: float, alpha: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Return the mean focal loss of clips that show any number of classes (Lin et al., ICCV 2017, equation 5).
+
+    Args:
+        logits: (N, classes).
+        targets: (N, classes) float32, 0 to 1.
+        gamma: exponent of 1 - p.
+        alpha: weight of what is shown; of the rest 1 - alpha. 0: both are 1.
+        class_weights: (classes,), weights of the classes where they are shown.
+    """
+    from torchvision.ops import sigmoid_focal_loss
+
+    loss: Tensor = sigmoid_focal_loss(logits, targets, alpha=alpha or -1, gamma=gamma, reduction="none")
+    if class_weights is not None:
+        loss = loss * (targets * class_weights + 1 - targets)
+    return loss.mean()
 
 
 def mix_clips(clips: Tensor, labels: Tensor, *, num_classes: int, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:

@@ -67,6 +67,9 @@ class RecognitionOptions:
     easy counts less (Lin et al., ICCV 2017). Of labels multi, both are binary."""
     focal_gamma: Annotated[float, Ge(1)] = 2.0
     """Gamma of the focal loss."""
+    focal_alpha: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Alpha of the focal loss of labels multi (Lin et al., equation 5): what a video shows is weighted by alpha, what
+    it does not show by 1 - alpha; 0: both by 1. `class_weights` has an alpha for each class, also of labels single."""
     class_weights: str = ""
     """Weights of the classes in the training loss. balanced: videos / (classes · videos of the class), of labels multi
     the ratio of videos without the class to those with it; or a file, CSV with columns class and weight or JSON
@@ -97,8 +100,13 @@ class RecognitionOptions:
             )
         if self.loss != "focal" and self.focal_gamma != RecognitionOptions.focal_gamma:
             raise ValueError(f"focal_gamma {self.focal_gamma:g} is for loss focal")
-        if self.loss == "focal" and self.labels == "multi" and self.class_weights:
-            raise ValueError("class_weights and loss focal of labels multi are two remedies for rare classes: pass one")
+        if self.focal_alpha and (self.loss != "focal" or self.labels == "single"):
+            raise ValueError(
+                f"focal_alpha {self.focal_alpha:g} is for loss focal of labels multi; class_weights has a weight for "
+                "each class"
+            )
+        if self.focal_alpha and self.class_weights:
+            raise ValueError("focal_alpha is one weight for all classes, class_weights one for each: pass one of them")
 
     def open(self, config: "RecognitionConfig[Any]", process: Process) -> Task:
         """Open the videos of a training; see `open_recognition` and `open_probe`."""
