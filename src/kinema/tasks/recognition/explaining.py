@@ -14,7 +14,6 @@ from kinema.data.readers.reader import FrameReader
 from kinema.data.sampling import sample_test
 from kinema.data.views import Views
 from kinema.errors import UserError, did_you_mean
-from kinema.models.capabilities import HasInput, require
 from kinema.prediction import Prediction
 from kinema.report.explanation.content import Explanation, Floats, Part
 from kinema.report.explanation.heat import heat_of, method_of, resized
@@ -33,8 +32,8 @@ def explain(
     """Explain a class of a video by the test clips and their centre crop.
 
     Heat of a clip is interpolated to its frames, averaged where clips share frames, and interpolated in time between
-    the frames that the network sees. A part of the video is hidden by the network's mean pixel (Zeiler & Fergus, 2014,
-    arXiv:1311.2901, section 4.2).
+    the frames that the network sees. A part of the video is hidden (Zeiler & Fergus, 2014, arXiv:1311.2901, section
+    4.2) by the mean colour of the clips, at which their brightness does not jump.
 
     Raises:
         MediaError: The video cannot be read.
@@ -105,14 +104,14 @@ def _occlusion(
     since_start = times - times[0]
     edges = np.linspace(0, since_start[-1], min(parts, len(np.unique(indices))) + 1)
     part_of = np.clip(np.searchsorted(edges, since_start[:-1], side="right") - 1, 0, len(edges) - 2)[indices]
-    grey = torch.tensor(require(model, HasInput, "kinema explain").input.mean, device=clips.device).round()
+    colour = clips.float().mean(dim=(0, 1, 3, 4)).round().to(torch.uint8)[:, None, None]
     found = []
     with progress("hiding parts", len(edges) - 1) as meter:
         for number, (start, end) in enumerate(pairwise(edges.tolist())):
             hidden = torch.from_numpy(part_of == number).to(clips.device)
             score = None
             if hidden.any():
-                changed = torch.where(hidden[:, :, None, None, None], grey.to(torch.uint8)[:, None, None], clips)
+                changed = torch.where(hidden[:, :, None, None, None], colour, clips)
                 score = float(video_scores(view_logits(model, changed[None]), description.task)[0, target])
             found.append(Part(start=start, end=end, score=score))
             meter.advance()
