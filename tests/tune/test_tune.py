@@ -102,6 +102,13 @@ def read_back(config: object, folder: Path) -> dict[str, object]:
     return read(folder / "again.yaml")[1]
 
 
+def test_folds_are_refused_in_one_message(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(sample, tmp_path, trials=1, data__folds="2", data__val="")) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("one division of the videos: pass --data.fold 0, or --data.val-fraction") == 1
+    assert not (tmp_path / "search").exists()
+
+
 def test_another_search_is_refused_in_its_folder(
     search: Path, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
