@@ -25,6 +25,8 @@ from kinema.weights.find import find_model
 from kinema.weights.published.table import is_published
 
 if TYPE_CHECKING:
+    from kinema.report.page.content import Metric, Section
+    from kinema.report.page.runs import RunFolder
     from kinema.tasks.localization.video.localize import Localizer
     from kinema.tasks.localization.video.options import LocalizeOptions
 
@@ -160,37 +162,17 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
         UserError: a folder holds no run, a file is damaged, or the page cannot be written.
     """
     from kinema.report.page.build import build_page
-    from kinema.report.page.content import HasReport, Note, Section, TestedRun
     from kinema.report.page.html import render
     from kinema.report.page.runs import read_runs
     from kinema.storage import write_text
     from kinema.storage.outputs import cannot_write, check_writable
 
-    folders, sections, metrics = read_runs([*map(Path, runs)]), list[Sequence[Section]](), list[Any]()
+    folders, sections, metrics = read_runs([*map(Path, runs)]), list["Sequence[Section]"](), list["Sequence[Metric]"]()
     check_writable(output)
     for run in folders:
-        try:
-            description = models.read_description(find_model(run.path), types_of_recipe(recipe))
-        except UserError as error:
-            note = Note(
-                text=f"The run has no model that can be read, so that tests and data are not described: {error}"
-            )
-            sections.append([Section(title="Test", blocks=[note])])
-            metrics.append(())
-            continue
-        task = description.task
-        if not isinstance(task, HasReport):
-            name = type(task).__name__
-            log.warning("%s: %s has no report (`main_metrics()`, `report()`): the page has curves only", run.path, name)
-            note = Note(text=f"The task {name} describes neither data nor tests, so that the page has curves only.")
-            sections.append([Section(title="Test", blocks=[note])])
-            metrics.append(())
-            continue
-        tested = TestedRun(
-            run=run.path, test=run.test, description=description, metrics=run.metrics, max_clips=clips // len(folders)
-        )
-        sections.append(task.report(tested))
-        metrics.append(task.main_metrics())
+        described, plotted = _describe_run(run, clips=clips // len(folders), recipe=recipe)
+        sections.append(described)
+        metrics.append(plotted)
     page = render(build_page(folders, sections, metrics))
     if len(page) > _LARGEST_PAGE:
         raise UserError(
@@ -201,6 +183,33 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
         write_text(output, page)
     except OSError as error:
         raise cannot_write(error, output.parent) from error
+
+
+def _describe_run(run: "RunFolder", *, clips: int, recipe: str) -> "tuple[Sequence[Section], Sequence[Metric]]":
+    """Return what the task of a run says of it, and the metrics to plot."""
+    from kinema.report.page.content import HasReport, Note, Section, TestedRun
+    from kinema.report.page.pictures import validation_pictures
+
+    try:
+        description = models.read_description(find_model(run.path), types_of_recipe(recipe))
+    except UserError as error:
+        text = f"The run has no model that can be read, so that tests and data are not described: {error}"
+        return [Section(title="Test", blocks=[Note(text=text)])], ()
+    tested = TestedRun(
+        run=run.path,
+        test=run.test,
+        description=description,
+        metrics=run.metrics,
+        validation=run.validation,
+        max_clips=clips,
+    )
+    task = description.task
+    if isinstance(task, HasReport):
+        return task.report(tested), task.main_metrics()
+    name = type(task).__name__
+    log.warning("%s: %s has no report (`main_metrics()`, `report()`): data and tests are left out", run.path, name)
+    text = f"The task {name} describes neither data nor tests, so that the page has curves, pictures and facts."
+    return [Section(title="Test", blocks=[Note(text=text)]), *validation_pictures(tested)], ()
 
 
 def calibrate(model: str | Path, options: EvaluationOptions[Any, Any], *, recipe: str = "") -> dict[str, float]:

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
-from kinema.recipes import config_of
 from kinema.report.page.charts import ticks
 from kinema.report.page.content import (
     Clip,
@@ -31,18 +29,7 @@ from kinema.report.page.content import (
 from kinema.report.page.html import Group, Page, render
 from kinema.report.page.runs import differences, read_runs
 from kinema.tasks.recognition.reporting import class_table
-from tests.report.chromium import CONTRASTS, FAULTS, chromium, opened
-from tests.tasks.localization.planted import write_planted
-
-__all__ = ["chromium"]
-
-TINY_DETECTOR = {
-    "data.workers": "0",
-    "data.max_length": "64",
-    "model.width": "16",
-    "schedule.epochs": "1",
-    "training.log_every": "1",
-}
+from tests.report.chromium import CONTRASTS, FAULTS, opened
 
 
 @pytest.fixture(scope="module")
@@ -175,49 +162,6 @@ def test_page_refers_to_nothing_outside(request: pytest.FixtureRequest, name: st
 
 def test_text_is_escaped(extreme: Path) -> None:
     assert "<script>alert(1)" not in extreme.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def localized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The work dir of a small detector, tested."""
-    folder = tmp_path_factory.mktemp("localized")
-    options = TINY_DETECTOR | write_planted(folder, videos=8)
-    train(config_of("actionformer_64_small_feature", options), work_dir=folder / "run")
-    run_test(folder / "run", evaluation_options(folder / "run"), folder=folder / "run" / "test")
-    return folder / "run"
-
-
-def test_localizer_has_its_own_metrics(chromium: Any, localized: Path) -> None:
-    page = localized / "report.html"
-    assert main(["report", str(localized)]) == 0
-    metrics = json.loads((localized / "test" / "metrics.json").read_text())
-    with opened(chromium, page, width=390) as shown:
-        assert shown.page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert shown.page.evaluate(FAULTS) == []
-        assert shown.messages == []
-        figures = dict(
-            zip(
-                shown.page.locator(".figures dt").all_text_contents(),
-                shown.page.locator(".figures dd").all_text_contents(),
-                strict=True,
-            )
-        )
-        assert figures["average_mAP"] == f"{metrics['average_mAP']:.1%}"
-        assert figures["mAP@0.5"] == f"{metrics['mAP@0.5']:.1%}"
-        charts = shown.page.locator("figcaption").all_text_contents()
-        assert any("mAP by temporal overlap" in name for name in charts)
-        table = shown.page.locator("table", has=shown.page.locator("caption:has-text('precision by class')"))
-        means = [float(text.rstrip("%")) for text in table.locator("tbody td:last-child").all_text_contents()]
-        assert np.mean(means) == pytest.approx(100 * metrics["average_mAP"], abs=0.06)
-
-
-def test_untested_localizer_names_the_command(localized: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    (run / "checkpoints").mkdir(parents=True)
-    for name in ("metrics.jsonl", "config.yaml", "checkpoints/best"):
-        (run / name).symlink_to(localized / name)
-    assert main(["report", str(run)]) == 0
-    assert f"kinema test {run}<" in (run / "report.html").read_text()
 
 
 def test_untested_run_names_the_command(sample: Path, tiny_run: Path, tmp_path: Path) -> None:

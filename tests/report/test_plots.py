@@ -15,6 +15,7 @@ from PIL import Image
 
 from kinema.errors import UserError
 from kinema.report.plots import confusion_figure, curves_figure, draw_confusion, draw_curves
+from kinema.training.task import Criterion
 
 Row = dict[str, float]
 
@@ -97,6 +98,52 @@ def test_the_first_best_validation_is_marked() -> None:
     rings = [line for line in accuracy.lines if line.get_fillstyle() == "none"]
     assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == [(2, 0.625)]
     assert accuracy.get_title(loc="right") == "best top-1 62.5% at epoch 2"
+
+
+@pytest.mark.parametrize(
+    ("criterion", "panel_name", "ring", "said"),
+    [
+        (Criterion("top1"), "Accuracy", (2, 0.6), "best top-1 60.0% at epoch 2"),
+        (Criterion("mean_class"), "Accuracy", (3, 0.5), "best mean class 50.0% at epoch 3"),
+        (Criterion("top5"), "Accuracy", (1, 1.0), "best top-5 100.0% at epoch 1"),
+        (Criterion("loss", lower=True), "Loss", (1, 0.2), "lowest validation 0.2 at epoch 1"),
+    ],
+)
+def test_what_selected_the_best_model_is_marked(
+    criterion: Criterion, panel_name: str, ring: tuple[float, float], said: str
+) -> None:
+    rows = [
+        validation_row(epoch, top1, mean_class) | {"loss": loss}
+        for epoch, top1, mean_class, loss in ((1, 0.4, 0.3, 0.2), (2, 0.6, 0.4, 0.9), (3, 0.5, 0.5, 0.8))
+    ]
+    figure = curves_figure(*by_split(rows), criterion=criterion)
+    rings = {
+        axes.get_title(loc="left"): (*line.get_xdata(), *line.get_ydata())
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_fillstyle() == "none"
+    }
+    assert rings == {panel_name: ring}
+    assert panel(figure, panel_name).get_title(loc="right") == said
+
+
+@pytest.mark.parametrize(
+    ("metrics", "criterion", "title", "labels"),
+    [
+        ({"average_mAP": 0.4, "mAP@0.5": 0.5}, Criterion("average_mAP"), "Precision of detections",
+         ["validation average mAP", "validation mAP@0.5"]),
+        ({"AUC": 0.4, "AR@100": 0.5, "AR@1": 0.1}, Criterion("AR@1"), "Recall of proposals",
+         ["validation AR@1", "validation AUC"]),
+        ({"mae": 12.5}, Criterion("mae", lower=True), "mae", ["validation mae"]),
+    ],
+)  # fmt: skip
+def test_metrics_of_other_tasks_are_drawn(metrics: Row, criterion: Criterion, title: str, labels: list[str]) -> None:
+    rows = [{"step": 10 * epoch, "epoch": epoch, "loss": 1.0, **metrics} for epoch in (1, 2)]
+    drawn_in = panel(curves_figure([], rows, criterion=criterion), title)
+    legend = drawn_in.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == labels
+    assert drawn_in.get_ylim()[1] > metrics[criterion.metric]
 
 
 def test_each_row_shows_where_it_belongs() -> None:

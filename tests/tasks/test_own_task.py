@@ -64,6 +64,11 @@ def test_it_learns_and_is_tested_and_predicts(
     (answer,) = json.loads(capsys.readouterr().out)
     truth = float(open_video(str(video), path=str(video)).frames([0]).float().mean()) / 255
     assert answer["predictions"][0]["score"] == pytest.approx(truth, abs=4 * validated[-1])
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "The task NumberTask describes neither data nor tests" in page
+    assert "Loss" in page
+    assert "All options" in page
 
 
 class StopAt:

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kinema import strict_json
 from kinema.config import read
+from kinema.report.page.pictures import FOLDER
 from kinema.report.page.runs import MACHINE
 from kinema.report.plots import draw_curves
 from kinema.report.wandb_logger import WeightsAndBiases
@@ -22,6 +23,7 @@ from kinema.storage import replacing, write_text
 from kinema.training.config import RecipeConfig
 from kinema.training.observers import Observers, OpenObserver
 from kinema.training.saving.record import read_rows
+from kinema.training.task import Criterion
 from kinema.version import __version__
 
 
@@ -59,6 +61,11 @@ class Curves:
 
     def __init__(self, work_dir: Path, *, first_step: int) -> None:  # noqa: ARG002
         self._work_dir = work_dir
+        self._criterion: Criterion | None = None
+
+    def on_criterion(self, metric: str, *, lower: bool) -> None:
+        """Mark the best model by this metric."""
+        self._criterion = Criterion(metric, lower)
 
     def on_step(self, row: dict[str, float]) -> None:
         """Do nothing: curves are plotted after a validation."""
@@ -71,7 +78,7 @@ class Curves:
         """Plot the curves."""
         training, validation = (read_rows(self._work_dir / "metrics.jsonl", split) for split in ("train", "val"))
         if training or validation:
-            draw_curves(training, validation, self._work_dir / "curves.png")
+            draw_curves(training, validation, self._work_dir / "curves.png", criterion=self._criterion)
 
 
 class Pictures:
@@ -89,7 +96,7 @@ class Pictures:
     def on_pictures(self, pictures: Mapping[str, Tensor], *, step: int) -> None:
         """Write the pictures."""
         for name, picture in pictures.items():
-            for file in (self._work_dir / f"{name}.png", self._work_dir / "pictures" / f"{name}_{step:06}.png"):
+            for file in (self._work_dir / f"{name}.png", self._work_dir / FOLDER / f"{name}_{step:06}.png"):
                 file.parent.mkdir(exist_ok=True)
                 with replacing(file) as path:
                     Image.fromarray(picture.numpy()).save(path, "png")

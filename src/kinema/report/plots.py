@@ -1,6 +1,7 @@
 """Plots: training curves of a run, and confusion matrices."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from kinema.report.fonts import drawn_with
 from kinema.report.style import BLUE, DPI, FAINT, GRID, INK, ORANGE, SKY, drawable, note, quiet, save_png, title
+from kinema.training.task import Criterion
 
 Rows = Sequence[Mapping[str, float]]
 """Rows of a split of `metrics.jsonl`, oldest first."""
@@ -28,18 +30,27 @@ _MOST_POINTS = 800  # per curve
 _MOST_MARKERS = 40
 _MOST_CELLS_WITH_TEXT, _MOST_NAMES, _LONGEST_NAME, _LISTED_PAIRS = 20, 60, 26, 10  # of a confusion matrix
 
-_METRICS = (("mAP", "top1"), ("top1", "mean_class"), ("AUC", "AR@100"))
-"""Metric that selects the best model, and a second one to plot, for each kind of run."""
-_NAMES = {"mAP": "mean average precision", "top1": "top-1", "mean_class": "mean class"}
+_METRICS = ("mAP", "top1", "mean_class", "average_mAP", "mAP@0.5", "AUC", "AR@100")
+"""Metrics to plot: of those that a run has the first two, and that which selects the best model."""
+_NAMES = {
+    "mAP": "mean average precision", "top1": "top-1", "top5": "top-5", "mean_class": "mean class",
+    "average_mAP": "average mAP",
+}  # fmt: skip
 
 
-def draw_curves(training: Rows, validation: Rows, path: Path) -> None:
+def draw_curves(training: Rows, validation: Rows, path: Path, *, criterion: Criterion | None = None) -> None:
     """Plot loss, accuracy, learning rate and step time of a run over epochs as a PNG.
+
+    Args:
+        training: Rows of training.
+        validation: Rows of validations.
+        path: File to write.
+        criterion: What selects the best model, which is marked; None: the first usual metric that there is.
 
     Raises:
         UserError: `path` cannot be written.
     """
-    save_png(curves_figure(training, validation), path)
+    save_png(curves_figure(training, validation, criterion=criterion), path)
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, font: Path | None = None) -> None:
@@ -60,7 +71,7 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path, *, fon
         save_png(confusion_figure(confusion, classes), path)
 
 
-def curves_figure(training: Rows, validation: Rows) -> Figure:
+def curves_figure(training: Rows, validation: Rows, *, criterion: Criterion | None = None) -> Figure:
     """Return the figure of `draw_curves`."""
     last = max((*training[-1:], *validation[-1:]), key=lambda row: row["step"], default=None)
     figure = Figure(figsize=(12, 7.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.09, wspace=0.03, hspace=0.03))
@@ -70,8 +81,9 @@ def curves_figure(training: Rows, validation: Rows) -> Figure:
         quiet(panel)
         panel.grid(color=GRID, linewidth=0.8)
         panel.set_axisbelow(True)
-    _plot_loss(loss, training, validation)
-    _plot_accuracy(accuracy, training, validation)
+    best = _best(validation, criterion)
+    _plot_loss(loss, training, validation, best)
+    _plot_accuracy(accuracy, training, validation, best)
     _plot_rate(rate, training)
     _plot_seconds(seconds, training)
     for panel in panels.flat:
@@ -105,7 +117,26 @@ def _column(rows: Rows, name: str) -> _Array:
     return np.array([row.get(name, np.nan) for row in rows], float)
 
 
-def _plot_loss(axes: Axes, training: Rows, validation: Rows) -> None:
+@dataclass(frozen=True)
+class _Best:
+    """The best model: what selected it, and the row of its validation; None: it was undefined in all of them."""
+
+    criterion: Criterion
+    row: Mapping[str, float] | None
+
+    @property
+    def value(self) -> float:
+        return self.row[self.criterion.metric] if self.row else float("nan")
+
+
+def _best(validation: Rows, criterion: Criterion | None) -> _Best:
+    if criterion is None:
+        criterion = Criterion(next((name for name in _METRICS if any(name in row for row in validation)), "top1"))
+    scores = np.array([criterion.score(row) for row in validation])
+    return _Best(criterion, validation[int(np.nanargmax(scores))] if np.isfinite(scores).any() else None)
+
+
+def _plot_loss(axes: Axes, training: Rows, validation: Rows, best: _Best) -> None:
     title(axes, "Loss")
     validated = _column(validation, "loss")
     if training:
@@ -120,35 +151,58 @@ def _plot_loss(axes: Axes, training: Rows, validation: Rows) -> None:
     losses = np.concatenate([_column(training, "loss"), validated])
     if np.isfinite(losses).any():
         axes.set_ylim(0, 1.05 * np.nanmax(losses) or 1)
+    if best.criterion.metric == "loss":
+        _mark(axes, best)
     _legend(axes)
 
 
-def _plot_accuracy(axes: Axes, training: Rows, validation: Rows) -> None:
-    main, second = next(
-        (pair for pair in _METRICS if any(pair[0] in row for row in validation)), ("top1", "mean_class")
-    )
-    title(axes, "Recall of proposals" if main == "AUC" else "Accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    epochs, best_of, others = (_column(validation, name) for name in ("epoch", main, second))
+def _plot_accuracy(axes: Axes, training: Rows, validation: Rows, best: _Best) -> None:
+    """Plot the metric that selects the best model, if it is not the loss, and another, with training accuracy."""
+    chosen = best.criterion.metric
+    names = [name for name in _METRICS if any(name in row for row in validation)]
+    if chosen == "loss" and validation and not names:
+        axes.set_visible(False)
+        return
+    names = names or ["top1", "mean_class"]
+    main = names[0] if chosen == "loss" else chosen
+    second = next((name for name in names if name != main), "")
+    is_fraction = chosen == "loss" or not best.criterion.lower
+    title(axes, _title_of(main) if is_fraction else main)
+    if is_fraction:
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    epochs, of_main, others = (_column(validation, name) for name in ("epoch", main, second))
     if validation:
         bold = {"linewidth": 2.2, **_markers(len(epochs))}
-        axes.plot(epochs, best_of, color=BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
-        axes.plot(
-            epochs, others, "--", color=ORANGE, zorder=3, label=f"validation {_NAMES.get(second, second)}", **bold
-        )
-    if np.isfinite(best_of).any():
-        best = np.nanargmax(best_of)
-        note(axes, f"best {_NAMES.get(main, main)} {best_of[best]:.1%} at epoch {epochs[best]:.4g}")
-        axes.axvline(epochs[best], color=BLUE, linewidth=1, linestyle=":")
-        axes.plot(
-            epochs[best], best_of[best], "o", markersize=12, fillstyle="none", color=BLUE, markeredgewidth=2, zorder=5
-        )
+        axes.plot(epochs, of_main, color=BLUE, zorder=4, label=f"validation {_NAMES.get(main, main)}", **bold)
+    if np.isfinite(others).any():
+        label = f"validation {_NAMES.get(second, second)}"
+        axes.plot(epochs, others, "--", color=ORANGE, zorder=3, label=label, **bold)
+    if best.row and chosen != "loss":
+        value = f"{best.value:.1%}" if is_fraction else f"{best.value:.3g}"
+        note(axes, f"best {_NAMES.get(main, main)} {value} at epoch {best.row['epoch']:.4g}")
+        _mark(axes, best)
     in_training = _column(training, "top1")
     if np.isfinite(in_training).any():
         _plot_noisy(axes, _column(training, "epoch"), in_training, color=SKY, linewidth=1.2, label="training top-1")
     # The range fits low accuracies too; 1.03 leaves room for a marker at 100 %.
-    axes.set_ylim(0, min(1.03, 1.2 * np.nanmax([0.05, *in_training, *best_of, *others])))
+    highest = 1.2 * np.nanmax([0.05, *in_training, *of_main, *others])
+    axes.set_ylim(0, min(1.03, highest) if is_fraction else highest)
     _legend(axes)
+
+
+def _title_of(metric: str) -> str:
+    if metric == "AUC" or metric.startswith("AR@"):
+        return "Recall of proposals"
+    return "Precision of detections" if metric == "average_mAP" or metric.startswith("mAP@") else "Accuracy"
+
+
+def _mark(axes: Axes, best: _Best) -> None:
+    """Mark the best model by a ring on the curve of its metric."""
+    if best.row:
+        axes.axvline(best.row["epoch"], color=BLUE, linewidth=1, linestyle=":")
+        axes.plot(
+            best.row["epoch"], best.value, "o", markersize=12, fillstyle="none", color=BLUE, markeredgewidth=2, zorder=5
+        )
 
 
 def _plot_rate(axes: Axes, training: Rows) -> None:

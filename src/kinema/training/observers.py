@@ -28,6 +28,14 @@ class PictureObserver(Observer, Protocol):
         """Receive pictures by name, (H, W, 3) uint8, of the validation after a step."""
 
 
+@runtime_checkable
+class CriterionObserver(Observer, Protocol):
+    """An observer that is also told which metric of the validations selects the best model."""
+
+    def on_criterion(self, metric: str, *, lower: bool) -> None:
+        """Receive the metric before all rows; lower: whether lower values are better."""
+
+
 class OpenObserver(Protocol):
     """Factory of an observer, called when a run starts or resumes."""
 

@@ -24,7 +24,7 @@ from kinema.runtime.processes import Process
 from kinema.training import tuning
 from kinema.training.config import AnyConfig
 from kinema.training.ddp_warmup import BackwardWarmup
-from kinema.training.observers import Observer, Observers, PictureObserver
+from kinema.training.observers import CriterionObserver, Observer, Observers, PictureObserver
 from kinema.training.optimization.averaging import MovingAverage
 from kinema.training.optimization.optimizer import make_optimizer
 from kinema.training.optimization.schedule import Schedule
@@ -226,9 +226,17 @@ def set_up(
             listing=listing if process.is_main else None,
         ),
         record=Record(work_dir, from_step=position.step, validated=position.validated) if process.is_main else None,
-        observers=[opened(work_dir, first_step=position.step) for opened in observers] if process.is_main else [],
+        observers=_opened(observers, task, work_dir, position) if process.is_main else [],
         position=position,
     )
+
+
+def _opened(observers: Observers, task: Task, work_dir: Path, position: Position) -> list[Observer]:
+    opened = [opener(work_dir, first_step=position.step) for opener in observers]
+    for observer in opened:
+        if isinstance(observer, CriterionObserver):
+            observer.on_criterion(task.criterion.metric, lower=task.criterion.lower)
+    return opened
 
 
 def _check_position(position: Position, timetable: Timetable, config: AnyConfig, work_dir: Path) -> None:

@@ -18,6 +18,7 @@ from kinema.cli import main
 from kinema.errors import UserError
 from kinema.recipes import config_of
 from kinema.tasks.pretraining.data import PretrainingConfig
+from kinema.tasks.pretraining.evaluation import GAP
 from kinema.training import TrainConfig
 
 SMALL = {
@@ -78,12 +79,20 @@ def test_the_loss_falls_and_the_best_is_kept(run: Path) -> None:
 
 
 def test_pictures_of_each_validation(run: Path) -> None:
-    """Four clips, each with rows of the frames, the visible tokens and the reconstruction."""
+    """Two columns of two clips, each with rows of the frames, the visible tokens and the reconstruction."""
     pictures = sorted((run / "pictures").glob("reconstruction_*.png"))
     assert len(pictures) == 5
     with Image.open(run / "reconstruction.png") as picture:
-        assert picture.size == (4 * 32, 4 * 3 * 32)
-        last = torch.from_numpy(np.array(picture)).view(4, 3, 32, 128, 3)
+        assert picture.size == (2 * 4 * 32 + GAP, 2 * 3 * 32 + GAP)
+        whole = np.array(picture)
+    gap = np.ones(whole.shape[:2], bool)
+    clips = []
+    for top in (0, 96 + GAP):
+        for left in (0, 128 + GAP):
+            clips.append(whole[top : top + 96, left : left + 128].reshape(3, 32, 128, 3))
+            gap[top : top + 96, left : left + 128] = False
+    assert (whole[gap] == 255).all()
+    last = torch.from_numpy(np.stack(clips))
     hidden = (last[:, 1] == 128).all(-1)
     # A quarter of the tokens is visible there, as in the frames above and in the reconstruction below.
     assert hidden.float().mean().item() == pytest.approx(0.75, abs=0.05)

@@ -1,18 +1,33 @@
 """The report of one run or several: what every run has, and what its task says of it."""
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kinema.config import as_argument
-from kinema.report.page.content import Block, Cell, Column, Figures, LineChart, Note, Section, Series, Table, is_plain
+from kinema.report.page.content import (
+    Block,
+    Cell,
+    Column,
+    Figures,
+    LineChart,
+    Metric,
+    Note,
+    Section,
+    Series,
+    Table,
+    is_plain,
+)
 from kinema.report.page.html import Group, Page
 from kinema.report.page.runs import RunFolder, differences
 from kinema.version import __version__
 
-Metrics = Sequence[tuple[str, str]]
-"""Metrics of validation to plot: name in `metrics.jsonl`, and name to display."""
+Metrics = Sequence[Metric]
+"""Metrics of validation to plot; see `kinema.report.page.content.HasReport`."""
+
+Row = Mapping[str, float]
 
 _MACHINE = {
     "machine": "machine", "devices": "processes", "system": "system", "python": "Python", "torch": "PyTorch",
@@ -24,7 +39,7 @@ def build_page(runs: Sequence[RunFolder], described: Sequence[Sequence[Section]]
     """Return the page on `runs`; `described` and `metrics` are what their tasks say, for each of them."""
     groups = [Group(title="Comparison", sections=_comparison(runs, metrics))] if len(runs) > 1 else []
     for run, sections, own in zip(runs, described, metrics, strict=True):
-        blocks = _curves([run], own)
+        blocks = _curves([run], [own])
         curves = [Section(title="Training", blocks=[*_training_figures(run, own), *blocks])]
         groups.append(Group(title=run.name, sections=[*curves, *sections, _facts(run)]))
     title = f"Report on {runs[0].name}" if len(runs) == 1 else f"Report on {len(runs)} runs"
@@ -34,26 +49,24 @@ def build_page(runs: Sequence[RunFolder], described: Sequence[Sequence[Section]]
 
 
 def _comparison(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> list[Section]:
-    shared = list(dict.fromkeys(pair for own in metrics for pair in own))
+    shared = list(dict.fromkeys(metric for own in metrics for metric in own))
     names = [run.name for run in runs]
     tested = list(
         dict.fromkeys(name for run in runs for name, value in run.metrics.items() if isinstance(value, float))
     )
     results: list[Sequence[Cell]] = []
-    for run in runs:
-        best = [_best(run, name) for name, _ in shared]
-        results.append([run.name, *best, *(run.metrics.get(name) for name in tested)])
+    for run, own in zip(runs, metrics, strict=True):
+        metric, best = _best_model(run, own)
+        chosen = f"{metric.shown}, epoch {best['epoch']:.4g}" if metric else None
+        results.append([run.name, chosen, *(best.get(one.name) for one in shared), *map(run.metrics.get, tested)])
     columns = [
         Column(name="run"),
-        *(Column(name=f"best validation {shown}", style="percent") for _, shown in shared),
+        Column(name="best model by"),
+        *(Column(name=f"its validation {one.shown}", style="percent" if one.fraction else "number") for one in shared),
         *(Column(name=f"test {name}", style="number" if is_plain(name) else "percent") for name in tested),
     ]
-    sections = [
-        Section(
-            title="Results",
-            blocks=[Table(caption="Results of the runs", columns=columns, rows=results), *_curves(runs, shared)],
-        )
-    ]
+    results_table = Table(caption="Results of the runs", columns=columns, rows=results)
+    sections = [Section(title="Results", blocks=[results_table, *_curves(runs, metrics)])]
     rows = [[key, *values] for key, values in differences(runs)]
     changed: Block = (
         Table(
@@ -68,9 +81,12 @@ def _comparison(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> list[S
     return [*sections, Section(title="Differences of config", blocks=[changed])]
 
 
-def _best(run: RunFolder, name: str) -> float | None:
-    values = [row[name] for row in run.validation if row.get(name, float("nan")) == row.get(name)]
-    return max(values, default=None)
+def _best_model(run: RunFolder, metrics: Metrics) -> tuple[Metric | None, Row]:
+    """Return the metric that selected a run's best model, and the row of its validation; None and empty without one."""
+    for metric in metrics:
+        if (row := metric.best_of(run.validation)) is not None:
+            return metric, row
+    return None, {}
 
 
 def _training_figures(run: RunFolder, metrics: Metrics) -> list[Block]:
@@ -84,34 +100,60 @@ def _training_figures(run: RunFolder, metrics: Metrics) -> list[Block]:
     )
     if seconds:
         values.append(("time in steps", _duration(seconds)))
-    for name, shown in metrics:
-        best = _best(run, name)
-        if best is not None:
-            epoch = next(row["epoch"] for row in run.validation if row.get(name) == best)
-            values.append((f"best validation {shown}, epoch {epoch:.4g}", f"{best:.1%}"))
-            break
+    chosen, best = _best_model(run, metrics)
+    if chosen:
+        which = "lowest" if chosen.lower else "best"
+        values.append((f"{which} validation {chosen.shown}, epoch {best['epoch']:.4g}", chosen.text(best[chosen.name])))
+        values += [
+            (f"{metric.shown} of this model", metric.text(best[metric.name]))
+            for metric in metrics
+            if metric != chosen and math.isfinite(best.get(metric.name, math.nan))
+        ]
     blocks: list[Block] = [Figures(values=values)]
     if not run.validation:
-        text = "The run was not validated, so that `best` was not chosen. To validate, train with:"
-        blocks.append(Note(text=text, command=f"kinema train {as_argument(run.recipe)} --data.val VIDEOS …"))
+        text = "The run was not validated, so that `best` was not chosen. The options of a validation are listed by:"
+        blocks.append(Note(text=text, command=f"kinema train {as_argument(run.recipe)} --help val"))
     return blocks
 
 
-def _curves(runs: Sequence[RunFolder], metrics: Metrics) -> list[Block]:
-    """Return charts of loss, validation metrics, learning rate and step time over epochs."""
+def _curves(runs: Sequence[RunFolder], metrics: Sequence[Metrics]) -> list[Block]:
+    """Return charts of loss, validation metrics, learning rate and step time over epochs.
+
+    Of several runs, the first metric beside the loss is shown.
+    """
     many = len(runs) > 1
     loss = [_series(run.training, "loss", _called(run, "training", many=many)) for run in runs]
-    loss += [_series(run.validation, "loss", _called(run, "validation", many=many)) for run in runs]
-    charts = [_chart("Loss", loss)]
-    shown = metrics[:1] if many else metrics
-    accuracy = [_series(run.validation, name, _called(run, title, many=many)) for run in runs for name, title in shown]
-    title = f"Validation {shown[0][1]}" if many and shown else "Validation"
-    charts.append(_chart(title, accuracy, percent=True))
+    loss += _validated(runs, metrics, "loss", "validation")
+    charts = [_chart("Loss", loss, note=_ring_note(loss, metrics))]
+    others = list(dict.fromkeys(metric for own in metrics for metric in own if metric.name != "loss"))
+    if many:
+        others = others[:1]
+    for fraction in (True, False):
+        shown = [metric for metric in others if metric.fraction == fraction]
+        series = [one for metric in shown for one in _validated(runs, metrics, metric.name, metric.shown)]
+        title = f"Validation {shown[0].shown}" if len(shown) == 1 else "Validation"
+        charts.append(_chart(title, series, percent=fraction, note=_ring_note(series, metrics)))
     if not many:
         (run,) = runs
         charts.append(_chart("Learning rate", [_series(run.training, "lr", "learning rate")]))
         charts.append(_step_times(run))
     return [chart for chart in charts if chart is not None]
+
+
+def _validated(runs: Sequence[RunFolder], metrics: Sequence[Metrics], name: str, shown: str) -> list[Series]:
+    """Return a validation metric's curve of each run, with a ring where it selected the best model."""
+    curves = []
+    for run, own in zip(runs, metrics, strict=True):
+        chosen, best = _best_model(run, own)
+        ring = (best["epoch"], best[name]) if chosen and chosen.name == name else None
+        curves.append(replace(_series(run.validation, name, _called(run, shown, many=len(runs) > 1)), ring=ring))
+    return curves
+
+
+def _ring_note(series: Sequence[Series], metrics: Sequence[Metrics]) -> str:
+    if not any(one.ring for one in series):
+        return ""
+    return "rings: best models" if len(metrics) > 1 else "ring: the best model"
 
 
 def _step_times(run: RunFolder) -> LineChart | None:
@@ -125,12 +167,12 @@ def _step_times(run: RunFolder) -> LineChart | None:
     return replace(chart, top=min(highest, 3 * usual) or None)
 
 
-def _chart(title: str, series: Sequence[Series], *, percent: bool = False) -> LineChart | None:
+def _chart(title: str, series: Sequence[Series], *, percent: bool = False, note: str = "") -> LineChart | None:
     series = [one for one in series if any(y == y for y in one.y)]
-    return LineChart(title=title, x_name="epoch", series=series, percent=percent) if series else None
+    return LineChart(title=title, x_name="epoch", series=series, percent=percent, note=note) if series else None
 
 
-def _series(rows: Sequence[Mapping[str, float]], name: str, title: str) -> Series:
+def _series(rows: Sequence[Row], name: str, title: str) -> Series:
     there = [row for row in rows if name in row]
     return Series(name=title, x=[row["epoch"] for row in there], y=[row[name] for row in there])
 

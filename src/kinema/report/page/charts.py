@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from itertools import pairwise
 
@@ -109,6 +110,9 @@ def _curve(plane: _Plane, series: Series, style: int) -> str:
     drawn = f'<path class="curve s{style}" d="{"".join(path)}"/>'
     if len([point for point in points if point]) <= 30:
         drawn += "".join(f'<circle class="point s{style}" cx="{x}" cy="{y}" r="2.6"/>' for x, y in filter(None, points))
+    if series.ring:
+        x, y = series.ring
+        drawn += f'<circle class="ring s{style}" cx="{plane.x(x)}" cy="{plane.y(y)}" r="6.5"/>'
     return drawn
 
 
@@ -122,7 +126,7 @@ def _thinned(series: Series) -> Series:
     def means(values: Sequence[float]) -> list[float]:
         return [float(np.mean(values[start:end])) for start, end in pairwise(edges)]
 
-    return Series(name=series.name, x=means(series.x), y=means(series.y))
+    return replace(series, x=means(series.x), y=means(series.y))
 
 
 def _rectangle(style: str, left: float, top: float, right: float, bottom: float) -> str:
@@ -138,6 +142,8 @@ def _summary(chart: LineChart) -> str:
             form = "{:.1%}".format if chart.percent else "{:.4g}".format
             parts.append(f"{series.name}: from {form(values[0])} to {form(values[-1])}, between {form(min(values))} "
                          f"and {form(max(values))}")  # fmt: skip
+            if series.ring:
+                parts.append(f"Ring at {chart.x_name} {series.ring[0]:.4g}: {form(series.ring[1])}")
     return ". ".join(parts) or "No data yet."
 
 

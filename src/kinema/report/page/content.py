@@ -1,5 +1,6 @@
 """Content of a report, independent of tasks and of HTML: sections of figures, tables, charts and videos."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,15 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Curve of a chart; `y` may be NaN. A dashed curve is told apart without color."""
+    """Curve of a chart; `y` may be NaN. A dashed curve is told apart without color.
+
+    ring: Point (x, y) to mark; None: none.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    ring: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +135,24 @@ class Clips:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Picture and the text below it. content: Bytes of a JPEG file; size: its width and height in pixels."""
+
+    caption: str
+    content: bytes
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Pictures side by side, all of what `title` says."""
+
+    kind: ClassVar = "pictures"
+    title: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """Paragraph, and the command that it recommends, if any."""
 
@@ -138,7 +161,7 @@ class Note:
     command: str = ""
 
 
-Block = Figures | Table | LineChart | Reliability | Matrix | Clips | Note
+Block = Figures | Table | LineChart | Reliability | Matrix | Clips | Pictures | Note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,23 +178,58 @@ class TestedRun:
     """What a task describes in a report.
 
     run: Folder of the run. test: Folder of its test results, which may not exist. description: Contents of
-    `model.json`. metrics: Contents of the test's `metrics.json`; empty if the run was not tested. max_clips: Most
-    videos of each kind to embed.
+    `model.json`. metrics: Contents of the test's `metrics.json`; empty if the run was not tested. validation: Rows of
+    `metrics.jsonl`. max_clips: Most videos of each kind to embed.
     """
 
     run: Path
     test: Path
     description: AnyDescription
     metrics: Mapping[str, float] = field(default_factory=dict)
+    validation: Sequence[Mapping[str, float]] = ()
     max_clips: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """Metric of a validation: `name` in `metrics.jsonl`, `shown` on the page.
+
+    lower: Whether lower values are better. fraction: Whether it is shown as a percentage.
+    """
+
+    name: str
+    shown: str
+    lower: bool = False
+    fraction: bool = True
+
+    def best_of(self, rows: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+        """Return the first of the rows with the best value; None if all are undefined."""
+        known = [row for row in rows if math.isfinite(row.get(self.name, math.nan))]
+        return min(known, key=lambda row: row[self.name] * (1 if self.lower else -1), default=None)
+
+    def text(self, value: float) -> str:
+        """Return a value as text."""
+        return f"{value:.1%}" if self.fraction else f"{value:.4g}"
+
+
+LOSS = Metric(name="loss", shown="loss", lower=True, fraction=False)
+
+
+def chosen_first(metrics: Sequence[Metric], best_by: str) -> tuple[Metric, ...]:
+    """Return metrics with that of the option `best_by` first; auto: as they are."""
+    if best_by == "auto":
+        return tuple(metrics)
+    known = {metric.name: metric for metric in (LOSS, *metrics)}
+    first = known.get(best_by, Metric(name=best_by, shown=best_by))
+    return (first, *(metric for metric in metrics if metric != first))
 
 
 @runtime_checkable
 class HasReport(Protocol):
     """Options of a task that can describe its data and test results in a report."""
 
-    def main_metrics(self) -> Sequence[tuple[str, str]]:
-        """Return validation metrics to plot, the first the most important, as (name in `metrics.jsonl`, shown name)."""
+    def main_metrics(self) -> Sequence[Metric]:
+        """Return validation metrics to plot. The first of them that a run has selects its best model."""
 
     def report(self, tested: TestedRun) -> Sequence[Section]:
         """Return the sections on data and test results; where results are missing, the command that adds them."""

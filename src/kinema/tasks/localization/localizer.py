@@ -21,7 +21,7 @@ from kinema.tasks.localization.testing import run_localizer_test
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Section, TestedRun
+    from kinema.report.page.content import Metric, Section, TestedRun
 
 _TRUTH = "ground_truth.json"
 
@@ -53,9 +53,11 @@ class LocalizerTaskOptions(LocalizerOptions):
         """Test a model; see `run_localizer_test`."""
         return run_localizer_test(model, description, options, outputs)
 
-    def main_metrics(self) -> Sequence[tuple[str, str]]:
-        """Return the validation metrics that a report plots; see `kinema.report.page.content.HasReport`."""
-        return (("AUC", "AUC"), ("AR@100", "AR@100"))
+    def main_metrics(self) -> "Sequence[Metric]":
+        """See `kinema.report.page.content.HasReport`."""
+        from kinema.tasks.localization.reporting import main_metrics
+
+        return main_metrics(("AUC", "AR@100"), self.best_by)
 
     def report(self, tested: "TestedRun") -> "Sequence[Section]":
         """Return what a report says of test results."""

@@ -11,17 +11,24 @@ from kinema.report.page.content import (
     Column,
     Figures,
     LineChart,
+    Metric,
     Note,
     Section,
     Series,
     Table,
     TestedRun,
+    chosen_first,
     metric_text,
 )
 from kinema.tasks.localization.metrics.evaluation import evaluate_detection
 from kinema.tasks.localization.metrics.protocols import Protocol
 
 RESULTS = "results.json"
+
+
+def main_metrics(names: Sequence[str], best_by: str) -> Sequence[Metric]:
+    """Return the validation metrics to plot, the first those of `names`, that of the option `best_by` before them."""
+    return chosen_first([Metric(name=name, shown=name.replace("_", " ")) for name in names], best_by)
 
 
 def describe(tested: TestedRun, *, protocol: Protocol = "activitynet") -> list[Section]:

@@ -1,6 +1,7 @@
 """Evaluation of a pre-trained network: its loss, and a picture of what it reconstructs."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,6 +23,7 @@ from kinema.training.task import Validation
 
 SHOWN_CLIPS, SHOWN_FRAMES = 4, 4
 GREY = 128
+GAP = 4
 
 
 def view_batches(index: Index, options: UnlabeledClips, process: Process) -> DataLoader[Batch[Tensor]]:
@@ -69,7 +71,7 @@ def evaluate(
     bad = all_gather_bad_files(bad)
     total, count, videos = mean_over_processes(sums).tolist()
     loss = total / count if count else float("nan")
-    metrics = {"loss": loss, "videos": videos * process.world, "bad_files": float(len(bad))}
+    metrics = {"loss": loss, "videos": round(videos * process.world), "bad_files": len(bad)}
     return Validation(metrics, bad, {} if picture is None else {"reconstruction": picture})
 
 
@@ -84,6 +86,8 @@ def reconstruction(
     model: VideoMAEPretraining, clips: Tensor, masks: Masks, pixels: Tensor, *, normalized: bool
 ) -> Tensor:
     """Return a picture (H, W, 3) uint8: of each clip a row of frames, of the visible tokens, and of the reconstruction.
+
+    Clips are laid out in two columns, with white gaps of `GAP` pixels.
 
     Args:
         model: network that reconstructed `pixels`.
@@ -104,7 +108,16 @@ def reconstruction(
     hidden = tokens.scatter(1, at, torch.full_like(shown, GREY))
     filled = tokens.scatter(1, at, (shown * 255).clamp(0, 255))
     rows = [_frames(model, each) for each in (tokens, hidden, filled)]
-    return torch.stack(rows, dim=1).flatten(0, 2).cpu()
+    return _in_columns(torch.stack(rows, dim=1).flatten(1, 2).cpu())
+
+
+def _in_columns(blocks: Tensor) -> Tensor:
+    """Lay out pictures (N, H, W, 3) in two columns, from left to right."""
+    if len(blocks) > 1 and len(blocks) % 2:
+        blocks = torch.cat([blocks, torch.full_like(blocks[:1], 255)])
+    columns = min(2, len(blocks))
+    padded = F.pad(blocks, (0, 0, 0, GAP, 0, GAP), value=255).unflatten(0, (-1, columns))
+    return padded.transpose(1, 2).flatten(2, 3).flatten(0, 1)[:-GAP, :-GAP]
 
 
 def _frames(model: VideoMAEPretraining, tokens: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Options of pre-training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
@@ -10,6 +11,9 @@ from kinema.runtime.processes import Process
 from kinema.tasks.pretraining.data import PretrainingConfig, PretrainingDescription, UnlabeledClips
 from kinema.tasks.pretraining.masking import MaskOptions
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
+
+if TYPE_CHECKING:
+    from kinema.report.page.content import Metric, Section, TestedRun
 
 
 @dataclass(kw_only=True)
@@ -45,6 +49,18 @@ class PretrainingOptions(MaskOptions):
         from kinema.tasks.pretraining.testing import run_test
 
         return run_test(model, description, options, outputs)
+
+    def main_metrics(self) -> "Sequence[Metric]":
+        """See `kinema.report.page.content.HasReport`."""
+        from kinema.tasks.pretraining.reporting import MAIN_METRICS
+
+        return MAIN_METRICS
+
+    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+        """Return what a report says of data, reconstructions and test results."""
+        from kinema.tasks.pretraining.reporting import describe
+
+        return describe(tested)
 
     def load(self, model: Path, description: PretrainingDescription, runtime: RuntimeOptions) -> Predictor:
         """Refuse: a pre-trained network does not answer.

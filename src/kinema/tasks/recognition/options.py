@@ -20,7 +20,7 @@ from kinema.training.task import EvaluationOptions, EvaluationOutputs, Task
 from kinema.weights.model_files import Description
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Section, TestedRun
+    from kinema.report.page.content import Metric, Section, TestedRun
     from kinema.tasks.recognition.predictor import RecognizerPredictor
 
 
@@ -156,11 +156,11 @@ class RecognitionOptions:
 
         return RecognizerPredictor(model, description, runtime)
 
-    def main_metrics(self) -> Sequence[tuple[str, str]]:
-        """Return the validation metrics that a report plots; see `kinema.report.page.content.HasReport`."""
-        if self.labels == "multi":
-            return (("mAP", "mAP"), ("top1", "top-1"))
-        return (("top1", "top-1"), ("mean_class", "mean class"))
+    def main_metrics(self) -> "Sequence[Metric]":
+        """See `kinema.report.page.content.HasReport`."""
+        from kinema.tasks.recognition.reporting import main_metrics
+
+        return main_metrics(self.labels, self.best_by)
 
     def report(self, tested: "TestedRun") -> "Sequence[Section]":
         """Return what a report says of data and test results."""

@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from kinema.console import progress
 from kinema.data.dataset import open_train_index, open_val_index
+from kinema.data.kinds import LabelMode
 from kinema.data.lists.segments import Segment, without_fragment
 from kinema.data.options import ClipData
 from kinema.data.readers.segment_reader import read_segment
@@ -27,11 +28,13 @@ from kinema.report.page.content import (
     Column,
     Figures,
     Matrix,
+    Metric,
     Note,
     Reliability,
     Section,
     Table,
     TestedRun,
+    chosen_first,
     metric_text,
 )
 from kinema.tasks.recognition.per_class import per_class_metrics
@@ -43,6 +46,9 @@ SCORES = "scores.npz"
 
 _CONFUSIONS, _PAIRS = 3, 25
 _NAMES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class", "bad_files": "unreadable videos"}
+
+_TOP1, _TOP5 = Metric(name="top1", shown="top-1"), Metric(name="top5", shown="top-5")
+_MEAN_CLASS, _MAP = Metric(name="mean_class", shown="mean class"), Metric(name="mAP", shown="mAP")
 
 _Array = NDArray[np.float64]
 _Ints = NDArray[np.int64]
@@ -61,6 +67,12 @@ class Scores:
     def several(self) -> bool:
         """Whether a video may have any number of labels."""
         return self.labels.ndim == 2
+
+
+def main_metrics(labels: LabelMode, best_by: str) -> Sequence[Metric]:
+    """Return the validation metrics to plot, that of `RecognitionOptions.best_by` first."""
+    metrics = (_MAP, _TOP1) if labels == "multi" else (_TOP1, _MEAN_CLASS)
+    return chosen_first((*metrics, _TOP5) if best_by == "top5" else metrics, best_by)
 
 
 def describe(tested: TestedRun) -> list[Section]:

@@ -41,7 +41,7 @@ from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.training.task import Loss, Task
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Section, TestedRun
+    from kinema.report.page.content import Metric, Section, TestedRun
 
 log = logging.getLogger(__name__)
 
@@ -185,9 +185,11 @@ class DetectorTaskOptions(LocalizerTaskOptions):
         at_half = f", mAP@0.5 {metrics['mAP@0.5']:.4f}" if "mAP@0.5" in metrics else ""
         return f"loss {metrics['loss']:.4f}, average mAP {metrics['average_mAP']:.4f}{at_half}"
 
-    def main_metrics(self) -> Sequence[tuple[str, str]]:
+    def main_metrics(self) -> "Sequence[Metric]":
         """See `LocalizerTaskOptions`; a network of one class has recall only."""
-        return (("average_mAP", "average mAP"), ("mAP@0.5", "mAP@0.5"), ("AUC", "AUC"), ("AR@100", "AR@100"))
+        from kinema.tasks.localization.reporting import main_metrics
+
+        return main_metrics(("average_mAP", "mAP@0.5", "AUC", "AR@100"), self.best_by)
 
     def report(self, tested: "TestedRun") -> "Sequence[Section]":
         """See `LocalizerTaskOptions`."""
