@@ -161,3 +161,26 @@ def test_one_class_is_a_question_of_yes_or_no(sample: Path, tmp_path: Path) -> N
     (answer,) = kinema.load(tmp_path / "run").predict(rows[0].split(",")[0])
     assert answer.label == "fall"
     assert 0 < answer.score < 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "advice"),
+    [
+        ("turn_left turn_right stop", {}, "crop.flip-pairs turn_left:turn_right, or"),
+        ("Left right", {}, "crop.flip-pairs Left:right, or"),
+        ("from-left-to-right from-right-to-left", {}, "flip-pairs from-left-to-right:from-right-to-left, or"),
+        ("turn_left turn_right", {"flip": "0"}, ""),
+        ("turn_left turn_right", {"flip_pairs": "turn_left:turn_right"}, ""),
+        ("turn_left stop bright_right", {}, ""),
+    ],
+)
+def test_classes_that_a_flip_exchanges(
+    classes: str, options: dict[str, str], advice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crop = {"flip": "0.5", **options}
+    lists = "path,label " + " ".join(f"{k},{name}" for k, name in enumerate(classes.split()))
+    with caplog.at_level(logging.WARNING, logger="kinema"):
+        open_lists(tmp_path, lists, **{f"data__train_clip__crop__{key}": value for key, value in crop.items()})
+    said = [record.getMessage() for record in caplog.records if "clips are flipped" in record.getMessage()]
+    assert len(said) == bool(advice)
+    assert all(advice in message for message in said)

@@ -28,7 +28,7 @@ from kinema.report.style import save_png
 from kinema.storage import is_url, write_csv, write_text
 from kinema.storage.outputs import cannot_write, check_writable
 from kinema.tasks.recognition.options import RecognitionConfig
-from kinema.tasks.recognition.splits import videos_of_classes, with_flip_pairs
+from kinema.tasks.recognition.splits import videos_of_classes, warn_of_mirrors, with_flip_pairs
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,7 @@ def inspect_data(
         counts={split: videos_of_classes(index, len(classes)) for split, index in indices.items()},
         videos={split: len(index) for split, index in indices.items()},
     )
+    warn_of_mirrors(with_flip_pairs(data.train_clip.crop, classes), classes)
     if "validation" in indices:
         result.common = count_common(indices["validation"], indices["training"])
     _read_all_headers(result, indices, data, workers=workers)

@@ -1,8 +1,10 @@
 """Checks and warnings about the labels and videos of a dataset's splits before training."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +85,37 @@ def warn_of_overlap(train: Index, val: Index) -> None:
     else:
         what = "segments are of what is trained on too"
     log.warning("%d of %d validation %s: metrics of these say nothing about other videos", common, len(val), what)
+
+
+def warn_of_mirrors(crop: TrainCrop, classes: Sequence[str]) -> None:
+    """Warn of classes whose names say that a flip turns them into each other, where `crop` flips and does not know.
+
+    Args:
+        crop: With flip pairs as indices, see `with_flip_pairs`.
+        classes: Names of the classes.
+    """
+    known = {int(label) for pair in crop.flip_pairs for label in pair.split(":")}
+    lower = [name.lower() for name in classes]
+    mirrors = [
+        (k, lower.index(other)) for k, name in enumerate(classes) if (other := _mirrored(name)) and other in lower
+    ]
+    pairs = [(one, other) for one, other in mirrors if one < other and not {one, other} & known]
+    if crop.flip and pairs:
+        shown = " ".join(quote(f"{classes[one]}:{classes[other]}") for one, other in pairs[:_SHOWN])
+        log.warning(
+            "clips are flipped (--data.train-clip.crop.flip %g), by which '%s' looks like '%s': pass %s %s%s, or "
+            "--data.train-clip.crop.flip 0",
+            crop.flip, *(classes[k] for k in pairs[0]), _OPTION, shown, " …" if len(pairs) > _SHOWN else "",
+        )  # fmt: skip
+
+
+_SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
+
+
+def _mirrored(name: str) -> str:
+    """Return what a class would be called in a mirror: left and right are exchanged; empty: the same."""
+    mirrored = _SIDES.sub(lambda side: "right" if side[0].lower() == "left" else "left", name.lower())
+    return mirrored if mirrored != name.lower() else ""
 
 
 def with_flip_pairs(crop: TrainCrop, classes: Sequence[str]) -> TrainCrop:

@@ -35,6 +35,7 @@ from kinema.tasks.recognition.splits import (
     check_told_apart,
     label_advice,
     warn_of_labels,
+    warn_of_mirrors,
     warn_of_overlap,
     with_flip_pairs,
 )
@@ -199,6 +200,7 @@ def open_recognition(config: RecognitionConfig[Any], process: Process) -> Recogn
         log.warning("no --data.val: nothing is validated, and `best` is not written")
     val = _open_val(config, train, len(classes)) if validated else None
     warn_of_labels(train, val, classes)
+    warn_of_mirrors(config.data.train_clip.crop, classes)
     if val is not None:
         warn_of_overlap(train, val)
     check_balancing(config)
