@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.models.attention_gradient import AttentionGradient
 
 
 class ModelOptions(Protocol):
@@ -120,17 +121,22 @@ class HasFeatureMaps(Protocol):
         """Output of `map_layer()` for N clips, or a gradient of its form → maps `(N, C, T', H', W')` by pathway."""
 
 
+class Rollout(Protocol):
+    """Relevance of tokens for a class score, which attention layers pass on from their outputs to their inputs."""
+
+    def through(self, layer: AttentionGradient) -> None:
+        """Pass relevance on through a layer; called for each in a backward pass, the last of the network first."""
+
+    def positions(self) -> Tensor:
+        """Relevance of the network's tokens `(N, T', H', W')`, once it has passed all layers."""
+
+
 @runtime_checkable
 class HasAttention(Protocol):
     """Attention layers over tokens that have positions in time and space, computed by `transformer.attend`."""
 
-    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
-        """Attention of each layer, in the order of the forward pass → relevance of positions `(N, T', H', W')`.
-
-        Args:
-            attention: of each layer `(N', queries, keys)`, averaged over heads, where N' are the clips, or sequences of
-                several that a layer attends over separately.
-        """
+    def roll_out(self) -> Rollout:
+        """Relevance of what the head takes, which has passed no layer yet."""
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """TimeSformer: divided space-time attention (Bertasius et al., 2021, arXiv:2102.05095)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from kinema.models.attention_gradient import AttentionGradient
 from kinema.models.foreign import (
     PYSLOWFAST_MEAN,
     PYSLOWFAST_STD,
@@ -31,7 +32,7 @@ from kinema.models.transformer import (
     TransformerOptions,
     check_clip,
     init_weights,
-    roll_out,
+    passed_back,
     tubelets,
 )
 
@@ -88,22 +89,9 @@ class TimeSformer(Recognizer):
         features: Tensor = self.neck(self.backbone(self.normalize(clips)))
         return features
 
-    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
-        """See `HasAttention`; layers attend in turn over time and over space, of which the head takes the class token.
-
-        The class token of all frames is one: after each attention over space it is their mean.
-        """
-        (spatial, patches), frames = attention[-1].shape[:2], attention[0].shape[1]
-        relevance = attention[-1].new_zeros(spatial // frames, frames, patches)
-        relevance[:, :, 0] = 1 / frames
-        for over_time, over_space in zip(reversed(attention[0::2]), reversed(attention[1::2]), strict=True):
-            relevance[:, :, 0] = relevance[:, :, 0].mean(dim=1, keepdim=True)
-            relevance = roll_out(relevance.flatten(0, 1), [over_space]).unflatten(0, (-1, frames))
-            by_patch = relevance[:, :, 1:].transpose(1, 2)
-            by_patch = roll_out(by_patch.flatten(0, 1), [over_time]).unflatten(0, by_patch.shape[:2])
-            relevance = torch.cat([relevance[:, :, :1], by_patch.transpose(1, 2)], dim=2)
-        side = math.isqrt(patches - 1)
-        return relevance[:, :, 1:].unflatten(2, (side, side))
+    def roll_out(self) -> "_Rollout":
+        """See `HasAttention`."""
+        return _Rollout(self.backbone.embedding.clip[0])
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """The embedding, each block, and the last norm with the head."""
@@ -123,8 +111,44 @@ class TimeSformer(Recognizer):
         return Foreign(names=names)
 
 
+class _Rollout:
+    """Rollout from the class token through layers that attend over space and, before it, over time, in turn.
+
+    The class token of all frames is one: after each attention over space it is their mean. See
+    `kinema.models.capabilities.Rollout`.
+    """
+
+    def __init__(self, frames: int) -> None:
+        self._frames, self._over_space = frames, True
+        self._relevance: Tensor | None = None  # (N, T, 1 + patches)
+
+    def through(self, layer: AttentionGradient) -> None:
+        """Pass relevance on through a layer."""
+        if self._relevance is None:
+            frames, tokens = layer.shape
+            self._relevance = torch.zeros(frames // self._frames, self._frames, tokens, device=layer.q.device)
+            self._relevance[:, :, 0] = 1 / self._frames
+        relevance = self._relevance
+        if self._over_space:
+            relevance[:, :, 0] = relevance[:, :, 0].mean(dim=1, keepdim=True)
+            self._relevance = passed_back(relevance.flatten(0, 1), layer).unflatten(0, relevance.shape[:2])
+        else:
+            by_patch = relevance[:, :, 1:].transpose(1, 2)
+            by_patch = passed_back(by_patch.flatten(0, 1), layer).unflatten(0, by_patch.shape[:2])
+            self._relevance = torch.cat([relevance[:, :, :1], by_patch.transpose(1, 2)], dim=2)
+        self._over_space = not self._over_space
+
+    def positions(self) -> Tensor:
+        """Relevance of the patches of all frames."""
+        assert self._relevance is not None
+        side = math.isqrt(self._relevance.shape[2] - 1)
+        return self._relevance[:, :, 1:].unflatten(2, (side, side))
+
+
 class TimeSformerBackbone(TransformerBackbone):
     """The transformer without its last norm and head: `(N, 3, T, H, W)` → the class token `(N, width)`."""
+
+    embedding: "_Embedding"
 
     def __init__(self, options: TimeSformerOptions) -> None:
         super().__init__(options, out_channels=options.width)

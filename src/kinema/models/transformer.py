@@ -1,6 +1,5 @@
 """Parts of video transformers: tubelet embedding, attention, pre-norm blocks."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from kinema.errors import UserError
-from kinema.models.attention_record import is_recording, record
+from kinema.models.attention_gradient import AttentionGradient, is_watched, watch_attention
 from kinema.models.backbone import Backbone
 from kinema.models.foreign import ToolConfig
 from kinema.models.stochastic_depth import StochasticDepth
@@ -205,26 +204,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Te
         q, k, v: queries, keys and values.
         scale: factor on the products of queries and keys; default: 1/√d.
     """
-    if is_recording():
-        weights = (q * (q.shape[-1] ** -0.5 if scale is None else scale) @ k.transpose(2, 3)).softmax(dim=3)
-        record(weights)
-        return (weights @ v).transpose(1, 2).flatten(2)
-    return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
+    out = F.scaled_dot_product_attention(q, k, v, scale=scale)
+    if is_watched():
+        watch_attention(q, k, v, out, q.shape[-1] ** -0.5 if scale is None else scale)
+    return out.transpose(1, 2).flatten(2)
 
 
-def roll_out(relevance: Tensor, attention: Iterable[Tensor]) -> Tensor:
-    """Propagate the relevance of tokens back through layers of self-attention beside shortcuts.
+def passed_back(relevance: Tensor, layer: AttentionGradient) -> Tensor:
+    """Return the relevance of the inputs of self-attention beside a shortcut, from that of its outputs, `(N, L)`.
 
-    The relevance r of a layer's outputs is r + r Ā of its inputs, a row of the product of all I + Ā (Chefer et al.,
-    2021, arXiv:2103.15679, equation 6; Abnar & Zuidema, 2020, arXiv:2005.00928).
-
-    Args:
-        relevance: of the last layer's outputs, `(N, L)`.
-        attention: Ā of each layer, first to last, `(N, L, L)`.
+    It is r + r Ā, so that of several layers a row of the product of all I + Ā (Chefer et al., 2021, arXiv:2103.15679,
+    equation 6; Abnar & Zuidema, 2020, arXiv:2005.00928).
     """
-    for weights in reversed([*attention]):
-        relevance = relevance + (relevance[:, None] @ weights)[:, 0]
-    return relevance
+    return relevance + layer.pass_on(relevance)
 
 
 class MLP(nn.Module):

@@ -3,7 +3,7 @@ arXiv:2303.16727).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from kinema.models.attention_gradient import AttentionGradient
 from kinema.models.foreign import (
     Configured,
     Foreign,
@@ -31,7 +32,7 @@ from kinema.models.transformer import (
     attend,
     heads_of,
     init_weights,
-    roll_out,
+    passed_back,
     sin_cos_positions,
 )
 
@@ -86,11 +87,9 @@ class VideoMAE(Recognizer):
         )
         self.input = replace(self.input, frames=options.frames, size=options.size)
 
-    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
-        """See `HasAttention`; the head takes the mean of all tokens."""
-        count = attention[-1].shape[1]
-        start = attention[-1].new_full((len(attention[-1]), count), 1 / count)
-        return (roll_out(start, attention) - start).unflatten(1, self.backbone.grid)
+    def roll_out(self) -> "_Rollout":
+        """See `HasAttention`."""
+        return _Rollout(self.backbone.grid)
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """The embedding, each block, and the last norm with the head."""
@@ -118,6 +117,25 @@ class VideoMAE(Recognizer):
             unused=r"^(decoder|encoder_to_decoder|videomae\.layernorm)\.|^mask_token$",
             untrained=r"^(fc_norm|classifier)\.",
         )
+
+
+class _Rollout:
+    """Rollout from the mean of all tokens, which the head takes; see `kinema.models.capabilities.Rollout`."""
+
+    def __init__(self, grid: tuple[int, int, int]) -> None:
+        self._grid, self._start = grid, 1 / math.prod(grid)
+        self._relevance: Tensor | None = None
+
+    def through(self, layer: AttentionGradient) -> None:
+        """Pass relevance on through a layer."""
+        if self._relevance is None:
+            self._relevance = torch.full(layer.shape, self._start, device=layer.q.device)
+        self._relevance = passed_back(self._relevance, layer)
+
+    def positions(self) -> Tensor:
+        """Relevance without that of the shortcuts alone, which is equal everywhere."""
+        assert self._relevance is not None
+        return (self._relevance - self._start).unflatten(1, self._grid)
 
 
 class VideoMAEBackbone(TransformerBackbone):

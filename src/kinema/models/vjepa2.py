@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from kinema.models.attention_gradient import AttentionGradient
 from kinema.models.attentive_probe import AttentiveProbe, scale_residuals
 from kinema.models.foreign import Configured, Foreign, ForeignOptions, Rules, Source, ToolConfig, of_tool, renamed
 from kinema.models.recognizer import Recognizer, RecognizerOptions
@@ -21,7 +22,7 @@ from kinema.models.transformer import (
     TubeletOptions,
     attend,
     init_weights,
-    roll_out,
+    passed_back,
 )
 
 
@@ -132,15 +133,9 @@ class VJEPA2(Recognizer):
         parts = x.unflatten(2, (-1, self.frames)).transpose(1, 2).flatten(0, 1)
         return self.backbone(parts).unflatten(0, (x.shape[0], -1)).flatten(1, 2)
 
-    def roll_out(self, attention: Sequence[Tensor]) -> Tensor:
-        """See `HasAttention`; the probe's query gathers tokens after its self-attention."""
-        cross = attention[-1]
-        encoder, probe = attention[: len(self.backbone.blocks)], attention[len(self.backbone.blocks) : -1]
-        relevance = roll_out(cross[:, 0], probe)
-        # Clips of several parts, which the encoder sees separately.
-        parts = relevance.unflatten(1, (-1, encoder[-1].shape[1])).flatten(0, 1)
-        tokens = roll_out(parts, encoder).unflatten(1, self.backbone.embedding.grid)
-        return tokens.unflatten(0, (len(cross), -1)).flatten(1, 2)
+    def roll_out(self) -> "_Rollout":
+        """See `HasAttention`."""
+        return _Rollout(self.backbone.embedding.grid)
 
     def blocks(self) -> list[nn.Module]:
         """Blocks of the encoder and of the probe."""
@@ -169,9 +164,34 @@ class VJEPA2(Recognizer):
         )
 
 
+class _Rollout:
+    """Rollout from the query of the probe, which gathers tokens; see `kinema.models.capabilities.Rollout`."""
+
+    def __init__(self, grid: tuple[int, int, int]) -> None:
+        self._grid = grid
+        self._relevance: Tensor | None = None
+
+    def through(self, layer: AttentionGradient) -> None:
+        """Pass relevance on through a layer: the cross-attention, the probe's blocks, those of the encoder."""
+        if self._relevance is None:
+            self._relevance = layer.pass_on(torch.ones(layer.shape, device=layer.q.device))
+            return
+        clips = len(self._relevance)
+        # The encoder sees the parts of a longer clip separately.
+        relevance = passed_back(self._relevance.reshape(layer.shape), layer)
+        self._relevance = relevance.reshape(clips, -1)
+
+    def positions(self) -> Tensor:
+        """Relevance of the tokens of all parts of the clips."""
+        assert self._relevance is not None
+        _, height, width = self._grid
+        return self._relevance.unflatten(1, (-1, height, width))
+
+
 class VJEPA2Encoder(TransformerBackbone):
     """A vision transformer with rotary position embedding: `(N, 3, T, H, W)` → tokens `(N, L, width)`."""
 
+    embedding: TubeletEmbedding
     cos: Tensor
     sin: Tensor
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.models.attention_record import recorded_attention
+from kinema.models.attention_gradient import watched_attention
 from kinema.models.capabilities import HasAttention, HasFeatureMaps, HasInput, require
 
 GRAD_CAM, ROLLOUT = "Grad-CAM", "gradient rollout"
@@ -68,12 +68,10 @@ def grad_cam(model: nn.Module, clips: Tensor, target: int) -> Tensor:
 
 def _rollout(model: nn.Module, clips: Tensor, target: int) -> Tensor:
     """Return the relevance of tokens by attention rollout with gradients (Chefer et al., 2021, arXiv:2103.15679)."""
-    network = require(model, HasAttention, "kinema explain")
-    with torch.enable_grad(), recorded_attention() as attention:
-        score = model(_normalized(model, clips))[:, target].sum()
-        score.backward()
-    model.zero_grad(set_to_none=True)
-    return network.roll_out(attention)
+    rollout, inputs = require(model, HasAttention, "kinema explain").roll_out(), _normalized(model, clips)
+    with torch.enable_grad(), watched_attention(rollout.through):
+        torch.autograd.grad(model(inputs)[:, target].sum(), inputs)
+    return rollout.positions()
 
 
 def resized(heat: Tensor, grid: tuple[int, ...] | torch.Size) -> Tensor:
