@@ -4,13 +4,18 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from kinema.urls import hide_secrets, without_secrets
+
 
 class UserError(Exception):
     """An error that the user can correct.
 
     The message names the file or option, what was found and what is allowed. The command line prints it without a
-    traceback and exits with code 2.
+    traceback and exits with code 2. URLs in it are shown without their secrets.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide_secrets(message))
 
 
 class TrainingDiverged(UserError):  # noqa: N818 - what happened
@@ -24,13 +29,13 @@ class MissingPackage(UserError):  # noqa: N818 - what is missing
 class MediaError(Exception):
     """A video or a folder of frames that cannot be read.
 
-    Datasets count it as a bad file and substitute another sample; commands on single files report it.
+    Datasets count it as a bad file and substitute another sample; commands on single files report it. The message and
+    the reason show URLs without their secrets.
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
+        self.path, self.reason = path, hide_secrets(reason)
+        super().__init__(f"{without_secrets(path)}: {self.reason}")
 
     def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str]]:
         """Pickle both arguments, as loader workers do."""
@@ -41,8 +46,11 @@ class StorageOutage(Exception):  # noqa: N818 - the established term
     """A storage that does not respond, so that the state of the requested file is unknown.
 
     `kinema.storage.outages` defines which errors are outages. Reads are retried, in training for
-    `--data.storage.patience` seconds; then the command exits with code 75.
+    `--data.storage.patience` seconds; then the command exits with code 75. URLs are shown without their secrets.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide_secrets(message))
 
 
 EXIT_TEMPORARY = 75

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ import tyro
 
 from kinema.config import Value, as_option, check_bounds, leaves, parse_arguments, suggest
 from kinema.errors import UserError
+from kinema.urls import hide_secrets
 
 T = TypeVar("T")
 
@@ -38,9 +39,9 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
     """
     if _ASKED.get():
         raise _OptionsFound(options)
-    result: T = tyro.cli(
-        options, prog=f"kinema {command}", args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    hidden, given = _hide_urls(arguments)
+    result: T = tyro.cli(options, prog=f"kinema {command}", args=hidden, config=(tyro.conf.FlagCreatePairsOff,))
+    result = _restored(result, given)
     for key, leaf in leaves(result).items():
         for value in leaf.value if isinstance(leaf.value, tuple | list) else [leaf.value]:
             if isinstance(value, Path) and (url := _URL.match(str(value))):
@@ -49,6 +50,36 @@ def parse(options: type[T], arguments: Sequence[str], *, command: str) -> T:
                 )
     check_bounds(result)
     return result
+
+
+def _hide_urls(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return arguments without the secrets of URLs, as tyro's messages repeat them, and what was given by its name."""
+    hidden, given = list[str](), dict[str, str]()
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        name = hide_secrets(value)
+        while given.get(name, value) != value:  # of URLs that differ in their secrets only
+            name += "#"
+        if name != value:
+            given[name] = value
+        hidden.append(f"{option}{equals}{name}")
+    return hidden, given
+
+
+def _restored(value: Any, given: Mapping[str, str]) -> Any:
+    """Return parsed options with the arguments that `_hide_urls` changed."""
+    if not given:
+        return value
+    if isinstance(value, str):
+        return given.get(value, value)
+    if isinstance(value, Path):
+        return next((Path(original) for name, original in given.items() if Path(name) == value), value)
+    if isinstance(value, tuple | list):
+        return type(value)(_restored(one, given) for one in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {one.name: _restored(getattr(value, one.name), given) for one in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changed)
+    return value
 
 
 class _OptionsFound(Exception):  # noqa: N818 - an answer, not an error

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from kinema.urls import hide_secrets
+
 terminal = Console(stderr=True, emoji=False)
 
 
@@ -18,16 +20,24 @@ def show_messages(*, quiet: bool = False) -> None:
     handler: logging.Handler
     if terminal.is_terminal:
         handler = RichHandler(console=terminal, show_path=False, log_time_format="%H:%M:%S", highlighter=None)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_WithoutSecrets("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("kinema")
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
+class _WithoutSecrets(logging.Formatter):
+    """Formats messages without the secrets of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return hide_secrets(super().format(record))
+
+
 def print_fault(message: str) -> None:
-    """Print the error that ends a command, verbatim (without rich markup)."""
-    terminal.print(Text(f"kinema: {message}", style="red"), soft_wrap=True)
+    """Print the error that ends a command, verbatim (without rich markup), but for the secrets of URLs."""
+    terminal.print(Text(f"kinema: {hide_secrets(message)}", style="red"), soft_wrap=True)

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from kinema.data.samples import BadFile
 from kinema.errors import UserError
 from kinema.storage import write_csv
+from kinema.urls import name_of_url
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class BadFiles:
 
     def add(self, files: Iterable[BadFile]) -> None:
         """Count and log those of `files` that are new."""
-        new = {file.path: file.reason for file in files if file.path not in self.reasons}
+        named = {name_of_url(file.path): file.reason for file in files}
+        new = {path: reason for path, reason in named.items() if path not in self.reasons}
         if not new:
             return
         for path, reason in new.items():

@@ -25,6 +25,7 @@ from kinema.prepare.sources import find_videos
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.parallel import in_parallel
 from kinema.storage import Direct, check_no_pipe, unfinished, write_csv
+from kinema.urls import hide_secrets
 
 log = logging.getLogger(__name__)
 
@@ -213,5 +214,5 @@ def _write_report(report: Path, index: Index, wrong: Sequence[Checked]) -> None:
     rows: list[tuple[object, ...]] = [("path", "what", "found", "expected")]
     for checked in wrong:
         fault = ("bad", checked.reason) if checked.reason else ("frames", checked.frames)
-        rows.append((checked.path, *fault, index.num_frames(int(checked.row)) or ""))
+        rows.append((hide_secrets(checked.path), *fault, index.num_frames(int(checked.row)) or ""))
     write_csv(report, rows)

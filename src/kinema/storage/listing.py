@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from kinema.errors import MediaError
 from kinema.storage.direct import is_url, remotely
 from kinema.storage.outages import check_outage
+from kinema.urls import name_of_url
 
 Level = tuple[str, list[str], list[str]]
 """A folder, the names of its subfolders, and the names of its files, as in `os.walk`."""
@@ -94,7 +95,7 @@ def parent(path: str) -> str:
 
 def display_name(path: str) -> str:
     """Return the last component of a path or URL, for HTTP URLs decoded and without the query."""
-    return readable(without_query(path).rstrip("/").rpartition("/")[2], of=path)
+    return readable(without_query(name_of_url(path)).rstrip("/").rpartition("/")[2], of=path)
 
 
 def readable(name: str, *, of: str) -> str:

@@ -11,19 +11,24 @@ from kinema.data.lists.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_S
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import is_folder, is_url, join, parent, readable, suffix, walk, without_query
+from kinema.urls import name_of_url
 
 _SUFFIXES = {*VIDEO_SUFFIXES, PACK_SUFFIX}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A video file, or a folder of images.
-
-    path: local path or URL. name: unique path relative to the common parent of all inputs, with `/`.
-    """
+    """A video file, or a folder of images."""
 
     path: str
+    """Local path or URL."""
     name: str
+    """Unique path relative to the common parent of all inputs, with `/`."""
+
+    @property
+    def shown(self) -> str:
+        """Path or URL in answers, without the secrets of a URL."""
+        return name_of_url(self.path)
 
 
 def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
@@ -39,7 +44,9 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
     """
     patience = Patience(WITHOUT_OPTION, option="")
     videos = {str(path): patience.through(partial(_videos_at, str(path))) for path in paths}
-    distinct = {path if is_url(path) else location(path): path for expanded in videos.values() for path in expanded}
+    distinct = {
+        name_of_url(path) if is_url(path) else location(path): path for expanded in videos.values() for path in expanded
+    }
     if not distinct:
         return []
     tops = [parent(path) if expanded == [path] else path for path, expanded in videos.items()]
@@ -51,7 +58,8 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
 def location(path: str | Path) -> str:
     """Return the absolute path without `.` and `..`, links not resolved; of a URL the readable part after `//`."""
     if is_url(str(path)):
-        return "/" + readable(without_query(str(path)).partition("://")[2].strip("/"), of=str(path))
+        url = name_of_url(str(path))
+        return "/" + readable(without_query(url).partition("://")[2].strip("/"), of=url)
     return os.path.normpath(Path(path).absolute())
 
 

@@ -15,7 +15,8 @@ from kinema.console import progress
 from kinema.errors import MediaError, UserError
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import check_no_pipe, recover_folder, remove_leftovers, write_csv, write_text
+from kinema.storage import check_no_pipe, is_url, recover_folder, remove_leftovers, write_csv, write_text
+from kinema.urls import hide_secrets, name_of_url
 
 log = logging.getLogger(__name__)
 
@@ -142,19 +143,26 @@ def _run(
 
 
 def _attempt(work: Callable[[Unit], None], unit: Unit) -> tuple[str, str]:
-    """Return the source of the unit and the reason it failed, or an empty string."""
+    """Return the name of the unit's source and the reason it failed, or an empty string."""
     if unit.output.exists():  # written by a process that died before it returned
-        return unit.source, ""
+        return _name(unit), ""
     try:
         check_no_pipe(unit.source)
         work(unit)
     except MediaError as error:
-        return unit.source, error.reason
-    return unit.source, ""
+        return _name(unit), error.reason
+    return _name(unit), ""
 
 
 def _crashed(unit: Unit) -> tuple[str, str]:
-    return unit.source, "its process died at every try: the file crashes the decoder, or memory ran out"
+    return _name(unit), "its process died at every try: the file crashes the decoder, or memory ran out"
+
+
+def _name(unit: Unit) -> str:
+    """Return the path or URL of a unit in reports, without the secrets of a URL."""
+    if is_url(unit.source):
+        return name_of_url(unit.source)
+    return hide_secrets(unit.source)  # a URL that was taken for a path
 
 
 def check_outputs(units: Sequence[Unit]) -> None:
@@ -169,7 +177,7 @@ def check_outputs(units: Sequence[Unit]) -> None:
 
 
 def _write_report(report: Path, failures: Mapping[str, str], units: Sequence[Unit]) -> None:
-    sources = {unit.source for unit in units}
+    sources = {_name(unit) for unit in units}
     rows = {path: reason for path, reason in read_report(report).items() if path not in sources} | dict(failures)
     if not rows:
         report.unlink(missing_ok=True)

@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from kinema.console import printable
 from kinema.errors import UserError, did_you_mean
 from kinema.storage import suffix
+from kinema.urls import SCHEME, without_secrets
 
 Kind = Literal["rtsp", "http", "device", "pipe"]
 
@@ -20,11 +21,8 @@ SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "ht
 _OTHER_SCHEMES = ("mms", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
 """Schemes of streams that may not be opened."""
 _DEVICES = re.compile(r"/dev/(video\d+|v4l/.+)")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LIVE_SUFFIXES = (".m3u8", ".mjpeg", ".mjpg")
 """Suffixes of HTTP URLs that are streams; others are files unless `--live` says otherwise."""
-_PLAIN_VALUE = re.compile(r"[a-z]{0,3}\d{0,2}")
-"""Values of a query that are shown, such as those of `channel=1`: too short for a secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +32,14 @@ class Address:
     Attributes:
         url: What FFmpeg opens; it may contain a password.
         name: What messages and outputs show.
-        kind: How it is opened: `device` is a webcam, `pipe` standard input.
+        kind: How it is opened: `device` is a webcam, `pipe` standard input or a file object.
+        file: Of a pipe: a file descriptor, or an object with `read(size)`.
     """
 
     url: str = field(repr=False)
     name: str
     kind: Kind
+    file: int | BinaryIO = 0
 
     @property
     def lasting(self) -> bool:
@@ -81,33 +81,14 @@ def live_address(text: str) -> Address:
     return Address(url=f"{scheme}{text[len(scheme) :]}", name=name, kind=SCHEMES[scheme])
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL without user and password, and with `…` for all but the shortest values of its query.
-
-    Other text is returned as it is.
-    """
-    match = _SCHEME.match(url)
-    if match is None:
-        return url
-    rest, _, _ = url[match.end() :].partition("#")
-    rest, mark, query = rest.partition("?")
-    # A password may contain a slash that should have been %2F: everything up to the last @ is taken for it.
-    _, _, rest = rest.rpartition("@")
-    if "@" in query:  # the password contains the ?
-        rest, _, query = query.rpartition("@")[2].partition("?")
-        mark = "?" if query else ""
-    return f"{match[0]}{rest}{mark}{'&'.join(map(_shown, query.split('&'))) if query else ''}"
-
-
-def _shown(item: str) -> str:
-    key, equals, value = item.partition("=")
-    if not equals:
-        return key if _PLAIN_VALUE.fullmatch(key) else "…"
-    return f"{key}={value if _PLAIN_VALUE.fullmatch(value) else '…'}"
+def pipe_address(file: BinaryIO) -> Address:
+    """Return the address of a binary file object that is read once, in order, such as a pipe or a socket's."""
+    name = getattr(file, "name", None)
+    return Address(url=PIPE, name=name if isinstance(name, str) else "a pipe", kind="pipe", file=file)
 
 
 def _scheme(text: str) -> str | None:
-    match = _SCHEME.match(text)
+    match = SCHEME.match(text)
     return match[1].lower() if match else None
 
 

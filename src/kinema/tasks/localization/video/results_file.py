@@ -11,10 +11,11 @@ from typing import Any, Self
 from kinema import strict_json
 from kinema.data.lists.inputs import location
 from kinema.errors import UserError
-from kinema.storage import write_text
+from kinema.storage import is_url, write_text
 from kinema.storage.outputs import check_writable
 from kinema.tasks.localization.metrics.results import results_layout
 from kinema.tasks.localization.video.localize import Localization
+from kinema.urls import name_of_url
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ class Localizations:
             UserError: the file cannot be read, or not be written.
         """
         self._path, self._origin, self._classes = path, origin, classes
-        self._locations = {name: location(video) for name, video in videos.items()}
+        self._locations = {
+            name: name_of_url(video) if is_url(video) else location(video) for name, video in videos.items()
+        }
         self._results: dict[str, Any] = {}
         check_writable(path)
         self._written = time.monotonic()
