@@ -9,13 +9,13 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.prediction import Prediction
 from kinema.prepare.drawn.sample import LABELS
-from kinema.report.fonts import check_font, font_for, say_missing
+from kinema.report.fonts import check_font, font_for, length_of, say_missing, write
 from kinema.report.plots import draw_confusion
 from kinema.report.render import lay_out
 
@@ -92,3 +92,19 @@ def test_commands_say_once_which_option_gives_the_glyphs(
         assert said.count("--font FILE") == 1
         assert missing in said
         assert "Glyph" not in said
+
+
+def test_characters_of_several_fonts_in_a_label() -> None:
+    """STIX has circled letters, DejaVu Sans others that STIX lacks: each is drawn in the font that has it."""
+    only_dejavu = "ش"
+    label, image = f"{CIRCLED}{only_dejavu}", Image.new("L", (400, 60))
+    font = font_for(label, 30, file=STIX)
+    assert Path(str(font.path)).name == "STIXGeneral.ttf"
+    write(ImageDraw.Draw(image), (5, 45), label, font, fill=(255,), anchor="ls", file=STIX)
+    expected, x = Image.new("L", image.size), 5.0
+    for part, name in ((CIRCLED, "STIXGeneral.ttf"), (only_dejavu, "DejaVuSans.ttf")):
+        one = ImageFont.truetype(STIX.with_name(name), 30)
+        ImageDraw.Draw(expected).text((x, 45), part, fill=255, font=one, anchor="ls")
+        x += one.getlength(part)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+    assert length_of(label, font, file=STIX) == pytest.approx(x - 5)

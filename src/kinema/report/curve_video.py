@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw
 from kinema.console import clock
 from kinema.data.streams.stream import Frame, FrameStream
 from kinema.errors import UserError
-from kinema.prediction import Prediction
+from kinema.prediction import Prediction, at_least
 from kinema.report.curves import COLORS, Curves
-from kinema.report.fonts import font_for
-from kinema.report.render import CLOCK, check_suffix, draw_card, encode_frames, enlargement, lay_out
+from kinema.report.fonts import font_for, write
+from kinema.report.render import CLOCK, check_suffix, cut_to, draw_card, encode_frames, enlargement, lay_out
 from kinema.report.style import drawable
 from kinema.storage import replacing
 
@@ -27,6 +27,8 @@ _PAGE = 60.0
 _ROWS = 5
 _MOST_PREDICTIONS = 3
 _SHORT_SIDE = 480  # pixels of the shorter side for which the sizes below are meant
+_ROW, _CURVE, _NAME = 44, 22, 12
+"""Heights of a row, of a score of 1 in it, and of the letters of the name above the curve."""
 
 _BACKGROUND, _LINE, _TEXT, _FAINT, _NOW = (13, 17, 26), (46, 53, 68), (226, 232, 240), (148, 163, 184), (255, 255, 255)
 
@@ -42,6 +44,7 @@ def render_curves(
     *,
     seconds: float,
     font: Path | None = None,
+    least: float = 0.0,
 ) -> None:
     """Write a video as H.264 with its best predictions at every moment drawn on it, and their curves under it.
 
@@ -55,17 +58,19 @@ def render_curves(
         path: file to write, `.mp4`, `.mov` or `.mkv`; it appears when it is complete.
         seconds: length of the video.
         font: font file for labels that DejaVu Sans cannot display.
+        least: least score of an answer, drawn as a line; where no class reaches it, the answer is "none of these".
 
     Raises:
         UserError: `path` has another suffix or cannot be written.
         MediaError: a frame cannot be read.
     """
     check_suffix(path)
-    pages = _Pages(rows(), classes, _PAGE if seconds >= 2 * _PAGE else seconds, font)
+    pages = _Pages(rows(), classes, _PAGE if seconds >= 2 * _PAGE else seconds)
+    style = _Style(rows=min(_ROWS, len(classes)), font=font, least=least)
     rate = Fraction(stream.fps).limit_denominator(1001)
     try:
         with replacing(path) as temporary:
-            encode_frames(_timed(_pictures(stream, pages), 1 / stream.fps), temporary, rate=rate)
+            encode_frames(_timed(_pictures(stream, pages, style), 1 / stream.fps), temporary, rate=rate)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -86,11 +91,24 @@ def _timed(
         yield held[1], held[0], held[0] + max(round(last * CLOCK), 1)
 
 
-def _pictures(stream: FrameStream, pages: "_Pages") -> Iterator[tuple[float, NDArray[np.uint8]]]:
+@dataclass(frozen=True, kw_only=True)
+class _Style:
+    """What all pictures of a video share."""
+
+    rows: int
+    """Curves on a page, at most."""
+    font: Path | None
+    least: float
+    """Least score of an answer."""
+
+
+def _pictures(stream: FrameStream, pages: "_Pages", style: _Style) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Yield each frame, enlarged to even sides, over its page of curves."""
     canvas: _Canvas | None = None
     for frame in stream:
-        canvas = canvas or _Canvas.of(frame, pages)
+        if canvas is None:
+            height, width = frame.image().shape[:2]
+            canvas = _Canvas(width, height, style)
         page = pages.at(frame.seconds)
         yield frame.seconds, canvas.draw(frame, page)
 
@@ -116,8 +134,7 @@ class _Page:
 class _Pages:
     """Pages of curves of `length` seconds in turn."""
 
-    def __init__(self, rows: Iterator[Row], classes: Sequence[str], length: float, font: Path | None) -> None:
-        self.font, self.classes = font, len(classes)
+    def __init__(self, rows: Iterator[Row], classes: Sequence[str], length: float) -> None:
         self._rows, self._classes, self._length = rows, classes, length
         self._held = deque[Row]()
         self._page: _Page | None = None
@@ -147,18 +164,13 @@ class _Pages:
 class _Canvas:
     """The picture and the panel of curves under it."""
 
-    def __init__(self, width: int, height: int, rows: int, font: Path | None) -> None:
+    def __init__(self, width: int, height: int, style: _Style) -> None:
         self._scale = enlargement(height, width)
         self._size = width * self._scale // 2 * 2, height * self._scale // 2 * 2
         self._unit = min(self._size) / _SHORT_SIDE
-        self._font = font
-        self._panel_height = round((rows * 36 + 30) * self._unit) // 2 * 2
+        self._style = style
+        self._panel_height = round((style.rows * _ROW + 30) * self._unit) // 2 * 2
         self._margin = round(14 * self._unit)
-
-    @classmethod
-    def of(cls, frame: Frame, pages: _Pages) -> "_Canvas":
-        height, width = frame.image().shape[:2]
-        return cls(width, height, min(_ROWS, pages.classes), pages.font)
 
     def draw(self, frame: Frame, page: _Page) -> NDArray[np.uint8]:
         """Return the picture of a moment."""
@@ -183,7 +195,7 @@ class _Canvas:
             scores = page.curves.scores[number]
             best = np.argsort(-scores, kind="stable")[:_MOST_PREDICTIONS].tolist()
             predictions = [Prediction(page.curves.classes[label], float(scores[label])) for label in best]
-            card = lay_out(predictions, *self._size, font=self._font)
+            card = lay_out(at_least(predictions, self._style.least), *self._size, font=self._style.font)
             page.cards.clear()
             page.cards[number] = (card.box[0], card.box[1]), draw_card(card)
         return page.cards[number]
@@ -196,27 +208,31 @@ class _Canvas:
         smooth, width, height = 2, self._size[0], self._panel_height
         image = Image.new("RGB", (width * smooth, height * smooth), _BACKGROUND)
         draw = ImageDraw.Draw(image)
-        labels = page.curves.best(_ROWS)
-        bottoms = [(number + 1) * 36 * self._unit for number in range(len(labels))]
+        labels = page.curves.best(self._style.rows, least=self._style.least)
+        bottoms = [(number + 1) * _ROW * self._unit for number in range(len(labels))]
+        left, right = self._margin * smooth, (width - self._margin) * smooth
         for number, (label, bottom) in enumerate(zip(labels, bottoms, strict=True)):
             points = self._points(page, label, bottom)
             color = tuple(int(COLORS[number % len(COLORS)][at : at + 2], 16) for at in (1, 3, 5))
             filled = tuple(round(0.55 * one + 0.45 * other) for one, other in zip(color, _BACKGROUND, strict=True))
             area = [(points[0][0], bottom), *points, (points[-1][0], bottom)]
             draw.polygon([(x * smooth, y * smooth) for x, y in area], fill=filled)
+            if self._style.least:
+                level = (bottom - _CURVE * self._unit * self._style.least) * smooth
+                draw.line([(left, level), (right, level)], fill=_FAINT, width=smooth // 2)
             for (x, y), (next_x, next_y) in pairwise(points):
                 ends = [(x * smooth, y * smooth), (next_x * smooth, next_y * smooth)]
                 draw.line(ends, fill=color, width=round(2 * self._unit * smooth))
-            ends = [(self._margin * smooth, bottom * smooth), ((width - self._margin) * smooth, bottom * smooth)]
-            draw.line(ends, fill=_LINE, width=smooth)
+            draw.line([(left, bottom * smooth), (right, bottom * smooth)], fill=_LINE, width=smooth)
         image = image.reduce(smooth)
         draw = ImageDraw.Draw(image)
         for label, bottom in zip(labels, bottoms, strict=True):
             text = drawable(page.curves.classes[label])
-            font = font_for(text, round(13 * self._unit), bold=True, file=self._font)
-            left, top = self._margin + 4 * self._unit, bottom - 33 * self._unit
-            outline = max(round(2 * self._unit), 1)
-            draw.text((left, top), text, fill=_TEXT, font=font, stroke_width=outline, stroke_fill=_BACKGROUND)
+            font = font_for(text, round(_NAME * self._unit), bold=True, file=self._style.font)
+            text = cut_to(text, font, width - 2 * self._margin, file=self._style.font)
+            # The foot of its letters is above all of the curve.
+            foot = self._margin, bottom - (_CURVE + 5) * self._unit
+            write(draw, foot, text, font, fill=_TEXT, anchor="ls", file=self._style.font)
         self._draw_times(draw, page, height)
         return image
 
@@ -225,7 +241,7 @@ class _Canvas:
         times = np.array([page.start, *page.curves.times.clip(page.start, page.end), page.end])
         levels = np.interp(times, page.curves.times, page.curves.scores[:, label])
         return [
-            (self._x(page, time), bottom - 33 * self._unit * level)
+            (self._x(page, time), bottom - _CURVE * self._unit * level)
             for time, level in zip(times.tolist(), levels.tolist(), strict=True)
         ]
 

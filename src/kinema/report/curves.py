@@ -8,22 +8,41 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from kinema.console import clock
 from kinema.report.fonts import drawn_with
-from kinema.report.style import AMBER, BLUE, FAINT, GREEN, GRID, INK, ORANGE, PINK, SKY, YELLOW, drawable, save_png
+from kinema.report.strip import Image, draw_strip, strip_inches
+from kinema.report.style import (
+    AMBER,
+    BLUE,
+    FAINT,
+    GREEN,
+    GRID,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    drawable,
+    save_png,
+    shortened,
+)
 
 COLORS = (BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW)
 MOST_ROWS = 8
 _LEAST_PEAK = 0.05
 _MOST_POINTS = 1500
 """Points of a curve, about the width of the picture in pixels."""
-_STRIP_HEIGHT = 160  # pixels
+_BOTTOM, _HEIGHT = 0.42, 0.7
+"""Where a curve's 0 is in its row, whose middle is 0, and the height of a score of 1; above it the peak is written."""
+_EDGE = 0.02
+"""Share of the width near an end of the curve, where numbers are not centred, so that they stay beside it."""
+_NAME_CELLS, _TITLE_CELLS = 34, 110
 
 Singles = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +56,18 @@ class Curves:
     scores: Singles
     classes: Sequence[str]
 
-    def best(self, most: int) -> list[int]:
-        """Return the classes with the highest peaks, highest first; at least one, others only from 5 % on."""
+    def best(self, most: int, *, least: float = 0.0) -> list[int]:
+        """Return the classes with the highest peaks, highest first: at least one, others from 5 % and `least` on."""
         peaks = self.scores.max(0)
         order = np.argsort(-peaks, kind="stable")[:most].tolist()
-        return [label for number, label in enumerate(order) if not number or peaks[label] >= _LEAST_PEAK]
+        least = max(least, _LEAST_PEAK)
+        return [label for number, label in enumerate(order) if not number or peaks[label] >= least]
+
+    def none_of_these(self, least: float, span: tuple[float, float]) -> list[tuple[float, float]]:
+        """Return start and length in seconds of the parts of `span` in which no score is `least` or more."""
+        bounds = np.concatenate([[span[0]], (self.times[1:] + self.times[:-1]) / 2, [span[1]]])
+        changes = np.flatnonzero(np.diff(np.concatenate([[False], self.scores.max(1) < least, [False]])))
+        return [(bounds[first], bounds[last] - bounds[first]) for first, last in changes.reshape(-1, 2)]
 
 
 def pooled(
@@ -78,6 +104,7 @@ def draw_curves(
     pictures: Sequence[Image] = (),
     title: str = "",
     font: Path | None = None,
+    least: float = 0.0,
 ) -> None:
     """Draw score curves as a PNG: a row for each of the classes with the highest peaks.
 
@@ -88,27 +115,32 @@ def draw_curves(
         pictures: frames (H, W, 3) from the middle of equal parts of the video, shown above the curves.
         title: shown above it all.
         font: font file for class names that DejaVu Sans lacks glyphs for.
+        least: least score of an answer, drawn as a line; where no class reaches it, a row says "none of these".
 
     Raises:
         UserError: `path` cannot be written.
     """
     with drawn_with(font):
-        save_png(_figure(curves, seconds, pictures, title), path, crop=False)
+        save_png(curves_figure(curves, seconds, pictures, title, least), path, crop=False)
 
 
-def _figure(curves: Curves, seconds: float, pictures: Sequence[Image], title: str) -> Figure:
-    labels = curves.best(MOST_ROWS)
-    rows = 0.55 * len(labels)
+def curves_figure(
+    curves: Curves, seconds: float, pictures: Sequence[Image] = (), title: str = "", least: float = 0.0
+) -> Figure:
+    """Return the figure that `draw_curves` writes."""
+    labels = curves.best(MOST_ROWS, least=least)
+    rows = 0.55 * (len(labels) + (least > 0))
+    above = strip_inches(pictures) if pictures else 0.0
     figure = Figure(
-        figsize=(12, 1.3 + rows + (1.2 if pictures else 0)),
+        figsize=(12, 1.3 + rows + above),
         layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, hspace=0.02),
     )
     if pictures:
-        strip, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.5 + rows))
-        _draw_strip(strip, pictures)
+        strip, axes = figure.subplots(2, 1, height_ratios=(above, 0.5 + rows))
+        draw_strip(strip, pictures)
     else:
         axes = figure.subplots()
-    draw_rows(axes, curves, labels, (0.0, seconds))
+    _draw_rows(axes, curves, labels, (0.0, seconds), least)
     axes.set_xlabel("time", color=FAINT)
     left_out = len(curves.classes) - len(labels)
     if left_out:
@@ -117,28 +149,33 @@ def _figure(curves: Curves, seconds: float, pictures: Sequence[Image], title: st
             loc="right", fontsize=9, color=FAINT,
         )  # fmt: skip
     # No mathematics: a file may be called `a$b$.mp4`.
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False)
+    figure.suptitle(
+        shortened(title, _TITLE_CELLS), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
+    )
     return figure
 
 
-def draw_rows(axes: Axes, curves: Curves, labels: Sequence[int], span: tuple[float, float]) -> None:
+def _draw_rows(axes: Axes, curves: Curves, labels: Sequence[int], span: tuple[float, float], least: float) -> None:
     """Draw a row for each of `labels`: the area under its curve from `span[0]` to `span[1]` seconds, and its peak."""
     # The first score stands for all that precedes it, the last one for all that follows.
     times = np.concatenate([[span[0]], curves.times, [span[1]]])
     for row, label in enumerate(labels):
         scores = np.concatenate([curves.scores[:1, label], curves.scores[:, label], curves.scores[-1:, label]])
-        color, bottom = COLORS[row % len(COLORS)], row + 0.42
-        axes.fill_between(times, bottom, bottom - 0.84 * scores, color=color, alpha=0.45, linewidth=0)
-        axes.plot(times, bottom - 0.84 * scores, color=color, linewidth=1.2)
+        color, bottom = COLORS[row % len(COLORS)], row + _BOTTOM
+        axes.fill_between(times, bottom, bottom - _HEIGHT * scores, color=color, alpha=0.45, linewidth=0)
+        axes.plot(times, bottom - _HEIGHT * scores, color=color, linewidth=1.2)
         axes.axhline(bottom, color=GRID, linewidth=0.8, zorder=0)
+        if least:
+            axes.axhline(bottom - _HEIGHT * least, color=FAINT, linewidth=0.7, linestyle=(0, (4, 4)), zorder=0)
         peak = int(curves.scores[:, label].argmax())
-        axes.annotate(
-            f"{curves.scores[peak, label]:.2f}", (curves.times[peak], bottom - 0.84 * curves.scores[peak, label]),
-            xytext=(0, -2), textcoords="offset points", ha="center", va="top", fontsize=8, color=INK,
-        )  # fmt: skip
-    names = [drawable(curves.classes[label]) for label in labels]
-    axes.set_yticks(range(len(labels)), names, color=INK, parse_math=False)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+        _write_peak(axes, (float(curves.times[peak]), bottom), float(curves.scores[peak, label]), span)
+    names = [shortened(drawable(curves.classes[label]), _NAME_CELLS) for label in labels]
+    if least:
+        row = len(labels)
+        axes.broken_barh(curves.none_of_these(least, span), (row - 0.1, 0.2), facecolors=FAINT, linewidth=0)
+        names.append(f"none of these (< {least:g})")
+    axes.set_yticks(range(len(names)), names, color=INK, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(*span)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 1.5, 2, 3, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
@@ -150,14 +187,12 @@ def draw_rows(axes: Axes, curves: Curves, labels: Sequence[int], span: tuple[flo
         side.set_visible(False)
 
 
-def _draw_strip(axes: Axes, pictures: Sequence[Image]) -> None:
-    """Draw pictures side by side, all at the height and the shape of the first one."""
-    from PIL import Image as Pictures
-
-    axes.set_axis_off()
-    height, width = pictures[0].shape[:2]
-    size = max(round(width * _STRIP_HEIGHT / height), 1), _STRIP_HEIGHT
-    strip = [np.asarray(Pictures.fromarray(picture).resize(size)) for picture in pictures]
-    axes.imshow(np.concatenate(strip, axis=1), extent=(0, len(strip) * size[0], 0, size[1]), aspect="equal")
-    for number in range(1, len(strip)):
-        axes.axvline(number * size[0], color="white", linewidth=2)
+def _write_peak(axes: Axes, foot: tuple[float, float], score: float, span: tuple[float, float]) -> None:
+    """Write a peak's score above it, where the row has room: the curve is nowhere higher."""
+    moment, bottom = foot
+    share = (moment - span[0]) / (span[1] - span[0])
+    axes.annotate(
+        f"{score:.2f}", (moment, bottom - _HEIGHT * score), xytext=(0, 2), textcoords="offset points",
+        ha="left" if share < _EDGE else "right" if share > 1 - _EDGE else "center", va="baseline",
+        fontsize=8, color=INK, path_effects=[withStroke(linewidth=2, foreground="white")],
+    )  # fmt: skip

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from kinema.errors import UserError
 
 if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
 log = logging.getLogger(__name__)
+
+Color = tuple[int, ...]
 
 _DEFAULT = "DejaVu Sans"
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")  # Unicode categories without glyphs
@@ -57,6 +60,55 @@ def font_for(text: str, size: int, *, bold: bool = False, file: Path | None = No
     """Return the Pillow font for `text`: DejaVu Sans, unless the font `file` has more of its glyphs."""
     best = min(_files(bold=bold, user=file), key=lambda font: len(_missing(text, font)))
     return _font(best, size)
+
+
+def length_of(text: str, font: "FreeTypeFont", *, file: Path | None = None) -> float:
+    """Return the length in pixels of what `write` draws."""
+    return sum(part_font.getlength(part) for part, part_font in _parts(text, font, file))
+
+
+def write(
+    draw: "ImageDraw", corner: tuple[float, float], text: str, font: "FreeTypeFont", *, fill: Color, anchor: str,
+    file: Path | None = None,
+) -> None:  # fmt: skip
+    """Draw text in `font`, and characters that it lacks in DejaVu Sans or the font `file`, where one of them has those.
+
+    Args:
+        draw: of the image.
+        corner: x and y.
+        text: a line.
+        font: of `font_for`.
+        fill: its color.
+        anchor: `lm` or `ls`: `corner` is at the left, in the middle of the line or at the foot of the letters.
+        file: font file of the user.
+    """
+    parts, (x, y) = _parts(text, font, file), corner
+    if len(parts) == 1:
+        draw.text(corner, text, fill=fill, font=parts[0][1], anchor=anchor)
+        return
+    if anchor == "lm":  # fonts differ in their middles: all letters stand on one line
+        ascent, descent = font.getmetrics()
+        y += (ascent - descent) / 2
+    for part, part_font in parts:
+        draw.text((x, y), part, fill=fill, font=part_font, anchor="ls")
+        x += part_font.getlength(part)
+
+
+def _parts(text: str, font: "FreeTypeFont", file: Path | None) -> list[tuple[str, "FreeTypeFont"]]:
+    """Split a text into parts of one font each; a whole text whose glyphs `font` has remains one."""
+    path, size = Path(str(font.path)), int(font.size)
+    lacking = _missing(text, path)
+    others = [one for one in _files(bold="Bold" in path.name, user=file) if one != path]
+    parts = list[tuple[str, Path]]()
+    for character in text:
+        chosen = path
+        if character in lacking:
+            chosen = next((other for other in others if not _missing(character, other)), path)
+        if parts and parts[-1][1] == chosen:
+            parts[-1] = parts[-1][0] + character, chosen
+        else:
+            parts.append((character, chosen))
+    return [(part, font if chosen == path else _font(chosen, size)) for part, chosen in parts] or [(text, font)]
 
 
 @contextmanager

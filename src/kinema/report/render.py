@@ -23,7 +23,7 @@ from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.timed_video import frame_times
 from kinema.errors import MediaError, UserError, did_you_mean
 from kinema.prediction import Prediction
-from kinema.report.fonts import font_for
+from kinema.report.fonts import font_for, length_of, write
 from kinema.report.style import drawable
 from kinema.storage import replacing
 
@@ -215,6 +215,8 @@ class Row:
     """Label, shortened if it is too long."""
     font: FreeTypeFont
     """Font of the label."""
+    font_file: Path | None
+    """Font of characters that it lacks."""
     percent: str
     percent_font: FreeTypeFont
     inset: int
@@ -268,7 +270,7 @@ class _Style:
     def width_of(self, prediction: Prediction) -> float:
         """Width in pixels of a row with the full label."""
         label, percent = drawable(prediction.text), f"{prediction.score:.1%}"
-        return self._font(label).getlength(label) + self._font(percent).getlength(percent) + 4 * self.inset
+        return self._length(label) + self._font(percent).getlength(percent) + 4 * self.inset
 
     def row(self, prediction: Prediction, box: Box) -> Row:
         """Return the row of a prediction in `box`."""
@@ -278,22 +280,26 @@ class _Style:
         return Row(
             box=box,
             bar_right=left + round(prediction.score * (right - left)),
-            label=_shortened(label, self._font(label), room),
+            label=cut_to(label, self._font(label), room, file=self.font),
             font=self._font(label),
+            font_file=self.font,
             percent=percent,
             percent_font=self._font(percent),
             inset=self.inset,
         )
 
+    def _length(self, label: str) -> float:
+        return length_of(label, self._font(label), file=self.font)
+
     def _font(self, text: str) -> FreeTypeFont:
         return font_for(text, self.size, bold=self.bold, file=self.font)
 
 
-def _shortened(text: str, font: FreeTypeFont, room: float) -> str:
+def cut_to(text: str, font: FreeTypeFont, room: float, *, file: Path | None = None) -> str:
     """Shorten text in the middle to `room` pixels: long names often differ in the last word."""
     kept = len(text)
     shortened = text
-    while kept and font.getlength(shortened) > room:
+    while kept and length_of(shortened, font, file=file) > room:
         # A very long text is first cut to as many letters as pixels, then letter by letter.
         kept = min(kept - 1, int(room))
         shortened = f"{text[: (kept + 1) // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
@@ -308,7 +314,7 @@ def draw_card(card: Card) -> Image.Image:
     for row, color in zip(card.rows, [_BEST_TEXT] + [_TEXT] * _MOST_ROWS, strict=False):
         middle = (row.box[1] + row.box[3]) / 2 - top
         start, end = row.box[0] + row.inset - left, row.box[2] - row.inset - left
-        text.text((start, middle), row.label, fill=color, font=row.font, anchor="lm")
+        write(text, (start, middle), row.label, row.font, fill=color, anchor="lm", file=row.font_file)
         text.text((end, middle), row.percent, fill=color, font=row.percent_font, anchor="rm")
     return image
 

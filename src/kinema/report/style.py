@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kinema.console import cell_len
 from kinema.errors import UserError
 from kinema.storage import replacing
 
@@ -48,6 +49,18 @@ def title(axes: "Axes", text: str) -> None:
 def note(axes: "Axes", text: str) -> None:
     """Write a small note at the right of the title."""
     axes.set_title(text, loc="right", fontsize=9.5, color=FAINT)
+
+
+def shortened(text: str, cells: int) -> str:
+    """Return text shortened in the middle to so many cells, of which a Chinese character takes two.
+
+    Long names often differ in the last word.
+    """
+    kept, short = len(text), text
+    while kept and cell_len(short) > cells:
+        kept = min(kept - 1, cells)
+        short = f"{text[: (kept + 1) // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
+    return short
 
 
 def drawable(label: str) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 from kinema.data.streams.stream import RecordedStream, images_at
 from kinema.report.curve_video import render_curves
 from kinema.report.curves import draw_curves, pooled
+from kinema.report.strip import PICTURES
 from kinema.tasks.timeline.scorer import Singles, WindowScores
 
 AllAnswers = Callable[[], Iterator[WindowScores]]
 """Iterates over the answers about a video, from the first on; called several times."""
-
-_PICTURES = 10
 
 
 def draw_timeline(
@@ -22,6 +21,7 @@ def draw_timeline(
     *,
     title: str,
     font: Path | None = None,
+    least: float = 0.0,
 ) -> None:
     """Draw the scores along a video as a PNG, with frames above; see `draw_curves`.
 
@@ -31,9 +31,9 @@ def draw_timeline(
     """
     count, seconds = _extent(answers)
     curves = pooled(_rows(answers), count, classes)
-    moments = [(number + 0.5) / _PICTURES * seconds for number in range(_PICTURES)]
+    moments = [(number + 0.5) / PICTURES * seconds for number in range(PICTURES)]
     pictures = images_at(open_stream, moments)
-    draw_curves(curves, path, seconds=seconds, pictures=pictures, title=title, font=font)
+    draw_curves(curves, path, seconds=seconds, pictures=pictures, title=title, font=font, least=least)
 
 
 def render_timeline(
@@ -43,6 +43,7 @@ def render_timeline(
     path: Path,
     *,
     font: Path | None = None,
+    least: float = 0.0,
 ) -> None:
     """Write the video with the scores drawn under it; see `render_curves`.
 
@@ -51,7 +52,7 @@ def render_timeline(
         MediaError: the video cannot be read.
     """
     _, seconds = _extent(answers)
-    render_curves(open_stream(), lambda: _rows(answers), classes, path, seconds=seconds, font=font)
+    render_curves(open_stream(), lambda: _rows(answers), classes, path, seconds=seconds, font=font, least=least)
 
 
 def _extent(answers: AllAnswers) -> tuple[int, float]:

@@ -11,12 +11,27 @@ from matplotlib.ticker import FuncFormatter
 
 from kinema.data.readers.reader import FrameReader
 from kinema.report.fonts import drawn_with
-from kinema.report.style import AMBER, BLUE, FAINT, GREEN, GRID, INK, ORANGE, PINK, SKY, YELLOW, drawable, save_png
+from kinema.report.strip import PICTURES, Image, draw_strip, strip_inches
+from kinema.report.style import (
+    AMBER,
+    BLUE,
+    FAINT,
+    GREEN,
+    GRID,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    drawable,
+    save_png,
+    shortened,
+)
 from kinema.tasks.localization.video.localize import Localization
 
 _COLORS = (BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW)
-_PICTURES = 10
 _MOST_ROWS = 12
+_NAME_CELLS, _TITLE_CELLS = 34, 110
 
 
 def draw_timeline(
@@ -46,18 +61,22 @@ def draw_timeline(
 
 def _figure(localization: Localization, video: FrameReader | None, title: str) -> Figure:
     rows = _rows(localization)
+    frames = _frames(video) if video is not None else []
+    above = strip_inches(frames) if frames else 0.0
     figure = Figure(
-        figsize=(12, 1.3 + 0.42 * max(len(rows), 1) + (1.2 if video is not None else 0)),
+        figsize=(12, 1.3 + 0.42 * max(len(rows), 1) + above),
         layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, hspace=0.02),
     )
-    if video is None:
+    if not frames:
         axes = figure.subplots()
     else:
-        pictures, axes = figure.subplots(2, 1, height_ratios=(1.2, 0.5 + 0.42 * max(len(rows), 1)))
-        _draw_frames(pictures, video)
+        strip, axes = figure.subplots(2, 1, height_ratios=(above, 0.5 + 0.42 * max(len(rows), 1)))
+        draw_strip(strip, frames)
     _draw_rows(axes, rows, localization.seconds)
     # No mathematics: a file may be called `a$b$.mp4`.
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False)
+    figure.suptitle(
+        shortened(title, _TITLE_CELLS), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
+    )
     return figure
 
 
@@ -76,15 +95,10 @@ def _rows(localization: Localization) -> list[_Row]:
     return list(rows.items())[:_MOST_ROWS]
 
 
-def _draw_frames(axes: Axes, video: FrameReader) -> None:
-    axes.set_axis_off()
-    middles = (np.arange(_PICTURES) + 0.5) / _PICTURES
-    frames = video.frames((middles * len(video)).astype(int).tolist()).numpy()
-    height, width = frames.shape[1:3]
-    strip = np.concatenate(list(frames[..., :3]), axis=1)
-    axes.imshow(strip, extent=(0, _PICTURES * width, 0, height), aspect="equal")
-    for number in range(1, _PICTURES):
-        axes.axvline(number * width, color="white", linewidth=2)
+def _frames(video: FrameReader) -> list[Image]:
+    """Return frames from the middle of equal parts of a video."""
+    middles = (np.arange(PICTURES) + 0.5) / PICTURES
+    return list(video.frames((middles * len(video)).astype(int).tolist()).numpy()[..., :3])
 
 
 def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
@@ -98,7 +112,9 @@ def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
             )  # fmt: skip
         start, end, score = max(segments, key=lambda segment: segment[2])
         axes.text((start + end) / 2, row, f"{score:.2f}", ha="center", va="center", fontsize=8, color=INK)
-    axes.set_yticks(range(len(rows)), [drawable(label) for label, _ in rows], color=INK, parse_math=False)
+    axes.set_yticks(
+        range(len(rows)), [shortened(drawable(label), _NAME_CELLS) for label, _ in rows], color=INK, parse_math=False
+    )
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{value % 60:04.1f}"))
