@@ -65,7 +65,7 @@ def load(model: str | Path, *, device: str = "auto", recipe: str = "") -> Predic
     """Load a trained model for use.
 
     Args:
-        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME` or `hf:ORG/NAME`.
+        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME`, `hf:ORG/NAME` or an exported file.
         device: `auto`, `cpu` or `cuda`.
         recipe: `my_file.py:function`, if the file of the model's own task or network has moved since training.
 
@@ -79,7 +79,7 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "Localizer"
     """Load a localizer for raw videos: with the recognizer that extracts its features, or a recognizer alone.
 
     Args:
-        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME` or `hf:ORG/NAME`.
+        model: a run folder, a checkpoint folder, a `model.safetensors`, `zoo:NAME`, `hf:ORG/NAME` or an exported file.
         options: features, classifier and number of results; of a recognizer alone, its scores along a video.
 
     Raises:

@@ -177,6 +177,25 @@ def test_events(ts: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.Capture
     assert sum("starts" in line for line in shown) == sum("ends after 8.0 s" in line for line in shown) == classes
 
 
+def test_windows_that_are_none_of_the_classes(
+    ts: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, options = ts.read_bytes(), ["--live", "--every", "2", "--min-score", "0.9"]
+    with streaming(lambda _: data) as server:
+        command = ["predict", str(tiny_run), server.url, *options]
+        assert main([*command, "--json", "--output", str(tmp_path / "x.csv")]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert main(command) == 0
+        shown = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(shown) > 2
+    with (tmp_path / "x.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for line, row, text in zip(lines, rows, shown, strict=True):
+        assert line["predictions"] == [{"label": None, "score": max(line["scores"].values())}]
+        assert (row["label"], row["score"]) == ("", str(line["predictions"][0]["score"]))
+        assert "none of these" in text
+
+
 def test_the_alarm_of_the_page() -> None:
     page = "docs/live_streams.md"
     lines = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)]
@@ -197,6 +216,7 @@ def test_the_alarm_of_the_page() -> None:
         (["rtsp://127.0.0.1/x", "--no-such", "rtsp://admin:hunter2@127.0.0.1/x"], 2, "Unrecognized"),
         (["-", "--every", "0"], 2, "--every: found 0"),
         (["-", "--curve.high", "0.7"], 2, "--curve is for --events"),
+        (["-", "--events", "--min-score", "0.9"], 2, "--min-score is for the scores of windows"),
         (["-", "--events", "--curve.low", "0.9"], 2, "low 0.9 must not be greater than high 0.5"),
         (["-", "--output", "x.txt"], 2, "allowed: .csv or .jsonl"),
         (["/dev/video99"], 2, "/dev/video99: No such file"),

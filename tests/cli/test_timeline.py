@@ -106,7 +106,7 @@ def test_drawn_and_rendered(tiny_run: Path, long_video: Path, tmp_path: Path) ->
         frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in rendered.decode(video=0)]
     assert np.allclose([time for time, _ in frames], np.array(expected) - expected[0], atol=1e-3)
     height = frames[0][1].shape[0]
-    picture = height * 480 // (480 + 5 * 36 + 30)
+    picture = height * 480 // (480 + 5 * 44 + 30)
     columns = [frame[picture + 10 : -40].min(axis=2).mean(axis=0) for _, frame in frames]
     assert all(column.max() > 120 for column in columns), "a white line marks the present moment"
     positions = [int(column.argmax()) for column in columns]
@@ -157,3 +157,47 @@ def test_faulty_options(
 ) -> None:
     assert main(["predict", str(tiny_run), str(long_video), *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.slow
+def test_windows_that_are_none_of_the_classes(
+    tiny_run: Path, long_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([tiny_run, long_video, "--json"]) == 0
+    usual = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    best = [max(line["scores"].items(), key=lambda pair: pair[1]) for line in usual]
+    least = float(np.median([score for _, score in best]))
+    asked = ["--min-score", least, "--top", "2"]
+    for name in ("a.jsonl", "a.csv"):
+        assert run([tiny_run, long_video, *asked, "--json", "--output", tmp_path / name]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [{key: line[key] for key in line if key != "predictions"} for line in lines] == usual
+    answers = [line["predictions"] for line in lines]
+    for line, answer, (label, score) in zip(usual, answers, best, strict=True):
+        if score < least:
+            assert answer == [{"label": None, "score": score}]
+        else:
+            likely = sorted(line["scores"].items(), key=lambda pair: -pair[1])[:2]
+            assert answer == [{"label": name, "score": one} for name, one in likely if one >= least]
+            assert answer[0]["label"] == label
+    assert 0 < sum(answer[0]["label"] is None for answer in answers) < len(answers)
+    written = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["predictions"] for line in written] == answers
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["label"], float(row["score"])) for row in rows] == [
+        (answer[0]["label"] or "", answer[0]["score"]) for answer in answers
+    ]
+    assert {name: float(rows[0][name]) for name in usual[0]["scores"]} == usual[0]["scores"]
+    # Read again for pictures, continued, and kept apart from other answers.
+    data = (tmp_path / "a.csv").read_bytes()
+    (tmp_path / "a.csv").write_bytes(data[: len(data) // 2])
+    pictures = ["--timeline", tmp_path / "a.png"]
+    assert run([tiny_run, long_video, *asked, "--output", tmp_path / "a.csv", *pictures]) == 0
+    assert (tmp_path / "a.csv").read_bytes() == data
+    for output in ("a.csv", "a.jsonl"):
+        assert run([tiny_run, long_video, "--output", tmp_path / output]) == 2
+    capsys.readouterr()
+    assert run([tiny_run, long_video, *asked]) == 0
+    texts = capsys.readouterr().out.splitlines()
+    assert ["none of these" in text for text in texts] == [answer[0]["label"] is None for answer in answers]

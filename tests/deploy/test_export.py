@@ -1,8 +1,10 @@
 """Export: every network, what is said of the file, the file as MODEL, and its use without Kinema."""
 
 import json
+import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,20 @@ from torch.utils import _pytree
 
 import kinema
 from kinema.cli import main
+from kinema.data.crops import ViewCrops
+from kinema.data.streams.windows import WindowSchedule
 from kinema.deploy.check import Agreement, check_agreement, compare
 from kinema.deploy.export import export
 from kinema.deploy.options import ExportOptions
 from kinema.errors import UserError
+from kinema.tasks.recognition.predictor import RecognizerPredictor
+from kinema.tasks.timeline.scorer import clip_scorer, score_video
 from kinema.weights.exported import ExportedNetwork, read_metadata
+from tests.data.streams.live_servers import streaming
 from tests.deploy.small import CLASSES, MODELS, small_config, write_model
+from tests.tasks.timeline.conftest import long_video
+
+__all__ = ["long_video"]
 
 QUICK = ("tsn_r18_video_1x1x8_sample_rgb", "bsn_pem_400x100_1x16_20e_activitynet_feature")
 HIDE_KINEMA = "import sys; sys.modules['kinema'] = None; sys.argv = sys.argv[1:]; exec(open(sys.argv[0]).read())"
@@ -126,6 +136,99 @@ def test_predict_and_test_answer_as_the_model_does(
     assert metrics[0].keys() == metrics[1].keys()
     for key, value in metrics[0].items():
         assert metrics[1][key] == pytest.approx(value, abs=1e-4)
+
+
+SCHEDULE = WindowSchedule(every=0.6, window=0.8)
+ALONG = ["--every", "0.6", "--window", "0.8", "--json"]
+
+
+def check_curves(model: Path, file: Path, video: Path) -> None:
+    """Windows along a video are scored as the model scores them, and differ from each other."""
+    original, exported = kinema.load(model), kinema.load(file)
+    assert isinstance(original, RecognizerPredictor)
+    assert isinstance(exported, RecognizerPredictor)
+    for which in ("val", "test"):
+        original.description.data.val_views = exported.views("val")
+        curves = [
+            np.stack([one.scores for one in score_video(one, one.open_stream(video), SCHEDULE, views=which)])
+            for one in (original, exported)
+        ]
+        assert len(curves[0]) > 5
+        assert np.ptp(curves[0], axis=0).max() > 0.02
+        np.testing.assert_allclose(curves[1], curves[0], rtol=0, atol=1e-4)
+
+
+def test_curves_of_a_file_are_those_of_the_model(
+    model: Path, onnx_file: Path, long_video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exported = kinema.load(onnx_file)
+    assert isinstance(exported, RecognizerPredictor)
+    data = exported.description.data
+    assert data.val_views.shape[1] != data.test_views.shape[1] == 4
+    with caplog.at_level(logging.INFO):
+        views = exported.views("val")
+    assert "takes clips of 4x64x64" in caplog.text
+    assert views.shape == (1, 4, 64, 64)
+    assert views.crops.crops == "center"
+    check_curves(model, onnx_file, long_video)
+
+
+def test_views_that_a_file_can_take_are_kept(model: Path, onnx_file: Path, tmp_path: Path) -> None:
+    network = ExportedNetwork(onnx_file)
+    assert network.shapes == [(3, 4, 64, 64)]
+    exported = kinema.load(onnx_file)
+    assert isinstance(exported, RecognizerPredictor)
+    data = exported.description.data
+    data.val_views = replace(data.val_views, sampling=data.test_views.sampling)
+    data.val_views.crops = ViewCrops(short_side=70, size=64)
+    assert exported.views("val") is data.val_views
+    original = kinema.load(model)
+    assert isinstance(original, RecognizerPredictor)
+    assert original.views("val") is original.description.data.val_views
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe", ["slowfast_r50_video_4x16x1_256e_kinetics400_rgb", "tsm_r18_video_1x1x8_small_rgb", QUICK[0]]
+)
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_curves_of_other_networks(recipe: str, kind: Any, long_video: Path, tmp_path: Path) -> None:
+    config = small_config(recipe)
+    config.data.test_views.crops.crops = "three"
+    write_model(config, tmp_path / "model")
+    output = tmp_path / ("x.onnx" if kind == "onnx" else "x.pt2")
+    file = export(tmp_path / "model", ExportOptions(format=kind, output=output)).file
+    check_curves(tmp_path / "model", file, long_video)
+
+
+@pytest.mark.slow
+def test_a_file_along_videos_and_streams(onnx_file: Path, long_video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported = clip_scorer(kinema.load(onnx_file))
+    expected = [*score_video(exported, exported.open_stream(long_video), SCHEDULE)]
+    assert main(["predict", str(onnx_file), str(long_video), *ALONG]) == 0
+    recorded = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    with streaming(lambda _: long_video.read_bytes()) as server:
+        assert main(["predict", str(onnx_file), server.url, "--live", *ALONG]) == 0
+    live = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for lines in (recorded, live):
+        assert [line["start"] for line in lines] == pytest.approx([one.start for one in expected])
+        for line, one in zip(lines, expected, strict=True):
+            assert [*line["scores"].values()] == pytest.approx(one.scores.tolist(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_file_localizes(model: Path, onnx_file: Path, long_video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curve = ["--curve.every", "0.4", "--curve.window", "0.8", "--curve.high", "0.25", "--curve.views", "test"]
+    answers = []
+    for named in (model, onnx_file):
+        assert main(["localize", str(named), str(long_video), *curve, "--json"]) == 0
+        [rows] = json.loads(capsys.readouterr().out)["results"].values()
+        answers.append(rows)
+    assert len(answers[0]) == len(answers[1]) > 0
+    for one, other in zip(*answers, strict=True):
+        assert one["label"] == other["label"]
+        assert other["segment"] == pytest.approx(one["segment"], abs=1e-3)
+        assert other["score"] == pytest.approx(one["score"], abs=1e-4)
 
 
 def run_script(script: Path, clip: Path) -> dict[str, float]:

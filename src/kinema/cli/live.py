@@ -7,18 +7,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from kinema.cli.arguments import parse
+from kinema.cli.timeline import time_and_labels
 from kinema.console import clock, print_json, printable, progress
-from kinema.data.streams.live.address import live_address, without_secrets
+from kinema.data.streams.live.address import live_address
 from kinema.errors import UserError
+from kinema.prediction import iso_time
 from kinema.report.answers import check_suffix
 from kinema.tasks.timeline.options import SegmentOptions
 
@@ -49,8 +51,8 @@ class Options:
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A run's --work-dir, a folder of its checkpoints, a model.safetensors, or published weights (zoo:NAME or
-    hf:ORG/NAME)."""
+    """A run's --work-dir, a folder of its checkpoints, a model.safetensors, published weights (zoo:NAME or
+    hf:ORG/NAME), or an exported file."""
     stream: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STREAM")]
     """rtsp://…, rtsps://…, http://… or https://… (HLS, MJPEG, MPEG-TS and others), /dev/video0, or - for standard
     input. User and password of a URL are never shown."""
@@ -65,6 +67,10 @@ class Options:
     which are several times slower."""
     top: Annotated[int, Ge(1)] = 5
     """Number of classes to print for people; --json and --output have all."""
+    min_score: Annotated[float, Interval(ge=0, le=1), tyro.conf.arg(metavar="SCORE")] = 0.0
+    """Leave out classes of a lower score; if none is left, the answer is "none of these", with the best score. With
+    --json, lines have "predictions": [{"label", "score"}], too, where that label is null; the .csv of --output has
+    columns label, empty there, and score."""
     json: bool = False
     """Print a line of JSON for each window at once: {"video", "time", "start", "end", "scores": {class: score}}; time:
     wall clock (UTC) at the window's end; start, end: seconds of the stream. With --events, for each start and end of a
@@ -90,10 +96,9 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Classify a stream until it ends or is ended."""
-    given = {without_secrets(argument): argument for argument in arguments}  # messages about arguments repeat them
-    options = parse(Options, [*map(without_secrets, arguments)], command="predict")
+    options = parse(Options, arguments, command="predict")
     _check(options)
-    address = live_address(given.get(options.stream, options.stream))
+    address = live_address(options.stream)
     if address.kind == "pipe" and sys.stdin.isatty():
         raise UserError(
             "standard input is a terminal: pipe a video into it, such as `cat x.ts | kinema predict MODEL -`"
@@ -129,6 +134,8 @@ def _check(options: Options) -> None:
     for name, usual in (("curve", SegmentOptions()), ("background", "")):
         if not options.events and getattr(options, name) != usual:
             raise UserError(f"--{name} is for --events: pass --events, or leave it out")
+    if options.events and options.min_score:
+        raise UserError("--min-score is for the scores of windows: with --events, pass --curve.high")
 
 
 def _output_of(options: Options, predictor: "ScoresClips") -> "AbstractContextManager[LiveFile | None]":
@@ -136,7 +143,8 @@ def _output_of(options: Options, predictor: "ScoresClips") -> "AbstractContextMa
 
     if options.output is None:
         return nullcontext()
-    columns = _EVENT_COLUMNS if options.events else ("video", "time", "start", "end", *predictor.classes)
+    best = ("label", "score") if options.min_score else ()
+    columns = _EVENT_COLUMNS if options.events else ("video", "time", "start", "end", *best, *predictor.classes)
     return LiveFile(options.output, columns)
 
 
@@ -174,27 +182,29 @@ class _Printer:
     """Prints and writes answers or events."""
 
     def __init__(self, options: Options, name: str, predictor: "ScoresClips") -> None:
+        from kinema.tasks.timeline.predictions import Predictions
+
         self._options, self._name, self._classes = options, name, predictor.classes
+        self._predictions = Predictions(predictor.classes, top=options.top, min_score=options.min_score)
         self._finder = _event_finder(options, self._classes) if options.events else None
 
     def show(self, scores: "LiveScores", file: "LiveFile | None") -> None:
         """Print and write a window, or the events that are known with it."""
+        from kinema.tasks.timeline.answer_file import best_cells
+
         if self._finder is not None:
             self._show_events(self._finder.push(scores), file)
             return
-        answer = scores.answer
-        values = [round(score, 6) for score in answer.scores.tolist()]
-        where = {"video": self._name, "time": iso(scores.time), "start": _rounded(answer.start)}
-        where["end"] = _rounded(answer.end)
-        line = {**where, "scores": dict(zip(self._classes, values, strict=True))}
+        answer = self._predictions.of(self._name, scores.answer, time=scores.time)
+        line = answer.as_json()
         if file is not None:
-            file.add(line, [*where.values(), *values])
+            where = [line[key] for key in ("video", "time", "start", "end")]
+            best = best_cells(line) if self._options.min_score else []
+            file.add(line, [*where, *best, *line["scores"].values()])
         if self._options.json:
             print_json(line)
         elif file is None:
-            best = [f"{printable(self._classes[i])} {values[i]:.3f}" for i in _best(values, self._options.top)]
-            span = f"{clock(answer.start)} – {clock(answer.end)}"
-            print("  ".join([_local(scores.time), span, *best]), flush=True)
+            print("  ".join([_local(scores.time), *time_and_labels(answer)]), flush=True)
 
     def finish(self, file: "LiveFile | None") -> None:
         """Print and write the events that end with the stream."""
@@ -204,7 +214,7 @@ class _Printer:
     def _show_events(self, events: "Sequence[Event]", file: "LiveFile | None") -> None:
         for event in events:
             segment, label = event.segment, self._classes[event.segment.label]
-            row: list[object] = [self._name, label, iso(event.start_time), iso(event.end_time)]
+            row: list[object] = [self._name, label, iso_time(event.start_time), iso_time(event.end_time)]
             row += [_rounded(x) for x in (segment.start, segment.end, segment.score, segment.peak)]
             values = dict(zip(_EVENT_COLUMNS, row, strict=True))
             keys = _EVENT_COLUMNS if event.kind == "end" else _START_KEYS
@@ -244,15 +254,6 @@ def _summary(scorer: "LiveScorer", stream: "LiveStream") -> str:
         if count:
             parts.append(f"{count} {text}")
     return f"{stream.path}: {', '.join(parts)}"
-
-
-def iso(seconds: float) -> str:
-    """Return seconds since 1970 as an ISO 8601 time in UTC, to milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _best(scores: Sequence[float], top: int) -> list[int]:
-    return sorted(range(len(scores)), key=lambda index: -scores[index])[:top]
 
 
 def _local(seconds: float) -> str:

@@ -33,7 +33,7 @@ class Options(LocalizeOptions):
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A BMN, ActionFormer or TriDet, a run of BSN's three stages, or a recognizer: a --work-dir, a folder of
-    checkpoints, a model.safetensors, or published weights (zoo:NAME)."""
+    checkpoints, a model.safetensors, published weights (zoo:NAME), or an exported file."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     json: bool = False
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     own = {field.name: getattr(options, field.name) for field in fields(LocalizeOptions)}
     localizer = load_localizer(options.model, LocalizeOptions(**own))
     if options.plot is not None:
-        say_missing([*localizer.classes, *(Path(video.path).name for video in inputs)], options.font)
+        say_missing([*localizer.classes, *(display_name(video.path) for video in inputs)], options.font)
     found = Localizations(
         options.output,
         origin=localizer.origin,

@@ -28,16 +28,16 @@ log = logging.getLogger(__name__)
 class Options:
     """Classify videos, as a whole or along the time (--every).
 
-    Live streams have options of their own: rtsp://…, http(s)://… with --live, /dev/video0, or - for standard input; see
-    kinema predict --live --help.
+    Live streams have options of their own: rtsp://…, http(s)://… with --live, /dev/video0 (a webcam, untested), or -
+    for standard input; see kinema predict --live --help.
 
     Unreadable videos are reported and skipped, and the exit code is 2. Predictions are printed, and written to
     --output, as they are computed; with --output, the same command continues after an interruption.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A run's --work-dir, a folder of its checkpoints, a model.safetensors, or published weights (zoo:NAME or
-    hf:ORG/NAME)."""
+    """A run's --work-dir, a folder of its checkpoints, a model.safetensors, published weights (zoo:NAME or
+    hf:ORG/NAME), or an exported file."""
     videos: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
     """Video files, folders of them at any depth, or folders of images (the frames of one video); paths or URLs."""
     top: Annotated[int, Ge(1)] = 5
@@ -55,12 +55,12 @@ class Options:
     which are several times slower; for --every."""
     json: bool = False
     """Print JSON: [{"video", "predictions": [{"label", "score"}]}]; with --every, a line for each window as it comes:
-    {"video", "start", "end", "scores": {class: score}}, times in seconds."""
+    {"video", "start", "end", "scores": {class: score}}, times in seconds; with --min-score also "predictions"."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="CSV|JSONL")] = None
     """Append a line for each video to this file: columns video, label_1, score_1, …, weights in a .csv; {"video",
     "predictions", "weights"} in a .jsonl. Videos that it already contains are skipped. With --every, a line for each
-    window: columns video, start, end, one for each class, origin; {"video", "start", "end", "scores", "origin"}. It is
-    continued where it ends."""
+    window: columns video, start, end, one for each class, origin; {"video", "start", "end", "scores", "origin"}; with
+    --min-score also label and score of the best one, or "predictions". It is continued where it ends."""
     timeline: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
     """Draw the scores along the video to this file; for several videos, to files in this folder with their names and
     subfolders; for --every."""
@@ -90,8 +90,6 @@ def run(arguments: Sequence[str]) -> int:
     if options.output is not None:
         check_suffix(options.output)
     if options.every is not None:
-        if options.min_score:
-            raise UserError("--min-score is for answers of whole videos: leave out --every")
         from kinema.cli.timeline import run_timelines
 
         return run_timelines(options)
@@ -111,13 +109,13 @@ def run(arguments: Sequence[str]) -> int:
     if options.render is not None:
         say_missing(predictor.classes, options.font)
     answers: dict[str, list[Prediction]] = {}
-    width = max(cell_len(printable(video.path)) for video in inputs)
+    width = max(cell_len(printable(video.shown)) for video in inputs)
     try:
         with closing(_answers(predictor, inputs, targets, options)) as found:
             for video, best, is_new in found:
-                answers[video.path] = best
+                answers[video.shown] = best
                 if is_new and not options.json:
-                    path = printable(video.path)
+                    path = printable(video.shown)
                     labels = (f"{printable(one.text)} {one.score:.3f}" for one in best)
                     print("  ".join([path + " " * (width - cell_len(path)), *labels]), flush=True)
     finally:  # also where it is interrupted
@@ -150,10 +148,10 @@ def _answers(
         file = AnswerFile(options.output, weights=origin, top=top, fewer=bool(options.min_score))
     with file as kept, progress("predicting", len(inputs)) as meter:
         known = {} if kept is None else dict(kept.answers)
-        if answered := sum(video.path in known for video in inputs):
+        if answered := sum(video.shown in known for video in inputs):
             log.info("%s has the answers of %d of %d videos", options.output, answered, len(inputs))
         for video in inputs:
-            best, target = known.get(video.path), targets.get(video)
+            best, target = known.get(video.shown), targets.get(video)
             try:
                 is_new = best is None
                 best = best or at_least(predictor.predict(video.path, top=options.top), options.min_score)
@@ -163,6 +161,6 @@ def _answers(
                 log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["predict"]))
             else:
                 if is_new and kept is not None:
-                    kept.add(video.path, best)
+                    kept.add(video.shown, best)
                 yield video, best, is_new
             meter.advance()

@@ -1,17 +1,17 @@
 """`kinema predict MODEL VIDEO… --every SECONDS`."""
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kinema.cli.arguments import OPTION_NAMES
-from kinema.console import clock, printable, progress
+from kinema.console import clock, print_json, printable, progress
 from kinema.errors import MediaError, renamed_options
+from kinema.prediction import WindowPrediction
 from kinema.storage import display_name
-from kinema.strict_json import dumps
 
 if TYPE_CHECKING:
     from kinema.data.lists.inputs import Input
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kinema.tasks.timeline.answer_file import TimelineFile
     from kinema.tasks.timeline.options import WhichViews
     from kinema.tasks.timeline.pictures import AllAnswers
+    from kinema.tasks.timeline.predictions import Predictions
     from kinema.tasks.timeline.scorer import ScoresClips, Statistics, WindowScores
     from kinema.tasks.timeline.spool import Spool
 
@@ -34,6 +35,7 @@ class TimelineOptions(Protocol):
     model: Path
     videos: tuple[str, ...]
     top: int
+    min_score: float
     every: float | None
     window: float
     views: "WhichViews"
@@ -55,6 +57,7 @@ def run_timelines(options: TimelineOptions) -> int:
     from kinema.report.fonts import check_font, say_missing
     from kinema.report.render import SUFFIXES
     from kinema.tasks.timeline.answer_file import TimelineFile, origin_of
+    from kinema.tasks.timeline.predictions import Predictions
     from kinema.tasks.timeline.scorer import Statistics, clip_scorer
     from kinema.weights.find import find_model
 
@@ -69,13 +72,14 @@ def run_timelines(options: TimelineOptions) -> int:
     predictor.views(options.views)  # says whether the model takes RGB
     if pictures or renders:
         say_missing(predictor.classes, options.font)
+    predictions = Predictions(predictor.classes, top=options.top, min_score=options.min_score)
     file: AbstractContextManager[TimelineFile | None] = nullcontext()
     if options.output is not None:
         origin = origin_of(predictor, schedule, options.views, options.fps)
-        file = TimelineFile(options.output, classes=predictor.classes, schedule=schedule, origin=origin)
+        file = TimelineFile(options.output, predictions, schedule=schedule, origin=origin)
     failed, statistics = 0, Statistics()
     with file as kept:
-        run = _Run(predictor, schedule, options, kept, statistics, named=len(inputs) > 1)
+        run = _Run(predictor, schedule, options, predictions, kept, statistics, named=len(inputs) > 1)
         for video in inputs:
             try:
                 run.answer(video, pictures.get(video), renders.get(video))
@@ -92,9 +96,9 @@ class _Run:
 
     def __init__(
         self, predictor: "ScoresClips", schedule: "WindowSchedule", options: TimelineOptions,
-        kept: "TimelineFile | None", statistics: "Statistics", *, named: bool,
+        predictions: "Predictions", kept: "TimelineFile | None", statistics: "Statistics", *, named: bool,
     ) -> None:  # fmt: skip
-        self._predictor, self._schedule, self._options = predictor, schedule, options
+        self._predictor, self._schedule, self._options, self._predictions = predictor, schedule, options, predictions
         self._kept, self._statistics, self._named = kept, statistics, named
 
     def answer(self, video: "Input", picture: Path | None, render: Path | None) -> None:
@@ -107,22 +111,22 @@ class _Run:
         from kinema.tasks.timeline.spool import Spool
 
         before = self._statistics.windows
-        with Spool(len(self._predictor.classes)) as spool, closing(self._answers(video.path)) as answers:
+        with Spool(len(self._predictor.classes)) as spool, closing(self._answers(video)) as answers:
             for answer in answers:
                 if self._options.json:
-                    print(dumps(self._line(video.path, answer), ensure_ascii=False), flush=True)
+                    print_json(self._predictions.of(video.shown, answer).as_json())
                 elif self._kept is None:
-                    print(self._text(video.path, answer), flush=True)
+                    print(self._text(self._predictions.of(video.shown, answer)), flush=True)
                 if self._kept is None and (picture or render):
                     spool.add(answer)
             is_new = self._statistics.windows > before
-            stream, all_answers = partial(self._stream, video.path), self._all_answers(video.path, spool)
-            classes, font = self._predictor.classes, self._options.font
+            stream, all_answers = partial(self._stream, video.path), self._all_answers(video.shown, spool)
+            classes, drawing = self._predictor.classes, {"font": self._options.font, "least": self._options.min_score}
             if picture is not None and (is_new or not picture.exists()):
                 title = printable(display_name(video.path))
-                draw_timeline(stream, all_answers, classes, picture, title=title, font=font)
+                draw_timeline(stream, all_answers, classes, picture, title=title, **drawing)
             if render is not None and (is_new or not render.exists()):
-                render_timeline(stream, all_answers, classes, render, font=font)
+                render_timeline(stream, all_answers, classes, render, **drawing)
                 log.info("rendered: %s", render)
 
     def _all_answers(self, video: str, spool: "Spool") -> "AllAnswers":
@@ -132,37 +136,35 @@ class _Run:
     def _stream(self, video: str) -> "RecordedStream":
         return self._predictor.open_stream(video, fps=self._options.fps)
 
-    def _answers(self, video: str) -> "Generator[WindowScores]":
+    def _answers(self, video: "Input") -> "Generator[WindowScores]":
         """Yield the new answers of a video, each after it has been written to the output file."""
         from kinema.tasks.timeline.scorer import score_video
 
-        known = 0 if self._kept is None else self._kept.known[video]
+        known = 0 if self._kept is None else self._kept.known[video.shown]
         if known:
-            log.info("%s: continued after %d windows", printable(video), known)
-        stream = self._stream(video)
+            log.info("%s: continued after %d windows", printable(video.shown), known)
+        stream = self._stream(video.path)
         total = None if stream.seconds is None else max(self._schedule.count(stream.seconds), known)
         answers = score_video(self._predictor, stream, self._schedule, views=self._options.views, known=known)
         with closing(answers), progress("predicting", total, done=known) as meter:
             for answer in answers:
                 self._statistics.add(answer)
                 if self._kept is not None:
-                    self._kept.add(video, [answer])
+                    self._kept.add(video.shown, [answer])
                 yield answer
                 meter.advance()
 
-    def _line(self, video: str, answer: "WindowScores") -> dict[str, object]:
-        from kinema.tasks.timeline.answer_file import answer_line
-
-        return answer_line(video, answer, self._predictor.classes)
-
-    def _text(self, video: str, answer: "WindowScores") -> str:
+    def _text(self, answer: WindowPrediction) -> str:
         """An answer as a line for people: time and best labels."""
-        best = _best(answer.scores.tolist(), self._options.top)
-        labels = (f"{printable(self._predictor.classes[index])} {score:.3f}" for index, score in best)
-        where = [printable(video)] if self._named else []
-        return "  ".join([*where, f"{clock(answer.start)} – {clock(answer.end)}", *labels])
+        where = [printable(answer.video)] if self._named else []
+        return "  ".join([*where, *time_and_labels(answer)])
 
 
-def _best(scores: Sequence[float], top: int) -> list[tuple[int, float]]:
-    order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top]
-    return [(index, scores[index]) for number, index in enumerate(order) if not number or scores[index] >= _LEAST_SCORE]
+def time_and_labels(answer: WindowPrediction) -> list[str]:
+    """Return the span of a window, and its best labels with their scores, for people."""
+    labels = [
+        f"{printable(one.text)} {one.score:.3f}"
+        for number, one in enumerate(answer.predictions)
+        if not number or one.score >= _LEAST_SCORE
+    ]
+    return [f"{clock(answer.start)} – {clock(answer.end)}", *labels]

@@ -1,7 +1,7 @@
 """Training clips and test views of an open video: sampling, decoding, cropping."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -59,6 +59,15 @@ class Views:
         """Frames of all views of a video, such as 960 of ten clips of 32 frames × three crops."""
         views, frames, _, _ = self.shape
         return views * frames
+
+
+def one_view(views: Views) -> Views:
+    """Return the views reduced to one: the clip in the middle of the video, or all segments of it, and one crop."""
+    sampling = replace(views.sampling, twice=False)
+    if not sampling.joined:
+        sampling = replace(sampling, num_clips=1)
+    crops = replace(views.crops, crops="whole" if views.crops.crops == "whole" else "center")
+    return Views(sampling=sampling, crops=crops)
 
 
 def read_train_clip(

@@ -62,6 +62,15 @@ class HasInput(Protocol):
 
 
 @runtime_checkable
+class HasFixedShapes(Protocol):
+    """Inputs of one size each, but for the batch, as those of an exported graph."""
+
+    @property
+    def shapes(self) -> Sequence[tuple[int, ...]]:
+        """Shapes of the inputs without the batch, such as (C, T, H, W)."""
+
+
+@runtime_checkable
 class HasFurtherInputs(Protocol):
     """A forward pass that takes more than clips or features."""
 

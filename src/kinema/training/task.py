@@ -1,11 +1,11 @@
 """Protocols of a task: its options, its training and its predictor."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -95,13 +95,38 @@ class Predictor(Protocol):
         *,
         every: float = 1.0,
         window: float = 2.0,
+        views: Literal["val", "test"] = "val",
         fps: float = 0.0,
         top: int = 5,
-    ) -> Iterator[WindowPrediction]:
-        """Yield predictions of windows, `window` seconds long, along a video or an iterable of frames.
+        min_score: float = 0.0,
+        live: bool = False,
+        timeout: float = 10.0,
+        patience: float = 600.0,
+    ) -> Generator[WindowPrediction]:
+        """Yield the most probable classes of windows along a video or a live stream, in order, as they are known.
+
+        The answers are those of `kinema predict --every`. Frames are decoded once, by a thread, and no more of them
+        kept than a few windows need. Windows of a video are computed in batches, those of an iterable of frames one by
+        one. Of a live stream, windows that are complete while the network computes, or while the caller does something
+        else, are dropped but for the newest; those of a pipe are not, it waits. Closing the iterator ends the stream.
+
+        Args:
+            frames: a video as `predict` takes it, of which not more is in memory than is needed; an iterable of frames
+                (H, W, 3) uint8 RGB; or a live stream: `rtsp://…`, a URL of HLS or MJPEG, `/dev/video0` (untested), `-`
+                for standard input, or a binary file object that cannot seek, such as a pipe.
+            every: seconds from the start of a window to the start of the next one.
+            window: seconds of a window.
+            views: clips and crops of a window: those of a validation or of a test video.
+            fps: frames per second of an iterable, an array or a folder of images, which do not say it.
+            top: number of classes.
+            min_score: leave out classes of a lower score; if none is left, the prediction is `NONE_OF_THESE`.
+            live: whether any `http(s)://` URL is that of a live stream.
+            timeout: of a live stream: seconds without data or a picture after which a connection counts as interrupted.
+            patience: seconds for which an interrupted stream is tried again; 0: not at all.
 
         Raises:
-            MediaError: the video cannot be read.
+            MediaError: the video cannot be read, or the address of a stream is wrong.
+            StorageOutage: a server does not answer, or a stream was interrupted for longer than `patience`.
             UserError: `fps` is missing, or a frame has another dtype or shape.
         """
 

@@ -91,6 +91,11 @@ class ExportedNetwork(nn.Module):
         self._structure = _pytree.treespec_loads(metadata["structure"])
         self._compute = (_onnx_session if file.suffix.lower() == ONNX else _torch_program)(file)
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the inputs without the batch; see `kinema.models.capabilities.HasFixedShapes`."""
+        return [tuple(entry["shape"][1:]) for entry in self.inputs]
+
     def forward(self, *inputs: Tensor) -> Any:
         """Return what the original network returns for inputs of the exported shapes.
 

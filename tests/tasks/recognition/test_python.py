@@ -92,7 +92,7 @@ def test_an_endless_iterable_is_answered_as_it_comes(model: RecognizerPredictor,
     assert (first.start, first.end) == (0.0, 1.0)
     assert (second.start, second.end) == (0.5, 1.5)
     assert len(first.predictions) == 2
-    answers.close()  # type: ignore[attr-defined]
+    answers.close()
     assert taken < 100
 
 

@@ -1,9 +1,10 @@
 """Predictions of a recognizer for single videos."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -19,23 +20,26 @@ from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import open_video
-from kinema.data.streams.files import FileStream, ReaderStream, open_file
-from kinema.data.streams.iterable import IterableStream
-from kinema.data.streams.stream import FrameStream, RecordedStream
+from kinema.data.streams.files import ReaderStream, open_file
+from kinema.data.streams.stream import RecordedStream
 from kinema.data.streams.windows import WindowSchedule
-from kinema.data.views import Views, read_views
+from kinema.data.views import Views, one_view, read_views
 from kinema.errors import MediaError, UserError
-from kinema.models.capabilities import HasFeatures, require
+from kinema.models.capabilities import HasFeatures, HasFixedShapes, require
 from kinema.prediction import Prediction, WindowPrediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
 from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import as_clips, in_parts, video_scores, view_logits
-from kinema.tasks.timeline.scorer import score_stream
+from kinema.tasks.timeline.options import WhichViews
+from kinema.tasks.timeline.predictions import Predictions
+from kinema.tasks.timeline.streaming import stream_predictions
 from kinema.weights.model_files import load_network
 
 if TYPE_CHECKING:
     from kinema.report.explanation.content import Explanation
+
+log = logging.getLogger(__name__)
 
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 64, 512
 """Frames of a batch of clips along a video: larger ones are not faster, and their answers come later."""
@@ -60,6 +64,7 @@ class RecognizerPredictor:
         self.classes = self.description.classes
         self.frames_at_once = _FRAMES_ON_CPU if self._device.type == "cpu" else _FRAMES_ON_GPU
         self._patience = Patience(WITHOUT_OPTION, option="")
+        self._told = False  # which views a window has
 
     def __repr__(self) -> str:
         views, frames, height, width = self.description.data.test_views.shape
@@ -160,46 +165,29 @@ class RecognizerPredictor:
         *,
         every: float = 1.0,
         window: float = 2.0,
+        views: WhichViews = "val",
         fps: float = 0.0,
         top: int = 5,
-    ) -> Iterator[WindowPrediction]:
-        """Yield the most probable classes of windows along a long video or an endless iterable of frames, in order.
+        min_score: float = 0.0,
+        live: bool = False,
+        timeout: float = 10.0,
+        patience: float = 600.0,
+    ) -> Generator[WindowPrediction]:
+        """Yield the most probable classes of windows along a video or a live stream, in order.
 
-        Frames are decoded once, and no more of them kept than a few windows need. A window is seen as a validation
-        video is.
-
-        Args:
-            frames: a video as `predict` takes it, or an iterable of frames (H, W, 3) uint8 RGB. Windows of an iterable
-                are answered one by one, those of a video in batches.
-            every: seconds from the start of a window to the start of the next one.
-            window: seconds of a window.
-            fps: frames per second of an iterable, an array or a folder of images, which do not say it.
-            top: number of classes.
-
-        Raises:
-            MediaError: the video cannot be read.
-            UserError: `fps` is missing, or a frame has another dtype or shape.
+        See `kinema.training.task.Predictor`.
         """
-        schedule = WindowSchedule(every=every, window=window)
-        stream, batch = self._frame_stream(frames, fps)
-        return (
-            WindowPrediction(answer.start, answer.end, tuple(self._best(torch.from_numpy(answer.scores), top)))
-            for answer in score_stream(self, stream, schedule, batch=batch)
+        return stream_predictions(
+            self,
+            frames,
+            WindowSchedule(every=every, window=window),
+            Predictions(self.classes, top=top, min_score=min_score),
+            views=views,
+            fps=fps,
+            live=live,
+            timeout=timeout,
+            patience=patience,
         )
-
-    def _frame_stream(self, frames: Any, fps: float) -> tuple[FrameStream, int]:
-        """Return the frames in order, and the windows of a batch, 0: as many as fill the device."""
-        if isinstance(frames, str | Path):
-            return self.open_stream(frames, fps=fps), 0
-        if isinstance(frames, bytes | bytearray | memoryview) or hasattr(frames, "read"):
-            return FileStream(content_of(frames), path="a file in memory"), 0
-        if not isinstance(frames, Iterable):
-            content_of(frames)  # says what a video is
-        if not fps > 0:
-            raise UserError("frames do not say how many of them there are in a second: pass fps, such as fps=25")
-        if is_array(frames):
-            return ReaderStream(ArrayReader(frames, fps=fps), fps=fps), 0
-        return IterableStream(frames, fps=fps), 1
 
     def _test_views(self, video: VideoInput) -> tuple[str, Tensor]:
         """Return the name of a video and its test views (V, T, C, H, W) uint8."""
@@ -211,7 +199,7 @@ class RecognizerPredictor:
 
         return self._patience.through(read)
 
-    def views(self, which: Literal["val", "test"]) -> Views:
+    def views(self, which: WhichViews) -> Views:
         """Return the views of a validation or a test video; see `kinema.tasks.timeline.scorer.ScoresClips`."""
         data = self.description.data
         if data.source in FLOW:
@@ -219,7 +207,22 @@ class RecognizerPredictor:
                 f"{self.folder} takes optical flow, which is not computed along a video or a stream: pass a model that "
                 "takes RGB"
             )
-        return data.val_views if which == "val" else data.test_views
+        return self._val_views() if which == "val" else data.test_views
+
+    def _val_views(self) -> Views:
+        """Return the views of a validation video; of a graph for clips of another size, one view of a test video."""
+        views = self.description.data.val_views
+        if not isinstance(self._model, HasFixedShapes):
+            return views
+        (_, *size), ours = self._model.shapes[0], [*views.shape[1:]]
+        if ours == size:
+            return views
+        if not self._told:
+            self._told = True
+            taken, usual = ("x".join(map(str, one)) for one in (size, ours))
+            log.info("%s takes clips of %s, not %s as in validation: windows are seen as the middle of a test video, "
+                     "by one clip and one crop", self.folder, taken, usual)  # fmt: skip
+        return one_view(self.description.data.test_views)
 
     def clip_scores(self, clips: Tensor) -> Tensor:
         """Return probabilities (B, classes) float32 on the CPU of clips (B, V, T, C, H, W) uint8, averaged over V.

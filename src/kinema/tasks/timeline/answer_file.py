@@ -15,6 +15,7 @@ from kinema.errors import UserError
 from kinema.report.answers import as_line, as_row, cells, check_suffix, complete_lines
 from kinema.storage.appended import AppendedFile
 from kinema.tasks.timeline.options import WhichViews
+from kinema.tasks.timeline.predictions import Predictions
 from kinema.tasks.timeline.scorer import ScoresClips, WindowScores
 from kinema.weights.model_files import scores_digest
 
@@ -29,32 +30,38 @@ def origin_of(predictor: ScoresClips, schedule: WindowSchedule, views: WhichView
     return blake2b(settings.encode(), digest_size=8).hexdigest()
 
 
-def answer_line(video: str, answer: WindowScores, classes: Sequence[str]) -> dict[str, Any]:
-    """Return an answer as it is written: times rounded to milliseconds, scores to 6 decimals."""
-    start, end, scores = _rounded(answer)
-    return {"video": video, "start": start, "end": end, "scores": dict(zip(classes, scores, strict=True))}
-
-
 class TimelineFile(AppendedFile):
     """A file with one line per window, written as soon as its scores are known.
 
     `.jsonl`: `{"video", "start", "end", "scores": {class: score}, "origin"}`. `.csv`: columns video, start, end, one
-    for each class, origin. Times in seconds. `origin` is a digest of the model and the windows, so that answers of
-    different ones are not mixed. Lines are read one at a time, so that memory does not grow with the file.
+    for each class, origin. Times in seconds. With a `min_score`, a `.jsonl` has `predictions`, too, and a `.csv` label
+    and score of the best one before the classes, the label empty for none of the classes. `origin` is a digest of the
+    model and the windows, so that answers of different ones are not mixed. Lines are read one at a time, so that memory
+    does not grow with the file.
 
     Attributes:
         known: number of windows by video that the file had when it was opened.
     """
 
-    def __init__(self, path: Path, *, classes: Sequence[str], schedule: WindowSchedule, origin: str) -> None:
+    def __init__(self, path: Path, predictions: Predictions, *, schedule: WindowSchedule, origin: str) -> None:
         """Create the file, or open it to append; a truncated last line is removed.
+
+        Args:
+            path: the file.
+            predictions: makes the answers.
+            schedule: the windows.
+            origin: see `origin_of`.
 
         Raises:
             UserError: the suffix is unknown, the file cannot be written, or it has other content: answers of another
                 model or of other windows, or no answers.
         """
         check_suffix(path)
-        self._classes, self._schedule, self._origin = classes, schedule, origin
+        self._predictions, self._classes, self._schedule = predictions, predictions.classes, schedule
+        self._origin = origin
+        if least := predictions.min_score:
+            self._origin += f" top {predictions.top} min-score {least:g}"
+        self._best = ["label", "score"] if predictions.min_score else []
         self._is_csv = path.suffix.lower() == ".csv"
         self.known = Counter[str]()
         super().__init__(path, header=as_row(self._columns) if self._is_csv else b"")
@@ -77,13 +84,16 @@ class TimelineFile(AppendedFile):
 
     @property
     def _columns(self) -> list[str]:
-        return ["video", "start", "end", *self._classes, "origin"]
+        return ["video", "start", "end", *self._best, *self._classes, "origin"]
 
     def _line(self, video: str, answer: WindowScores) -> bytes:
+        line = self._predictions.of(video, answer).as_json()
         if not self._is_csv:
-            return as_line({**answer_line(video, answer, self._classes), "origin": self._origin})
-        start, end, scores = _rounded(answer)
-        return as_row([video, str(start), str(end), *map(str, scores), self._origin])
+            return as_line({**line, "origin": self._origin})
+        best = best_cells(line) if self._best else []
+        return as_row(
+            [video, str(line["start"]), str(line["end"]), *best, *map(str, line["scores"].values()), self._origin]
+        )
 
     def check(self) -> None:
         """Count the windows of each video, and remove a truncated last line."""
@@ -101,7 +111,7 @@ class TimelineFile(AppendedFile):
             if origin != self._origin or start != _seconds(self._schedule.start(self.known[video])):
                 raise UserError(
                     f"{self._path}, line {number}: an answer of another model, or with other --every, --window, "
-                    f"--views or --fps; {_HINT}"
+                    f"--views, --fps, --top or --min-score; {_HINT}"
                 )
             self.known[video] += 1
         if end < self._path.stat().st_size:
@@ -123,6 +133,7 @@ class TimelineFile(AppendedFile):
         try:
             if self._is_csv:
                 video, start, end, *scores, origin = cells(_text(line))
+                scores = scores[len(self._best) :]
             else:
                 answer: Mapping[str, Any] = json.loads(_text(line))
                 video, start, end = str(answer["video"]), answer["start"], answer["end"]
@@ -134,8 +145,10 @@ class TimelineFile(AppendedFile):
             ) from None
 
 
-def _rounded(answer: WindowScores) -> tuple[float, float, list[float]]:
-    return _seconds(answer.start), _seconds(answer.end), [round(score, 6) for score in answer.scores.tolist()]
+def best_cells(line: Mapping[str, Any]) -> list[str]:
+    """Return label and score of the best prediction of a JSON line; the label is empty for none of the classes."""
+    best = line["predictions"][0]
+    return [best["label"] or "", str(best["score"])]
 
 
 def _seconds(seconds: float) -> float:

@@ -83,7 +83,9 @@ class Connection:
         is_hls = address.kind == "http" and address.url.partition("?")[0].lower().endswith(".m3u8")
         self._timeout = timeout * (_HLS_SEGMENTS if is_hls else 1)
         self._waits = address.kind == "pipe"
-        pipe = PipeReader(0, stopped=stopped, on_silence=on_silence, timeout=timeout) if self._waits else None
+        pipe = None
+        if self._waits:
+            pipe = PipeReader(address.file, stopped=stopped, on_silence=on_silence, timeout=timeout)
         self._container = self._open(address, pipe)
         try:
             self._stream = best_video(self._container, path=address.name)
