@@ -9,11 +9,13 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import save_file
 
 from kinema.cli import main
 from kinema.models.foreign import foreign_state_dict
 from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECIPES, build_model
+from kinema.tasks.models import load_model
 
 RECIPE = '''
 """A small network of my own."""
@@ -41,6 +43,42 @@ def frames(tmp_path: Path) -> Path:
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)):
         Image.fromarray(pixels).save(folder / f"{i:03}.jpg")
     return folder
+
+
+PRETRAINING = '''
+"""The pre-training of a small network of my own."""
+from dataclasses import replace
+from kinema.recipes.videomae_pretraining import videomae_s_16x4_pretrain_small
+
+def mine():
+    config = videomae_s_16x4_pretrain_small()
+    sizes = dict(frames=4, size=32, patch=8, width=24, depth=3, heads=3, decoder_width=12, decoder_heads=2)
+    config.model = replace(config.model, **sizes)
+    return config
+'''
+
+
+def test_the_network_of_a_pre_training_keeps_its_decoder(tmp_path: Path) -> None:
+    from transformers import VideoMAEConfig, VideoMAEForPreTraining
+
+    config = VideoMAEConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=3, num_attention_heads=3,
+        intermediate_size=96, decoder_hidden_size=12, decoder_num_hidden_layers=2, decoder_num_attention_heads=2,
+        decoder_intermediate_size=48, use_mean_pooling=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = VideoMAEForPreTraining(config)
+    save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+    (tmp_path / "pretraining.py").write_text(PRETRAINING)
+    arguments = ["convert", str(tmp_path / "theirs.safetensors"), "--from", "transformers", "--output"]
+    own = f"{tmp_path / 'pretraining.py'}:mine"
+    assert main([*arguments, str(tmp_path / "model"), "--recipe", own]) == 0
+    module, described = load_model(tmp_path / "model")
+    assert described.recipe == own
+    weights = foreign_state_dict(module, source="transformers")
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(weights.pop(name), value)
+    assert not [*weights]
 
 
 def test_a_converted_model_predicts_and_goes_back(

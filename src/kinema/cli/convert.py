@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -13,6 +13,9 @@ from kinema.errors import UserError
 from kinema.recipes import LOCALIZERS, RECOGNIZERS, config_of, recognizer_config_of
 from kinema.storage import is_url
 from kinema.tools import Source
+
+if TYPE_CHECKING:
+    from kinema.weights.model_files import AnyDescription
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,8 @@ class Options:
     further: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE|URL")] = ()
     """Further weights files or URLs of the same model, such as that of an attentive probe beside its encoder's."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
-    """Recipe of the model, or my_file.py:function; default: the recipe that the weights fit."""
+    """Recipe of the model, or my_file.py:function; default: the recognizer's or localizer's that the weights fit. A
+    recipe of pre-training keeps the decoder, too."""
     classes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File with one class name per line; default: the names of Kinetics-400 or ImageNet if recognized, else numbers."""
     allow_missing: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATTERN")] = ()
@@ -52,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     if (options.source is None) == (options.target is None):
         raise UserError("pass --from TOOL for another tool's checkpoint, or --to mmaction2 for a model")
     from kinema.tasks.models import load_model
-    from kinema.weights.convert import convert, convert_to_mmaction2
+    from kinema.weights.convert import convert, convert_pretraining, convert_to_mmaction2
     from kinema.weights.find import find_model
 
     if options.source is None:
@@ -66,6 +70,13 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options.source in _DETECTORS:
         raise UserError(f"{options.checkpoint} holds no weights of a detector of {options.source}'s")
+    if options.recipe and (described := _of_pretraining(options.recipe)) is not None:
+        convert_pretraining(
+            checkpoint, options.output, options.recipe, described,
+            source=options.source, allow_missing=options.allow_missing,
+        )  # fmt: skip
+        log.info("model: %s", options.output)
+        return 0
     recipes = [options.recipe] if options.recipe else [*RECOGNIZERS]
     convert(
         checkpoint,
@@ -89,6 +100,17 @@ def _local(file: str) -> Path:
     from kinema.weights.published.download import download
 
     return download(file).path if is_url(file) else Path(file)
+
+
+def _of_pretraining(recipe: str) -> "AnyDescription | None":
+    """Return the description of a recipe of pre-training; None for others."""
+    from kinema.models.capabilities import PretrainsBackbone
+
+    trainings = [*config_of(recipe).stages().values()]
+    if len(trainings) > 1 or not isinstance(trainings[0].model, PretrainsBackbone):
+        return None
+    described: AnyDescription = trainings[0].describe()
+    return described
 
 
 def _convert_localizer(checkpoint: Path, options: Options, source: Source) -> bool:

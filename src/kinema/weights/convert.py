@@ -207,6 +207,33 @@ def convert_localizer(
     return False
 
 
+def convert_pretraining(
+    checkpoint: Path,
+    folder: Path,
+    recipe: str,
+    described: AnyDescription,
+    *,
+    source: Source,
+    allow_missing: Sequence[str],
+) -> None:
+    """Convert another tool's checkpoint of pre-training, decoder and all, to a model folder.
+
+    Args:
+        checkpoint, folder, source, allow_missing: see `convert`.
+        recipe: name of the recipe, for messages.
+        described: its description.
+
+    Raises:
+        UserError: see `convert`.
+    """
+    _check_free(folder)
+    found = read_foreign_checkpoint(checkpoint)
+    check_source(found.weights, source, path=str(checkpoint))
+    check_finite(found.weights, origin=str(checkpoint))
+    where = f"{checkpoint} and the model of {recipe}"
+    _write(folder, described, found.weights, source=source, allow_missing=allow_missing, where=where)
+
+
 def _of_source(options: LocalizerOptions, weights: Mapping[str, Tensor], source: Source) -> LocalizerOptions:
     return options.of_source(weights, source) if isinstance(options, ForeignOptions) else options
 
