@@ -121,12 +121,12 @@ class _Run:
                     spool.add(answer)
             is_new = self._statistics.windows > before
             stream, all_answers = partial(self._stream, video.path), self._all_answers(video.shown, spool)
-            classes, drawing = self._predictor.classes, {"font": self._options.font, "least": self._options.min_score}
+            classes, font, least = self._predictor.classes, self._options.font, self._options.min_score
             if picture is not None and (is_new or not picture.exists()):
                 title = printable(display_name(video.path))
-                draw_timeline(stream, all_answers, classes, picture, title=title, **drawing)
+                draw_timeline(stream, all_answers, classes, picture, title=title, font=font, least=least)
             if render is not None and (is_new or not render.exists()):
-                render_timeline(stream, all_answers, classes, render, **drawing)
+                render_timeline(stream, all_answers, classes, render, font=font, least=least)
                 log.info("rendered: %s", render)
 
     def _all_answers(self, video: str, spool: "Spool") -> "AllAnswers":

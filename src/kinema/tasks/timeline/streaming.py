@@ -62,7 +62,7 @@ def _along_stream(scorer: LiveScorer, name: str, predictions: Predictions) -> Ge
             yield predictions.of(name, scores.answer, time=scores.time)
 
 
-def _live(source: Source, live: bool) -> Address | None:
+def _live(source: Any, live: bool) -> Address | None:
     """Return the address of a live stream; None for a video that can be read again.
 
     Raises:
