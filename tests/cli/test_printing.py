@@ -1,16 +1,18 @@
 """What is printed is what was written, whatever it holds and wherever it goes."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from kinema.cli import main
-from kinema.console import print_table, printable
+from kinema.console import print_table, printable, progress
 
 BRACKETS = ["Title [id].mp4", "x [bold].mp4", "open[close].mp4", "[red].mp4", ":smile:.mp4", "日本 [b].mp4"]
 
@@ -109,3 +111,15 @@ def test_output_that_nobody_takes(redirection: str, code: int, said: str) -> Non
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_time_left_does_not_count_the_start(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with caplog.at_level(logging.INFO, logger="kinema"), progress("reading", 10, every=0) as meter:
+        for seconds in (60, 2, 2):  # the first unit waits for workers to start
+            now[0] += seconds
+            meter.advance()
+    assert [record.getMessage() for record in caplog.records] == [
+        "reading 1/10", "reading 2/10, 00:00:16 left", "reading 3/10, 00:00:14 left",
+    ]  # fmt: skip

@@ -18,15 +18,17 @@ class Meter:
 
     def __init__(self, title: str, total: int | None, done: int, bar: Progress | None, every: float) -> None:
         self._title, self._total, self._bar, self._every = title, total, bar, every
-        self._done = self._done_before = done
+        self._done = done
         self._figures = ""
         self._next_line = time.monotonic() + every
-        self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None
         self._task = bar.add_task(title, total=total, completed=done, figures="") if bar else None
 
     def advance(self, count: int = 1, figures: str = "") -> None:
         """Add `count` completed units; `figures`, if given, replaces the text beside the bar."""
         self._done += count
+        if self._first is None:  # which often includes a warm-up of many units' length
+            self._first = time.monotonic(), self._done
         if self._bar is not None and self._task is not None:
             self._figures = figures or self._figures
             self._bar.update(self._task, advance=count, figures=self._figures)
@@ -36,9 +38,10 @@ class Meter:
             log.info("%s %d%s%s%s", self._title, self._done, of, figures and f": {figures}", self._left())
 
     def _left(self) -> str:
-        if self._total is None:
+        if self._total is None or self._first is None or self._done == self._first[1]:
             return ""
-        per_unit = (time.monotonic() - self._started) / max(self._done - self._done_before, 1)
+        since, before = self._first
+        per_unit = (time.monotonic() - since) / (self._done - before)
         seconds = per_unit * (self._total - self._done)
         clock = time.strftime("%H:%M:%S", time.gmtime(seconds)) if seconds < 86400 else f"{seconds / 86400:.1f} days"
         return f", {clock} left"
