@@ -31,7 +31,8 @@ class Options:
     output: Annotated[Path | None, tyro.conf.arg(metavar="HTML")] = None
     """File to write; default: report.html in the first RUN, or report.html for several."""
     clips: Annotated[int, Interval(ge=0, le=60)] = 12
-    """Videos of each kind to embed, over all runs: two seconds, at most 160 px high, about 40 kB each; 0: none."""
+    """Videos of each kind to embed, over all runs: two seconds, at most 160 px high, about 40 kB each; half as many
+    pictures of validations, at most 6 of a run; 0: none."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = ""
     """my_file.py:function, if the file of a run's own task or network has moved since training."""
     json: bool = False
