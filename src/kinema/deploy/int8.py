@@ -33,7 +33,7 @@ class _Samples:
 
 
 def quantize(file: Path, output: Path, samples: Iterator[tuple[Tensor, ...]], *, count: int) -> None:
-    """Quantize weights of each output channel, and activations by their range over samples.
+    """Quantize weights of each output channel to 7 bits, and activations to 8 by their range over samples.
 
     Args:
         file: an exported ONNX file.
@@ -57,6 +57,8 @@ def quantize(file: Path, output: Path, samples: Iterator[tuple[Tensor, ...]], *,
         _Samples([entry["name"] for entry in metadata["inputs"]], samples, count),
         quant_format=tools.QuantFormat.QDQ,
         per_channel=True,
+        # Sums of two products of 8 bits by 8 saturate 16 bits on CPUs without VNNI; of 7 bits by 8 they do not.
+        reduce_range=True,
         activation_type=tools.QuantType.QUInt8,
         weight_type=tools.QuantType.QInt8,
         op_types_to_quantize=_QUANTIZED,
