@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kinema.advice import ATTENTIVE, LARGE, PROBE, SMALL, Facts, advise, facts_of
+from kinema.advice import ATTENTIVE, CELLS, LARGE, PROBE, SMALL, Facts, advise, facts_of
 from kinema.cli import main
 from kinema.cli.arguments import split
 from kinema.cli.train import Options
@@ -22,28 +22,34 @@ def facts(**values: Any) -> Facts:
 @pytest.mark.parametrize(
     ("values", "minutes", "seconds", "recipe", "option"),
     [
-        ({}, 240, 0.1, SMALL, "--data.folds 5"),
-        ({}, 20, 0.1, ATTENTIVE, "--data.folds 5"),
+        ({}, 240, 0.1, CELLS, "--data.folds 5"),
         ({}, 0.1, 0.1, PROBE, "--data.folds 5"),
-        ({"groups": 3}, 240, 0.1, SMALL, "--data.folds 3"),
+        ({"groups": 3}, 240, 0.1, CELLS, "--data.folds 3"),
+        ({"groups": 2}, 240, 0.1, SMALL, "--data.folds 2"),
         ({"groups": 1}, 240, 0.1, SMALL, "--data.val-fraction 0.2"),
+        ({"videos": 900, "per_class": (90, 150)}, 900, 0.1, SMALL, "--data.folds 5"),
+        ({"videos": 900, "per_class": (90, 150)}, 20, 0.1, ATTENTIVE, "--data.folds 5"),
+        ({"videos": 1500, "per_class": (30, 50)}, 240, 0.1, CELLS, "--data.val-fraction 0.2"),
         ({"videos": 50_000, "per_class": (400, 600), "device": "cuda"}, 9000, 0.001, LARGE, "--data.val-fraction 0.2"),
         ({"videos": 50_000, "per_class": (400, 600)}, 1500, 0.1, ATTENTIVE, "--data.val-fraction 0.2"),
-        ({"kind": "rawframes"}, 240, 0.1, SMALL, "--data.source rawframes"),
+        ({"kind": "rawframes"}, 240, 0.1, CELLS, "--data.source rawframes"),
     ],
 )
 def test_the_choice(values: dict[str, Any], minutes: float, seconds: float, recipe: str, option: str) -> None:
     advice = advise(facts(**values), minutes=minutes, seconds_of=lambda _: seconds)
     assert advice.recipe == recipe
     assert option in advice.command
-    words = shlex.split(advice.command)
-    own, keys = split(Options, words[2:])
-    assert own[0] == recipe
-    assert config_of(recipe, keys).data.train == "my videos"  # type: ignore[union-attr]
+    for command, named in ((advice.command, recipe), (advice.alternative, ATTENTIVE)):
+        if command:
+            own, keys = split(Options, shlex.split(command)[2:])
+            assert own[0] == named
+            assert config_of(named, keys).data.train == "my videos"  # type: ignore[union-attr]
+    assert bool(advice.alternative) == (recipe == CELLS)
 
 
 def test_reasons_say_what_was_too_slow_and_that_videos_are_short() -> None:
-    reasons = advise(facts(frames=5), minutes=20, seconds_of=lambda _: 0.1).reasons
+    videos = facts(frames=5, per_class=(100, 150))
+    reasons = advise(videos, minutes=20, seconds_of=lambda _: 0.1).reasons
     # 300 videos x 12 epochs x 3 forward passes' time x 0.1 s x 5 folds
     assert f"{SMALL} would take about 90 minutes, more than the 20 minutes at hand" in reasons
     assert any("shorter than a clip" in reason for reason in reasons)

@@ -20,10 +20,13 @@ from kinema.recipes import recognizer_config_of
 from kinema.runtime.device import RuntimeOptions, pick_device, to_device
 
 PROBE, ATTENTIVE = "tsn_efficientnet_lite0_1x1x8_probe", "tsn_efficientnet_lite0_1x1x8_attentive_probe"
+CELLS = "tsn_efficientnet_lite0_1x1x8_cell_probe"
 SMALL = "tsm_efficientnet_lite0_1x1x8_small"
 LARGE = "tsm_r50_video_1x1x8_50e_kinetics400_rgb"
 FEW, MANY = 2_000, 500
 """Videos up to which lower stages stay frozen; videos of a class from which a large network is trained whole."""
+FEW_OF_A_CLASS = 100
+"""Videos of the median class up to which a head in closed form is preferred to fine-tuning."""
 CROSS_VALIDATED = 1_000
 """Videos up to which folds are worth their time."""
 _FOLDS, _SAMPLED, _BACKWARD = 5, 8, 2.0
@@ -56,11 +59,12 @@ class Facts:
 
 
 class Advice(NamedTuple):
-    """A recipe, the reasons for it, and the command."""
+    """A recipe, the reasons for it, its command, and that of another recipe to compare it with, or an empty string."""
 
     recipe: str
     reasons: list[str]
     command: str
+    alternative: str
 
 
 def facts_of(data: str) -> Facts:
@@ -97,14 +101,14 @@ def advise(facts: Facts, *, minutes: float, seconds_of: Callable[[str], float]) 
     folds = folds if folds > 1 else 0
     reasons = []
     large = facts.videos > FEW and facts.per_class[1] >= MANY
-    candidates = [LARGE] if large and facts.device == "cuda" else []
-    candidates += [SMALL, ATTENTIVE, PROBE]
+    candidates = _candidates(facts, large=large)
     if large and facts.device == "cpu":
         reasons.append("the videos are enough to train a large network whole, but that needs a GPU")
     if not large:
+        frozen = "train the last layer alone" if candidates[0] == CELLS else "freeze the lower stages"
         reasons.append(
             f"with {facts.per_class[1]} videos of the median class, fine-tuning the whole network would "
-            "overfit: start from ImageNet weights and freeze the lower stages"
+            f"overfit: start from ImageNet weights and {frozen}"
         )
     for recipe in candidates:
         need = _minutes(recipe, facts, folds, seconds_of(recipe))
@@ -116,7 +120,30 @@ def advise(facts: Facts, *, minutes: float, seconds_of: Callable[[str], float]) 
     if facts.frames < recognizer_config_of(recipe).data.train_clip.sampling.frames:
         reasons.append(f"videos of {facts.frames} frames are shorter than a clip, which repeats some of them")
     reasons.append(_why_split(facts, folds))
-    return Advice(recipe, reasons, _command(recipe, facts, folds))
+    if recipe != CELLS:
+        return Advice(recipe, reasons, _command(recipe, facts, folds), "")
+    reasons.append(_why_both(folds))
+    return Advice(recipe, reasons, _command(recipe, facts, folds), _command(ATTENTIVE, facts, folds))
+
+
+def _candidates(facts: Facts, *, large: bool) -> list[str]:
+    """Return the recipes that suit the videos, those that take longest first."""
+    if large:
+        return [*([LARGE] if facts.device == "cuda" else []), SMALL, ATTENTIVE, PROBE]
+    # Its penalty is chosen by groups of the training videos that are held out: of three, folds leave two.
+    if facts.videos <= FEW and facts.per_class[1] <= FEW_OF_A_CLASS and facts.groups not in (1, 2):
+        return [CELLS, PROBE]
+    return [SMALL, ATTENTIVE, PROBE]
+
+
+def _why_both(folds: int) -> str:
+    """Return what the cell probe tells better, and what the attentive one."""
+    compared = "their summary.json" if folds else "their top-1"
+    return (
+        "it tells classes by where things are in the frame and what follows what, such as strokes of tennis; classes "
+        "that differ by motion anywhere in the frame, such as walking and running, the attentive probe tells better. "
+        f"No list of videos says which they are: train both and compare {compared}"
+    )
 
 
 def seconds_per_clip(recipe: str) -> float:

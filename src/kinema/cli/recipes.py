@@ -66,6 +66,8 @@ def _advise(options: Options) -> int:
     for reason in advice.reasons:
         print(f"- {reason}")
     print(f"\n{advice.command}")
+    if advice.alternative:
+        print(f"\nto compare it with:\n{advice.alternative}")
     return 0
 
 
