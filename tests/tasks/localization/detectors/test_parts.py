@@ -158,6 +158,8 @@ def test_offsets_are_the_means_of_distributions() -> None:
                 weights.append(math.exp(own + there))
             means.append(sum(distance * weight for distance, weight in enumerate(weights)) / sum(weights))
         np.testing.assert_allclose(found[row], means, rtol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):  # distances, and the loss that they enter, stay float32
+        assert torch.equal(expected_offsets(level, torch.zeros_like(points), points, labels), found)
 
 
 @settings(max_examples=50, deadline=None)
