@@ -108,6 +108,15 @@ def test_the_same_as_clip_by_clip_however_many_at_a_time(
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
 
 
+def test_a_cpu_computes_64_frames_at_a_time(tiny_run: Path, videos: Path) -> None:
+    """Larger parts are no faster there, and their memory is kept, more of it with each length of a video."""
+    extractor, computed = FeatureExtractor(tiny_run, FeatureOptions(layer="logits", stride=2)), list[int]()
+    extractor._model.register_forward_pre_hook(lambda _, given: computed.append(given[0].shape[0] * given[0].shape[2]))
+    found = extractor.extract(str(videos / "a.mp4"))
+    assert max(computed) == 64
+    assert sum(computed) == 8 * len(found.values) > 64
+
+
 def test_rows_are_even_in_time_whatever_the_frame_rate(tiny_run: Path, tmp_path: Path) -> None:
     """36 frames in 9 s, then 90 in 3 s: row t shows what a player shows from t · stride / fps on."""
     times = [*range(0, 36 * 10, 10), *(360 + second * 4 // 3 for second in range(90))]  # of 1/40 s

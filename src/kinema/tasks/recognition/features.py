@@ -36,14 +36,14 @@ from kinema.storage import suffix as suffix_of
 from kinema.tasks.recognition.description import load_recognizer, read_recognizer
 from kinema.tasks.recognition.feature_options import ExtractOptions, FeatureOptions
 from kinema.tasks.recognition.options import RecognizerDescription
-from kinema.tasks.recognition.scoring import as_clips
+from kinema.tasks.recognition.scoring import as_clips, in_parts
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest
 
 Singles = NDArray[np.float32]
 
 _FRAMES_AT_ONCE = 512
-"""Maximum number of frames in a forward pass; at least one clip."""
+"""Maximum number of frames that are cropped together; at least one clip."""
 
 _DECODED_BYTES = 256 * 2**20
 """Maximum size of the decoded frames in memory; at least one clip."""
@@ -196,8 +196,9 @@ class FeatureExtractor:
         here = as_clips(clips[:, None].to(self._device))
         with autocast(self._device, self._runtime):
             if self._options.layer == "features":
-                return require(self._model, HasFeatures, "--layer features").forward_features(here).float().cpu()
-            logits = self._model(here).float()
+                compute = require(self._model, HasFeatures, "--layer features").forward_features
+                return in_parts(compute, here).float().cpu()
+            logits = in_parts(self._model, here).float()
         return (logits if self._options.layer == "logits" else logits.softmax(-1)).cpu()
 
 
