@@ -66,6 +66,11 @@ def test_errors_hide_what_they_are_told() -> None:
     assert errors[2].path == url  # to open it again
 
 
+def test_messages_say_where_a_password_belongs() -> None:
+    hint = "expected rtsp://HOST/PATH or rtsp://USER:PASSWORD@HOST/PATH (401)"
+    assert str(UserError(hint)) == hint
+
+
 def test_messages_hide_what_they_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     show_messages()
     logging.getLogger("kinema.test").warning("%s: failed", "rtsp://u:hunter2@h/a")

@@ -11,6 +11,8 @@ _ANYWHERE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//?)(\S+)")
 """A URL in a text, with what follows it up to a blank. A `Path` of a URL has a single slash."""
 _AFTER = "\"'`,;:.!?)]}>"
 """What may follow a URL in a sentence."""
+_PLACEHOLDER = "USER:PASSWORD@"
+"""What messages write for user and password, to say where they belong."""
 _PLAIN_VALUE = re.compile(r"[a-z]{0,3}\d{0,2}")
 """Values of a query that are shown, such as that of `channel=1`: too short for a secret."""
 _STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "ftp", "sftp", "file", "memory", "hf")
@@ -56,6 +58,8 @@ def hide_secrets(text: str) -> str:
 
 def _hidden(match: re.Match[str]) -> str:
     scheme, slashes, rest = match.groups()
+    if rest.startswith(_PLACEHOLDER):
+        return match[0]
     url = rest.rstrip(_AFTER)
     shown = without_secrets(f"{scheme}://{url}").removeprefix(f"{scheme}://")
     return f"{scheme}:{slashes}{shown}{rest[len(url) :]}"
