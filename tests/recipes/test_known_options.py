@@ -11,6 +11,7 @@ from kinema.recipes import RECIPES, find_recipe, known_options
 from kinema.recipes.known_options import KnownOptions, check_options, read_known_options, type_of
 
 RECIPE = "tsn_r18_video_1x1x8_small_rgb"
+WRITE = "after a change of options, python -m kinema.recipes.known_options"
 
 
 def types_of(table: KnownOptions) -> dict[str, dict[str, Any]]:
@@ -19,9 +20,9 @@ def types_of(table: KnownOptions) -> dict[str, dict[str, Any]]:
 
 def test_the_table_is_of_the_recipes_as_they_are() -> None:
     kept, current = read_known_options(), known_options.known_options()
-    assert [*kept.recipes] == [*RECIPES]
-    assert types_of(kept) == types_of(current)
-    assert (kept.fields, kept.modules, kept.former) == (current.fields, current.modules, current.former)
+    assert [*kept.recipes] == [*RECIPES], WRITE
+    assert types_of(kept) == types_of(current), WRITE
+    assert (kept.fields, kept.modules, kept.former) == (current.fields, current.modules, current.former), WRITE
 
 
 @pytest.mark.parametrize(

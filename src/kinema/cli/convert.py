@@ -70,9 +70,9 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if options.source in _DETECTORS:
         raise UserError(f"{options.checkpoint} holds no weights of a detector of {options.source}'s")
-    if options.recipe and (described := _of_pretraining(options.recipe)) is not None:
+    if options.recipe and (pretraining := _of_pretraining(options.recipe)) is not None:
         convert_pretraining(
-            checkpoint, options.output, options.recipe, described,
+            checkpoint, options.output, options.recipe, pretraining,
             source=options.source, allow_missing=options.allow_missing,
         )  # fmt: skip
         log.info("model: %s", options.output)
