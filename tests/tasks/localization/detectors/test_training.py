@@ -23,6 +23,7 @@ from kinema.runtime.device import RuntimeOptions
 from kinema.tasks.localization.description import load_localizer, read_localizer
 from kinema.tasks.localization.metrics.detection import THRESHOLDS
 from kinema.tasks.localization.metrics.evaluation import evaluate_detection
+from kinema.training.saving.record import read_rows
 from kinema.weights.find import find_model
 from tests.tasks.localization.planted import write_planted
 
@@ -194,7 +195,56 @@ def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], recipe: s
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_planted_instances_are_detected(recipe: str, tmp_path: Path) -> None:
-    places = write_planted(tmp_path / "data", videos=120)
+    places = write_planted(tmp_path / "data", videos=120, labels=("jump", "turn"))
     options = {"data.workers": "0", "schedule.epochs": "10", "schedule.warmup_epochs": "1", **places}
     found = train(config_of(recipe, options), work_dir=tmp_path / "run")
     assert found["average_mAP"] >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_processes_have_the_losses_of_one(recipe: str, tmp_path: Path) -> None:
+    """At the same total batch: each divides its losses by the mean number of positive points of both."""
+    options = RECIPES[recipe] | write_planted(tmp_path / "data", videos=32, labels=("jump", "turn"))
+    # Adam divides small gradients by themselves: at a high rate, rounding would grow from step to step.
+    options |= {"schedule.epochs": "4", "schedule.warmup_epochs": "1", "optim.lr": "1e-4"}
+    one, two = {"data.batch_size": "8", "task.loss.positives": "40"}, {"data.batch_size": "4"}
+    train(config_of(recipe, options | one), work_dir=tmp_path / "one")
+    given = [f"--{key.replace('_', '-')}={value}" for key, value in (options | two).items()]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "kinema"]
+    command += ["train", recipe, "--work-dir", str(tmp_path / "two"), *given]
+    subprocess.run(command, check=True, capture_output=True)
+    losses = [
+        [[row[name] for name in ("loss", "classification", "regression")] for row in read_rows(run, "train")]
+        for run in (tmp_path / "one" / "metrics.jsonl", tmp_path / "two" / "metrics.jsonl")
+    ]
+    assert len(losses[0]) == 12
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_streams_side_by_side_train_as_one_file_of_both(recipe: str, tmp_path: Path) -> None:
+    """2048 channels of a stream and 256 of another, of which one shows the actions and one their labels."""
+    places = write_planted(tmp_path / "data", videos=16, channels=2304, labels=("jump", "turn"))
+    streams = [tmp_path / "rgb", tmp_path / "flow"]
+    for folder in streams:
+        folder.mkdir()
+    for file in Path(places["data.features"]).glob("*.npy"):
+        joined = np.roll(np.load(file), 2045, axis=1)  # the labels' channels come first in the second stream
+        np.save(file, joined)
+        for folder, part in zip(streams, (joined[:, :2048], joined[:, 2048:]), strict=True):
+            np.save(folder / file.name, part)
+    options = RECIPES[recipe] | places | {"model.feature_channels": "2304"}
+    apart = {"data.features": [str(folder) for folder in streams]}
+    runs = [
+        train(config_of(recipe, options | changes), work_dir=tmp_path / name)
+        for name, changes in (("joined", {}), ("apart", apart))
+    ]
+    assert runs[0] == runs[1]
+    weights = [load_file(tmp_path / name / "checkpoints/last/model.safetensors") for name in ("joined", "apart")]
+    assert weights[0]["backbone.embedding.0.conv.conv.weight"].shape[1] == 2304
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+    tested = run_test(tmp_path / "apart", evaluation_options(tmp_path / "apart"), folder=tmp_path / "test")
+    validations = read_rows(tmp_path / "apart" / "metrics.jsonl", "val")
+    assert tested["average_mAP"] == max(row["average_mAP"] for row in validations)
