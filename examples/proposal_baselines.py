@@ -3,9 +3,9 @@
 python examples/proposal_baselines.py truth.json runs/bmn/test/results.json runs/bsn/test/results.json …
     [--subset validation]
 
-Prints AR@10, AR@100 and AUC. Random: 100 segments a video, both ends uniform. Sliding windows: of lengths 1/2, 1/4 …
-1/32 of the video, each moved by half its length; shuffled, as nothing says which is better. Both are means of five
-draws.
+Prints AR@1, AR@5, AR@10, AR@100 and AUC. Random: 100 segments a video, both ends uniform. Sliding windows: of lengths
+1/2, 1/4 … 1/32 of the video, each moved by half its length; shuffled, as nothing says which is better. Both are means
+of five draws.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from kinema.tasks.localization.metrics.annotations import GroundTruth, read_grou
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results
 
-COLUMNS = ("AR@10", "AR@100", "AUC")
+COLUMNS = ("AR@1", "AR@5", "AR@10", "AR@100", "AUC")
 DRAWS = 5
 Make = Callable[[float, np.random.Generator], Proposals]
 
