@@ -20,7 +20,7 @@ def write_planted(
     database = {}
     for number in range(videos):
         seconds, features = random.uniform(30, 120), random.normal(0, 0.5, (parts, channels))
-        instances, end = [], 0.0
+        instances, end = list[dict[str, object]](), 0.0
         for _ in range(random.integers(1, 4)):
             start = end + random.uniform(0.05, 0.15)
             end = start + random.uniform(0.08, 0.3)
