@@ -165,7 +165,6 @@ def test_predict_answers_none_of_these(
         assert all(lines[video]["label_1"] == "" and lines[video]["score_1"] for video in none)
     assert main([*command[:-4], "--output", str(output)]) == 2  # another least score
     assert "another model" in capsys.readouterr().err
-    assert main([*command[:-2], "--every", "1"]) == 2
 
 
 def test_training_is_not_scaled(sample: Path) -> None:
