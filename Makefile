@@ -40,7 +40,7 @@ test-cpus: .venv/ready
 
 test-slow: .venv/ready
 	.venv/bin/python -m pytest -x -n auto --maxprocesses 8 -m slow tests/training/test_sample.py tests/training/test_resume.py \
-	    tests/training/test_outage.py tests/training/test_sharding.py tests/tasks tests/weights tests/docs -k "not motions or 0 or 1"
+	    tests/training/test_outage.py tests/training/test_sharding.py tests/tasks tests/weights tests/docs tests/report/test_loggers.py -k "not motions or 0 or 1"
 
 test-all: .venv/ready
 	.venv/bin/python -m pytest -m "" $(PARALLEL)

@@ -61,6 +61,7 @@ def history(work_dir: Path) -> list[list[dict[str, float]]]:
     return found
 
 
+@pytest.mark.slow
 def test_an_offline_run_is_read_back_and_continued(sample: Path, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     run = [sys.executable, "-m", "kinema", "train", RECIPE, "--work-dir", str(tmp_path), "--resume"]

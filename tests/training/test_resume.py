@@ -78,10 +78,7 @@ def wait_for_step(process: subprocess.Popen[str], work_dir: Path, step: int) -> 
         time.sleep(0.005)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[name if "augmented" in name else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS],
-)
+@pytest.fixture(scope="module", params=VARIANTS)
 def undisturbed(
     request: pytest.FixtureRequest, sample: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
@@ -91,6 +88,7 @@ def undisturbed(
     return request.param, work_dir
 
 
+@pytest.mark.slow
 def test_sigkill_at_any_step_changes_nothing(undisturbed: tuple[str, Path], sample: Path, tmp_path: Path) -> None:
     variant, reference = undisturbed
     for step in (2, 7, 13):  # before any checkpoint, in the middle of the first epoch, and of the second

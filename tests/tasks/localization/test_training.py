@@ -105,6 +105,7 @@ def test_bsn_runs_its_stages_and_keeps_what_is_done(planted: dict[str, str], tmp
         generate_candidates(tmp_path / "tem", tmp_path / "candidates", other, RuntimeOptions())
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(planted: dict[str, str], tmp_path: Path) -> None:
     def command(work_dir: Path) -> list[str]:
         options = [
