@@ -16,10 +16,10 @@ from kinema.console import clock
 from kinema.data.streams.stream import Frame, FrameStream
 from kinema.errors import UserError
 from kinema.prediction import Prediction, at_least
-from kinema.report.curves import COLORS, Curves
+from kinema.report.curves import Curves
 from kinema.report.fonts import font_for, write
 from kinema.report.render import CLOCK, check_suffix, cut_to, draw_card, encode_frames, enlargement, lay_out
-from kinema.report.style import drawable
+from kinema.report.style import COLORS, drawable
 from kinema.storage import replacing
 
 _PAGE = 60.0

@@ -15,23 +15,8 @@ from numpy.typing import NDArray
 from kinema.console import clock
 from kinema.report.fonts import drawn_with
 from kinema.report.strip import Image, draw_strip, strip_inches
-from kinema.report.style import (
-    AMBER,
-    BLUE,
-    FAINT,
-    GREEN,
-    GRID,
-    INK,
-    ORANGE,
-    PINK,
-    SKY,
-    YELLOW,
-    drawable,
-    save_png,
-    shortened,
-)
+from kinema.report.style import COLORS, FAINT, GRID, INK, NAME_CELLS, TITLE_CELLS, drawable, save_png, shortened
 
-COLORS = (BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW)
 MOST_ROWS = 8
 _LEAST_PEAK = 0.05
 _MOST_POINTS = 1500
@@ -40,7 +25,6 @@ _BOTTOM, _HEIGHT = 0.42, 0.7
 """Where a curve's 0 is in its row, whose middle is 0, and the height of a score of 1; above it the peak is written."""
 _EDGE = 0.02
 """Share of the width near an end of the curve, where numbers are not centred, so that they stay beside it."""
-_NAME_CELLS, _TITLE_CELLS = 34, 110
 
 Singles = NDArray[np.float32]
 
@@ -150,7 +134,7 @@ def curves_figure(
         )  # fmt: skip
     # No mathematics: a file may be called `a$b$.mp4`.
     figure.suptitle(
-        shortened(title, _TITLE_CELLS), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
+        shortened(title, TITLE_CELLS), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
     )
     return figure
 
@@ -169,7 +153,7 @@ def _draw_rows(axes: Axes, curves: Curves, labels: Sequence[int], span: tuple[fl
             axes.axhline(bottom - _HEIGHT * least, color=FAINT, linewidth=0.7, linestyle=(0, (4, 4)), zorder=0)
         peak = int(curves.scores[:, label].argmax())
         _write_peak(axes, (float(curves.times[peak]), bottom), float(curves.scores[peak, label]), span)
-    names = [shortened(drawable(curves.classes[label]), _NAME_CELLS) for label in labels]
+    names = [shortened(drawable(curves.classes[label]), NAME_CELLS) for label in labels]
     if least:
         row = len(labels)
         axes.broken_barh(curves.none_of_these(least, span), (row - 0.1, 0.2), facecolors=FAINT, linewidth=0)

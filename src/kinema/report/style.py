@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
 )  # fmt: skip
+COLORS = (BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW)
+"""Of classes in timelines, by turns."""
 INK, FAINT, GRID = "#1F2933", "#6B7785", "#DFE4E9"
 DPI = 150
+NAME_CELLS, TITLE_CELLS = 34, 110
+"""Widths of class names and titles of timelines, in cells of a terminal; longer ones are shortened."""
 
 
 def save_png(figure: "Figure", path: Path, *, crop: bool = True) -> None:

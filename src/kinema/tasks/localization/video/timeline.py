@@ -12,26 +12,10 @@ from matplotlib.ticker import FuncFormatter
 from kinema.data.readers.reader import FrameReader
 from kinema.report.fonts import drawn_with
 from kinema.report.strip import PICTURES, Image, draw_strip, strip_inches
-from kinema.report.style import (
-    AMBER,
-    BLUE,
-    FAINT,
-    GREEN,
-    GRID,
-    INK,
-    ORANGE,
-    PINK,
-    SKY,
-    YELLOW,
-    drawable,
-    save_png,
-    shortened,
-)
+from kinema.report.style import COLORS, FAINT, GRID, INK, NAME_CELLS, TITLE_CELLS, drawable, save_png, shortened
 from kinema.tasks.localization.video.localize import Localization
 
-_COLORS = (BLUE, AMBER, GREEN, PINK, SKY, ORANGE, YELLOW)
 _MOST_ROWS = 12
-_NAME_CELLS, _TITLE_CELLS = 34, 110
 
 
 def draw_timeline(
@@ -75,7 +59,7 @@ def _figure(localization: Localization, video: FrameReader | None, title: str) -
     _draw_rows(axes, rows, localization.seconds)
     # No mathematics: a file may be called `a$b$.mp4`.
     figure.suptitle(
-        shortened(title, _TITLE_CELLS), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
+        shortened(title, TITLE_CELLS), x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
     )
     return figure
 
@@ -104,7 +88,7 @@ def _frames(video: FrameReader) -> list[Image]:
 def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
     best = max((score for _, segments in rows for *_, score in segments), default=1.0) or 1.0
     for row, (_, segments) in enumerate(rows):
-        color = _COLORS[row % len(_COLORS)]
+        color = COLORS[row % len(COLORS)]
         for start, end, score in sorted(segments, key=lambda segment: segment[2]):
             axes.barh(
                 row, end - start, left=start, height=0.62, color=color, alpha=0.12 + 0.88 * score / best,
@@ -113,7 +97,7 @@ def _draw_rows(axes: Axes, rows: Sequence[_Row], seconds: float) -> None:
         start, end, score = max(segments, key=lambda segment: segment[2])
         axes.text((start + end) / 2, row, f"{score:.2f}", ha="center", va="center", fontsize=8, color=INK)
     axes.set_yticks(
-        range(len(rows)), [shortened(drawable(label), _NAME_CELLS) for label, _ in rows], color=INK, parse_math=False
+        range(len(rows)), [shortened(drawable(label), NAME_CELLS) for label, _ in rows], color=INK, parse_math=False
     )
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(0, seconds)
