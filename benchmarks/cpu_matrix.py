@@ -168,24 +168,34 @@ def main() -> int:
     parser.add_argument(
         "--patience", type=float, default=300, help="seconds without a word after which a process hangs"
     )
-    parser.add_argument("--json", type=Path, help="a file for the outcomes")
+    parser.add_argument("--json", type=Path, help="a file for the outcomes; steps that it has are not taken again")
     options = parser.parse_args()
     names = [name for name in networks() if fnmatch(name, options.networks)]
     if options.short:
         names = [name for name in names if "_width" in name]
     rows: list[dict[str, Any]] = []
+    if options.json and options.json.exists():
+        rows = json.loads(options.json.read_text())
     print(
         "| ISA | threads | dtype | networks | steps | corruptions | hangs | wrong |\n|---|---|---|---|---|---|---|---|"
     )
     for isa in options.isa:
-        ended: dict[tuple[int, str], Counter[str]] = {}
-        for job, outcome in outcomes(list(jobs(names, isa, short=options.short)), isa, options.patience):
+        taken = [row for row in rows if row["isa"] == isa]
+        todo = [
+            job
+            for job in jobs(names, isa, short=options.short)
+            if not any(asdict(job).items() <= row.items() for row in taken)
+        ]
+        for job, outcome in outcomes(todo, isa, options.patience):
             rows.append({"isa": isa, **asdict(job), "outcome": outcome})
-            ended.setdefault((job.threads, job.dtype), Counter())[outcome] += 1
             if outcome != "right":
                 print(f"{outcome}: {isa} {job}", file=sys.stderr, flush=True)
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1))
+        ended: dict[tuple[int, str], Counter[str]] = {}
+        for row in rows:
+            if row["isa"] == isa:
+                ended.setdefault((row["threads"], row["dtype"]), Counter())[row["outcome"]] += 1
         for (threads, dtype), counts in sorted(ended.items()):
             several = len({row["network"] for row in rows if (row["isa"], row["dtype"]) == (isa, dtype)})
             figures = (counts.total(), counts["corruption"], counts["hang"], counts["wrong"])
