@@ -16,10 +16,13 @@ from PIL import Image
 from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
 from kinema.recipes import config_of
-from kinema.report.page.content import HasReport
+from kinema.report.page import content
+from kinema.report.page.runs import read_runs
 from kinema.runtime.processes import Process
+from kinema.tasks.models import read_description
 from kinema.tasks.pretraining.evaluation import GAP
 from kinema.training.config import single_training
+from kinema.weights.find import find_model
 from tests.conftest import TINY
 from tests.report.chromium import CONTRASTS, FAULTS, opened
 from tests.tasks.localization.planted import write_planted
@@ -67,6 +70,77 @@ def test_localizer_has_its_own_metrics(chromium: Any, localized: Path) -> None:
         table = shown.page.locator("table", has=shown.page.locator("caption:has-text('precision by class')"))
         means = [float(text.rstrip("%")) for text in table.locator("tbody td:last-child").all_text_contents()]
         assert np.mean(means) == pytest.approx(100 * metrics["average_mAP"], abs=0.06)
+
+
+def test_facts_of_a_localizers_data(localized: Path) -> None:
+    """Counts and lengths are those of the ground truth; the shape is that of the files."""
+    database = json.loads((localized.parent / "truth.json").read_text())["database"].values()
+    description = read_description(find_model(localized), None)
+    data, *_ = description.task.report(TestedRun(run=localized, test=localized / "test", description=description))
+    numbers, table, by_label = data.blocks
+    figures, facts = dict(numbers.values), {name: values for name, *values in table.rows}
+    assert [column.name for column in table.columns] == ["fact", "training", "validation"]
+    counts = []
+    for place, subset in enumerate(("training", "validation")):
+        videos = [video for video in database if video["subset"] == subset]
+        instances = [end - start for video in videos for start, end in (x["segment"] for x in video["annotations"])]
+        durations = [video["duration"] for video in videos]
+        counts.append(len(instances))
+        assert figures[f"{subset} videos"] == str(len(videos))
+        assert figures[f"{subset} instances"] == str(len(instances))
+        for name, seconds in (("length of videos", durations), ("length of instances", instances)):
+            expected = f"{min(seconds):.1f} – {max(seconds):.1f} s, median {np.median(seconds):.1f} s"
+            assert facts[name][place] == expected
+        assert facts["features of a video"][place] == "50 points × 64 channels"
+        assert facts["input of the network"][place] == "padded to 64 points × 64 channels"
+    assert [row[:3] for row in by_label.rows] == [["turn", *counts]]
+    assert figures["labels"] == "1"
+
+
+def test_instances_that_are_too_short_for_the_grid(tmp_path: Path) -> None:
+    options = {"data.workers": "0"} | write_planted(tmp_path, videos=8)
+    truth = tmp_path / "truth.json"
+    content = json.loads(truth.read_text())
+    for name in ("v_001", "v_002", "v_004"):  # v_004 is for validation
+        content["database"][name]["annotations"].append({"label": "turn", "segment": [20.0, 20.2]})
+    truth.write_text(json.dumps(content))
+    config = single_training(config_of("bmn_64x50_small_feature", options))
+    task = config.task.open(config, Process(device=torch.device("cpu")))
+    for split, short in ((task.train, 2), (task.val, 1)):  # type: ignore[attr-defined]
+        videos = (x for x in content["database"].values() if (x["subset"] == "training") == (short == 2))
+        total = sum(len(video["annotations"]) for video in videos)
+        facts = split.facts(config.task)
+        assert facts["instances shorter than the grid"] == f"{short} of {total} ({short / total:.1%})"
+        assert facts["instances that can be found at tIoU 0.5"] == f"{1 - short / total:.1%}"
+
+
+def test_report_without_the_data(localized: Path, tmp_path: Path) -> None:
+    """Ground truth and features may be elsewhere by then; the rest of the page is written."""
+    shutil.copytree(localized.parent, tmp_path / "moved")
+    for name, what in (("features", "The inputs of the network cannot"), ("truth.json", "The ground truth cannot")):
+        run = tmp_path / "moved" / "run"
+        described = (run / "checkpoints/best/model.json").read_text()
+        missing = described.replace(str(localized.parent / name), str(tmp_path / "missing" / name))
+        (run / "checkpoints/best/model.json").write_text(missing)
+        assert missing != described
+        assert main(["report", str(run)]) == 0
+        page = (run / "report.html").read_text()
+        assert what in page
+        assert "mAP by temporal overlap" in page
+
+
+def test_pipeline_is_in_order_and_has_its_test(localized: Path, tmp_path: Path) -> None:
+    """The test of a pipeline is that of its last stage, whatever the names of the stages are."""
+    for stage in ("a", "b"):
+        shutil.copytree(localized, tmp_path / "run" / stage, ignore=shutil.ignore_patterns("test"))
+    shutil.copytree(localized / "test", tmp_path / "run" / "test")
+    (tmp_path / "run" / "pipeline.json").write_text('{"model": "a"}')
+    first, last = read_runs([tmp_path / "run"])
+    assert (first.path.name, last.path.name) == ("b", "a")
+    metrics = json.loads((localized / "test" / "metrics.json").read_text())
+    assert (first.metrics, last.metrics) == ({}, metrics)
+    (alone,) = read_runs([tmp_path / "run" / "a"])
+    assert alone.metrics == metrics
 
 
 def test_untested_localizer_names_the_command(localized: Path, tmp_path: Path) -> None:
@@ -175,7 +249,7 @@ def _agree(recipe: str, options: dict[str, str], expected: str, *, measured: tup
     """The page marks what the training selects by."""
     config = single_training(config_of(recipe, options))
     criterion = config.task.open(config, Process(device=torch.device("cpu"))).criterion
-    assert isinstance(config.task, HasReport)
+    assert isinstance(config.task, content.HasReport)
     metric = next(one for one in config.task.main_metrics() if one.name in measured)
     assert (metric.name, metric.lower) == (criterion.metric, criterion.lower) == (expected, expected == "loss")
     row = dict.fromkeys(measured, 0.5)

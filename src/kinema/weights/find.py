@@ -34,7 +34,7 @@ def find_model(model: str | Path) -> Path:
         return model
     if model.suffix == ".safetensors":
         model = model.parent
-    model = _last_stage(model)
+    model = last_stage(model)
     # Read only: a run in progress recovers its folders itself.
     checkpoints = (readable_folder(model / "checkpoints" / name) for name in ("best", "last"))
     for folder in (readable_folder(model), *checkpoints):
@@ -53,7 +53,7 @@ def find_model(model: str | Path) -> Path:
     )
 
 
-def _last_stage(run: Path) -> Path:
+def last_stage(run: Path) -> Path:
     """Return the run of the stage that is a pipeline's model; any other path as it is."""
     try:
         stage = str(json.loads((run / PIPELINE).read_text(encoding="utf-8"))["model"])

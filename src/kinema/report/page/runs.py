@@ -9,6 +9,7 @@ from typing import Any
 from kinema.config import read
 from kinema.errors import UserError
 from kinema.training.saving.record import read_rows
+from kinema.weights.find import last_stage
 
 MACHINE = "machine.json"
 
@@ -18,10 +19,12 @@ class RunFolder:
     """Contents of a run's folder.
 
     name: Unique among the runs of a report. config: Dotted keys, as in `config.yaml`. machine: Contents of
-    `machine.json`; empty for runs of earlier versions. metrics: Those of its test; empty if there was none.
+    `machine.json`; empty for runs of earlier versions. test: Folder of the results of `kinema test` on the run's own
+    data, of a pipeline's last stage also that of the pipeline. metrics: Those of its test; empty if there was none.
     """
 
     path: Path
+    test: Path
     name: str
     recipe: str
     config: Mapping[str, object]
@@ -31,14 +34,11 @@ class RunFolder:
     metrics: Mapping[str, float]
     bad_files: int
 
-    @property
-    def test(self) -> Path:
-        """Folder of the results of `kinema test` on the run's own data."""
-        return self.path / "test"
-
 
 def read_runs(paths: Sequence[Path]) -> list[RunFolder]:
     """Read the folders of runs; those of pipelines and cross-validations are replaced by the runs in them.
+
+    The stage that holds a pipeline's model is the last one.
 
     Raises:
         UserError: one holds no run, or a file in it is damaged.
@@ -60,6 +60,7 @@ def _runs_in(path: Path) -> list[Path]:
     if (path / "metrics.jsonl").is_file():
         return [path]
     inside = sorted(child.parent for child in path.glob("*/metrics.jsonl"))
+    inside.sort(key=lambda run: run == last_stage(path))
     if not inside:
         fault = "holds no run" if path.exists() else "does not exist"
         raise UserError(f"{path} {fault}: expected the --work-dir of a `kinema train`, which has a metrics.jsonl")
@@ -69,19 +70,26 @@ def _runs_in(path: Path) -> list[Path]:
 def _read(folder: Path, name: str) -> RunFolder:
     config_file, bad = folder / "config.yaml", folder / "bad_files.csv"
     recipe, config = read(config_file) if config_file.exists() else ("", {})
+    test = _test_of(folder)
     return RunFolder(
         path=folder,
+        test=test,
         name=name,
         recipe=recipe,
         config=config,
         training=read_rows(folder / "metrics.jsonl", "train"),
         validation=read_rows(folder / "metrics.jsonl", "val"),
         machine=_json(folder / MACHINE),
-        metrics=_json(folder / "test" / "metrics.json"),
+        metrics=_json(test / "metrics.json"),
         bad_files=max(0, len(bad.read_text(encoding="utf-8", errors="replace").splitlines()) - 1)
         if bad.exists()
         else 0,
     )
+
+
+def _test_of(folder: Path) -> Path:
+    own, whole = folder / "test", folder.parent / "test"
+    return whole if not own.exists() and last_stage(folder.parent) == folder else own
 
 
 def _json(file: Path) -> Mapping[str, Any]:

@@ -17,8 +17,9 @@ from kinema.data.samples import Batch, Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.runtime.processes import Process
 from kinema.storage import StorageOptions, open_storage
+from kinema.tasks.localization.facts import share_of, stored_shape
 from kinema.tasks.localization.metrics.annotations import GroundTruth
-from kinema.tasks.localization.short_instances import warn_of_short_instances
+from kinema.tasks.localization.short_instances import attainable_overlaps, compare_lengths, warn_of_short_instances
 from kinema.tasks.localization.videos import Videos, read_truth, with_features
 from kinema.tasks.localization.windows import WindowOptions, Windows, cut_into_windows
 from kinema.training.order import load_batches
@@ -204,6 +205,15 @@ class OpenSplit:
         """
         raise NotImplementedError
 
+    def facts(self, task: GridOptions) -> dict[str, str]:  # noqa: ARG002
+        """Return what a report says of the inputs beyond the ground truth, text by name.
+
+        Raises:
+            UserError: the inputs are damaged.
+            StorageOutage: the storage does not answer.
+        """
+        return {}
+
     def train_batches(
         self, order: Sampler[list[SampleKey]], labels: MakeLabels, process: Process, *, seed: int
     ) -> DataLoader[Batch[Any]]:
@@ -226,6 +236,23 @@ class FeatureSplit(OpenSplit):
     def dataset(self, labels: MakeLabels | None, *, training: bool = False, seed: int = 0) -> "FeatureDataset":
         """See `OpenSplit`."""
         return FeatureDataset(self, labels, training=training, seed=seed)
+
+    def facts(self, task: GridOptions) -> dict[str, str]:
+        """See `OpenSplit`: the features, and how many instances are too short or too long for the grid."""
+        parts, of_windows = self.data.parts, f"{len(self.windows.parts):,} windows, " if self.windows else ""
+        facts = {
+            "features of a video": stored_shape(self.source, self.videos.truth.videos),
+            "input of the network": f"{of_windows}{parts:,} points × {self.source.channels:,} channels",
+        }
+        lengths = compare_lengths(self.videos, parts, windows=self.windows)
+        if count := len(lengths.seconds):
+            overlaps = attainable_overlaps(self.videos, parts, offset=task.grid_offset, windows=self.windows)
+            attainable = int((overlaps >= 0.5).sum()) / int((self.videos.truth.label >= 0).sum())
+            facts["instances shorter than the grid"] = share_of(int(lengths.short.sum()), count)
+            if self.windows:
+                facts["instances longer than a window"] = share_of(int(lengths.long.sum()), count)
+            facts["instances that can be found at tIoU 0.5"] = f"{attainable:.1%}"
+        return facts
 
 
 class FeatureDataset(SampleDataset[int, Any]):

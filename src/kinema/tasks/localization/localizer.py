@@ -60,7 +60,7 @@ class LocalizerTaskOptions(LocalizerOptions):
         return main_metrics(("AUC", "AR@100"), self.best_by)
 
     def report(self, tested: "TestedRun") -> "Sequence[Section]":
-        """Return what a report says of test results."""
+        """Return what a report says of data and test results."""
         from kinema.tasks.localization.reporting import describe
 
         return describe(tested)

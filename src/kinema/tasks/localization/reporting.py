@@ -1,4 +1,4 @@
-"""What a report says of a localizer: recall of its proposals, or precision of its detections."""
+"""What a report says of a localizer: its data, recall of its proposals, or precision of its detections."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ from kinema.report.page.content import (
 )
 from kinema.tasks.localization.metrics.evaluation import evaluate_detection
 from kinema.tasks.localization.metrics.protocols import Protocol
+from kinema.tasks.localization.reporting_data import describe_data
 
 RESULTS = "results.json"
 
@@ -33,15 +34,16 @@ def main_metrics(names: Sequence[str], best_by: str) -> Sequence[Metric]:
 
 def describe(tested: TestedRun, *, protocol: Protocol = "activitynet") -> list[Section]:
     """Return the sections of a report on a localizer; `protocol` is that of its mAP."""
-    command = f"kinema test {quote(str(tested.run))}"
+    data, command = describe_data(tested), f"kinema test {quote(str(tested.run))}"
     if not tested.metrics:
-        return [Section(title="Test", blocks=[Note(text="The run was not tested yet. To test it:", command=command)])]
+        note = Note(text="The run was not tested yet. To test it:", command=command)
+        return [data, Section(title="Test", blocks=[note])]
     metrics = {name: value for name, value in tested.metrics.items() if isinstance(value, int | float)}
     figures = [(name, metric_text(value, name)) for name, value in metrics.items()]
     blocks: list[Block] = [Figures(values=figures)]
     blocks += _curve(metrics, "mAP@", title="mAP by temporal overlap", x_name="tIoU")
     blocks += _curve(metrics, "AR@", title="Average recall by number of proposals", x_name="proposals per video")
-    sections = [Section(title="Test", blocks=blocks)]
+    sections = [data, Section(title="Test", blocks=blocks)]
     if any(name.startswith("mAP@") for name in metrics):
         sections.append(Section(title="Classes", blocks=[_by_class(tested, protocol, command)]))
     return sections

@@ -1,10 +1,11 @@
 """Instances that are too short for the grid of a localizer: how well they can be found, and a warning of them."""
 
 import logging
+from typing import NamedTuple
 
 import numpy as np
 
-from kinema.tasks.localization.metrics.segments import Floats
+from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints
 from kinema.tasks.localization.videos import Videos
 from kinema.tasks.localization.windows import Windows
 
@@ -23,13 +24,7 @@ def warn_of_short_instances(
         what: which videos these are.
         windows: what the videos are cut into, if they are.
     """
-    inputs, owner = (videos, np.arange(len(videos))) if windows is None else (windows.pieces, windows.video)
-    lengths = np.zeros(len(videos))  # of an input of each video, in seconds
-    np.maximum.at(lengths, owner, [span.end - span.start for span in inputs.spans])
-    rows = np.repeat(np.arange(len(videos)), [len(each) for each in videos.instances])
-    whole = np.array([span.end - span.start for span in videos.spans])
-    seconds = np.diff(np.concatenate([np.zeros((0, 2)), *videos.instances]))[:, 0] * whole[rows]
-    short, long = seconds * parts < lengths[rows] * (1 - 1e-6), seconds > lengths[rows] * (1 + 1e-6)
+    rows, seconds, lengths, short, long = compare_lengths(videos, parts, windows=windows)
     if not short.any() and not long.any():
         return
     overlaps = attainable_overlaps(videos, parts, offset=offset, windows=windows)
@@ -50,6 +45,33 @@ def warn_of_short_instances(
             "%.1f s: at tIoU 0.5 at most %.1f %% of the instances can be found",
             what, int(long.sum()), len(seconds), seconds.max(), lengths[rows[seconds.argmax()]], share,
         )  # fmt: skip
+
+
+class Lengths(NamedTuple):
+    """Lengths of the instances of videos, one video after the other, and of what the network sees of these at a time.
+
+    rows: (n,) the video of each instance. seconds: (n,) length of each. inputs: (videos,) length of each video, or of
+    its longest window, in seconds. short: (n,) whether it is shorter than the shortest segment of the grid. long: (n,)
+    whether it is longer than the input.
+    """
+
+    rows: Ints
+    seconds: Floats
+    inputs: Floats
+    short: Bools
+    long: Bools
+
+
+def compare_lengths(videos: Videos, parts: int, *, windows: Windows | None = None) -> Lengths:
+    """Compare the lengths of instances with a grid of `parts` points in time; see `warn_of_short_instances`."""
+    inputs, owner = (videos, np.arange(len(videos))) if windows is None else (windows.pieces, windows.video)
+    lengths = np.zeros(len(videos))
+    np.maximum.at(lengths, owner, [span.end - span.start for span in inputs.spans])
+    rows = np.repeat(np.arange(len(videos)), [len(each) for each in videos.instances])
+    whole = np.array([span.end - span.start for span in videos.spans])
+    seconds = np.diff(np.concatenate([np.zeros((0, 2)), *videos.instances]))[:, 0] * whole[rows]
+    short, long = seconds * parts < lengths[rows] * (1 - 1e-6), seconds > lengths[rows] * (1 + 1e-6)
+    return Lengths(rows, seconds, lengths, short, long)
 
 
 def attainable_overlaps(videos: Videos, parts: int, *, offset: float, windows: Windows | None = None) -> Floats:

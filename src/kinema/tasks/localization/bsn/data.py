@@ -13,6 +13,7 @@ from torch import Tensor
 from kinema.data.features.spans import whole_video
 from kinema.data.patience import Patience
 from kinema.data.samples import Sample, SampleDataset, SampleKey
+from kinema.errors import MediaError
 from kinema.storage import StorageOptions
 from kinema.tasks.localization.bsn.candidate_files import Described, read_described, write_described
 from kinema.tasks.localization.data import (
@@ -24,6 +25,7 @@ from kinema.tasks.localization.data import (
     OpenSplit,
     Split,
 )
+from kinema.tasks.localization.facts import as_range, evenly_chosen
 from kinema.tasks.localization.videos import Videos
 
 
@@ -82,6 +84,20 @@ class CandidateSplit(OpenSplit):
     def dataset(self, _labels: MakeLabels | None, *, training: bool = False, seed: int = 0) -> "ProposalDataset":
         """See `OpenSplit`; candidates have their labels themselves."""
         return ProposalDataset(self, seed=seed, training=training)
+
+    def facts(self, _task: GridOptions) -> dict[str, str]:
+        """See `OpenSplit`."""
+        counts, channels = [], set[int]()
+        for name in evenly_chosen(self.videos.truth.videos):
+            try:
+                features = read_described(self.data.proposals, name).features
+            except MediaError:  # said and counted where the video is read
+                continue
+            counts.append(len(features))
+            channels.add(features.shape[1])
+        if not counts:
+            return {"candidates of a video": "–"}
+        return {"candidates of a video": f"{as_range(counts)} × {as_range(sorted(channels))} channels"}
 
     def read(self, row: int) -> Described:
         """Read the candidates of a video; see `read_described`."""

@@ -22,6 +22,7 @@ from kinema.tasks.localization.data import LoadingOptions, OpenSplit, Split, che
 from kinema.tasks.localization.detectors.cropping import Labelled, random_crop
 from kinema.tasks.localization.detectors.points import AssignmentOptions, PointTargets, point_targets
 from kinema.tasks.localization.detectors.windows import DetectorWindows, detector_windows
+from kinema.tasks.localization.facts import stored_shape
 from kinema.tasks.localization.metrics.class_scores import VideoClasses, read_video_classes
 from kinema.tasks.localization.metrics.segments import Floats, Ints
 from kinema.tasks.localization.videos import Videos
@@ -233,6 +234,17 @@ class DetectorSplit(OpenSplit):
     def dataset(self, _labels: object, *, training: bool = False, seed: int = 0) -> "DetectorDataset":
         """See `OpenSplit`; the labels are those of points, see `point_targets`."""
         return DetectorDataset(self, training=training, seed=seed)
+
+    def facts(self, task: Any) -> dict[str, str]:  # noqa: ARG002
+        """See `OpenSplit`."""
+        data, channels = self.data, self.source.channels
+        of_windows = f"{len(self.windows.parts):,} windows, " if self.windows else ""
+        brought = f"brought to {data.parts:,} points, " if data.parts else ""
+        shape = f"padded to {data.max_length:,} points × {channels:,} channels"
+        return {
+            "features of a video": stored_shape(self.source, self.videos.truth.videos),
+            "input of the network": f"{of_windows}{brought}{shape}",
+        }
 
     def span(self, row: int, features: int, *, path: str = "the ground truth") -> FeatureSpan:
         """Return the seconds that the features of a video cover, by their number.
