@@ -16,7 +16,8 @@ from PIL import Image
 from kinema.api import evaluation_options, run_test, train
 from kinema.cli import main
 from kinema.recipes import config_of
-from kinema.report.page import content
+from kinema.report.page.content import HasReport
+from kinema.report.page.content import TestedRun as Tested  # pytest collects what is called Test…
 from kinema.report.page.runs import read_runs
 from kinema.runtime.processes import Process
 from kinema.tasks.models import read_description
@@ -63,7 +64,7 @@ def test_localizer_has_its_own_metrics(chromium: Any, localized: Path) -> None:
                 strict=True,
             )
         )
-        assert figures["average_mAP"] == f"{metrics['average_mAP']:.1%}"
+        assert figures["average mAP"] == f"{metrics['average_mAP']:.1%}"
         assert figures["mAP@0.5"] == f"{metrics['mAP@0.5']:.1%}"
         charts = shown.page.locator("figcaption").all_text_contents()
         assert any("mAP by temporal overlap" in name for name in charts)
@@ -76,7 +77,7 @@ def test_facts_of_a_localizers_data(localized: Path) -> None:
     """Counts and lengths are those of the ground truth; the shape is that of the files."""
     database = json.loads((localized.parent / "truth.json").read_text())["database"].values()
     description = read_description(find_model(localized), None)
-    data, *_ = description.task.report(TestedRun(run=localized, test=localized / "test", description=description))
+    data, *_ = description.task.report(Tested(run=localized, test=localized / "test", description=description))
     numbers, table, by_label = data.blocks
     figures, facts = dict(numbers.values), {name: values for name, *values in table.rows}
     assert [column.name for column in table.columns] == ["fact", "training", "validation"]
@@ -249,7 +250,7 @@ def _agree(recipe: str, options: dict[str, str], expected: str, *, measured: tup
     """The page marks what the training selects by."""
     config = single_training(config_of(recipe, options))
     criterion = config.task.open(config, Process(device=torch.device("cpu"))).criterion
-    assert isinstance(config.task, content.HasReport)
+    assert isinstance(config.task, HasReport)
     metric = next(one for one in config.task.main_metrics() if one.name in measured)
     assert (metric.name, metric.lower) == (criterion.metric, criterion.lower) == (expected, expected == "loss")
     row = dict.fromkeys(measured, 0.5)

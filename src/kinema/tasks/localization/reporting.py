@@ -25,6 +25,7 @@ from kinema.tasks.localization.metrics.protocols import Protocol
 from kinema.tasks.localization.reporting_data import describe_data
 
 RESULTS = "results.json"
+_NAMES = {"average_mAP": "average mAP", "bad_files": "unreadable videos"}
 
 
 def main_metrics(names: Sequence[str], best_by: str) -> Sequence[Metric]:
@@ -39,7 +40,7 @@ def describe(tested: TestedRun, *, protocol: Protocol = "activitynet") -> list[S
         note = Note(text="The run was not tested yet. To test it:", command=command)
         return [data, Section(title="Test", blocks=[note])]
     metrics = {name: value for name, value in tested.metrics.items() if isinstance(value, int | float)}
-    figures = [(name, metric_text(value, name)) for name, value in metrics.items()]
+    figures = [(_NAMES.get(name, name), metric_text(value, name)) for name, value in metrics.items()]
     blocks: list[Block] = [Figures(values=figures)]
     blocks += _curve(metrics, "mAP@", title="mAP by temporal overlap", x_name="tIoU")
     blocks += _curve(metrics, "AR@", title="Average recall by number of proposals", x_name="proposals per video")
