@@ -80,6 +80,14 @@ CALLS: dict[str, tuple[int, str]] = {
     "tune tsm_r18_video_1x1x8_small_rgb --space a.yaml --optim.lrr 1": (2, "did you mean"),
     "benchmark train tsm_r18_video_1x1x8_small_rgb --optim.lrr 1": (2, "did you mean"),
     "benchmark data tsm_r18_video_1x1x8_small_rgb --optim.lrr 1": (2, "did you mean"),
+    "inspect data videos --optim.lrr 1": (2, "did you mean"),
+    "inspect data videos --recipe tsm_r18_video_1x1x8_small_rgb --data.val-fraction 2": (2, "allowed: a number"),
+    "inspect data videos --recipe bmn_64x50_small_feature --data.trian 1": (2, "reads no clips"),
+    "test RUN --data.vall 1": (2, "did you mean '--data.val'?"),
+    "test RUN --data.test-views.crops.size x": (2, "found 'x'; allowed: an integer"),
+    "test RUN --data.val videos --optimm.lr 1": (2, "no such option"),
+    "calibrate RUN --data.vall 1": (2, "did you mean '--data.val'?"),
+    "calibrate RUN --runtime.precision fp17": (2, "allowed: one of auto"),
     "train --config no/such.yaml": (2, "no/such.yaml"),
     "test no/such/model": (2, "does not exist"),
     "test no/such/model --help": (2, "does not exist"),
@@ -93,12 +101,12 @@ CALLS: dict[str, tuple[int, str]] = {
     "explain no/such/model clip.mp4": (2, "does not exist"),
     "benchmark data": (2, "no recipes given"),
 }
-"""Arguments → exit code, and a part of what is printed."""
+"""Arguments → exit code, and a part of what is printed. RUN is the work dir of a training."""
 
 
 @pytest.fixture(scope="module")
-def without_torch() -> Mapping[str, Any]:
-    calls = [call.split() for call in CALLS]
+def without_torch(tiny_run: Path) -> Mapping[str, Any]:
+    calls = [[str(tiny_run) if word == "RUN" else word for word in call.split()] for call in CALLS]
     process = subprocess.run(
         [sys.executable, "-c", RUN_ALL], input=json.dumps([HEAVY, calls]), check=True, capture_output=True, text=True
     )

@@ -1,14 +1,24 @@
 """Faults in options, told by the table of the package; `python -m kinema.recipes.known_options` writes it."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kinema.api import evaluation_options
 from kinema.config import apply
 from kinema.errors import UserError
 from kinema.recipes import RECIPES, find_recipe, known_options
-from kinema.recipes.known_options import KnownOptions, check_options, read_known_options, type_of
+from kinema.recipes.known_options import (
+    KnownOptions,
+    check_options,
+    check_test_options,
+    read_known_options,
+    type_of,
+)
+from kinema.weights.find import find_model
 
 RECIPE = "tsn_r18_video_1x1x8_small_rgb"
 WRITE = "after a change of options, python -m kinema.recipes.known_options"
@@ -56,6 +66,25 @@ def test_faults_are_those_of_the_config(values: dict[str, object]) -> None:
 )
 def test_what_needs_the_config_is_left_to_it(values: dict[str, object]) -> None:
     check_options(RECIPE, values)
+
+
+@pytest.mark.parametrize("values", [{"data.vall": "1"}, {"task.average": "x", "data.val": "a", "runtime.devic": "1"}])
+def test_faults_of_a_test_are_those_of_its_options(values: dict[str, object], tiny_run: Path) -> None:
+    with pytest.raises(UserError) as expected:
+        apply(evaluation_options(tiny_run), values)
+    with pytest.raises(UserError) as found:
+        check_test_options(find_model(tiny_run), values)
+    assert str(found.value).splitlines() == str(expected.value).splitlines()
+
+
+def test_a_model_of_other_options_is_not_checked(tiny_run: Path, tmp_path: Path) -> None:
+    content = json.loads((find_model(tiny_run) / "model.json").read_text())
+    content["data"]["of_another_version"] = 1
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    check_test_options(tmp_path, {"data.vall": "1"})
+    (tmp_path / "model.json").write_text("{}")
+    check_test_options(tmp_path, {"data.vall": "1"})
+    check_test_options(tmp_path / "model.json", {"data.vall": "1"})
 
 
 def test_a_table_of_other_fields_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

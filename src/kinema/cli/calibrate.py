@@ -12,6 +12,7 @@ from kinema.cli.arguments import parse, split
 from kinema.cli.options_help import print_options, wants_help
 from kinema.config import apply
 from kinema.console import print_table
+from kinema.recipes.known_options import check_test_options
 from kinema.weights.find import find_model
 from kinema.weights.own_paths import check_own_paths
 
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
         print_options(evaluation_options(own[0]), own, command="kinema calibrate")
         return 0
     options = parse(Options, own, command="calibrate")
-    find_model(options.model)  # says what is wrong before torch is imported
+    check_test_options(find_model(options.model), {} if options.recipe else keys)
     from kinema.api import calibrate, evaluation_options
 
     defaults = evaluation_options(options.model, recipe=options.recipe)

@@ -15,6 +15,7 @@ from kinema.cli.options_help import print_options, wants_help
 from kinema.config import apply, as_option
 from kinema.console import print_table
 from kinema.errors import UserError
+from kinema.recipes.known_options import check_test_options
 from kinema.weights.find import find_model
 from kinema.weights.own_paths import check_own_paths, data_of_test, has_own_data, other_data, tested_on
 
@@ -61,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         print_options(evaluation_options(own[0]), own, command="kinema test")
         return 0
     options = parse(Options, own, command="test")
-    find_model(options.model)
+    check_test_options(find_model(options.model), {} if options.recipe else keys)
     from kinema.api import evaluation_options, run_test
     from kinema.runtime.processes import is_first
 

@@ -90,10 +90,14 @@ def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) 
     Raises:
         UserError: there is no such recipe, or it reads something else, or options are unknown or out of range.
     """
-    config = config_of(name, values)
-    if not hasattr(getattr(config, "data", None), "train_clip"):
+    # Said before options that such a recipe lacks. A function of the user is known by its config only.
+    if name in LOCALIZERS or (name not in RECIPES and not _reads_clips(config_of(name))):
         raise UserError(f"the recipe {name} reads no clips; pass a recognizer's")
-    return config  # type: ignore[return-value]
+    return config_of(name, values)  # type: ignore[return-value]
+
+
+def _reads_clips(config: "RecipeConfig") -> bool:
+    return hasattr(getattr(config, "data", None), "train_clip")
 
 
 def recognizers_of(network: str) -> "dict[str, RecognitionConfig[Any]]":

@@ -18,9 +18,11 @@ from typing import Any
 import annotated_types
 
 from kinema.config import check_values, fields_of, former_keys, is_group, leaves
+from kinema.weights.names import DESCRIPTION
 
 TABLE = Path(__file__).with_name("options.json")
 _PACKAGE = Path(__file__).parents[1]
+_OF_A_TEST = ("data.", "task.", "runtime.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +58,47 @@ def check_options(recipe: str, values: Mapping[str, object]) -> None:
     Raises:
         UserError: no recipe has such options, or their types do not allow the values.
     """
-    table = read_known_options()
-    if recipe not in table.recipes or table.fields != digest_of_fields(table.modules):
+    _check(_known(recipe), values)
+
+
+def check_test_options(model: Path, values: Mapping[str, object]) -> None:
+    """Check options of a test of the model in the folder `model` in the same way.
+
+    Models whose task or data have options that their recipe lacks, and files that cannot be read, are left to
+    `kinema.tasks.models.read_description`.
+
+    Raises:
+        UserError: see `check_options`.
+    """
+    try:
+        content = json.loads((model / DESCRIPTION).read_text(encoding="utf-8", errors="surrogateescape"))
+        recipe, own = content["recipe"], {*_keys(content["task"], "task."), *_keys(content["data"], "data.")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return
-    known = table.of(recipe)
-    if not any(key not in known and table.is_for_others(key) for key in values):
+    known = {key: hint for key, hint in _known(recipe).items() if key.startswith(_OF_A_TEST)}
+    if own <= {*known}:
+        _check(known, values)
+
+
+def _known(recipe: str) -> dict[str, str]:
+    """Return the annotations of a recipe's options by key; empty if the table is not of this recipe's classes."""
+    table = read_known_options()
+    return table.of(recipe) if recipe in table.recipes and table.fields == digest_of_fields(table.modules) else {}
+
+
+def _check(known: Mapping[str, str], values: Mapping[str, object]) -> None:
+    table = read_known_options()
+    if known and not any(key not in known and table.is_for_others(key) for key in values):
         check_values({key: type_of(hint) for key, hint in known.items()}, values)
+
+
+def _keys(group: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of options in a `model.json`."""
+    for name, value in group.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 @cache

@@ -12,6 +12,7 @@ from annotated_types import Ge
 from kinema.cli.arguments import parse, split
 from kinema.console import print_json, print_table, printable
 from kinema.errors import UserError
+from kinema.recipes import recognizer_config_of
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,11 @@ def run(arguments: Sequence[str]) -> int:
             "no videos: pass DATA or --data.train (a folder of class folders, or a list); kinema inspect data --help "
             "lists the options"
         )
-    from kinema.recipes import recognizer_config_of
+    config = recognizer_config_of(options.recipe, keys)
     from kinema.report.fonts import check_font
     from kinema.tasks.recognition.inspection import inspect_data
 
     check_font(options.font)
-    recognizer_config_of(options.recipe)  # says what is wrong with the recipe before options that it lacks
-    config = recognizer_config_of(options.recipe, keys)
     result = inspect_data(
         config, options.output, hashed=options.hash, clips=options.clips, workers=options.workers, font=options.font
     )
