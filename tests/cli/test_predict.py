@@ -30,11 +30,12 @@ def test_an_interrupted_call_keeps_its_answers_and_is_continued(many: Path, tiny
     command = [sys.executable, "-m", "kinema", "predict", tiny_run, many, "--output", output, "--top", "2"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert running.stdout is not None
+    assert running.stderr is not None
     lines = [running.stdout.readline() for _ in range(3)]  # printed as they come
     assert lines[0].startswith(str(many / "0.mp4"))
     running.send_signal(signal.SIGINT)
-    further, said = running.communicate(timeout=120)
-    assert running.returncode == 130
+    further, said = running.stdout.read(), running.stderr.read()  # communicate() would lose lines that are buffered
+    assert running.wait(120) == 130
     assert said.endswith("kinema: interrupted\n")
     assert "Traceback" not in said
     before = output.read_text().splitlines()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops
-from kinema.data.sampling import Sampling
+from kinema.data.crops import MultiScaleCrop, TrainCrop, ViewCrops, crop_views
+from kinema.data.sampling import Sampling, sample_test
 from kinema.data.views import TrainClip, Views, read_train_clip, read_views
 
 CLIP = TrainClip(
@@ -86,6 +86,13 @@ def test_intervals_are_drawn_up_to_the_longest() -> None:
 def test_protocols_read_a_video_once(sampling: Sampling, crops: str, views: int, frames: int) -> None:
     video = Numbered()
     options = Views(sampling=sampling, crops=ViewCrops(crops=crops, short_side=30, size=24))  # type: ignore[arg-type]
-    assert read_views(video, options).shape == (views, frames, 3, 24, 24)
-    assert len(video.asked) == 1
+    pixels = read_views(video, options)
+    assert pixels.shape == (views, frames, 3, 24, 24)
+    assert pixels.movedim(2, -1).is_contiguous()
+    asked = [index for call in video.asked for index in call]
+    assert asked == sorted(set(asked)), "one way through the video"
+    assert max(map(len, video.asked)) < 8, "a few at a time"
+    indices = sample_test(sampling, len(video))
+    whole = video.frames(indices.ravel().tolist()).unflatten(0, indices.shape)
+    assert torch.equal(pixels, crop_views(whole, options.crops))
     assert options.frames == views * frames

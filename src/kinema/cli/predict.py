@@ -150,17 +150,47 @@ def _answers(
         known = {} if kept is None else dict(kept.answers)
         if answered := sum(video.shown in known for video in inputs):
             log.info("%s has the answers of %d of %d videos", options.output, answered, len(inputs))
-        for video in inputs:
-            best, target = known.get(video.shown), targets.get(video)
-            try:
-                is_new = best is None
-                best = best or at_least(predictor.predict(video.path, top=options.top), options.min_score)
-                if target is not None and not (target.exists() and not is_new):
-                    render_prediction(predictor.open(video.path), best, target, font=options.font)
-            except MediaError as error:
-                log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["predict"]))
-            else:
-                if is_new and kept is not None:
-                    kept.add(video.shown, best)
-                yield video, best, is_new
-            meter.advance()
+        new = [video.path for video in inputs if video.shown not in known]
+        with closing(_in_turn(predictor, new, options.top)) as computed:
+            for video in inputs:
+                best, target = known.get(video.shown), targets.get(video)
+                try:
+                    if is_new := best is None:
+                        best = at_least(_raised(next(computed)), options.min_score)
+                    if target is not None and not (target.exists() and not is_new):
+                        render_prediction(predictor.open(video.path), best, target, font=options.font)
+                except MediaError as error:
+                    log.error("cannot be read: %s", renamed_options(str(error), OPTION_NAMES["predict"]))
+                else:
+                    if is_new and kept is not None:
+                        kept.add(video.shown, best)
+                    yield video, best, is_new
+                meter.advance()
+
+
+def _in_turn(
+    predictor: "Predictor", videos: Sequence[str], top: int
+) -> "Generator[list[Prediction] | MediaError, None, None]":
+    """Yield the predictions of each video, or why it cannot be read."""
+    from kinema.training.task import PredictsEach
+
+    if isinstance(predictor, PredictsEach):
+        yield from predictor.predict_each(videos, top=top)
+        return
+    for video in videos:
+        try:
+            answer: list[Prediction] | MediaError = predictor.predict(video, top=top)
+        except MediaError as error:
+            answer = error
+        yield answer
+
+
+def _raised(answer: list[Prediction] | MediaError) -> list[Prediction]:
+    """Return the predictions.
+
+    Raises:
+        MediaError: there are none.
+    """
+    if isinstance(answer, MediaError):
+        raise answer
+    return answer

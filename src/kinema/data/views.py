@@ -110,8 +110,7 @@ def _read_crops(
                 views, length = np.concatenate(clip_frames).shape
                 out = torch.empty((views, length, crop.size, crop.size, channels), dtype=torch.uint8)
             clips = out.view(len(clip_frames), -1, *out.shape[2:]).unbind()
-        elif frames.shape[1:3] != (height, width):
-            raise MediaError(video.path, f"frame {indices[0]} is of another size than frame {distinct[0]}")
+        _check_size(video, frames, indices[0], (height, width), distinct[0])
         for clip, at, (box, flipped) in zip(clips, wanted, drawn, strict=True):
             _fill(clip, at, frames, indices, box, flipped)
     assert out is not None
@@ -136,6 +135,28 @@ def _fill(clip: Tensor, at: Sequence[int], frames: Tensor, indices: Sequence[int
 
 
 def read_views(video: FrameReader, views: Views) -> Tensor:
-    """Return all views of a video, (V, T, C, H, W) uint8 in channels-last memory; each frame is decoded once."""
+    """Return all views of a video, (V, T, C, H, W) uint8 in channels-last memory.
+
+    Frames are decoded once, in order, and cropped a few at a time, while they are in the processor's cache.
+    """
     indices = sample_test(views.sampling, len(video))
-    return crop_views(video.frames(indices.ravel().tolist()).unflatten(0, indices.shape), views.crops)
+    wanted = indices.ravel().tolist()
+    distinct, pixels, size = sorted(set(wanted)), torch.empty(0), None
+    for start in range(0, len(distinct), _CHUNK):
+        numbers = distinct[start : start + _CHUNK]
+        frames = video.frames(numbers, more=numbers[-1] < distinct[-1])
+        size = size or frames.shape[1:3]
+        _check_size(video, frames, numbers[0], size, distinct[0])
+        crops = crop_views(frames[:, None], views.crops).movedim(-3, -1).unflatten(0, (-1, len(numbers))).squeeze(2)
+        if not start:
+            pixels = torch.empty((len(crops), len(wanted), *crops.shape[2:]), dtype=torch.uint8)
+        for position, number in enumerate(wanted):
+            if number in numbers:
+                pixels[:, position] = crops[:, numbers.index(number)]
+    return pixels.unflatten(1, indices.shape).flatten(0, 1).movedim(-1, -3)
+
+
+def _check_size(video: FrameReader, frames: Tensor, number: int, size: tuple[int, ...], first: int) -> None:
+    """Raise MediaError unless frames, the first of which is `number`, have the height and width of frame `first`."""
+    if frames.shape[1:3] != size:
+        raise MediaError(video.path, f"frame {number} is of another size than frame {first}")

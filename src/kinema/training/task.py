@@ -14,6 +14,7 @@ from kinema.data.readers.memory import FrameArray, VideoInput
 from kinema.data.readers.reader import FrameReader
 from kinema.data.samples import BadFile
 from kinema.data.timetable import Phase, Timetable
+from kinema.errors import MediaError
 from kinema.prediction import Prediction, WindowPrediction
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
@@ -135,6 +136,19 @@ class Predictor(Protocol):
 
         Raises:
             MediaError: it cannot be opened.
+        """
+
+
+@runtime_checkable
+class PredictsEach(Protocol):
+    """A predictor that reads the next videos while it computes the answer to one."""
+
+    def predict_each(self, videos: Iterable[VideoInput], *, top: int = 5) -> Generator[list[Prediction] | MediaError]:
+        """Yield the `top` best predictions of each video in turn, or why it cannot be read.
+
+        Raises:
+            StorageOutage: a storage did not answer for a minute.
+            UserError: an array is no video, or the scores are not finite.
         """
 
 

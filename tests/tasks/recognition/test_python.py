@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import repeat
 from pathlib import Path
+from threading import Event
 
 import av
 import numpy as np
@@ -65,6 +67,35 @@ def test_a_list_has_an_answer_for_each(
         assert found == model.predict(video, top=3)
     assert model.predict([]) == []
     assert not capsys.readouterr().err
+
+
+def test_videos_are_read_while_the_network_computes(model: RecognizerPredictor, clip: Path) -> None:
+    asked = [Event() for _ in range(3)]
+
+    def videos() -> Iterator[Path]:
+        for event in asked:
+            event.set()
+            yield clip
+
+    seen = []
+    hook = model._model.register_forward_pre_hook(lambda *_: seen.append(asked[len(seen) + 1].wait(20)))
+    try:
+        with closing(model.predict_each(videos(), top=8)) as answers:
+            found = [next(answers), next(answers)]
+    finally:
+        hook.remove()
+    assert seen == [True, True]
+    assert found == [model.predict(clip, top=8)] * 2
+
+
+def test_what_cannot_be_read_is_answered_in_its_turn(model: RecognizerPredictor, clip: Path) -> None:
+    first, second, third = model.predict_each([clip, clip.parent / "missing.mp4", clip], top=3)
+    assert first == third == model.predict(clip, top=3)
+    assert isinstance(second, MediaError)
+    assert second.path.endswith("missing.mp4")
+    for refused in (model.predict, model.embed):
+        with pytest.raises(MediaError, match=r"missing\.mp4"):
+            refused([clip, clip.parent / "missing.mp4"])
 
 
 def test_features_are_those_that_the_head_takes(model: RecognizerPredictor, clip: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -20,6 +21,7 @@ from kinema.data.readers.packed import open_packed
 from kinema.data.readers.rawframes import open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import open_video
+from kinema.data.streams.background import InBackground
 from kinema.data.streams.files import ReaderStream, open_file
 from kinema.data.streams.stream import RecordedStream
 from kinema.data.streams.windows import WindowSchedule
@@ -43,6 +45,9 @@ log = logging.getLogger(__name__)
 
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 64, 512
 """Frames of a batch of clips along a video: larger ones are not faster, and their answers come later."""
+
+_FRAMES_AHEAD, _MOST_AHEAD = 256, 8
+"""Frames, and videos, that are read before the network takes them; at least one video."""
 
 
 class RecognizerPredictor:
@@ -108,11 +113,23 @@ class RecognizerPredictor:
         if isinstance(video, list | tuple):
             with progress_bar("predicting", len(video), show=progress) as meter:
                 answers = []
-                for one in video:
-                    answers.append(self._best(self.scores(one), top))
-                    meter.advance()
+                with closing(self.predict_each(video, top=top)) as found:
+                    for answer in found:
+                        if isinstance(answer, MediaError):
+                            raise answer
+                        answers.append(answer)
+                        meter.advance()
             return answers
         return self._best(self.scores(video), top)  # type: ignore[arg-type]
+
+    def predict_each(self, videos: Iterable[VideoInput], *, top: int = 5) -> Generator[list[Prediction] | MediaError]:
+        """Yield the answer to each video in turn; see `kinema.training.task.PredictsEach`."""
+        with self._reading(videos) as found:
+            for path, views in found:
+                if isinstance(views, MediaError):
+                    yield views
+                else:
+                    yield self._best(self._scores(views[None], f"scores of {path}")[0], top)
 
     def _best(self, scores: Tensor, top: int) -> list[Prediction]:
         best = scores.topk(min(top, len(self.classes)))
@@ -150,12 +167,18 @@ class RecognizerPredictor:
         if isinstance(video, list | tuple):
             with progress_bar("embedding", len(video), show=progress) as meter:
                 features = []
-                for one in video:
-                    features.append(self.embed(one))
-                    meter.advance()
+                with self._reading(video) as found:
+                    for _, views in found:
+                        if isinstance(views, MediaError):
+                            raise views
+                        features.append(self._features(views))
+                        meter.advance()
             return torch.stack(features) if features else torch.empty(0, 0)
-        model = require(self._model, HasFeatures, "embed")
         _, views = self._test_views(video)  # type: ignore[arg-type]
+        return self._features(views)
+
+    def _features(self, views: Tensor) -> Tensor:
+        model = require(self._model, HasFeatures, "embed")
         with autocast(self._device, self._runtime):
             return in_parts(model.forward_features, as_clips(views[None].to(self._device))).float().mean(0).cpu()
 
@@ -198,6 +221,19 @@ class RecognizerPredictor:
             return reader.path, read_views(reader, self.description.data.test_views)
 
         return self._patience.through(read)
+
+    def _reading(self, videos: Iterable[VideoInput]) -> InBackground[tuple[str, Tensor | MediaError]]:
+        """Return the names and test views of videos, which a thread reads while the network computes."""
+
+        def read() -> Iterator[tuple[str, Tensor | MediaError]]:
+            for video in videos:
+                try:
+                    yield self._test_views(video)
+                except MediaError as error:
+                    yield error.path, error
+
+        ahead = max(1, _FRAMES_AHEAD // self.description.data.test_views.frames)
+        return InBackground(read(), ahead=min(ahead, _MOST_AHEAD))
 
     def views(self, which: WhichViews) -> Views:
         """Return the views of a validation or a test video; see `kinema.tasks.timeline.scorer.ScoresClips`."""
