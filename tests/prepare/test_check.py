@@ -168,7 +168,7 @@ def test_segments_are_checked_against_their_video_which_is_decoded_once(
     lines = ["path,start,end,class", "a.mp4,0,1,x", "b.mp4,0,1,x", "a.mp4,1.5,2.6,y", "a.mp4,2,2.2,y", "a.mp4,1,2.4,y"]
     (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
     counted = list[str]()
-    monkeypatch.setattr(check, "count_frames", lambda path: counted.append(path) or count_frames(path))
+    monkeypatch.setattr(check, "count_frames", lambda file, path: counted.append(path) or count_frames(file))
     report, clean = tmp_path / "check.csv", tmp_path / "clean.csv"
     options = CheckOptions(dataset=tmp_path / "list.csv", report=report, clean=clean, workers=1)
     summary = prepare_check(options)

@@ -4,7 +4,7 @@ import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -15,7 +15,7 @@ from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
 from kinema.data.lists.index import Index, index_paths
 from kinema.data.readers.segment_reader import check_within, duration
-from kinema.data.readers.sources import Opener
+from kinema.data.readers.sources import Opener, open_video
 from kinema.errors import MediaError, UserError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
@@ -23,9 +23,9 @@ from kinema.prepare.frames import read_all
 from kinema.prepare.options import CheckOptions
 from kinema.prepare.sources import find_videos
 from kinema.prepare.work.interrupts import soon_interrupted
+from kinema.prepare.work.jobs import name_in_report
 from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import Direct, check_no_pipe, unfinished, write_csv
-from kinema.urls import hide_secrets
+from kinema.storage import Direct, check_no_pipe, is_url, unfinished, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Checked:
     row: str
     """Index of the video in the dataset, from 0."""
     path: str
+    """See `name_in_report`."""
     frames: str
     """Number of decoded frames; empty if the video is bad."""
     seconds: str
@@ -78,7 +79,7 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
     if clean is not None:
         check_clean(source, clean, index)
     # Absolute, as other machines may do the work.
-    paths = [str(Path(path).absolute()) for path in index.paths()]
+    paths = [path if is_url(path) else str(Path(path).absolute()) for path in index.paths()]
     rows = [*enumerate(paths)]
     if index.segments is not None:  # each video once
         first: dict[str, int] = {}
@@ -134,7 +135,7 @@ def _index(source: Path, options: CheckOptions) -> Index:
 def _by_segment(index: Index, paths: Sequence[str], results: Mapping[int, Checked]) -> dict[int, Checked]:
     """Return the result of every segment from those of the videos."""
     of_video = {checked.path: checked for checked in results.values()}
-    return {row: _check_segment(index, row, of_video[path]) for row, path in enumerate(paths)}
+    return {row: _check_segment(index, row, of_video[name_in_report(path)]) for row, path in enumerate(paths)}
 
 
 def _check_segment(index: Index, row: int, video: Checked) -> Checked:
@@ -153,29 +154,32 @@ def _check_segment(index: Index, row: int, video: Checked) -> Checked:
 def check_video(options: CheckOptions, timed: bool, row: tuple[int, str]) -> Checked:
     """Decode the video of a row, its index and path, to its end; `timed`: also return when it ends."""
     number, path = row
+    checked = Checked(row=str(number), path=name_in_report(path), frames="", seconds="", reason="")
     try:
         check_no_pipe(path)
-        frames = count_frames(path) if options.kind == "video" else _count_images(path, options)
-        seconds = f"{duration(_opener(options).open(path)):.6f}" if timed else ""
+        frames, seconds = _decode(path, options, timed=timed)
     except MediaError as error:
-        return Checked(row=str(number), path=path, frames="", seconds="", reason=error.reason)
-    return Checked(row=str(number), path=path, frames=str(frames), seconds=seconds, reason="")
+        return replace(checked, reason=error.reason)
+    return replace(checked, frames=str(frames), seconds=seconds)
 
 
 def _crashed(row: tuple[int, str]) -> Checked:
-    return Checked(row=str(row[0]), path=row[1], frames="", seconds="", reason="it crashes the decoder")
+    name = name_in_report(row[1])
+    return Checked(row=str(row[0]), path=name, frames="", seconds="", reason="it crashes the decoder")
 
 
-def _count_images(folder: str, options: CheckOptions) -> int:
-    reader = _opener(options).open(folder)
+def _decode(path: str, options: CheckOptions, *, timed: bool) -> tuple[int, str]:
+    """Return the number of frames of a video and, if asked for, when it ends."""
+    opener = Opener(source=options.kind, storage=Direct(), template=options.template, first=options.first)
+    if options.kind == "video":
+        file = opener.file(path)  # once, as it may be at a URL
+        frames = count_frames(file, path=path)
+        return frames, f"{duration(open_video(file, path=path)):.6f}" if timed else ""
+    reader = opener.open(path)
     sizes = {tuple(frames.shape[1:3]) for frames in read_all(reader, 0)}
     if len(sizes) > 1:
-        raise MediaError(folder, "its frames differ in size")
-    return len(reader)
-
-
-def _opener(options: CheckOptions) -> Opener:
-    return Opener(source=options.kind, storage=Direct(), template=options.template, first=options.first)
+        raise MediaError(path, "its frames differ in size")
+    return len(reader), f"{duration(reader):.6f}" if timed else ""
 
 
 def _check_all(rows: Sequence[tuple[int, str]], options: CheckOptions, *, done: int, timed: bool) -> Iterator[Checked]:
@@ -201,8 +205,8 @@ def _read(partial_report: Path, rows: Sequence[tuple[int, str]]) -> dict[int, Ch
     with partial_report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         complete = [line for line in csv.reader(file) if len(line) == len(_COLUMNS) + 1 and line[-1] == "."]
     results = [Checked(*line[:-1]) for line in complete]
-    paths = dict(rows)
-    return {int(checked.row): checked for checked in results if paths.get(int(checked.row)) == checked.path}
+    names = {row: name_in_report(path) for row, path in rows}
+    return {int(checked.row): checked for checked in results if names.get(int(checked.row)) == checked.path}
 
 
 def _append(file: TextIO, checked: Checked) -> None:
@@ -214,5 +218,5 @@ def _write_report(report: Path, index: Index, wrong: Sequence[Checked]) -> None:
     rows: list[tuple[object, ...]] = [("path", "what", "found", "expected")]
     for checked in wrong:
         fault = ("bad", checked.reason) if checked.reason else ("frames", checked.frames)
-        rows.append((hide_secrets(checked.path), *fault, index.num_frames(int(checked.row)) or ""))
+        rows.append((checked.path, *fault, index.num_frames(int(checked.row)) or ""))
     write_csv(report, rows)

@@ -12,31 +12,36 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import open_video
 from kinema.data.readers.video.container import best_video, open_container
 from kinema.errors import MediaError
 
 
-def count_frames(path: str) -> int:
+def count_frames(file: str | bytes, *, path: str = "") -> int:
     """Decode a video file to its end; returns the number of frames.
+
+    Args:
+        file: A local path, or the bytes of a file.
+        path: The name of the video in messages; by default `file` itself.
 
     Raises:
         MediaError: It is not a video, a frame cannot be decoded, more than one is missing, or frames differ in size.
     """
-    with sequential_video(path) as video:
+    with sequential_video(file, path=path) as video:
         return sum(1 for _ in video)
 
 
 @contextmanager
-def sequential_video(path: str) -> Iterator["SequentialVideo"]:
-    """Open a video file to decode it from the first frame to the last.
+def sequential_video(file: str | bytes, *, path: str = "") -> Iterator["SequentialVideo"]:
+    """Open a video file to decode it from the first frame to the last; see `count_frames`.
 
     Raises:
         MediaError: It is not a video.
     """
-    expected = len(open_video(path))
-    with open_container(path, path=path) as container:
-        yield SequentialVideo(path, container, best_video(container, path=path), expected)
+    video = open_video(file, path=path)
+    with open_container(file, path=video.path) as container:
+        yield SequentialVideo(file, container, best_video(container, path=video.path), video)
 
 
 class SequentialVideo:
@@ -46,12 +51,13 @@ class SequentialVideo:
     are skipped.
     """
 
-    def __init__(self, path: str, container: InputContainer, stream: VideoStream, expected: int) -> None:
-        """`expected`: number of frames according to the random-access reader."""
+    def __init__(self, file: str | bytes, container: InputContainer, stream: VideoStream, reader: FrameReader) -> None:
+        """`reader`: the random-access reader of the same file, which has about as many frames."""
         self.stream = stream
-        self._path = path
+        self._path = reader.path
+        self._file = file
         self._container = container
-        self._expected = expected
+        self._expected = len(reader)
         # MP4 and AVI index all frames, other containers at most keyframes. The index of AVI grows as packets are read.
         self._indexed = len(stream.index_entries)
 
@@ -93,7 +99,7 @@ class SequentialVideo:
             raise MediaError(self._path, f"it ends after {packets} of its {self._indexed} frames")
         # A truncated AVI has lost the index at its end. Its time stamps count all frames, including dropped ones.
         in_header = self.stream.frames
-        if self._container.format.name == "avi" and last + 1 < in_header - 1 and _is_truncated(self._path):
+        if self._container.format.name == "avi" and last + 1 < in_header - 1 and _is_truncated(self._file):
             raise MediaError(self._path, f"it ends after {last + 1} of its {in_header} frames")
         if frames < self._expected - 1:
             raise MediaError(self._path, f"only {frames} of its {self._expected} frames can be decoded")
@@ -101,8 +107,8 @@ class SequentialVideo:
             raise MediaError(self._path, "its video stream holds no frames")
 
 
-def _is_truncated(path: str) -> bool:
+def _is_truncated(source: str | bytes) -> bool:
     """Whether an AVI file is shorter than its RIFF header says."""
-    with Path(path).open("rb") as file:
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
         _, size = struct.unpack("<4sI", file.read(8))
         return file.seek(0, io.SEEK_END) < 8 + int(size)

@@ -7,12 +7,12 @@ import torch
 
 from kinema.data.readers.rawframes import open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import open_video
+from kinema.data.readers.sources import Opener
 from kinema.prepare.convert import convert_videos
 from kinema.prepare.lists import write_list
 from kinema.prepare.options import FramesOptions
 from kinema.prepare.work.jobs import Summary, Unit
-from kinema.storage import replacing_folder
+from kinema.storage import Direct, replacing_folder
 
 BATCH = 32
 """Frames decoded at a time."""
@@ -36,7 +36,7 @@ def extract(options: FramesOptions, unit: Unit) -> None:
     Raises:
         MediaError: A frame cannot be decoded.
     """
-    reader = open_video(unit.source)
+    reader = Opener(source="video", storage=Direct()).open(unit.source)
     with replacing_folder(unit.output) as folder:
         number = 0
         for frames in read_all(reader, options.short_side):

@@ -39,7 +39,7 @@ class VideoOptions(FolderOptions):
     """A folder of videos at any depth, whose top-level folders are the classes, one video, or a list or table of
     labeled videos."""
     root: str = ""
-    """Folder that the paths of a list are relative to; empty: the folder of the list."""
+    """Folder or URL that the paths of a list are relative to; empty: the folder of the list."""
     labels: LabelMode = "single"
     """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
 
@@ -188,7 +188,7 @@ class CheckOptions(WorkOptions):
     kind: Source = "video"
     """Kind of videos: files, folders of images (rawframes) or pairs of flow images, or packed files of these."""
     root: str = ""
-    """Folder that the paths of a list are relative to; empty: the folder of the list."""
+    """Folder or URL that the paths of a list are relative to; empty: the folder of the list."""
     labels: LabelMode = "single"
     """Whether each video of a list has a single label, or any number of labels (multi: `path label label …`)."""
     template: str = "auto"

@@ -11,7 +11,7 @@ from kinema.data.lists.class_folders import PACK_SUFFIX
 from kinema.data.readers.packed import PackHeader, open_packed, write_packed
 from kinema.data.readers.rawframes import FolderReader, open_flow, open_rawframes
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import Opener, open_video
+from kinema.data.readers.sources import Opener
 from kinema.errors import MediaError
 from kinema.prepare.convert import convert_videos
 from kinema.prepare.frames import read_all, resized
@@ -75,7 +75,7 @@ def _open(options: PackOptions, path: str) -> tuple[FrameReader, Iterator[bytes]
     """Return a reader of the video at `path`, and its JPEG images to pack."""
     match options.kind:
         case "video":
-            video = open_video(path)
+            video = Opener(source="video", storage=Direct()).open(path)
             return video, _encoded(video, options)
         case "rawframes":
             folder = open_rawframes(path, template=options.template)

@@ -1,6 +1,7 @@
 """Input videos of a preparation, and the paths of their outputs."""
 
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from kinema.data.lists.annotations import check_whole_videos, read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES, IMAGE_SUFFIXES, PACK_SUFFIX, natural_key
 from kinema.errors import UserError
 from kinema.prepare.work.jobs import Unit, check_outputs
-from kinema.storage import suffix, walk
+from kinema.storage import is_url, readable, suffix, walk, without_query
 
 
 def video_units(source: Path, output: Path, *, suffix: str, kind: MediaKind = "video", option: str = "") -> list[Unit]:
@@ -74,13 +75,7 @@ def labeled_units(
         return LabeledUnits(units=units, labels=[(classes.index(name),) for name, *_ in parts], class_names=classes)
     index = read_index(source, kind=kind, root=root, labels=labels)
     check_whole_videos(index)
-    base = Path(os.path.abspath(index.root))  # noqa: PTH100 - unlike Path.absolute, it resolves ..
-    paths = [Path(os.path.abspath(index.path(i))) for i in range(len(index))]  # noqa: PTH100
-    if outside := next((path for path in paths if not path.is_relative_to(base)), None):
-        raise UserError(
-            f"'{outside}' is outside '{base}': pass the folder that the paths of the list are relative to as --root"
-        )
-    units = [_unit(path, base, output.absolute(), suffix, kind) for path in paths]
+    units = [_listed(path, index.root, output.absolute(), suffix, kind) for path in index.paths()]
     check_outputs(units)
     label_sets = [index.label_set(i) for i in range(len(index))]
     multi = index.label_offsets is not None
@@ -120,8 +115,33 @@ def _videos(root: Path, kind: MediaKind) -> Iterator[Path]:
         raise UserError(f"the folder '{error.filename}' cannot be read: {error.strerror}") from error
 
 
+def _listed(path: str, root: str, output: Path, suffix: str, kind: MediaKind) -> Unit:
+    """Return the unit of a path or URL in a list.
+
+    Raises:
+        UserError: It is not below `root`.
+    """
+    if is_url(path):
+        base = root.rstrip("/") + "/"
+        relative = posixpath.normpath(readable(without_query(path).removeprefix(base), of=path))
+        below = path.startswith(base) and not relative.startswith(("..", "/"))
+    else:
+        path, root = os.path.abspath(path), os.path.abspath(root)  # noqa: PTH100 - unlike Path.absolute, it resolves ..
+        relative, below = os.path.relpath(path, root), Path(path).is_relative_to(root)
+    if relative == ".":  # a list of a single folder, which is the root
+        relative = posixpath.basename(path)
+    if not below:
+        raise UserError(
+            f"'{path}' is outside '{root}': pass the folder that the paths of the list are relative to as --root"
+        )
+    return Unit(source=path, output=_output(output / relative, suffix, kind))
+
+
 def _unit(path: Path, root: Path, output: Path, suffix: str, kind: MediaKind) -> Unit:
     target = output / (path.relative_to(root) if path != root else path.name)
+    return Unit(source=str(path), output=_output(target, suffix, kind))
+
+
+def _output(target: Path, suffix: str, kind: MediaKind) -> Path:
     # A dot in the name of a folder does not begin a suffix.
-    target = target.with_suffix(suffix) if kind in FILE_SUFFIXES else target.with_name(target.name + suffix)
-    return Unit(source=str(path), output=target)
+    return target.with_suffix(suffix) if kind in FILE_SUFFIXES else target.with_name(target.name + suffix)

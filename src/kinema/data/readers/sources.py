@@ -54,7 +54,7 @@ class Opener:
             case "packed" | "packed_flow":
                 return open_packed(path, storage=self.storage, flow=self.source in FLOW)
             case "video":
-                return open_video(self._file(path), path=path, reader=self.reader, known=self.known)
+                return open_video(self.file(path), path=path, reader=self.reader, known=self.known)
 
     def open_timed(self, path: str) -> TimedVideo:
         """Open the video at `path` at a constant frame rate, by its time stamps where it is a video file.
@@ -65,11 +65,15 @@ class Opener:
         """
         if self.source != "video":
             return timed(self.open(path), None)
-        file = self._file(path)
+        file = self.file(path)
         return timed(open_video(file, path=path, reader=self.reader), file)
 
-    def _file(self, path: str) -> str | bytes:
-        """Return what a decoder opens: a local path, or the bytes at a URL."""
+    def file(self, path: str) -> str | bytes:
+        """Return what a decoder opens: a local path, or the bytes at a URL.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
         try:
             return self.storage.local(path)
         except OSError as error:

@@ -25,7 +25,7 @@ _REPORT_COLUMNS = ["path", "reason"]
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A source and its output; paths are absolute, as other machines may do the work."""
+    """A source, a path or URL, and its output; paths are absolute, as other machines may do the work."""
 
     source: str
     output: Path
@@ -145,24 +145,24 @@ def _run(
 def _attempt(work: Callable[[Unit], None], unit: Unit) -> tuple[str, str]:
     """Return the name of the unit's source and the reason it failed, or an empty string."""
     if unit.output.exists():  # written by a process that died before it returned
-        return _name(unit), ""
+        return name_in_report(unit.source), ""
     try:
         check_no_pipe(unit.source)
         work(unit)
     except MediaError as error:
-        return _name(unit), error.reason
-    return _name(unit), ""
+        return name_in_report(unit.source), error.reason
+    return name_in_report(unit.source), ""
 
 
 def _crashed(unit: Unit) -> tuple[str, str]:
-    return _name(unit), "its process died at every try: the file crashes the decoder, or memory ran out"
+    return name_in_report(unit.source), "its process died at every try: the file crashes the decoder, or memory ran out"
 
 
-def _name(unit: Unit) -> str:
-    """Return the path or URL of a unit in reports, without the secrets of a URL."""
-    if is_url(unit.source):
-        return name_of_url(unit.source)
-    return hide_secrets(unit.source)  # a URL that was taken for a path
+def name_in_report(source: str) -> str:
+    """Return a path or URL as reports have it, without the secrets of a URL."""
+    if is_url(source):
+        return name_of_url(source)
+    return hide_secrets(source)  # a URL that was taken for a path
 
 
 def check_outputs(units: Sequence[Unit]) -> None:
@@ -177,7 +177,7 @@ def check_outputs(units: Sequence[Unit]) -> None:
 
 
 def _write_report(report: Path, failures: Mapping[str, str], units: Sequence[Unit]) -> None:
-    sources = {_name(unit) for unit in units}
+    sources = {name_in_report(unit.source) for unit in units}
     rows = {path: reason for path, reason in read_report(report).items() if path not in sources} | dict(failures)
     if not rows:
         report.unlink(missing_ok=True)
