@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kinema.advice import ATTENTIVE, CELLS, LARGE, PROBE, SMALL, Facts, advise, facts_of
+from kinema.advice import ATTENTIVE, CELLS, LARGE, MOTION, PROBE, SMALL, Facts, advise, facts_of
 from kinema.cli import main
 from kinema.cli.arguments import split
 from kinema.cli.train import Options
@@ -39,7 +39,7 @@ def test_the_choice(values: dict[str, Any], minutes: float, seconds: float, reci
     advice = advise(facts(**values), minutes=minutes, seconds_of=lambda _: seconds)
     assert advice.recipe == recipe
     assert option in advice.command
-    for command, named in ((advice.command, recipe), (advice.alternative, ATTENTIVE)):
+    for command, named in ((advice.command, recipe), (advice.alternative, MOTION)):
         if command:
             own, keys = split(Options, shlex.split(command)[2:])
             assert own[0] == named

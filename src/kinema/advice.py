@@ -20,7 +20,7 @@ from kinema.recipes import recognizer_config_of
 from kinema.runtime.device import RuntimeOptions, pick_device, to_device
 
 PROBE, ATTENTIVE = "tsn_efficientnet_lite0_1x1x8_probe", "tsn_efficientnet_lite0_1x1x8_attentive_probe"
-CELLS = "tsn_efficientnet_lite0_1x1x8_cell_probe"
+CELLS, MOTION = "tsn_efficientnet_lite0_1x1x8_cell_probe", "tsn_efficientnet_lite0_1x1x16_motion_probe"
 SMALL = "tsm_efficientnet_lite0_1x1x8_small"
 LARGE = "tsm_r50_video_1x1x8_50e_kinetics400_rgb"
 FEW, MANY = 2_000, 500
@@ -123,7 +123,7 @@ def advise(facts: Facts, *, minutes: float, seconds_of: Callable[[str], float]) 
     if recipe != CELLS:
         return Advice(recipe, reasons, _command(recipe, facts, folds), "")
     reasons.append(_why_both(folds))
-    return Advice(recipe, reasons, _command(recipe, facts, folds), _command(ATTENTIVE, facts, folds))
+    return Advice(recipe, reasons, _command(recipe, facts, folds), _command(MOTION, facts, folds))
 
 
 def _candidates(facts: Facts, *, large: bool) -> list[str]:
@@ -137,11 +137,11 @@ def _candidates(facts: Facts, *, large: bool) -> list[str]:
 
 
 def _why_both(folds: int) -> str:
-    """Return what the cell probe tells better, and what the attentive one."""
+    """Return what the cell probe tells better, and what the motion probe."""
     compared = "their summary.json" if folds else "their top-1"
     return (
         "it tells classes by where things are in the frame and what follows what, such as strokes of tennis; classes "
-        "that differ by motion anywhere in the frame, such as walking and running, the attentive probe tells better. "
+        "that differ by motion anywhere in the frame, such as walking and running, the motion probe tells better. "
         f"No list of videos says which they are: train both and compare {compared}"
     )
 

@@ -109,6 +109,20 @@ class Backbone(nn.Module):
             return [block for stage in self.stages for block in stage]
         return list(self.stages)
 
+    def maps(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
+        """Run the backbone on `x` and return the outputs of its layers `names`, in the order of their calls."""
+        outputs: list[Tensor] = []
+        hooks = [
+            self.get_submodule(name).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+            for name in names
+        ]
+        try:
+            self(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return tuple(outputs)
+
     def run(self, stage: nn.Sequential, x: Tensor, *more: int | Tensor) -> Tensor:
         """Return `stage(x, *more)`, block by block under `gradient_checkpointing`."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):

@@ -95,30 +95,25 @@ class ImageBackbone(Backbone):
         features: Tensor = self.network(x)
         return features[..., None, None]
 
-    def maps(self, x: Tensor) -> Tensor:
-        """Output of the last block `(N, C, H, W)` for frames.
+    def levels(self) -> dict[str, int]:
+        """Last block of each resolution, by name, and its channels, the finest first; see `Backbone.maps`.
 
         Raises:
-            UserError: the network's blocks return something else.
+            UserError: the network's last block returns no map.
         """
-        outputs: list[Tensor] = []
-        hook = self.blocks()[-1].register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-        try:
-            self(x)
-        finally:
-            hook.remove()
-        if outputs[-1].dim() != 4 or outputs[-1].shape[2:] == outputs[-1].shape[1:3] != outputs[-1].shape[3:]:
+        side = self.traits.size[0] if self.traits.size else 224
+        paths = {id(module): path for path, module in self.named_modules()}
+        names = [paths[id(block)] for block in self.blocks()]
+        with torch.no_grad():
+            maps = deepcopy(self).to("meta").eval().maps(torch.empty(1, 3, side, side, device="meta"), names)
+        if maps[-1].dim() != 4 or maps[-1].shape[2] != maps[-1].shape[3]:
             raise UserError(
-                f"--model.backbone {self.name}: its last block returns {tuple(outputs[-1].shape)}, no map of channels, "
+                f"--model.backbone {self.name}: its last block returns {tuple(maps[-1].shape)}, no map of channels, "
                 "rows and columns, of which there are cells (--model.cells)"
             )
-        return outputs[-1]
-
-    def map_channels(self) -> int:
-        """Return the channels of `maps`."""
-        side = self.traits.size[0] if self.traits.size else 224
-        with torch.no_grad():
-            return deepcopy(self).to("meta").eval().maps(torch.empty(1, 3, side, side, device="meta")).shape[1]
+        return dict(
+            {values.shape[2]: (name, values.shape[1]) for name, values in zip(names, maps, strict=True)}.values()
+        )
 
     def load_pretrained(self, name: str, read: Callable[[Path], Mapping[str, Tensor]]) -> None:
         """Fill the network with the pretrained weights of its package (`timm`, `torchvision`), or those of a file.

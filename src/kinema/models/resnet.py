@@ -128,14 +128,10 @@ class ResNet(Backbone):
             x = self.run(stage, x, segments)
         return x
 
-    def maps(self, x: Tensor) -> Tensor:
-        """Output of the last block `(N, C, H, W)` for frames: the features themselves."""
-        features: Tensor = self(x)
-        return features
-
-    def map_channels(self) -> int:
-        """Return the channels of `maps`."""
-        return self.out_channels
+    def levels(self) -> dict[str, int]:
+        """Last block of each stage, by name, and its channels; see `Backbone.maps`."""
+        lengths = [len(stage) for stage in self.stages]
+        return {f"layer{n}.{length - 1}": self.out_channels >> (4 - n) for n, length in enumerate(lengths, start=1)}
 
     def _init_weights(self, zero_init_residual: bool) -> None:
         for module in self.modules():

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
+from kinema.errors import UserError
 from kinema.models.foreign import Configured, Foreign, Source, ToolConfig
 from kinema.models.frame_attention import FrameAttention
 from kinema.models.image_backbone import ImageBackbone
@@ -39,11 +41,21 @@ class TSNOptions(ResNetOptions):
     """Rows and columns of cells of a frame, of each of which there are features, one beside the other, so that the head
     knows where things are: those of the last block, averaged over the cell and normalized. 0 0: the backbone's features
     of the whole frame, as in the paper."""
+    cell_levels: Annotated[int, Ge(1)] = 1
+    """Resolutions whose features the cells have, side by side, from the last one on, as in a feature pyramid: those of
+    the last block at each resolution. 1: of the last block alone."""
+    cell_differences: bool = False
+    """Give cells also the absolute differences between the features of adjacent frames at the same position, averaged
+    over the cell and normalized, by which the head knows what moves, and how."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.cells[0] > 0) != (self.cells[1] > 0):
             raise ValueError(f"cells {self.cells[0]} {self.cells[1]}: give rows and columns, or 0 0")
+        if self.cell_levels > 1 and not any(self.cells):
+            raise ValueError(f"cell_levels {self.cell_levels} is for cells: give their rows and columns, too")
+        if self.cell_differences and not any(self.cells):
+            raise ValueError("cell_differences is for cells: give their rows and columns, too; 1 1 is the whole frame")
         if self.pool == "attention" and self.pool_parts > 1:
             raise ValueError(f"pool_parts {self.pool_parts} is for pool mean: attention knows the order of the frames")
 
@@ -65,24 +77,31 @@ class SegmentRecognizer(Recognizer):
 
     def __init__(
         self, options: ResNetOptions, *, pool: Callable[[int], FrameAttention] | None = None, cells: int = 0,
-        parts: int = 1,
+        levels: int = 1, parts: int = 1,
     ) -> None:  # fmt: skip
         """Initialize the weights.
 
         Args:
             options: of the network.
             pool: returns layers between frames' features and the head, by their channels.
-            cells: of a frame, each of which has the channels of the backbone's last block; 0: the backbone's features.
+            cells: of a frame, each of which has the channels of blocks, twice as many where they have differences; 0:
+                the backbone's features.
+            levels: of the backbone, the last blocks of which the cells have the channels.
             parts: of the video, which the head sees side by side.
+
+        Raises:
+            UserError: the backbone has fewer levels.
         """
         backbone = ImageBackbone(options) if options.backbone else ResNet(options)
         mean, std = (FLOW_SCALE, FLOW_SCALE) if options.flow_fields else (options.mean, options.std)
         if isinstance(backbone, ImageBackbone) and (mean, std) == (IMAGENET_MEAN, IMAGENET_STD):
             mean, std = backbone.traits.normalization
-        channels = cells * backbone.map_channels() if cells else backbone.out_channels
+        of_levels = _last_levels(backbone, levels) if cells else {}
+        channels = cells * sum(of_levels.values()) or backbone.out_channels
         neck = pool(channels) if pool else None
         features = neck.width if neck else channels * parts
         super().__init__(options, backbone, neck=neck, num_features=features, mean=mean, std=std)
+        self.levels, self.maps = tuple(of_levels), nn.Identity()
         if isinstance(backbone, ImageBackbone) and backbone.traits.size is not None:
             self.input = replace(self.input, size=backbone.traits.size[0])
 
@@ -95,9 +114,28 @@ class SegmentRecognizer(Recognizer):
         frames = fold_time(self.normalize(clips))
         return frames if together == 1 else frames.unflatten(0, (-1, together)).flatten(1, 2)
 
-    def as_maps(self, output: Tensor, clips: int) -> tuple[Tensor, ...]:
-        """Feature maps of the segments `(N·S, F, H', W')` → `(N, F, S, H', W')`."""
-        return (output.unflatten(0, (clips, -1)).transpose(1, 2),)
+    def map_layer(self) -> nn.Module:
+        """The backbone, or the layer that passes on the maps of which there are cells."""
+        return self.maps if self.levels else self.backbone
+
+    def as_maps(self, output: Tensor | tuple[Tensor, ...], clips: int) -> tuple[Tensor, ...]:
+        """Feature maps of the segments `(N·S, F, H', W')`, or those of each level → `(N, F, S, H', W')`."""
+        maps = output if isinstance(output, tuple) else (output,)
+        return tuple(each.unflatten(0, (clips, -1)).transpose(1, 2) for each in maps)
+
+
+def _differences(maps: Tensor) -> Tensor:
+    """Maps `(N, S, C, H, W)` → absolute differences from the frame before, of the first frame from the second."""
+    frames = maps.shape[1]
+    return (maps - maps[:, [min(1, frames - 1), *range(frames - 1)]]).abs()
+
+
+def _last_levels(backbone: ResNet | ImageBackbone, number: int) -> dict[str, int]:
+    """Return the last blocks of the `number` coarsest resolutions, by name, and their channels."""
+    levels = backbone.levels()
+    if number > len(levels):
+        raise UserError(f"--model.cell-levels {number}: the backbone has {len(levels)} resolutions")
+    return dict([*levels.items()][-number:])
 
 
 class TSN(SegmentRecognizer):
@@ -105,14 +143,20 @@ class TSN(SegmentRecognizer):
 
     def __init__(self, options: TSNOptions) -> None:
         self.attends = options.pool == "attention"
-        self.parts, self.cells = options.pool_parts, options.cells
+        self.parts, self.cells, self.differences = options.pool_parts, options.cells, options.cell_differences
 
         def attention(channels: int) -> FrameAttention:
             width = options.pool_width
             return FrameAttention(channels, width, depth=options.pool_depth, heads=max(1, width // 64))
 
         rows, columns = options.cells
-        super().__init__(options, pool=attention if self.attends else None, cells=rows * columns, parts=self.parts)
+        super().__init__(
+            options,
+            pool=attention if self.attends else None,
+            cells=rows * columns * (2 if self.differences else 1),
+            levels=options.cell_levels,
+            parts=self.parts,
+        )
 
     def forward_features(self, clips: Tensor) -> Tensor:
         """Clips `(N, 3, S, H, W)`, S = segments, or `(N, 2, S · flow_fields, H, W)` → features `(N, F)`, averaged over
@@ -125,8 +169,17 @@ class TSN(SegmentRecognizer):
         frames = self.segments(clips)
         if not any(self.cells):
             return self.backbone(frames).mean(dim=(2, 3)).unflatten(0, (clips.shape[0], -1))
-        cells = F.adaptive_avg_pool2d(self.backbone.maps(frames), self.cells).flatten(2).transpose(1, 2)
-        return F.layer_norm(cells, cells.shape[-1:]).flatten(1).unflatten(0, (clips.shape[0], -1))
+        levels = [
+            each.unflatten(0, (clips.shape[0], -1)) for each in self.maps(self.backbone.maps(frames, self.levels))
+        ]
+        if self.differences:
+            levels += [_differences(each) for each in levels]
+        return torch.cat([self._cells(each) for each in levels], dim=2)
+
+    def _cells(self, maps: Tensor) -> Tensor:
+        """Maps `(N, S, C, H, W)` → normalized features of the cells, one beside the other, `(N, S, cells · C)`."""
+        cells = F.adaptive_avg_pool2d(maps.flatten(0, 1), self.cells).flatten(2).transpose(1, 2)
+        return F.layer_norm(cells, cells.shape[-1:]).flatten(1).unflatten(0, maps.shape[:2])
 
     def decode(self, encoded: Tensor) -> Tensor:
         """Features of the segments `(N, S, F)` → logits `(N, num_classes)`."""

@@ -162,16 +162,34 @@ def tsn_efficientnet_lite0_1x1x8_probe() -> RecognitionConfig[TSNOptions]:
 def tsn_efficientnet_lite0_1x1x8_cell_probe() -> RecognitionConfig[TSNOptions]:
     """A linear probe of cells of the whole frame and parts of the video: it knows where things are and what follows.
 
-    Of EfficientNet-Lite0's last block, before the layer that widens it for ImageNet's classes.
+    Of EfficientNet-Lite0's last blocks of strides 16 and 32, before the layer that widens it for ImageNet's classes.
+    Tests see the 8 segments that it is trained on.
     """
     config = probed(tsn_efficientnet_lite0_1x1x8_small())
-    config.model.cells, config.model.pool_parts, config.model.dropout = (3, 6), 4, 0.0
+    config.model.cells, config.model.cell_levels = (5, 10), 2
+    config.model.pool_parts, config.model.dropout = 4, 0.0
     config.task.probe.fit = "ridge"
     config.optim = SGD(lr=0.01, weight_decay=0.0)
     config.schedule, config.training.val_every = CosineSchedule(epochs=1), 1
-    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(), size=192)
-    for views in (config.data.val_views, config.data.test_views):
-        views.crops = ViewCrops(crops="whole", short_side=192, size=192)
+    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(), size=320)
+    config.data.val_views, config.data.test_views = (
+        Views(sampling=segments(8), crops=ViewCrops(crops="whole", short_side=320, size=320)) for _ in range(2)
+    )
+    return config
+
+
+def tsn_efficientnet_lite0_1x1x16_motion_probe() -> RecognitionConfig[TSNOptions]:
+    """A linear probe of the whole frame and of differences between frames: it knows what moves, wherever that is.
+
+    The differences are those of features of adjacent segments, at each position of the frame.
+    """
+    config = tsn_efficientnet_lite0_1x1x8_cell_probe()
+    config.model.cells, config.model.cell_differences, config.model.pool_parts = (1, 1), True, 1
+    config.data.train_clip.sampling = segments(16)
+    config.data.train_clip.crop.size = 256
+    config.data.val_views, config.data.test_views = (
+        Views(sampling=segments(16), crops=ViewCrops(crops="whole", short_side=256, size=256)) for _ in range(2)
+    )
     return config
 
 

@@ -129,6 +129,83 @@ def test_cells_and_parts_are_averages_side_by_side(options: dict[str, Any]) -> N
         torch.testing.assert_close(model.decode(model.encode(clips)), model(clips), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("backbone", ["", "timm:tf_efficientnet_lite0"])
+def test_cells_of_levels_are_those_of_the_last_blocks_of_resolutions(backbone: str, levels: int) -> None:
+    pytest.importorskip("timm")
+    from kinema.models.tsn import TSNOptions
+
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"backbone": backbone} if backbone else {"depth": 18, "width": 16}
+    model = TSNOptions(pretrained="none", cells=(2, 3), cell_levels=levels, pool_parts=2, **options).build().eval()
+    clips = torch.randint(0, 256, (2, 3, 2, 96, 96), dtype=torch.uint8)
+    net: Any = model.backbone.network if backbone else model.backbone
+    with torch.no_grad():
+        x = model.segments(clips)
+        if backbone:  # 96 px / 8, / 16 and / 32: timm's stages 2, 4 and 6
+            x, maps = net.bn1(net.conv_stem(x)), []
+            for stage in net.blocks:
+                x = stage(x)
+                maps.append(x)
+            maps = [maps[2], maps[4], maps[6]]
+        else:
+            x, maps = net.maxpool(torch.relu(net.bn1(net.conv1(x)))), []
+            for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+                x = stage(x, 1)
+                maps.append(x)
+        expected = []
+        for each in maps[-levels:]:
+            side, width = each.shape[2], each.shape[3] // 3
+            for top, bottom in ((0, (side + 1) // 2), (side // 2, side)):  # as adaptive pooling has it
+                for left in range(3):
+                    cell = each[:, :, top:bottom, left * width : (left + 1) * width].mean(dim=(2, 3))
+                    expected.append(torch.nn.functional.layer_norm(cell, cell.shape[1:]))
+        torch.testing.assert_close(model.encode(clips).flatten(0, 1), torch.cat(expected, dim=1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.decode(model.encode(clips)), model(clips), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_differences_are_those_of_adjacent_frames(frames: int) -> None:
+    from kinema.models.tsn import TSNOptions
+
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"depth": 18, "width": 16, "pretrained": "none", "cells": (1, 1), "num_classes": 3}
+    model = TSNOptions(cell_differences=True, **options).build().eval()
+    clips = torch.randint(0, 256, (2, 3, frames, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        maps = model.backbone(model.segments(clips)).unflatten(0, (2, frames))
+        for clip, encoded in zip(maps, model.encode(clips), strict=True):
+            for frame in range(frames):
+                other = clip[frame - 1] if frame else clip[min(1, frames - 1)]
+                means = clip[frame].mean(dim=(1, 2)), (clip[frame] - other).abs().mean(dim=(1, 2))
+                expected = torch.cat([torch.nn.functional.layer_norm(mean, mean.shape) for mean in means])
+                torch.testing.assert_close(encoded[frame], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.decode(model.encode(clips)), model(clips), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="cell_differences is for cells"):
+        TSNOptions(depth=18, cell_differences=True)
+
+
+def test_levels_that_a_network_lacks_are_refused() -> None:
+    from kinema.models.tsn import TSNOptions
+
+    with pytest.raises(UserError, match=r"--model\.cell-levels 5: the backbone has 4 resolutions"):
+        TSNOptions(depth=18, width=16, pretrained="none", cells=(2, 3), cell_levels=5).build()
+    with pytest.raises(ValueError, match="cell_levels 2 is for cells"):
+        TSNOptions(depth=18, cell_levels=2)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_cells_are_explained(levels: int) -> None:
+    from kinema.models.tsn import TSNOptions
+    from kinema.report.explanation.heat import heat_of
+
+    model = TSNOptions(depth=18, width=16, num_classes=4, pretrained="none", cells=(2, 3), cell_levels=levels).build()
+    heat = heat_of(model.eval(), torch.randint(0, 256, (2, 3, 4, 96, 96), dtype=torch.uint8), target=1)
+    assert heat.shape == (2, 4, 3 * levels, 3 * levels)
+    assert heat.isfinite().all()
+    assert heat.max() > 0
+
+
 def test_cells_of_another_network_are_those_of_its_last_block() -> None:
     timm = pytest.importorskip("timm")
     from kinema.models.tsn import TSNOptions
@@ -140,6 +217,6 @@ def test_cells_of_another_network_are_those_of_its_last_block() -> None:
     net.load_state_dict(model.backbone.network.state_dict())
     with torch.no_grad():
         expected = net.blocks(net.bn1(net.conv_stem(frames)))
-        torch.testing.assert_close(model.backbone.maps(frames), expected)
+        torch.testing.assert_close(model.backbone.maps(frames, model.levels)[0], expected)
     with pytest.raises(UserError, match="no map of channels"):
         TSNOptions(backbone="timm:vit_tiny_patch16_224", pretrained="none", cells=(3, 3)).build()

@@ -1,6 +1,6 @@
 """A linear head in closed form: ridge regression, regularized by inner cross-validation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ _FLOOR = 0.1
 """Of the features' mean standard deviation, which is added to each one's."""
 
 MOST_ROWS = 12000
+_COLUMNS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,9 @@ def fit_ridge(features: Tensor, targets: Tensor, folds: Tensor, *, single: bool)
         )
     mean, spread = features.mean(dim=0), features.std(dim=0)
     spread = spread + _FLOOR * spread.mean() + torch.finfo(spread.dtype).tiny
-    standardized = (features - mean) / spread
-    kernel = (standardized @ standardized.T).double()
+    kernel = torch.zeros(len(features), len(features), dtype=torch.float64)
+    for part in _standardized(features, mean, spread):
+        kernel += part @ part.T
     length = kernel.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
     kernel = kernel / length
     targets = targets.double()
@@ -66,11 +68,20 @@ def fit_ridge(features: Tensor, targets: Tensor, folds: Tensor, *, single: bool)
     best = int(errors.argmin())
     scale = min(_SCALES, key=lambda scale: float(_cross_entropy(held_out[best], targets, scale, single=single)))
     dual, offset = _solve(kernel, targets, _PENALTIES[best])
-    weight = (standardized.T.double() @ dual / length / spread[:, None]).T * scale
+    weight = torch.cat([part.T.double() @ dual for part in _standardized(features, mean, spread)])
+    weight = (weight / length / spread[:, None]).T * scale
     bias = scale * (offset - (0.0 if single else 0.5)) - weight @ mean.double()
     return Ridge(
         weight=weight.float(), bias=bias.float(), penalty=_PENALTIES[best], scale=scale, error=float(errors[best])
     )
+
+
+def _standardized(features: Tensor, mean: Tensor, spread: Tensor) -> Iterator[Tensor]:
+    """Yield standardized features, some columns at a time: all of them would take as much memory again, and more."""
+    for part, center, width in zip(
+        *(values.split(_COLUMNS, dim=-1) for values in (features, mean, spread)), strict=True
+    ):
+        yield (part - center) / width
 
 
 def _solve(kernel: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
