@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from kinema.cli import main
+from kinema.data import clips_along
 from kinema.data.crops import ViewCrops, crop_views
 from kinema.data.features.source import FeatureSource
 from kinema.data.readers.rawframes import open_rawframes
@@ -137,22 +138,24 @@ def test_a_video_shorter_than_a_stride_has_one_row(tiny_run: Path, videos: Path)
     assert len(found.values) == 1
 
 
-def test_few_decoded_frames_are_in_memory(tiny_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_frames_are_decoded_at_a_time_and_each_once(
+    tiny_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = FeatureOptions(stride=1)
     expected = FeatureExtractor(tiny_run, options).extract(str(videos / "a.mp4")).values
-    monkeypatch.setattr(module, "_DECODED_BYTES", 20 * 64 * 48 * 3)
-    asked: list[int] = []
+    monkeypatch.setattr(clips_along, "_DECODED_BYTES", 20 * 64 * 48 * 3)
+    asked: list[list[int]] = []
     frames = type(open_video(str(videos / "a.mp4"))).frames
     monkeypatch.setattr(
         type(open_video(str(videos / "a.mp4"))),
         "frames",
-        lambda reader, indices: asked.append(len(indices)) or frames(reader, indices),
+        lambda reader, indices, *, more: asked.extend([indices]) or frames(reader, indices, more=more),
     )
     np.testing.assert_allclose(
         FeatureExtractor(tiny_run, options).extract(str(videos / "a.mp4")).values, expected, atol=1e-5
     )
-    assert len(asked) == 1 + FRAMES / 2
-    assert max(asked) <= 20
+    assert max(map(len, asked)) == 20
+    assert [index for indices in asked for index in indices] == list(range(FRAMES))  # each once, in order
 
 
 def test_every_format_holds_the_same(tiny_run: Path, videos: Path, tmp_path: Path) -> None:

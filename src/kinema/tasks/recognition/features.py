@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kinema import strict_json
 from kinema.config import check_bounds
-from kinema.data.crops import crop_views
+from kinema.data.clips_along import ClipsAlong, read_clips_along
 from kinema.data.features.files import REPORT
 from kinema.data.features.packed import pack_features
 from kinema.data.features.spans import FeatureSpan, described_span
@@ -22,7 +22,6 @@ from kinema.data.lists.annotations import check_whole_videos, read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
 from kinema.data.lists.inputs import find_inputs
 from kinema.data.patience import WITHOUT_OPTION, Patience
-from kinema.data.readers.reader import FrameReader
 from kinema.data.readers.sources import Opener
 from kinema.data.readers.timed_video import TimedVideo
 from kinema.data.sampling import Sampling
@@ -43,10 +42,7 @@ from kinema.weights.model_files import digest
 Singles = NDArray[np.float32]
 
 _FRAMES_AT_ONCE = 512
-"""Maximum number of frames that are cropped together; at least one clip."""
-
-_DECODED_BYTES = 256 * 2**20
-"""Maximum size of the decoded frames in memory; at least one clip."""
+"""Maximum number of frames of the clips that are computed together; at least one clip."""
 
 _WINDOW = 32
 _RECORD = "features.json"
@@ -151,15 +147,20 @@ class FeatureExtractor:
     def _start(self, video: str) -> tuple[VideoFeatures, Iterator[Singles]]:
         """The features of a video without their values, (T, 0), and the values to be, block by block."""
         timed = self.open(video)
-        reader, options = timed.reader, self._options
-        frames = len(reader)
+        features, wanted = self._layout(timed)
+        clips = read_clips_along(timed.reader, [wanted], together=_together(wanted))
+        return features, (self._answers(each) for (each,) in clips)
+
+    def _layout(self, timed: TimedVideo) -> tuple[VideoFeatures, ClipsAlong]:
+        """The features of a video without their values, (T, 0), and the clips that they are of."""
+        options, frames = self._options, len(timed.reader)
         count = options.parts or max(1, round(frames / options.stride))
         stride = frames / count if options.parts else float(options.stride)
         centres = (np.arange(count, dtype=np.float64) + 0.5) * stride
         places = clip_frames(self._sampling, centres, window=options.window or _WINDOW, num_frames=frames)
-        blocks = (self._answers(clips).numpy() for clips in self._clips(reader, places))
         fps, empty = timed.fps or options.fps or None, np.zeros((count, 0), np.float32)
-        return VideoFeatures(values=empty, frames=frames, fps=fps, stride=stride, start=timed.start), blocks
+        features = VideoFeatures(values=empty, frames=frames, fps=fps, stride=stride, start=timed.start)
+        return features, ClipsAlong(places=places, crops=self._crops)
 
     def open(self, video: str) -> TimedVideo:
         """Open a video at a constant frame rate, as its features are extracted.
@@ -179,27 +180,21 @@ class FeatureExtractor:
         scores: Singles = logits.softmax(-1).cpu().numpy()
         return scores
 
-    def _clips(self, reader: FrameReader, places: NDArray[np.int64]) -> Iterator[Tensor]:
-        """Yield cropped clips (n, T, C, H, W) uint8 at frames `places` (N, T), as many together as memory allows."""
-        of_one = reader.frames([int(places[0, 0])]).nbytes * places.shape[1]
-        together = max(1, min(_DECODED_BYTES // of_one, _FRAMES_AT_ONCE // places.shape[1]))
-        for start in range(0, len(places), together):
-            distinct, inverse = np.unique(places[start : start + together], return_inverse=True)
-            frames = crop_views(reader.frames(distinct.tolist())[None], self._crops)[0]
-            # In the order of memory: channels last.
-            clips = frames.movedim(-3, -1)[torch.from_numpy(inverse.reshape(-1, places.shape[1]))]
-            yield clips.movedim(-1, -3)
-
     @torch.inference_mode()
-    def _answers(self, clips: Tensor) -> Tensor:
-        """Clips (n, T, C, H, W) uint8 → (n, C) float32 on the CPU."""
+    def _answers(self, clips: Tensor) -> Singles:
+        """Clips (n, T, C, H, W) uint8 → (n, C) float32."""
         here = as_clips(clips[:, None].to(self._device))
         with autocast(self._device, self._runtime):
             if self._options.layer == "features":
                 compute = require(self._model, HasFeatures, "--layer features").forward_features
-                return in_parts(compute, here).float().cpu()
+                return in_parts(compute, here).float().cpu().numpy()
             logits = in_parts(self._model, here).float()
-        return (logits if self._options.layer == "logits" else logits.softmax(-1)).cpu()
+        return (logits if self._options.layer == "logits" else logits.softmax(-1)).cpu().numpy()
+
+
+def _together(*wanted: ClipsAlong) -> int:
+    """Return the number of clips that are computed together."""
+    return max(1, _FRAMES_AT_ONCE // max(each.places.shape[1] for each in wanted))
 
 
 def clip_frames(sampling: Sampling, centres: NDArray[np.float64], *, window: int, num_frames: int) -> NDArray[np.int64]:
