@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 import torchvision
 
+from kinema.benchmark.compare.process import ContenderProcess
 from kinema.benchmark.compare.results import BEST, OWN, Comparison, Result
 from kinema.benchmark.compare.rows import PEERS, ROWS, Row
 from kinema.benchmark.compare.run import compare
 from kinema.benchmark.options import CompareOptions
 from kinema.benchmark.pages.page import page
+from kinema.benchmark.peers import protocol
 from kinema.benchmark.suite import INPUTS, Measurements, read_measurements
 from kinema.cli import main
 from kinema.recipes import config_of
@@ -89,6 +92,26 @@ def test_rows_are_the_models_that_recipes_train(row: Row) -> None:
     assert set(row.peers) <= set(PEERS)
 
 
+def test_blocks_of_short_steps_are_measured_in_time(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(Path(protocol.__file__).parent)!r})\n"
+        "from protocol import Contender, Request, answer\n"
+        "step = lambda: time.sleep(0.01)\n"
+        "answer(lambda _: Contender(train=step, infer=step, parameters=1), Request('', (), 1))\n"
+    )
+    with closing(ContenderProcess([sys.executable, str(program)])) as process:
+        process.wait_until_ready()
+        process.run_round(3, 0.1)
+        process.run_round(20, 0)
+        found = process.result()
+    assert 3 <= len(found.train[0]) <= 10  # sleeps last 10 ms at least
+    assert 1 <= len(found.infer[0]) <= 3
+    assert len(found.train[1]) == 20
+    assert len(found.infer[1]) == 1
+
+
 @pytest.mark.slow
 def test_real_processes_take_turns(tmp_path: Path) -> None:
     python = tmp_path / "torch/bin/python"
@@ -101,7 +124,7 @@ def test_real_processes_take_turns(tmp_path: Path) -> None:
         shape=(3, 3, 64, 64),
         peers=("torchvision", "MMAction2", "BSN"),
     )
-    options = CompareOptions(environments=tmp_path, rounds=2, block=1, batch_size=2, best="none")
+    options = CompareOptions(environments=tmp_path, rounds=2, block=1, block_seconds=0, batch_size=2, best="none")
     found = compare("tsn", row, options, {}).results
     assert list(found) == [OWN, "torchvision", "MMAction2", "BSN"]
     assert "No module named 'mmcv'" in found["MMAction2"].fault

@@ -63,7 +63,9 @@ class CompareOptions:
     rounds: Annotated[int, at.Ge(1)] = 3
     """Rounds; in each, every contender is timed once."""
     block: Annotated[int, at.Ge(1)] = 3
-    """Timed iterations of a contender per round, after one iteration of warm-up."""
+    """Timed iterations of a contender per round, at least, after one iteration of warm-up or more."""
+    block_seconds: Annotated[float, at.Ge(0)] = 1.0
+    """Seconds that these take, at least: short steps are timed more often."""
     batch_size: Annotated[int, at.Ge(0)] = 0
     """Samples per batch; 0: the benchmark's batch size on a GPU, 2 or 16 on a CPU."""
     best: Literal["bf16", "fp16", "none"] = "bf16"

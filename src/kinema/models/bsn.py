@@ -12,6 +12,7 @@ from torch.utils._pytree import _register_namedtuple
 from kinema.models.capabilities import Input
 from kinema.models.foreign import Configured, ForeignOptions, Source, ToolConfig
 from kinema.models.localizer import Localizer, with_channels
+from kinema.models.two_layers import fits, relu_then_one
 
 
 @dataclass(kw_only=True)
@@ -118,6 +119,9 @@ class PEM(Localizer):
     def forward(self, features: Tensor) -> Tensor:
         """Features `(…, C)` of proposals → the overlap `(…)` that is expected of each, 0–1, float32."""
         # ReLU(0.1 x) is 0.1 ReLU(x): scaling the second layer's weights instead saves two passes over all activations.
-        hidden = self.fc1(features).relu_()
-        overlap = F.linear(hidden, self.SCALE * self.fc2.weight, self.fc2.bias)
+        last = self.SCALE * self.fc2.weight
+        if fits(self.fc1, features):
+            overlap = relu_then_one(features, self.fc1.weight, self.fc1.bias, last, self.fc2.bias)
+        else:
+            overlap = F.linear(self.fc1(features).relu_(), last, self.fc2.bias)
         return (self.SCALE * overlap.float()).sigmoid().squeeze(-1)

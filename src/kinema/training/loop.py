@@ -153,7 +153,7 @@ def _optimizer_step(run: Run, batches: Iterator[Any], step: int, window: Window,
     """Take an optimizer step over `accumulate` batches; return their bad files."""
     state = run.state
     # Reseeding at every step makes dropout independent of earlier steps: checkpoints need no generator state.
-    torch.manual_seed(_seed(run.config.training.seed, step, run.process.rank))
+    _seed_torch(_seed(run.config.training.seed, step, run.process.rank), run.process.device)
     with _restore_on_outage(run, window):
         bad = _accumulate_gradients(run, batches, window, stop)
     if run.config.optim.clip_norm:
@@ -225,6 +225,17 @@ def _gradient_sync(network: nn.Module, last: bool) -> AbstractContextManager[Non
 
 def _seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's generator of the device, and that of the CPU.
+
+    For the CPU not by `torch.manual_seed`, which formats a stack trace for each kind of GPU that is not used.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _recompute_batch_norm(run: Run) -> None:

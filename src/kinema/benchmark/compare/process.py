@@ -6,7 +6,9 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from kinema.benchmark.compare.results import Result
@@ -37,13 +39,23 @@ class ContenderProcess:
             # Without the path of a module on this machine.
             self.fault = re.sub(r" \(/[^)]*\)", "", self._about.get("fault", ""))
 
-    def run_round(self, count: int) -> None:
-        """Time `count` training iterations and a forward pass, each after one that warms up the caches."""
-        train, infer = self._request("train", count + 1), self._request("infer", 2)
-        self._train.append(train["seconds"][1:])
-        self._cpu.append(train["cpu_seconds"][1:])
-        self._infer.append(infer["seconds"][1:])
+    def run_round(self, count: int, seconds: float) -> None:
+        """Time a block of training iterations and one of forward passes.
+
+        A block has at least `count` iterations, forward passes at least one, and takes about `seconds` at least: steps
+        of milliseconds are slower until the caches and the heap are theirs again.
+        """
+        train, infer = self._block("train", count, seconds), self._block("infer", 1, seconds / 4)
+        self._train.append(train["seconds"])
+        self._cpu.append(train["cpu_seconds"])
+        self._infer.append(infer["seconds"])
         self._memory = train["memory_gib"]
+
+    def _block(self, step: str, count: int, seconds: float) -> dict[str, Any]:
+        """Time a block after some iterations that warm up: one, or as many as fit into a quarter of the block."""
+        first = self._request(step, 1)["seconds"][0]
+        warm = self._request(step, ceil(seconds / 4 / first))["seconds"] if first < seconds / 4 else [first]
+        return self._request(step, max(count, ceil(seconds / median(warm))))
 
     def result(self) -> Result:
         """Timings of all rounds."""

@@ -46,7 +46,7 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         with progress(f"{name}: measuring", options.rounds * len(running)) as meter:
             for _ in range(options.rounds):
                 for process in running.values():
-                    process.run_round(options.block)
+                    process.run_round(options.block, options.block_seconds)
                     meter.advance()
         results |= {contender: process.result() for contender, process in running.items()}
     return Comparison(
