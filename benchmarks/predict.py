@@ -32,7 +32,7 @@ from kinema.data.lists.class_folders import VIDEO_SUFFIXES
 from kinema.data.views import read_views
 from kinema.recipes import config_of
 from kinema.runtime.processes import Process
-from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
+from kinema.tasks.recognition.evaluation.evaluate import evaluate, evaluation_batches
 from kinema.tasks.recognition.predictor import RecognizerPredictor
 from kinema.weights.model_files import save_model
 

@@ -88,7 +88,7 @@ def load_localizer(model: str | Path, options: "LocalizeOptions") -> "Localizer"
     from kinema.runtime.device import RuntimeOptions
     from kinema.tasks.localization.video.curves import CurveLocalizer
     from kinema.tasks.localization.video.localize import VideoLocalizer, features_folder
-    from kinema.tasks.recognition.encoder import RecognizerEncoder
+    from kinema.tasks.recognition.features.encoder import RecognizerEncoder
 
     folder = find_model(model)
     description = models.read_description(folder)

@@ -16,10 +16,10 @@ from kinema.data.dataset import ClipDataset, VideoFiles, ViewDataset, open_train
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.index import Index
 from kinema.data.lists.overlap import count_common
-from kinema.data.lists.segments import Segment, without_fragment
 from kinema.data.options import DataOptions
 from kinema.data.readers.packed import PackHeader, write_packed
 from kinema.data.readers.segment_reader import read_segment
+from kinema.data.readers.segments import Segment, without_fragment
 from kinema.data.readers.sources import open_video
 from kinema.data.readers.video import known_tables
 from kinema.data.readers.video.known_tables import KnownTables

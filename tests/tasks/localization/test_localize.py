@@ -14,8 +14,8 @@ from kinema.cli import main
 from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from kinema.tasks.localization.video.options import LocalizeOptions
-from kinema.tasks.recognition.feature_options import ExtractOptions, FeatureOptions
-from kinema.tasks.recognition.features import FeatureExtractor, extract_features
+from kinema.tasks.recognition.features.extraction import FeatureExtractor, extract_features
+from kinema.tasks.recognition.features.options import ExtractOptions, FeatureOptions
 from kinema.weights.find import find_model
 from tests.data.drawn_videos import number_of, write_video
 

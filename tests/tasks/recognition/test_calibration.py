@@ -19,7 +19,7 @@ from kinema.cli import main
 from kinema.data.kinds import LabelMode
 from kinema.errors import UserError
 from kinema.prediction import Prediction, at_least
-from kinema.tasks.recognition.calibration import COLDEST, calibrate, calibration_error
+from kinema.tasks.recognition.evaluation.calibration import COLDEST, calibrate, calibration_error
 from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import video_losses, video_scores
 from tests.conftest import tiny_config

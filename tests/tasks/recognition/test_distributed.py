@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 
 from kinema.data.kinds import LabelMode
 from kinema.data.loader import EvalBatches
-from kinema.tasks.recognition.metrics import recognition_metrics
+from kinema.tasks.recognition.evaluation.metrics import recognition_metrics
 
 CASES: list[tuple[LabelMode, int]] = [("single", 13), ("multi", 13), ("single", 1), ("multi", 1)]
 """Kinds of labels and numbers of videos: an odd one, and so few that a process sees no video at all."""

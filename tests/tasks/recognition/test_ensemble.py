@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kinema.api import evaluation_options, run_test
 from kinema.cli.evaluate import recognition
 from kinema.errors import UserError
-from kinema.tasks.recognition.ensemble import evaluate_results
+from kinema.tasks.recognition.evaluation.ensemble import evaluate_results
 
 CLASSES = 6
 

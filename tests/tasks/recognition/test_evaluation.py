@@ -11,7 +11,7 @@ from kinema.data.options import DataOptions
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.runtime.processes import Process
-from kinema.tasks.recognition.evaluation import evaluation_batches
+from kinema.tasks.recognition.evaluation.evaluate import evaluation_batches
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ from kinema.prepare.work.jobs import Summary
 from kinema.storage import Direct
 from kinema.tasks.models import load_model, read_description
 from kinema.tasks.recognition import features as module
-from kinema.tasks.recognition.feature_options import ExtractOptions, FeatureOptions
-from kinema.tasks.recognition.features import FeatureExtractor, clip_frames, extract_features
+from kinema.tasks.recognition.features.extraction import FeatureExtractor, clip_frames, extract_features
+from kinema.tasks.recognition.features.options import ExtractOptions, FeatureOptions
 from kinema.weights.find import find_model
 from kinema.weights.model_files import save_model
 from tests.data.drawn_videos import FRAMES, write_video

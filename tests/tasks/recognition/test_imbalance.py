@@ -27,11 +27,11 @@ from kinema.cli import main
 from kinema.data.lists.annotations import read_index
 from kinema.data.samples import Batch
 from kinema.errors import UserError
+from kinema.tasks.recognition.evaluation.metrics import recognition_metrics
+from kinema.tasks.recognition.evaluation.per_class import per_class_table
 from kinema.tasks.recognition.imbalance import class_weights
 from kinema.tasks.recognition.losses import softmax_focal_loss, training_loss
-from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
-from kinema.tasks.recognition.per_class import per_class_table
 from tests.conftest import tiny_config
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0], [0.0, 4.0, 1.0], [-2.0, 0.3, 0.4]])

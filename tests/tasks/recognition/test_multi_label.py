@@ -17,8 +17,8 @@ from kinema.cli import main
 from kinema.data.dataset import stack_labels
 from kinema.data.samples import Batch
 from kinema.errors import UserError
+from kinema.tasks.recognition.evaluation.metrics import recognition_metrics
 from kinema.tasks.recognition.losses import training_loss
-from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import multi_hot, video_scores, view_logits
 from tests.conftest import tiny_config

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from kinema.data.kinds import LabelMode
 from kinema.data.samples import Batch, batch_memory
 from kinema.recipes import config_of
+from kinema.tasks.recognition.evaluation.metrics import recognition_metrics
 from kinema.tasks.recognition.losses import training_loss
-from kinema.tasks.recognition.metrics import recognition_metrics
 from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import as_clips, video_losses, video_scores, view_logits
 from kinema.tasks.recognition.task import RecognitionTask

@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     """Compute and print the metrics."""
     options = parse(Options, arguments, command="evaluate recognition")
     check_writable(options.per_class)
-    from kinema.tasks.recognition.ensemble import evaluate_results
+    from kinema.tasks.recognition.evaluation.ensemble import evaluate_results
 
     report = evaluate_results(
         options.results,

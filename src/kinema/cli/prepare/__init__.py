@@ -36,8 +36,8 @@ _FUNCTIONS = {
     "labels": ("kinema.prepare.labels.options:LabelsOptions", "kinema.prepare.labels.command:prepare_labels"),
     "check": ("kinema.prepare.options:CheckOptions", "kinema.prepare.check:prepare_check"),
     "features": (
-        "kinema.tasks.recognition.feature_options:ExtractOptions",
-        "kinema.tasks.recognition.features:extract_features",
+        "kinema.tasks.recognition.features.options:ExtractOptions",
+        "kinema.tasks.recognition.features.extraction:extract_features",
     ),
 }
 """Options of subcommands, and the functions of them whose results have the exit code, imported when they are needed."""

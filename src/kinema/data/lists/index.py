@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kinema.data.lists.segments import Segment
+from kinema.data.readers.segments import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

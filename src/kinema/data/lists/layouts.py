@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kinema.data.kinds import LabelsRead, MediaKind
-from kinema.data.lists.segments import SegmentUnit
 from kinema.data.lists.tables import BLANKS, Table
+from kinema.data.readers.segments import SegmentUnit
 from kinema.errors import UserError, did_you_mean
 
 log = logging.getLogger(__name__)

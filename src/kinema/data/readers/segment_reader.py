@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kinema.data.lists.segments import Segment, plain
 from kinema.data.readers.reader import FrameReader, check_indices
+from kinema.data.readers.segments import Segment, plain
 from kinema.errors import MediaError
 
 _ROUNDING = 1e-3

@@ -10,8 +10,8 @@ from typing import Any
 
 from kinema import strict_json
 from kinema.config import check_bounds
-from kinema.data.lists.segments import plain
 from kinema.data.lists.tables import read_text
+from kinema.data.readers.segments import plain
 from kinema.errors import MediaError, UserError
 from kinema.prepare.labels.boris import read_boris
 from kinema.prepare.labels.cvat import read_cvat

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from xml.parsers import expat
 
-from kinema.data.lists.segments import SegmentUnit
+from kinema.data.readers.segments import SegmentUnit
 from kinema.errors import UserError
 
 _SHOWN = 3

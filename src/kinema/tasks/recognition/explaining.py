@@ -18,8 +18,8 @@ from kinema.prediction import Prediction
 from kinema.report.explanation.content import Explanation, Floats, Part
 from kinema.report.explanation.heat import heat_of, method_of, resized
 from kinema.report.render import CLOCK, ticks_of
-from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import as_clips, video_scores, view_logits
+from kinema.tasks.recognition.settings import RecognizerDescription
 
 _FPS = 16.0  # of folders of images, as in `kinema.report.render`
 _TOP = 5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kinema.data.lists.index import Index
 from kinema.errors import UserError, did_you_mean
-from kinema.tasks.recognition.options import RecognitionConfig
+from kinema.tasks.recognition.settings import RecognitionConfig
 
 _EXPECTED = 'expected CSV with columns class and weight, or JSON {"class": weight}'
 
@@ -35,7 +35,7 @@ def check_balancing(config: RecognitionConfig[Any]) -> None:
 
 
 def class_weights(option: str, index: Index, classes: Sequence[str]) -> NDArray[np.float32] | None:
-    """Return the weights of the classes in the loss, (classes,); None: all 1. See `RecognitionOptions.class_weights`.
+    """Return the weights of the classes in the loss, (classes,); None: all 1. See `RecognitionSettings.class_weights`.
 
     Args:
         option: empty, `balanced`, or a file.

@@ -27,7 +27,7 @@ from kinema.report.fonts import drawn_with, say_missing
 from kinema.report.style import save_png
 from kinema.storage import is_url, write_csv, write_text
 from kinema.storage.outputs import cannot_write, check_writable
-from kinema.tasks.recognition.options import RecognitionConfig
+from kinema.tasks.recognition.settings import RecognitionConfig
 from kinema.tasks.recognition.splits import videos_of_classes, warn_of_mirrors, with_flip_pairs
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from kinema.data.samples import Batch
 from kinema.errors import UserError
 from kinema.models import Recognizer
 from kinema.models.capabilities import HasHead, require
-from kinema.tasks.recognition.options import RecognitionOptions
 from kinema.tasks.recognition.scoring import as_clips, multi_hot, right_answers
+from kinema.tasks.recognition.settings import RecognitionSettings
 
 
 def training_loss(
-    model: nn.Module, batch: Batch[Tensor], options: RecognitionOptions, class_weights: Tensor | None = None
+    model: nn.Module, batch: Batch[Tensor], options: RecognitionSettings, class_weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the mean loss of a batch's clips and the number of correct top-1 predictions (both scalars).
 
@@ -28,7 +28,7 @@ def training_loss(
         model: a recognizer, or its DDP wrapper.
         batch: clips and labels.
         options: loss, label smoothing, mixing.
-        class_weights: (classes,), see `RecognitionOptions.class_weights`.
+        class_weights: (classes,), see `RecognitionSettings.class_weights`.
     """
     clips, labels = as_clips(batch.inputs), batch.targets.repeat_interleave(batch.inputs.shape[1], dim=0)
     multi, mixing = options.labels == "multi", bool(options.mixup or options.cutmix)

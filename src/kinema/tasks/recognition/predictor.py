@@ -31,8 +31,8 @@ from kinema.models.capabilities import HasFeatures, HasFixedShapes, require
 from kinema.prediction import Prediction, WindowPrediction
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
 from kinema.storage import Direct, check_no_pipe, is_folder, is_url, suffix
-from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.scoring import as_clips, in_parts, video_scores, view_logits
+from kinema.tasks.recognition.settings import RecognizerDescription
 from kinema.tasks.timeline.options import WhichViews
 from kinema.tasks.timeline.predictions import Predictions
 from kinema.tasks.timeline.streaming import stream_predictions

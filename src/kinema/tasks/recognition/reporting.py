@@ -15,9 +15,9 @@ from torchmetrics.functional.classification import multilabel_average_precision
 from kinema.console import progress
 from kinema.data.dataset import open_train_index, open_val_index
 from kinema.data.kinds import LabelMode
-from kinema.data.lists.segments import Segment, without_fragment
 from kinema.data.options import ClipData
 from kinema.data.readers.segment_reader import read_segment
+from kinema.data.readers.segments import Segment, without_fragment
 from kinema.errors import MediaError, StorageOutage, UserError
 from kinema.report.calibration import calibration
 from kinema.report.page.clips import preview
@@ -37,7 +37,7 @@ from kinema.report.page.content import (
     chosen_first,
     metric_text,
 )
-from kinema.tasks.recognition.per_class import per_class_metrics
+from kinema.tasks.recognition.evaluation.per_class import per_class_metrics
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.tasks.recognition.splits import videos_of_classes
 
@@ -70,7 +70,7 @@ class Scores:
 
 
 def main_metrics(labels: LabelMode, best_by: str) -> Sequence[Metric]:
-    """Return the validation metrics to plot, that of `RecognitionOptions.best_by` first."""
+    """Return the validation metrics to plot, that of `RecognitionSettings.best_by` first."""
     metrics = (_MAP, _TOP1) if labels == "multi" else (_TOP1, _MEAN_CLASS)
     return chosen_first((*metrics, _TOP5) if best_by == "top5" else metrics, best_by)
 

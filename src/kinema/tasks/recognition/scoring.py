@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.tasks.recognition.options import RecognitionOptions
+from kinema.tasks.recognition.settings import RecognitionSettings
 
 
 def view_logits(model: nn.Module, clips: Tensor, *, frames_at_once: int | None = None) -> Tensor:
@@ -22,7 +22,7 @@ def view_logits(model: nn.Module, clips: Tensor, *, frames_at_once: int | None =
     return logits.unflatten(0, clips.shape[:2])
 
 
-def video_scores(logits: Tensor, options: RecognitionOptions) -> Tensor:
+def video_scores(logits: Tensor, options: RecognitionSettings) -> Tensor:
     """Return the class probabilities of videos from the logits of their views.
 
     Args:
@@ -39,7 +39,7 @@ def video_scores(logits: Tensor, options: RecognitionOptions) -> Tensor:
     return probabilities.amax(1) if options.average == "max" else probabilities.mean(1)
 
 
-def video_losses(logits: Tensor, labels: Tensor, options: RecognitionOptions) -> Tensor:
+def video_losses(logits: Tensor, labels: Tensor, options: RecognitionSettings) -> Tensor:
     """Return the cross-entropy of each video's scores with its labels, (B,).
 
     Of multi-label videos, it is the mean binary cross-entropy over the classes. It is computed from logits, as a

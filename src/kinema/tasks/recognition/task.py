@@ -26,11 +26,11 @@ from kinema.runtime.processes import Process
 from kinema.tasks.models import read_description
 from kinema.tasks.recognition import multigrid
 from kinema.tasks.recognition.description import read_recognizer
-from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
+from kinema.tasks.recognition.evaluation.evaluate import evaluate, evaluation_batches
 from kinema.tasks.recognition.imbalance import check_balancing, class_weights
 from kinema.tasks.recognition.losses import training_loss
-from kinema.tasks.recognition.options import RecognitionConfig, RecognizerDescription, metric_names
 from kinema.tasks.recognition.scoring import as_clips
+from kinema.tasks.recognition.settings import RecognitionConfig, RecognizerDescription, metric_names
 from kinema.tasks.recognition.splits import (
     check_told_apart,
     label_advice,

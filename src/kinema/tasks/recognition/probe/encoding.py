@@ -17,10 +17,10 @@ from kinema.models import name_of
 from kinema.models.capabilities import HasProbe, require
 from kinema.runtime.device import autocast
 from kinema.runtime.processes import Process
-from kinema.tasks.recognition.options import RecognitionConfig
 from kinema.tasks.recognition.probe.cache import FeatureCache
 from kinema.tasks.recognition.probe.data import Batches, ClipsToEncode
 from kinema.tasks.recognition.scoring import as_clips, in_parts
+from kinema.tasks.recognition.settings import RecognitionConfig
 from kinema.training.order import load_batches
 from kinema.weights.model_files import OF_TRAINING
 

@@ -23,11 +23,11 @@ from kinema.errors import MediaError, UserError
 from kinema.models import Recognizer
 from kinema.models.capabilities import HasHead, HasProbe, require
 from kinema.runtime.processes import Process
-from kinema.tasks.recognition.options import RecognitionConfig
 from kinema.tasks.recognition.probe.cache import FeatureCache
 from kinema.tasks.recognition.probe.data import CachedFeatures, ClipsToEncode
 from kinema.tasks.recognition.probe.encoding import OPTION, encode, settings_of
 from kinema.tasks.recognition.probe.ridge import HeadInputs, fit_ridge
+from kinema.tasks.recognition.settings import RecognitionConfig
 from kinema.tasks.recognition.task import RecognitionTask, open_recognition
 from kinema.training.order import load_batches
 from kinema.training.task import Loss, Validation

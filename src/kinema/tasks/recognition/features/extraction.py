@@ -33,9 +33,9 @@ from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_devi
 from kinema.storage import StorageOptions, check_no_pipe, display_name, is_url, open_storage, replacing, write_text
 from kinema.storage import suffix as suffix_of
 from kinema.tasks.recognition.description import load_recognizer, read_recognizer
-from kinema.tasks.recognition.feature_options import ExtractOptions, FeatureOptions
-from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.tasks.recognition.features.options import ExtractOptions, FeatureOptions
 from kinema.tasks.recognition.scoring import as_clips, in_parts
+from kinema.tasks.recognition.settings import RecognizerDescription
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest
 

@@ -17,10 +17,10 @@ from kinema.data.kinds import LabelMode, MediaKind
 from kinema.data.lists.annotations import check_labels, read_index
 from kinema.data.lists.class_folders import PACK_SUFFIX, VIDEO_SUFFIXES
 from kinema.data.lists.index import Index
-from kinema.data.lists.segments import without_fragment
+from kinema.data.readers.segments import without_fragment
 from kinema.errors import UserError
-from kinema.tasks.recognition.metrics import recognition_metrics
-from kinema.tasks.recognition.per_class import Table, per_class_table
+from kinema.tasks.recognition.evaluation.metrics import recognition_metrics
+from kinema.tasks.recognition.evaluation.per_class import Table, per_class_table
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from torchmetrics.classification import (
 )
 
 from kinema.data.kinds import LabelMode
-from kinema.tasks.recognition.per_class import PerClass, per_class_metrics
+from kinema.tasks.recognition.evaluation.per_class import PerClass, per_class_metrics
 from kinema.tasks.recognition.scoring import multi_hot, right_answers
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kinema.data.sampling import Sampling
 from kinema.errors import UserError
-from kinema.tasks.recognition.options import RecognizerDescription
+from kinema.tasks.recognition.settings import RecognizerDescription
 
 _SCRIPT = """\
 # Runs {name} without Kinema: pip install av numpy onnxruntime

@@ -14,9 +14,9 @@ from kinema.data.options import ClipData
 from kinema.data.samples import SampleKey
 from kinema.data.views import read_views
 from kinema.errors import MediaError, UserError
-from kinema.tasks.recognition.options import RecognizerDescription
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.tasks.recognition.scoring import as_clips
+from kinema.tasks.recognition.settings import RecognizerDescription
 
 log = logging.getLogger(__name__)
 

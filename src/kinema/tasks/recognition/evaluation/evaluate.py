@@ -19,10 +19,10 @@ from kinema.data.samples import BadFile, Batch
 from kinema.data.views import Views
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import Process, outage_shared
-from kinema.tasks.recognition.metrics import recognition_metrics
-from kinema.tasks.recognition.options import RecognitionOptions
-from kinema.tasks.recognition.per_class import PerClass
+from kinema.tasks.recognition.evaluation.metrics import recognition_metrics
+from kinema.tasks.recognition.evaluation.per_class import PerClass
 from kinema.tasks.recognition.scoring import video_losses, video_scores, view_logits
+from kinema.tasks.recognition.settings import RecognitionSettings
 from kinema.training.order import load_batches
 from kinema.training.parallel.distributed import mean_loss
 
@@ -85,7 +85,7 @@ def evaluate(
     batches: DataLoader[Batch[Tensor]],
     *,
     num_classes: int,
-    task: RecognitionOptions,
+    task: RecognitionSettings,
     runtime: RuntimeOptions,
     process: Process,
     keep_logits: bool = False,

@@ -14,16 +14,16 @@ from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
 from kinema.storage import replacing, write_csv
 from kinema.storage.outputs import check_writable
-from kinema.tasks.recognition.ensemble import label_array
-from kinema.tasks.recognition.evaluation import Evaluation, evaluate, evaluation_batches, gather_on_main
-from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
-from kinema.tasks.recognition.per_class import confusion_table, per_class_table
+from kinema.tasks.recognition.evaluation.ensemble import label_array
+from kinema.tasks.recognition.evaluation.evaluate import Evaluation, evaluate, evaluation_batches, gather_on_main
+from kinema.tasks.recognition.evaluation.per_class import confusion_table, per_class_table
+from kinema.tasks.recognition.settings import RecognitionSettings, RecognizerDescription
 from kinema.tasks.recognition.splits import warn_of_unlabeled
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_network
 
-Options = EvaluationOptions[RecognitionOptions, ClipData]
+Options = EvaluationOptions[RecognitionSettings, ClipData]
 
 
 def run_test(

@@ -13,8 +13,8 @@ from kinema.data.kinds import FLOW
 from kinema.data.readers.reader import FrameReader
 from kinema.errors import UserError
 from kinema.tasks.recognition.description import read_recognizer
-from kinema.tasks.recognition.feature_options import FeatureOptions
-from kinema.tasks.recognition.features import FeatureExtractor, FeatureStream, Singles
+from kinema.tasks.recognition.features.extraction import FeatureExtractor, FeatureStream, Singles
+from kinema.tasks.recognition.features.options import FeatureOptions
 from kinema.tasks.recognition.predictor import open_frames
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest

@@ -18,10 +18,10 @@ from kinema.errors import UserError
 from kinema.report.calibration import calibration
 from kinema.runtime.device import to_device
 from kinema.runtime.processes import process_group
-from kinema.tasks.recognition.ensemble import label_array
-from kinema.tasks.recognition.evaluation import evaluate, evaluation_batches
-from kinema.tasks.recognition.options import RecognitionOptions, RecognizerDescription
+from kinema.tasks.recognition.evaluation.ensemble import label_array
+from kinema.tasks.recognition.evaluation.evaluate import evaluate, evaluation_batches
 from kinema.tasks.recognition.scoring import multi_hot, video_losses, video_scores
+from kinema.tasks.recognition.settings import RecognitionSettings, RecognizerDescription
 from kinema.training.task import EvaluationOptions
 from kinema.weights.model_files import load_weights, set_task_option
 
@@ -33,7 +33,7 @@ _GRID, _PRECISION = 49, 1e-5
 
 
 def run_calibration(
-    model: Path, description: RecognizerDescription, options: EvaluationOptions[RecognitionOptions, ClipData]
+    model: Path, description: RecognizerDescription, options: EvaluationOptions[RecognitionSettings, ClipData]
 ) -> dict[str, float]:
     """Fit the temperature of a model on `options.data.val`, with the views of a test, and store it in `model.json`.
 
@@ -76,7 +76,7 @@ def run_calibration(
     return result | {"videos": len(labels), "bad_files": len(found.bad)}
 
 
-def calibrate(logits: Tensor, labels: Tensor, options: RecognitionOptions) -> dict[str, float]:
+def calibrate(logits: Tensor, labels: Tensor, options: RecognitionSettings) -> dict[str, float]:
     """Fit the temperature at which the scores of videos have the lowest negative log-likelihood.
 
     Args:

@@ -1,0 +1,1 @@
+"""Measuring recognizers: scores of videos, metrics, calibration, ensembles."""

@@ -1,0 +1,1 @@
+"""What exported recognizers need: inputs and a script that runs them without Kinema."""

@@ -1,0 +1,1 @@
+"""Features of long videos, computed by recognizers."""
