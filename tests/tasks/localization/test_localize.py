@@ -1,6 +1,7 @@
 """From raw videos to segments with labels, in one command."""
 
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from kinema.api import evaluation_options, load_localizer, run_test, train
 from kinema.cli import main
@@ -183,6 +185,30 @@ def test_a_segment_is_labelled_by_what_is_seen_in_it(localizer: Path, long_video
         assert label in np.argsort(-mean)[:3]
         own = plain.scores[np.argmin(np.abs(plain.segments - segment).sum(axis=1))]
         assert score == pytest.approx(own * mean[label], rel=1e-4)
+
+
+def test_a_classifier_of_its_own_sees_the_same_frames_which_are_decoded_once(
+    localizer: Path, long_videos: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it is the network of the features with its classes in reverse order."""
+    shutil.copytree(find_model(tiny_run), tmp_path / "reversed")
+    file = tmp_path / "reversed" / "model.safetensors"
+    weights = load_file(file)
+    save_file({name: each.flip(0) if name.startswith("fc.") else each for name, each in weights.items()}, file)
+    video, read = str(long_videos / "videos" / "long_1.mp4"), list[int]()
+    expected = load_localizer(localizer, LocalizeOptions(top_classes=2)).localize(video)
+    reader = type(open_video(video))
+    frames = reader.frames
+    monkeypatch.setattr(
+        reader, "frames", lambda self, indices, **given: read.extend(indices) or frames(self, indices, **given)
+    )
+    found = load_localizer(localizer, LocalizeOptions(top_classes=2, classifier=tmp_path / "reversed")).localize(video)
+    assert found.found.labels is not None
+    assert expected.found.labels is not None
+    assert (len(found.classes) - 1 - found.found.labels).tolist() == expected.found.labels.tolist()
+    np.testing.assert_allclose(found.found.segments, expected.found.segments)
+    np.testing.assert_allclose(found.found.scores, expected.found.scores, rtol=1e-4)
+    assert read == sorted(set(read))
 
 
 def test_frames_of_a_variable_rate_are_those_of_their_time(localizer: Path, tmp_path: Path) -> None:

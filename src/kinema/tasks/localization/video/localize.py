@@ -50,8 +50,8 @@ class ExtractedFeatures(Protocol):
         """The seconds that they cover; None: the frame rate is unknown."""
 
     @property
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """(n, C) consecutive features, extracted as they are taken."""
+    def blocks(self) -> Iterator[tuple[NDArray[np.float32], Floats | None]]:
+        """(n, C) consecutive features, extracted as they are taken, and probabilities (n, classes) of their clips."""
 
 
 class VideoEncoder(Protocol):
@@ -72,18 +72,8 @@ class VideoEncoder(Protocol):
     def settings(self) -> object:
         """All else that features and scores depend on; its `repr` differs where it does."""
 
-    def extract(self, video: str | Path) -> ExtractedFeatures:
-        """Extract the features of a video."""
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether class scores come from the video, by `class_scores`, and not from its features, by `scores_of`."""
-
-    def class_scores(self, video: str | Path) -> Floats:
-        """Return probabilities (T, classes) all along a video."""
-
-    def scores_of(self, features: NDArray[np.float32]) -> Floats:
-        """Return probabilities (n, classes) of features (n, C)."""
+    def extract(self, video: str | Path, *, scores: bool) -> ExtractedFeatures:
+        """Extract the features of a video; `scores`: with the probabilities of classes, which are None otherwise."""
 
     def open(self, video: str | Path) -> FrameReader:
         """Open the frames of a video, at a constant frame rate."""
@@ -142,7 +132,8 @@ class VideoLocalizer:
             MediaError: the video cannot be read, or nothing says how long it is.
             UserError: the features are not as the localizer takes them.
         """
-        features = self._encoder.extract(video)
+        own_labels = bool(self._proposer.classes) or self._options.labels == "none"
+        features = self._encoder.extract(video, scores=not own_labels)
         if (span := features.span) is None:
             raise MediaError(str(video), "a folder of images does not say its frames per second: give --fps")
         scores = list[Floats]()
@@ -150,21 +141,22 @@ class VideoLocalizer:
         proposals = self._propose(blocks, features.rows, span, video)
         for _ in blocks:  # that follow the last window
             pass
-        proposals = self._with_labels(proposals, video, scores, span)
+        proposals = self._with_labels(proposals, scores, span)
         best = np.flatnonzero(proposals.scores >= self._options.least_score)[: self._options.most]
         return Localization(seconds=span.last, found=proposals[best], classes=self.classes)
 
-    def _checked(self, blocks: Iterator[NDArray[np.float32]], scores: list[Floats]) -> Iterator[NDArray[np.float32]]:
-        """Check blocks of features as they come, and add their class scores, if labels depend on them, to `scores`."""
-        own = self._proposer.classes or self._options.labels == "none" or self._encoder.has_classifier
-        for block in blocks:
+    def _checked(
+        self, blocks: Iterator[tuple[NDArray[np.float32], Floats | None]], scores: list[Floats]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Check blocks of features as they come, and add their class scores, if there are any, to `scores`."""
+        for block, of_block in blocks:
             if block.shape[1] != self._proposer.channels:
                 raise UserError(
                     f"the localizer takes {self._proposer.channels} features at each point in time, the encoder "
                     f"extracts {block.shape[1]}: pass --features, a folder of features as it was trained on"
                 )
-            if not own:
-                scores.append(self._encoder.scores_of(block))
+            if of_block is not None:
+                scores.append(of_block)
             yield block
 
     def _propose(
@@ -186,16 +178,13 @@ class VideoLocalizer:
         """Open the frames of a video file, at a constant frame rate, or of a folder of images."""
         return self._encoder.open(video)
 
-    def _with_labels(
-        self, proposals: Proposals, video: str | Path, of_features: Sequence[Floats], span: FeatureSpan
-    ) -> Proposals:
+    def _with_labels(self, proposals: Proposals, of_blocks: Sequence[Floats], span: FeatureSpan) -> Proposals:
         """Return segments with the labels that the options ask for: the localizer's own, or the encoder's."""
         if self._options.labels == "none":
             return replace(proposals, labels=None)
         background = self.classes.index(self._options.background) if self._options.background else None
         if proposals.labels is None:
-            has_own = self._encoder.has_classifier
-            scores = self._encoder.class_scores(video) if has_own else np.concatenate(of_features)
+            scores = np.concatenate(of_blocks)
             if background is not None:
                 scores[:, background] = 0
             return self._labelled(proposals, scores, span)

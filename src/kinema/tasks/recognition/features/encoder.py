@@ -1,6 +1,7 @@
 """Features and class scores of raw videos, as a localizer was trained on."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from kinema.tasks.recognition.predictor import open_frames
 from kinema.weights.find import find_model
 from kinema.weights.model_files import digest
 
+Floats = NDArray[np.float64]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -58,22 +60,21 @@ class RecognizerEncoder:
         self.classes = described.classes
         self._data = described.data
 
-    def extract(self, video: str | Path) -> FeatureStream:
-        """Extract the features of a video file or a folder of images, block by block."""
-        return self._features.stream(str(video))
+    def extract(self, video: str | Path, *, scores: bool) -> FeatureStream[tuple[Singles, Floats | None]]:
+        """Extract the features of a video file or a folder of images, block by block.
 
-    @property
-    def has_classifier(self) -> bool:
-        """Whether class scores come from the video and not from its features."""
-        return self._classifier is not None
+        With `scores`, a block of features (n, C) comes with the probabilities (n, classes) that the classifier gives
+        its clips.
+        """
+        if scores and self._classifier is not None:
+            both = self._features.stream_beside(self._classifier, str(video))
+            pairs: Iterator[tuple[Singles, Floats | None]] = ((one, two.astype(np.float64)) for one, two in both.blocks)
+            return FeatureStream(rows=both.rows, span=both.span, blocks=pairs)
+        alone = self._features.stream(str(video))
+        pairs = ((block, self._scores_of(block) if scores else None) for block in alone.blocks)
+        return FeatureStream(rows=alone.rows, span=alone.span, blocks=pairs)
 
-    def class_scores(self, video: str | Path) -> NDArray[np.float64]:
-        """Return probabilities (T, classes) of clips all along a video, by the classifier."""
-        assert self._classifier is not None
-        return self._classifier.extract(str(video)).values.astype(np.float64)
-
-    def scores_of(self, features: Singles) -> NDArray[np.float64]:
-        """Return probabilities (n, classes) of features (n, C)."""
+    def _scores_of(self, features: Singles) -> Floats:
         return self._features.scores_of(features).astype(np.float64)
 
     def open(self, video: str | Path) -> FrameReader:

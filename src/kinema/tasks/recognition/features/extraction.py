@@ -1,10 +1,10 @@
 """Features of whole videos, extracted by a recognizer: the input of localization."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ from kinema.weights.find import find_model
 from kinema.weights.model_files import digest
 
 Singles = NDArray[np.float32]
+B = TypeVar("B")
 
 _FRAMES_AT_ONCE = 512
 """Maximum number of frames of the clips that are computed together; at least one clip."""
@@ -87,15 +88,15 @@ class VideoFeatures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureStream:
+class FeatureStream(Generic[B]):
     """Features of one video that are extracted as they are read, so that memory does not grow with the video.
 
-    rows: their number. span: see `VideoFeatures`. blocks: (n, C) float32 of consecutive rows.
+    rows: their number. span: see `VideoFeatures`. blocks: (n, C) float32 of consecutive rows, or pairs of them.
     """
 
     rows: int
     span: FeatureSpan | None
-    blocks: Iterator[Singles]
+    blocks: Iterator[B]
 
 
 class FeatureExtractor:
@@ -139,10 +140,40 @@ class FeatureExtractor:
         features, blocks = self._start(video)
         return replace(features, values=np.concatenate([*blocks]))
 
-    def stream(self, video: str) -> FeatureStream:
+    def stream(self, video: str) -> FeatureStream[Singles]:
         """Return the same features block by block, which raise as `extract` does, without waiting again."""
         features, blocks = self._patience.through(partial(self._start, video))
         return FeatureStream(rows=len(features.values), span=features.span, blocks=blocks)
+
+    def stream_beside(self, other: "FeatureExtractor", video: str) -> FeatureStream[tuple[Singles, Singles]]:
+        """Return the same features, each block with that of another extractor at the same points in time.
+
+        If both read the same frames, these are decoded once.
+        """
+        timed = self._patience.through(partial(self.open, video))
+        features, own = self._layout(timed)
+        if other._reads == self._reads:
+            _, theirs = other._layout(timed)
+            clips: Iterable[Sequence[Tensor]] = read_clips_along(
+                timed.reader, [own, theirs], together=_together(own, theirs)
+            )
+        else:
+            others = self._patience.through(partial(other.open, video))
+            _, theirs = other._layout(others)
+            together = _together(own, theirs)
+            of_each = (
+                read_clips_along(each.reader, [wanted], together=together)
+                for each, wanted in ((timed, own), (others, theirs))
+            )
+            # Flow has a pair of images less than the video has frames: a last row may be without a counterpart.
+            clips = ((one[0], two[0]) for one, two in zip(*of_each, strict=False))
+        blocks = ((self._answers(one), other._answers(two)) for one, two in clips)
+        return FeatureStream(rows=len(features.values), span=features.span, blocks=blocks)
+
+    @property
+    def _reads(self) -> tuple[str, str, str]:
+        """What frames depend on."""
+        return self._opener.source, self._opener.template, self._opener.reader
 
     def _start(self, video: str) -> tuple[VideoFeatures, Iterator[Singles]]:
         """The features of a video without their values, (T, 0), and the values to be, block by block."""
