@@ -85,6 +85,7 @@ def test_own_videos(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert {Path(index.path(row)).name for row in range(len(index))} == {path.name for path in videos.iterdir()}
 
 
+@pytest.mark.slow
 def test_dense_videos_have_their_keyframes(tmp_path: Path) -> None:
     for form, at_most in (("dense", 16), ("video", 250)):
         index = read_index(

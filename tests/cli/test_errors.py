@@ -148,6 +148,7 @@ def test_a_video_that_cannot_be_read_is_named_and_the_others_answered(
     assert [answer["video"] for answer in json.loads(captured.out)] == [str(good)]
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_checkpoint_before(sample: Path, tmp_path: Path) -> None:
     """The kernel refuses to let files grow beyond a limit, as a full disk does; the first checkpoint fits."""
     arguments = [sys.executable, "-m", "kinema", "train", RECIPE, "--work-dir", str(tmp_path), "--resume"]

@@ -172,7 +172,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("source", "template"), [("flow", "auto"), ("flow", BY_KINEMA), ("packed_flow", "auto")])
+@pytest.mark.parametrize(
+    ("source", "template"),
+    [
+        ("flow", "auto"),
+        pytest.param("flow", BY_KINEMA, marks=pytest.mark.slow),
+        pytest.param("packed_flow", "auto", marks=pytest.mark.slow),
+    ],
+)
 def test_tsn_trains_on_flow(dataset: Path, tmp_path: Path, source: str, template: str) -> None:
     """Two steps of the recipe lower the loss: one class moves, the other does not."""
     listing = dataset / "list.txt"

@@ -151,7 +151,7 @@ class Mallinfo2(ctypes.Structure):
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="malloc cannot say what is in use (no glibc)")
-@pytest.mark.parametrize("indices", [[5, 1], [FRAMES - 1]])
+@pytest.mark.parametrize("indices", [pytest.param([5, 1], marks=pytest.mark.slow), [FRAMES - 1]])
 def test_reading_leaves_no_memory_behind(indices: list[int], tmp_path: Path) -> None:
     """Counted by malloc itself: with the loss of a packet's 150 bytes, of 200 readers 30,000 bytes remain."""
     path = str(tmp_path / "video.mp4")

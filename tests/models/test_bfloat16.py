@@ -77,10 +77,14 @@ def results(module: Any, *operands: Tensor) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of the first layer, whose input is no parameter
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [pytest.param(18, marks=pytest.mark.slow), 50])
 @pytest.mark.parametrize(
     ("name", "size"),
-    [(name, size) for name in RECOGNIZERS for size in (SIZES if name not in FEW_SIZES else [(8, 64, 64)])],
+    [
+        pytest.param(name, size, marks=pytest.mark.slow if size in SIZES[1::2] else [])
+        for name in RECOGNIZERS
+        for size in (SIZES if name not in FEW_SIZES else [(8, 64, 64)])
+    ],
 )
 def test_every_layer_is_within_rounding(name: str, depth: int, size: tuple[int, int, int]) -> None:
     layers = checked_layers(small_model(name, depth=depth, init_std=None), size)

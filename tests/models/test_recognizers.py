@@ -75,13 +75,22 @@ def state(model: nn.Module) -> list[object]:
     return [str(model), attributes, tensors, switches, scale]
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "pool_width": {"pool": "attention"},
+    "pool_depth": {"pool": "attention"},
+    "cell_levels": {"cells": (2, 2)},
+    "cell_differences": {"cells": (2, 2)},
+}
+"""What other options must be for an option to have an effect."""
+
+
 def test_no_option_is_ignored(name: str) -> None:
     base = small_options(name, depth=50, width=16, non_local="gaussian")
     hints = get_type_hints(type(base), include_extras=True)
     for field in fields(base):
         if field.name not in ("pretrained", "backbone"):
             value = other_value(hints[field.name], getattr(base, field.name))
-            given = replace(base, pool="attention") if field.name in ("pool_width", "pool_depth") else base
+            given = replace(base, **NEEDED.get(field.name, {}))
             torch.manual_seed(0)
             before = state(given.build())
             torch.manual_seed(0)
@@ -116,7 +125,7 @@ def test_pixels_equal_floats_normalised_by_hand(name: str) -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_channels_last_clips_stay_so_without_a_copy(name: str, depth: int) -> None:
     model = small_model(name, depth=depth, width=16)
     clips = pixels(name, clips=2, frames=8)

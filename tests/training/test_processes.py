@@ -85,6 +85,7 @@ def torchrun(arguments: list[str], processes: int = 2) -> subprocess.CompletedPr
     return done
 
 
+@pytest.mark.slow
 def test_two_processes_divide_a_test(sample: Path, tiny_run: Path, tmp_path: Path) -> None:
     options = ["test", str(tiny_run), "--json", "--data.workers", "0", "--data.val-batch-size", "3"]
     for name in ("alone", "both"):

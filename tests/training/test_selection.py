@@ -77,7 +77,7 @@ def test_a_run_killed_before_it_stops_early_stops_at_the_same_step(
     assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("best_by", ["loss", "mean_class"])
+@pytest.mark.parametrize("best_by", ["loss", pytest.param("mean_class", marks=pytest.mark.slow)])
 def test_the_best_model_is_that_of_the_best_metric(sample: Path, best_by: str, tmp_path: Path) -> None:
     train(tiny_config(sample, task__best_by=best_by, schedule__epochs="3", optim__lr="0.2"), work_dir=tmp_path)
     values = [row[best_by] for row in read_rows(tmp_path / "metrics.jsonl", "val")]

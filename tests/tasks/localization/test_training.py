@@ -225,6 +225,7 @@ def test_files_of_mmaction2_give_the_same_run(planted: dict[str, str], tmp_path:
         train(config_of(recipe, options | other | {"data.val_ground_truth": ""}), work_dir=tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_times_are_those_of_the_features(planted: dict[str, str], tmp_path: Path) -> None:
     """The same training, with all times moved and features said to start as much later: the same proposals, moved."""
     database = json.loads(Path(planted["data.ground_truth"]).read_text())["database"]

@@ -132,6 +132,7 @@ def test_a_fine_tuning_begins_with_the_backbone(run: Path, sample: Path, tmp_pat
     assert (described["model"]["depth"], described["model"]["heads"], len(described["classes"])) == (2, 2, 8)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_bits(sample: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = {"data__train_clip__repeats": "2", "task__decoder_mask": "running_cell", "training__ema_decay": "0.9"}

@@ -135,7 +135,7 @@ def test_statistics(predictor: RecognizerPredictor, long_video: Path) -> None:
     assert statistics.latency(0.5) == pytest.approx(np.median([one.latency for one in [*answers, *answers[:3]]]))
 
 
-@pytest.mark.parametrize("which", ["val", "test"])
+@pytest.mark.parametrize("which", [pytest.param("val", marks=pytest.mark.slow), "test"])
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_every_network(
     name: str, which: Literal["val", "test"], tiny_run: Path, long_video: Path, tmp_path: Path
