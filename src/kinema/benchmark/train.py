@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 
 from kinema.benchmark.inputs.memcached import serving
-from kinema.benchmark.inputs.videos import sample_list
 from kinema.benchmark.measure import steps
 from kinema.benchmark.measure.hardware import Memory, matmul_flops
 from kinema.benchmark.measure.statistics import summarize
@@ -149,6 +148,8 @@ def _videos(config: AnyConfig, process: Process) -> int:
 
 
 def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
+    from kinema.benchmark.inputs.videos import sample_list  # torchvision's memory would count for localizers, too
+
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
     rows = _videos(config, process)
     listing, num_classes = folder / f"{form}.txt", config.model.num_classes
