@@ -87,6 +87,12 @@ def test_a_model_of_other_options_is_not_checked(tiny_run: Path, tmp_path: Path)
     check_test_options(tmp_path / "model.json", {"data.vall": "1"})
 
 
+@pytest.mark.parametrize("annotation", ["open", "typing.cast", "int.bit_length", "list[int]", "print('x')", "1 + 1"])
+def test_other_names_are_no_types(annotation: str) -> None:
+    with pytest.raises(ValueError, match="no type of an option"):
+        type_of(annotation)
+
+
 def test_a_table_of_other_fields_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     outdated = replace(read_known_options(), fields="of another version")
     monkeypatch.setattr(known_options, "read_known_options", lambda: outdated)

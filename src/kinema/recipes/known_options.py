@@ -4,24 +4,29 @@
 that it was written from.
 """
 
+import ast
 import hashlib
 import inspect
 import json
 import re
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Union
 
-import annotated_types
+from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
 
 from kinema.config import check_values, fields_of, former_keys, is_group, leaves
 from kinema.weights.names import DESCRIPTION
 
 TABLE = Path(__file__).with_name("options.json")
 _PACKAGE = Path(__file__).parents[1]
+_NAMED: Mapping[str, Any] = {
+    **{kind.__name__: kind for kind in (bool, int, float, str, tuple, Ge, Gt, Interval, Le, Lt, MultipleOf)},
+    "Annotated": Annotated, "Literal": Literal, "Union": Union,
+}  # fmt: skip
+"""What annotations of options consist of."""
 _OF_A_TEST = ("data.", "task.", "runtime.")
 
 
@@ -109,8 +114,29 @@ def read_known_options(file: Path = TABLE) -> KnownOptions:
 
 @cache
 def type_of(annotation: str) -> Any:
-    """Return the type that an annotation of the table means."""
-    return eval(annotation, {"typing": typing, **vars(typing), **vars(annotated_types)})
+    """Return the type that an annotation of the table means.
+
+    Raises:
+        ValueError: it has something else than the names in `_NAMED`, numbers, texts and brackets.
+    """
+    return _meaning(ast.parse(annotation, mode="eval").body)
+
+
+def _meaning(node: ast.AST) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="typing"), attr=name) if name in _NAMED:
+            return _NAMED[name]
+        case ast.Tuple(elts=parts):
+            return tuple(map(_meaning, parts))
+        case ast.Subscript(value=kind, slice=parts):
+            return _meaning(kind)[_meaning(parts)]
+        case ast.Call(func=bound, args=[], keywords=limits):
+            return _meaning(bound)(**{str(limit.arg): _meaning(limit.value) for limit in limits})
+    raise ValueError(f"{ast.unparse(node)}: no type of an option")
 
 
 def digest_of_fields(modules: Iterable[str]) -> str:
