@@ -171,7 +171,8 @@ def tsn_efficientnet_lite0_1x1x8_cell_probe() -> RecognitionConfig[TSNOptions]:
     config.task.probe.fit = "ridge"
     config.optim = SGD(lr=0.01, weight_decay=0.0)
     config.schedule, config.training.val_every = CosineSchedule(epochs=1), 1
-    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(), size=320)
+    # Cells know where things are: a crop that moves them would teach what no test shows.
+    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(least=1.0), size=320)
     config.data.val_views, config.data.test_views = (
         Views(sampling=segments(8), crops=ViewCrops(crops="whole", short_side=320, size=320)) for _ in range(2)
     )
@@ -186,7 +187,7 @@ def tsn_efficientnet_lite0_1x1x16_motion_probe() -> RecognitionConfig[TSNOptions
     config = tsn_efficientnet_lite0_1x1x8_cell_probe()
     config.model.cells, config.model.cell_differences, config.model.pool_parts = (1, 1), True, 1
     config.data.train_clip.sampling = segments(16)
-    config.data.train_clip.crop.size = 256
+    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(), size=256)
     config.data.val_views, config.data.test_views = (
         Views(sampling=segments(16), crops=ViewCrops(crops="whole", short_side=256, size=256)) for _ in range(2)
     )
