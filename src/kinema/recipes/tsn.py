@@ -2,6 +2,7 @@
 
 from kinema.data.crops import MultiScaleCrop, NearlyWholeFrame, RandomResizedCrop, TrainCrop, ViewCrops
 from kinema.data.options import ClipData
+from kinema.data.sampling import Sampling
 from kinema.data.views import TrainClip, Views
 from kinema.models.tsn import TSNOptions
 from kinema.recipes.parts import (
@@ -179,17 +180,21 @@ def tsn_efficientnet_lite0_1x1x8_cell_probe() -> RecognitionConfig[TSNOptions]:
     return config
 
 
-def tsn_efficientnet_lite0_1x1x16_motion_probe() -> RecognitionConfig[TSNOptions]:
+def tsn_efficientnet_lite0_8x1x2_motion_probe() -> RecognitionConfig[TSNOptions]:
     """A linear probe of the whole frame and of differences between frames: it knows what moves, wherever that is.
 
-    The differences are those of features of adjacent segments, at each position of the frame.
+    The differences are those of features of adjacent frames, of 8 from each half of the video, at each position.
     """
     config = tsn_efficientnet_lite0_1x1x8_cell_probe()
     config.model.cells, config.model.cell_differences, config.model.pool_parts = (1, 1), True, 1
-    config.data.train_clip.sampling = segments(16)
-    config.data.train_clip.crop = TrainCrop(box=NearlyWholeFrame(), size=256)
+    config.data.train_clip.sampling = Sampling(clip_len=8, num_clips=2, joined=True)
+    config.data.train_clip.crop.size = 256
     config.data.val_views, config.data.test_views = (
-        Views(sampling=segments(16), crops=ViewCrops(crops="whole", short_side=256, size=256)) for _ in range(2)
+        Views(
+            sampling=Sampling(clip_len=8, num_clips=2, joined=True),
+            crops=ViewCrops(crops="whole", short_side=256, size=256),
+        )
+        for _ in range(2)
     )
     return config
 
