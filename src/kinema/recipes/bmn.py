@@ -2,9 +2,9 @@
 
 from kinema.models.bmn import BMNOptions
 from kinema.tasks.localization.bmn import BMNTask
-from kinema.tasks.localization.data import FeatureData
+from kinema.tasks.localization.data.features import FeatureData
+from kinema.tasks.localization.data.windows import WindowOptions
 from kinema.tasks.localization.options import LocalizationConfig
-from kinema.tasks.localization.windows import WindowOptions
 from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 

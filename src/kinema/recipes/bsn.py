@@ -5,9 +5,9 @@ from kinema.tasks.localization.bsn.data import ProposalData
 from kinema.tasks.localization.bsn.pem import PEMTask
 from kinema.tasks.localization.bsn.pipeline import BSN, Stage
 from kinema.tasks.localization.bsn.tem import TEMTask
-from kinema.tasks.localization.data import FeatureData
+from kinema.tasks.localization.data.features import FeatureData
+from kinema.tasks.localization.data.windows import WindowOptions
 from kinema.tasks.localization.options import LocalizationConfig
-from kinema.tasks.localization.windows import WindowOptions
 from kinema.training import Adam, StepSchedule, TrainConfig, TrainingOptions
 
 

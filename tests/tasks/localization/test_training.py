@@ -21,11 +21,11 @@ from kinema.storage import Direct
 from kinema.tasks.localization.bsn.candidates import generate_candidates
 from kinema.tasks.localization.bsn.options import CandidateOptions, GenerationOptions
 from kinema.tasks.localization.bsn.tem import tem_labels, tem_loss
-from kinema.tasks.localization.data import open_source
+from kinema.tasks.localization.data.features import open_source
+from kinema.tasks.localization.data.videos import read_truth, with_features
 from kinema.tasks.localization.description import load_localizer
 from kinema.tasks.localization.metrics.evaluation import evaluate_proposals
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds, write_results
-from kinema.tasks.localization.videos import read_truth, with_features
 from kinema.training.saving.record import read_rows
 from kinema.weights.find import find_model
 from tests.tasks.localization.planted import write_planted

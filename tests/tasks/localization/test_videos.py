@@ -15,8 +15,8 @@ from kinema.data.features.source import FeatureSource
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
 from kinema.storage import Direct
-from kinema.tasks.localization.short_instances import best_overlaps, warn_of_short_instances
-from kinema.tasks.localization.videos import Videos, read_truth, with_features
+from kinema.tasks.localization.data.short_instances import best_overlaps, warn_of_short_instances
+from kinema.tasks.localization.data.videos import Videos, read_truth, with_features
 from tests.tasks.localization.plain_loops import overlap
 
 

@@ -14,20 +14,20 @@ from kinema.api import evaluation_options, run_test, train
 from kinema.data.features.spans import FeatureSpan, whole_video
 from kinema.errors import UserError
 from kinema.recipes import config_of
-from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, GroundTruth
-from kinema.tasks.localization.metrics.results import Proposals, as_results
-from kinema.tasks.localization.metrics.segments import Floats, tiou
-from kinema.tasks.localization.proposals import suppress
-from kinema.tasks.localization.short_instances import attainable_overlaps, warn_of_short_instances
-from kinema.tasks.localization.soft_nms import SoftNmsOptions
-from kinema.tasks.localization.videos import Videos
-from kinema.tasks.localization.windows import (
+from kinema.tasks.localization.data.short_instances import attainable_overlaps, warn_of_short_instances
+from kinema.tasks.localization.data.videos import Videos
+from kinema.tasks.localization.data.windows import (
     WindowOptions,
     cut_into_windows,
     merge_all,
     merge_windows,
     windows_of_blocks,
 )
+from kinema.tasks.localization.metrics.annotations import AMBIGUOUS, GroundTruth
+from kinema.tasks.localization.metrics.results import Proposals, as_results
+from kinema.tasks.localization.metrics.segments import Floats, tiou
+from kinema.tasks.localization.proposals import suppress
+from kinema.tasks.localization.soft_nms import SoftNmsOptions
 from tests.tasks.localization.activitynet_files import thumos14_test
 from tests.tasks.localization.planted import write_planted
 

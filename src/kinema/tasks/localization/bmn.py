@@ -12,8 +12,9 @@ from torch import Tensor
 from kinema.compiled import compiled
 from kinema.errors import UserError
 from kinema.models.bmn import BMNOutput
-from kinema.tasks.localization.data import FeatureData
-from kinema.tasks.localization.labels import concatenated, covered
+from kinema.tasks.localization.data.features import FeatureData
+from kinema.tasks.localization.data.labels import concatenated, covered
+from kinema.tasks.localization.data.videos import Videos
 from kinema.tasks.localization.localizer import LocalizerTaskOptions
 from kinema.tasks.localization.losses import balanced_log_loss, sampled_by_overlap
 from kinema.tasks.localization.metrics.results import Proposals
@@ -21,7 +22,6 @@ from kinema.tasks.localization.metrics.segments import Floats, Ints, Singles
 from kinema.tasks.localization.options import LocalizationConfig, arrays
 from kinema.tasks.localization.proposals import Scores, peaks, suppress
 from kinema.tasks.localization.soft_nms import SoftNmsOptions
-from kinema.tasks.localization.videos import Videos
 from kinema.training.task import Loss
 
 _BOUNDARY = 3

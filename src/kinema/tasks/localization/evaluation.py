@@ -13,7 +13,7 @@ from kinema.data.bad_files import all_gather_bad_files
 from kinema.data.samples import BadFile, Batch
 from kinema.runtime.device import RuntimeOptions, autocast
 from kinema.runtime.processes import Process, outage_shared
-from kinema.tasks.localization.data import OpenSplit
+from kinema.tasks.localization.data.features import OpenSplit
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.options import LocalizerOptions
 from kinema.training.parallel.distributed import mean_loss

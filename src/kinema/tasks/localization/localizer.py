@@ -13,7 +13,7 @@ from kinema import strict_json
 from kinema.errors import UserError
 from kinema.runtime.device import RuntimeOptions
 from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import SAMPLE_SECONDS
+from kinema.tasks.localization.data.features import SAMPLE_SECONDS
 from kinema.tasks.localization.exporting import as_tensors, export_metadata, export_script, read_features
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions
 from kinema.tasks.localization.task import open_localization

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from kinema.data.samples import Batch
 from kinema.models import LocalizerOptions as LocalizerNetwork
 from kinema.runtime.device import RuntimeOptions
+from kinema.tasks.localization.data.videos import Videos
+from kinema.tasks.localization.data.windows import merge_all
 from kinema.tasks.localization.metrics.evaluation import proposal_metrics
 from kinema.tasks.localization.metrics.results import Proposals, as_results, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats
 from kinema.tasks.localization.proposer import Proposer, load_network, proposer_of
-from kinema.tasks.localization.videos import Videos
-from kinema.tasks.localization.windows import merge_all
 from kinema.training.config import T, TrainConfig
 from kinema.training.task import Loss
 from kinema.weights.model_files import Description

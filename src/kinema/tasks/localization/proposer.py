@@ -12,9 +12,9 @@ from torch import Tensor
 from kinema.data.features.rescaling import Rescaling, rescale
 from kinema.data.features.spans import FeatureSpan
 from kinema.runtime.device import RuntimeOptions, autocast, pick_device, to_device
+from kinema.tasks.localization.data.windows import Suppress, WindowOptions, merge_windows, windows_of_blocks
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Singles
-from kinema.tasks.localization.windows import Suppress, WindowOptions, merge_windows, windows_of_blocks
 from kinema.tasks.models import load_model
 from kinema.weights.model_files import Description
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kinema.errors import StorageOutage, UserError
 from kinema.report.page.content import Block, Cell, Column, Figures, Note, Section, Table, TestedRun
-from kinema.tasks.localization.data import Split
+from kinema.tasks.localization.data.features import Split
 from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.metrics.segments import Floats
 

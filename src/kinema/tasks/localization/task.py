@@ -13,7 +13,7 @@ from kinema.data.samples import Batch
 from kinema.data.timetable import Phase, Timetable
 from kinema.errors import UserError, did_you_mean
 from kinema.runtime.processes import Process
-from kinema.tasks.localization.data import OpenSplit
+from kinema.tasks.localization.data.features import OpenSplit
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.evaluation import evaluate_localizer
 from kinema.tasks.localization.options import LocalizationConfig, LocalizerDescription, LocalizerOptions

@@ -8,11 +8,11 @@ from kinema.runtime.device import to_device
 from kinema.runtime.processes import outage_shared, process_group
 from kinema.storage import write_csv
 from kinema.storage.outputs import check_writable
-from kinema.tasks.localization.data import OpenSplit, Split
+from kinema.tasks.localization.data.features import OpenSplit, Split
+from kinema.tasks.localization.data.videos import read_truth
 from kinema.tasks.localization.evaluation import ProposalEvaluation, evaluate_localizer
 from kinema.tasks.localization.metrics.results import write_results
 from kinema.tasks.localization.options import LocalizerDescription
-from kinema.tasks.localization.videos import read_truth
 from kinema.tasks.results import writing_results
 from kinema.training.task import EvaluationOptions, EvaluationOutputs
 from kinema.weights.model_files import load_network

@@ -18,9 +18,9 @@ from kinema.data.features.spans import whole_video
 from kinema.errors import UserError
 from kinema.recipes import config_of
 from kinema.runtime.device import RuntimeOptions
+from kinema.tasks.localization.data.windows import WindowLength
 from kinema.tasks.localization.description import read_localizer
 from kinema.tasks.localization.detectors.windows import detector_windows
-from kinema.tasks.localization.windows import WindowLength
 from kinema.weights.find import find_model
 from tests.tasks.localization.planted import write_planted
 

@@ -27,10 +27,10 @@ from kinema.tasks.localization.bsn.candidate_files import (
 from kinema.tasks.localization.bsn.options import CandidateOptions
 from kinema.tasks.localization.bsn.pgm import describe, generate, match
 from kinema.tasks.localization.bsn.tem import TEMTask
-from kinema.tasks.localization.data import FeatureData, FeatureSplit, open_source, windows_of
+from kinema.tasks.localization.data.features import FeatureData, FeatureSplit, open_source, windows_of
+from kinema.tasks.localization.data.videos import Videos, with_features
+from kinema.tasks.localization.data.windows import Windows, kept_candidates, whole_videos
 from kinema.tasks.localization.metrics.segments import Floats
-from kinema.tasks.localization.videos import Videos, with_features
-from kinema.tasks.localization.windows import Windows, kept_candidates, whole_videos
 from kinema.tasks.models import load_model
 from kinema.training.order import load_batches
 from kinema.training.parallel.distributed import StopRequest, raise_if_stop_requested

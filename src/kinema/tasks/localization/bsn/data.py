@@ -16,7 +16,8 @@ from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError
 from kinema.storage import StorageOptions
 from kinema.tasks.localization.bsn.candidate_files import Described, read_described, write_described
-from kinema.tasks.localization.data import (
+from kinema.tasks.localization.data.facts import as_range, evenly_chosen
+from kinema.tasks.localization.data.features import (
     SAMPLE_SECONDS,
     GridOptions,
     LoadingOptions,
@@ -25,8 +26,7 @@ from kinema.tasks.localization.data import (
     OpenSplit,
     Split,
 )
-from kinema.tasks.localization.facts import as_range, evenly_chosen
-from kinema.tasks.localization.videos import Videos
+from kinema.tasks.localization.data.videos import Videos
 
 
 @dataclass(kw_only=True)

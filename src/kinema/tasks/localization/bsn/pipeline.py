@@ -18,7 +18,7 @@ from kinema.tasks.localization.bsn.candidates import generate_candidates
 from kinema.tasks.localization.bsn.data import ProposalData
 from kinema.tasks.localization.bsn.pem import PEMTask
 from kinema.tasks.localization.bsn.tem import TEMTask
-from kinema.tasks.localization.data import FeatureData, LoadingOptions
+from kinema.tasks.localization.data.features import FeatureData, LoadingOptions
 from kinema.tasks.localization.options import LocalizationConfig
 from kinema.training.config import AnyConfig, M, T, TrainConfig, TrainingOptions
 from kinema.training.loop import train_network

@@ -18,15 +18,15 @@ from kinema.data.lists.video_names import same_video
 from kinema.data.samples import Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.storage import StorageOptions, open_storage
-from kinema.tasks.localization.data import LoadingOptions, OpenSplit, Split, check_features
+from kinema.tasks.localization.data.facts import stored_shape
+from kinema.tasks.localization.data.features import LoadingOptions, OpenSplit, Split, check_features
+from kinema.tasks.localization.data.videos import Videos
+from kinema.tasks.localization.data.windows import WindowLength, Windows
 from kinema.tasks.localization.detectors.cropping import Labelled, random_crop
 from kinema.tasks.localization.detectors.points import AssignmentOptions, PointTargets, point_targets
 from kinema.tasks.localization.detectors.windows import DetectorWindows, detector_windows
-from kinema.tasks.localization.facts import stored_shape
 from kinema.tasks.localization.metrics.class_scores import VideoClasses, read_video_classes
 from kinema.tasks.localization.metrics.segments import Floats, Ints
-from kinema.tasks.localization.videos import Videos
-from kinema.tasks.localization.windows import WindowLength, Windows
 
 log = logging.getLogger(__name__)
 

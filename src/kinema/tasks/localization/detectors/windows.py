@@ -13,11 +13,11 @@ from torch import Tensor
 
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
+from kinema.tasks.localization.data.windows import WindowLength, windows_of_blocks
 from kinema.tasks.localization.detectors.decoding import Range
 from kinema.tasks.localization.metrics.results import Proposals, in_seconds
 from kinema.tasks.localization.metrics.segments import Floats, Ints, Singles
 from kinema.tasks.localization.proposer import network_input
-from kinema.tasks.localization.windows import WindowLength, windows_of_blocks
 
 
 @dataclass(frozen=True, kw_only=True)

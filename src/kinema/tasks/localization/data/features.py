@@ -17,11 +17,11 @@ from kinema.data.samples import Batch, Sample, SampleDataset, SampleKey
 from kinema.errors import MediaError, UserError
 from kinema.runtime.processes import Process
 from kinema.storage import StorageOptions, open_storage
-from kinema.tasks.localization.facts import share_of, stored_shape
+from kinema.tasks.localization.data.facts import share_of, stored_shape
+from kinema.tasks.localization.data.short_instances import attainable_overlaps, compare_lengths, warn_of_short_instances
+from kinema.tasks.localization.data.videos import Videos, read_truth, with_features
+from kinema.tasks.localization.data.windows import WindowOptions, Windows, cut_into_windows
 from kinema.tasks.localization.metrics.annotations import GroundTruth
-from kinema.tasks.localization.short_instances import attainable_overlaps, compare_lengths, warn_of_short_instances
-from kinema.tasks.localization.videos import Videos, read_truth, with_features
-from kinema.tasks.localization.windows import WindowOptions, Windows, cut_into_windows
 from kinema.training.order import load_batches
 
 SAMPLE_SECONDS = 120.0

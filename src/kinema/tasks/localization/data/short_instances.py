@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kinema.tasks.localization.data.videos import Videos
+from kinema.tasks.localization.data.windows import Windows
 from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints
-from kinema.tasks.localization.videos import Videos
-from kinema.tasks.localization.windows import Windows
 
 log = logging.getLogger(__name__)
 

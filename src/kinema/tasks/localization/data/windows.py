@@ -10,9 +10,9 @@ from annotated_types import Ge, Interval
 
 from kinema.data.features.spans import FeatureSpan
 from kinema.errors import UserError
+from kinema.tasks.localization.data.videos import Videos
 from kinema.tasks.localization.metrics.results import Proposals
 from kinema.tasks.localization.metrics.segments import Bools, Floats, Ints, Singles
-from kinema.tasks.localization.videos import Videos
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,1 @@
+"""Features of videos with their annotations: files, windows, training labels, facts."""
