@@ -19,6 +19,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from time import perf_counter, sleep
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,14 +51,14 @@ def write_model(folder: Path, recipe: str, options: dict[str, str]) -> Path:
 
 
 class Elsewhere(nn.Module):
-    """A network on another device: time passes, the processor is idle."""
+    """A network on another device, `seconds` for a view: time passes, the processor is idle."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
 
     def forward(self, clips: Tensor) -> Tensor:
-        sleep(self._seconds)
+        sleep(self._seconds * len(clips))
         return torch.zeros(len(clips), 3)
 
 
@@ -155,9 +156,10 @@ def main() -> None:
         options = {"data.test_views.crops.crops": arguments.crops} if arguments.crops else {}
         predictor = kinema.load(write_model(out / recipe, recipe, options), device="cpu")
         assert isinstance(predictor, RecognizerPredictor)
-        row: dict[str, object] = {"recipe": recipe, "views": predictor.description.data.test_views.shape}
+        row: dict[str, Any] = {"recipe": recipe, "views": predictor.description.data.test_views.shape}
         if arguments.device_ms:
-            row["device_ms"], predictor._model = arguments.device_ms, Elsewhere(arguments.device_ms / 1000)
+            row["device_ms"] = arguments.device_ms
+            predictor._model = Elsewhere(arguments.device_ms / 1000 / row["views"][0])
         row |= measure(predictor, videos, listing, arguments.rounds)
         print(strict_json.dumps(row), flush=True)
 
