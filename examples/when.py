@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=["recognizer", *TRAINED], default=["recognizer", *TRAINED])
     parser.add_argument("--stride", type=int, default=4, help="frames of the videos from one feature to the next")
     parser.add_argument("--epochs", type=int, default=0, help="of every localizer, for a first trial")
+    parser.add_argument("--size", type=int, default=320, help="pixels of a side of the frames that the probes see")
     arguments = parser.parse_args()
     rows = list(Comparison(arguments).rows())
     print_table(HEADER, rows)
@@ -102,12 +103,14 @@ class Comparison:
 
     def train_probe(self, name: str, *options: object) -> float:
         """Train a probe of the clips."""
-        clips = self.untrimmed / "clips"
+        clips, size = self.untrimmed / "clips", self.arguments.size
+        for crops in ("val-views.crops", "test-views.crops"):
+            options += (f"--data.{crops}.size", size, f"--data.{crops}.short-side", size)
         return self.step(
             name, "train", PROBE, "--resume", "--work-dir", self.work_dir / name,
             "--model.pretrained", self.arguments.weights, "--data.train", clips / "train", "--data.val", clips / "val",
-            "--data.workers", 0, "--data.train-clip.crop.flip", 0, "--task.probe.cache", self.work_dir / "cache",
-            "--runtime.precision", "bf16", *options,
+            "--data.workers", 0, "--data.train-clip.crop.flip", 0, "--data.train-clip.crop.size", size,
+            "--task.probe.cache", self.work_dir / "cache", "--runtime.precision", "bf16", *options,
         )  # fmt: skip
 
     def train_localizer(self, name: str, method: Trained) -> tuple[float, Path, Path]:
