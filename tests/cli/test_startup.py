@@ -12,6 +12,7 @@ import pytest
 
 from kinema.cli import COMMANDS
 from kinema.recipes import RECIPES
+from tests.conftest import tiny_arguments
 
 HEAVY = (
     "av", "cv2", "fastapi", "jinja2", "matplotlib", "numba", "numpy", "onnx", "onnxruntime", "optuna", "pandas", "PIL",
@@ -163,3 +164,16 @@ def test_a_prediction_imports_at_most_twice_of_torch(tiny_run: Path, sample: Pat
     assert len(modules) <= 2 * len(torch_alone)
     added = modules - torch_alone
     assert {name for name in added if name.partition(".")[0] in {*HEAVY} - OF_A_PREDICTION} == set()
+
+
+TRAIN = "import sys\nfrom kinema.cli import main\nassert main(['train', *sys.argv[1:]]) == 0"
+OF_A_TRAINING = {*OF_A_PREDICTION, "matplotlib", "numba", "scipy", "sympy", "tensorboard", "torch"}
+
+
+def test_a_training_imports_no_library_that_it_does_not_need(
+    sample: Path, torch_alone: set[str], tmp_path: Path
+) -> None:
+    """torchmetrics with what it imports in turn takes longer to start than torch, and 280 MiB."""
+    arguments = tiny_arguments(sample, schedule__epochs="1")
+    added = modules_after(TRAIN, "tsm_r18_video_1x1x8_sample_rgb", "--work-dir", tmp_path, *arguments) - torch_alone
+    assert {name for name in added if name.partition(".")[0] in {*HEAVY} - OF_A_TRAINING} == set()

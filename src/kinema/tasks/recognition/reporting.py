@@ -10,7 +10,6 @@ from shlex import quote
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multilabel_average_precision
 
 from kinema.console import progress
 from kinema.data.dataset import open_train_index, open_val_index
@@ -232,6 +231,8 @@ def _single_label(scores: Scores, train_counts: _Ints | None) -> list[Section]:
 
 
 def _multi_label(scores: Scores, train_counts: _Ints | None) -> list[Section]:
+    from torchmetrics.functional.classification import multilabel_average_precision
+
     occurs = scores.labels.sum(axis=0)
     precision = multilabel_average_precision(
         torch.from_numpy(scores.scores), torch.from_numpy(scores.labels), len(scores.classes), average="none"

@@ -137,6 +137,14 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes. Collective."""
+    total = values.clone()
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total
+
+
 def same_number(value: float, device: torch.device) -> float:
     """Return the main process's value in all processes, so that they decide alike. Collective."""
     if dist.is_initialized():
