@@ -25,7 +25,7 @@ METHODS = {
     "linear": "tsn_efficientnet_lite0_1x1x8_probe",
     "attentive": "tsn_efficientnet_lite0_1x1x8_attentive_probe",
     "cells": "tsn_efficientnet_lite0_1x1x8_cell_probe",
-    "motion": "tsn_efficientnet_lite0_8x1x2_motion_probe",
+    "motion": "tsn_efficientnet_lite0_8x1x3_motion_probe",
     "tsn": "tsn_efficientnet_lite0_1x1x8_small",
     "tsm": "tsm_efficientnet_lite0_1x1x8_small",
 }

@@ -110,8 +110,9 @@ def said(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def quiet_logging() -> Iterator[None]:
-    """A command sends messages to the stderr it finds, which in a test is another one each time."""
+    """A command sends messages to the stderr it finds, in a test another one each time, and some only errors."""
     yield
     logger = logging.getLogger("kinema")
     logger.handlers.clear()
     logger.propagate = True
+    logger.setLevel(logging.INFO)

@@ -20,7 +20,7 @@ from kinema.recipes import recognizer_config_of
 from kinema.runtime.device import RuntimeOptions, pick_device, to_device
 
 PROBE, ATTENTIVE = "tsn_efficientnet_lite0_1x1x8_probe", "tsn_efficientnet_lite0_1x1x8_attentive_probe"
-CELLS, MOTION = "tsn_efficientnet_lite0_1x1x8_cell_probe", "tsn_efficientnet_lite0_8x1x2_motion_probe"
+CELLS, MOTION = "tsn_efficientnet_lite0_1x1x8_cell_probe", "tsn_efficientnet_lite0_8x1x3_motion_probe"
 SMALL = "tsm_efficientnet_lite0_1x1x8_small"
 LARGE = "tsm_r50_video_1x1x8_50e_kinetics400_rgb"
 FEW, MANY = 2_000, 500

@@ -102,15 +102,23 @@ def test_segments_and_features(
     assert shown(missing) in (tmp_path / "features" / "failures.csv").read_text()
 
 
-def test_reports_of_preparations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "list.csv").write_text("path,label\na.mp4,0\n")
+def test_reports_of_preparations(web: WebServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.csv").write_text("path,label\nnone.mp4,0\n")
+    root = web.url.replace("://", f"://{AUTH}")
+    missing = f"{web.url}/none.mp4"
     for name, report in (("check", "check.csv"), ("frames", "out/failures.csv")):
         given = [tmp_path / "list.csv", *([tmp_path / "out"] if name == "frames" else ["--report", tmp_path / report])]
-        _, said = ran(
-            ["prepare", name, *given, "--root", f"https://{AUTH}127.0.0.1:1/x", "--workers", 1], 1, tmp_path, capsys
-        )
-        assert "127.0.0.1:1/x/a.mp4" in said
-        assert "127.0.0.1:1/x/a.mp4" in (tmp_path / report).read_text()
+        _, said = ran(["prepare", name, *given, "--root", root, "--workers", 1], 1, tmp_path, capsys)
+        assert missing in said
+        assert missing in (tmp_path / report).read_text()
+
+
+def test_a_preparation_from_a_server_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,0\n")
+    root = f"https://{AUTH}127.0.0.1:{free_port()}/x"
+    given = ["prepare", "check", tmp_path / "list.csv", "--report", tmp_path / "check.csv", "--workers", 1]
+    _, said = ran([*given, "--root", root], 75, tmp_path, capsys)
+    assert "127.0.0.1" in said
 
 
 @pytest.mark.parametrize("command", [["predict"], ["predict", "--every", "1"], ["localize"]])

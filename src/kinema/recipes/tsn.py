@@ -180,18 +180,18 @@ def tsn_efficientnet_lite0_1x1x8_cell_probe() -> RecognitionConfig[TSNOptions]:
     return config
 
 
-def tsn_efficientnet_lite0_8x1x2_motion_probe() -> RecognitionConfig[TSNOptions]:
+def tsn_efficientnet_lite0_8x1x3_motion_probe() -> RecognitionConfig[TSNOptions]:
     """A linear probe of the whole frame and of differences between frames: it knows what moves, wherever that is.
 
-    The differences are those of features of adjacent frames, of 8 from each half of the video, at each position.
+    The differences are those of features of adjacent frames, of 8 from each third of the video, at each position.
     """
     config = tsn_efficientnet_lite0_1x1x8_cell_probe()
     config.model.cells, config.model.cell_differences, config.model.pool_parts = (1, 1), True, 1
-    config.data.train_clip.sampling = Sampling(clip_len=8, num_clips=2, joined=True)
+    config.data.train_clip.sampling = Sampling(clip_len=8, num_clips=3, joined=True)
     config.data.train_clip.crop.size = 256
     config.data.val_views, config.data.test_views = (
         Views(
-            sampling=Sampling(clip_len=8, num_clips=2, joined=True),
+            sampling=Sampling(clip_len=8, num_clips=3, joined=True),
             crops=ViewCrops(crops="whole", short_side=256, size=256),
         )
         for _ in range(2)

@@ -31,7 +31,7 @@ from kinema.prepare.pack import prepare_pack
 from kinema.prepare.work.jobs import Summary
 from kinema.storage import Direct
 from kinema.tasks.models import load_model, read_description
-from kinema.tasks.recognition import features as module
+from kinema.tasks.recognition.features import extraction as module
 from kinema.tasks.recognition.features.extraction import FeatureExtractor, clip_frames, extract_features
 from kinema.tasks.recognition.features.options import ExtractOptions, FeatureOptions
 from kinema.weights.find import find_model
