@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from kinema.cli import main
@@ -73,8 +72,10 @@ def test_the_same_training_as_without(
     for file in ("model.safetensors", "training.safetensors"):  # the second has momenta: sums of gradients
         expected, found = (load_file(run / "checkpoints/last" / file) for run in (plain, sharded))
         assert list(found) == list(expected)
+        # As a whole, since Adam's first steps are as long for gradients of nothing but rounding as for others. A sum
+        # instead of a mean over processes would be off by the whole norm.
         for name, tensor in expected.items():
-            torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=1e-4, msg=f"{file} {name}")
+            assert (found[name] - tensor).double().norm() <= 0.05 * tensor.double().norm(), f"{file} {name}"
     # What was saved is used like any other model, by one process.
     assert main(["test", str(sharded), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["videos"] == 16
