@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3fs import S3FileSystem
 
 from kinema.cli import main
 from kinema.errors import UserError
 from kinema.prepare.sources import labeled_units
 from tests.data.drawn_videos import write_video
-from tests.storage.servers import s3_environment, s3_server, upload, web_server
+from tests.storage.servers import s3_folder, upload, web_server
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bucket(videos: Path) -> Iterator[str]:
     """The same videos in object storage."""
-    S3FileSystem.clear_instance_cache()
-    with s3_server() as endpoint, pytest.MonkeyPatch.context() as environment:
-        for name, value in s3_environment(endpoint).items():
-            environment.setenv(name, value)
-        upload(videos, endpoint, "some/videos/")
-        yield "s3://bucket/some/videos"
+    with s3_folder(videos, "some/videos") as url:
+        yield url
 
 
 def check(list_: Path, root: str, folder: Path) -> tuple[list[list[str]], str]:

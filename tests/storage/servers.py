@@ -180,6 +180,16 @@ def upload(folder: Path, endpoint: str, prefix: str = "") -> None:
             bucket.upload_file(str(file), "bucket", prefix + file.relative_to(folder).as_posix())
 
 
+@contextmanager
+def s3_folder(folder: Path, prefix: str) -> Iterator[str]:
+    """The files of a folder in object storage, as this process finds it; yields their URL."""
+    with s3_server() as endpoint, pytest.MonkeyPatch.context() as environment:
+        for name, value in s3_environment(endpoint).items():
+            environment.setenv(name, value)
+        upload(folder, endpoint, f"{prefix}/")
+        yield f"s3://bucket/{prefix}"
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

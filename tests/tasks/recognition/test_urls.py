@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from s3fs import S3FileSystem
 
 from kinema.cli import main
 from kinema.data.lists.inputs import find_inputs
-from tests.storage.servers import WebProcess, s3_environment, s3_server, upload
+from tests.storage.servers import WebProcess, s3_folder
 
 
 @pytest.fixture(scope="module", params=["http", "s3"])
@@ -20,12 +19,8 @@ def url(request: pytest.FixtureRequest, sample: Path) -> Iterator[str]:
         with WebProcess(sample) as server:
             yield server.url
         return
-    S3FileSystem.clear_instance_cache()
-    with s3_server() as endpoint, pytest.MonkeyPatch.context() as environment:
-        for name, value in s3_environment(endpoint).items():
-            environment.setenv(name, value)
-        upload(sample, endpoint, "sample/")
-        yield "s3://bucket/sample"
+    with s3_folder(sample, "sample") as url:
+        yield url
 
 
 def answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
