@@ -74,8 +74,12 @@ def read_class_folders(
     if empty := [name for name in present if not videos[name]]:
         raise UserError(_without_videos(folder, empty, kind, others[empty[0]], option))
     labels = {name: i for i, name in enumerate(class_names)}
+
+    def order(path: str) -> tuple[list[str | int], str]:
+        return natural_key(readable(path, of=folder))
+
     return index_paths(
-        [path for name in present for path in sorted(videos[name], key=natural_key)],
+        [path for name in present for path in sorted(videos[name], key=order)],
         [labels[name] for name in present for _ in videos[name]],
         source=folder,
         root=folder,
