@@ -61,11 +61,11 @@ def prepared(videos: Path, work: Path) -> dict[str, Path]:
     if not inside.exists():
         inside.symlink_to(videos.absolute())
     source = inside.parent
-    prepare_resize(ResizeOptions(source=source, output=work / "video"))
-    prepare_resize(ResizeOptions(source=source, output=work / "dense", dense=True))
-    prepare_frames(FramesOptions(source=work / "video", output=work / "rawframes"))
-    prepare_pack(PackOptions(source=work / "rawframes", output=work / "packed", kind="rawframes"))
-    prepare_pack(PackOptions(source=work / "video", output=work / "sparse", every=8, quality=85))
+    prepare_resize(ResizeOptions(source=str(source), output=work / "video"))
+    prepare_resize(ResizeOptions(source=str(source), output=work / "dense", dense=True))
+    prepare_frames(FramesOptions(source=str(work / "video"), output=work / "rawframes"))
+    prepare_pack(PackOptions(source=str(work / "rawframes"), output=work / "packed", kind="rawframes"))
+    prepare_pack(PackOptions(source=str(work / "video"), output=work / "sparse", every=8, quality=85))
     lists = {"rawframes": "frames.csv", "packed": "packed.csv", "sparse": "packed.csv"}
     return {form: work / form / lists.get(form, "") for form in ("rawframes", "packed", "video", "dense", "sparse")}
 

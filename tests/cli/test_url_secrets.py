@@ -111,13 +111,20 @@ def test_reports_of_preparations(web: WebServer, tmp_path: Path, capsys: pytest.
         _, said = ran(["prepare", name, *given, "--root", root, "--workers", 1], 1, tmp_path, capsys)
         assert missing in said
         assert missing in (tmp_path / report).read_text()
+    _, said = ran(["prepare", "check", f"{root}/none.mp4{QUERY}"], 2, tmp_path, capsys)
+    assert f"'{missing}?token=…'" in said
 
 
-def test_a_preparation_from_a_server_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preparation_from_a_server_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kinema.data.patience.WITHOUT_OPTION", 0.1)
     (tmp_path / "list.csv").write_text("path,label\na.mp4,0\n")
     root = f"https://{AUTH}127.0.0.1:{free_port()}/x"
     given = ["prepare", "check", tmp_path / "list.csv", "--report", tmp_path / "check.csv", "--workers", 1]
     _, said = ran([*given, "--root", root], 75, tmp_path, capsys)
+    assert "127.0.0.1" in said
+    _, said = ran(["prepare", "check", root, *given[3:]], 75, tmp_path, capsys)
     assert "127.0.0.1" in said
 
 

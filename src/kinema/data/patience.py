@@ -91,6 +91,11 @@ class Patience:
             log.warning("the storage answers again, after %.0f s", time.monotonic() - began)
 
 
+def patiently(read: Callable[[], _Result]) -> _Result:
+    """What `read` returns, in a command without an option for patience; see `Patience.through`."""
+    return Patience(WITHOUT_OPTION, option="").through(read)
+
+
 def check_storage_of(path: str, fault: MediaError, *, limit: float) -> None:
     """Check whether the storage caused the fault of a file.
 

@@ -14,18 +14,19 @@ from kinema.data.kinds import KINDS
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_folders import FILE_SUFFIXES
 from kinema.data.lists.index import Index, index_paths
+from kinema.data.patience import patiently
 from kinema.data.readers.segment_reader import check_within, duration
 from kinema.data.readers.sources import Opener, open_video
-from kinema.errors import MediaError, UserError
+from kinema.errors import MediaError
 from kinema.prepare.clean_list import check_clean, write_clean_list
 from kinema.prepare.decoding import count_frames
 from kinema.prepare.frames import read_all
 from kinema.prepare.options import CheckOptions
-from kinema.prepare.sources import find_videos
+from kinema.prepare.sources import find_videos, source_is_folder
 from kinema.prepare.work.interrupts import soon_interrupted
 from kinema.prepare.work.jobs import name_in_report
 from kinema.prepare.work.parallel import in_parallel
-from kinema.storage import Direct, check_no_pipe, is_url, unfinished, write_csv
+from kinema.storage import Direct, absolute, check_no_pipe, suffix, unfinished, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +74,13 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
     Raises:
         UserError: The dataset is missing, has no videos of this kind, or its list is invalid; or an option is out of
             range.
+        StorageOutage: A server does not answer.
     """
-    source, report, clean = options.dataset, options.report, options.clean
-    index = _index(source, options)
+    report, clean = options.report, options.clean
+    index = _index(str(options.dataset), options)
     if clean is not None:
-        check_clean(source, clean, index)
-    # Absolute, as other machines may do the work.
-    paths = [path if is_url(path) else str(Path(path).absolute()) for path in index.paths()]
+        check_clean(index, clean)
+    paths = [absolute(path) for path in index.paths()]
     rows = [*enumerate(paths)]
     if index.segments is not None:  # each video once
         first: dict[str, int] = {}
@@ -105,7 +106,7 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
     bad = [i for i in results if i not in frames]
     _write_report(report, index, [results[i] for i in sorted(bad + wrong)])
     if clean is not None:
-        write_clean_list(source, index, KINDS[options.kind], clean, frames=frames, fix_counts=options.fix_counts)
+        write_clean_list(index, KINDS[options.kind], clean, frames=frames, fix_counts=options.fix_counts)
     partial_report.unlink()
     what = "videos" if index.segments is None else "segments"
     log.info(
@@ -116,20 +117,19 @@ def prepare_check(options: CheckOptions) -> CheckSummary:
     return CheckSummary(videos=len(index), bad=len(bad), miscounted=len(wrong))
 
 
-def _index(source: Path, options: CheckOptions) -> Index:
+def _index(source: str, options: CheckOptions) -> Index:
     """Index of the videos to check; without labels if they are not in class folders."""
-    kind = KINDS[options.kind]
-    if not source.exists():
-        raise UserError(f"no file or folder '{source}'")
-    if source.is_dir():
-        videos = find_videos(source, kind, option="--kind")
-        if all(len(video.relative_to(source).parts) > 1 for video in videos):
-            return read_index(source, kind=kind, option="--kind")
-    elif source.suffix.lower() in FILE_SUFFIXES.get(kind, ()):
-        videos = [source]
+    kind, location = KINDS[options.kind], absolute(source)
+    if source_is_folder(source):
+        videos = find_videos(location, kind, option="--kind")
+        above = len(location.rstrip("/") + "/")
+        if all("/" in video[above:] for video in videos):
+            return patiently(lambda: read_index(location, kind=kind, option="--kind"))
+    elif suffix(source) in FILE_SUFFIXES.get(kind, ()):
+        videos = [location]
     else:
-        return read_index(source, kind=kind, root=options.root, labels=options.labels)
-    return index_paths([str(video.absolute()) for video in videos], source=str(source), root=str(source))
+        return patiently(lambda: read_index(source, kind=kind, root=options.root, labels=options.labels))
+    return index_paths(videos, source=source, root=source)
 
 
 def _by_segment(index: Index, paths: Sequence[str], results: Mapping[int, Checked]) -> dict[int, Checked]:
@@ -157,7 +157,7 @@ def check_video(options: CheckOptions, timed: bool, row: tuple[int, str]) -> Che
     checked = Checked(row=str(number), path=name_in_report(path), frames="", seconds="", reason="")
     try:
         check_no_pipe(path)
-        frames, seconds = _decode(path, options, timed=timed)
+        frames, seconds = patiently(lambda: _decode(path, options, timed=timed))
     except MediaError as error:
         return replace(checked, reason=error.reason)
     return replace(checked, frames=str(frames), seconds=seconds)

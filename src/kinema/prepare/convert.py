@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from kinema.config import check_bounds
 from kinema.data.kinds import MediaKind
+from kinema.data.patience import patiently
 from kinema.prepare.lists import check_listable
 from kinema.prepare.options import FolderOptions, VideoOptions
 from kinema.prepare.sources import LabeledUnits, labeled_units
@@ -38,6 +39,7 @@ def convert_videos(
     Raises:
         UserError: An option is out of range, there are no videos, two videos have the same output, a name cannot be
             listed, or the output folder was written with other settings.
+        StorageOutage: A server does not answer.
     """
     check_bounds(options)
     videos = labeled_units(
@@ -59,13 +61,18 @@ def convert_units(
 ) -> Summary:
     """Call `work(options, unit)` for every unit whose output is missing, see `run_jobs`."""
     return run_jobs(
-        partial(work, options),
+        partial(_patiently, work, options),
         units,
         title=title,
         report=options.output / REPORT,
         workers=options.workers,
         cluster=options.cluster,
     )
+
+
+def _patiently(work: Callable[[Any, Unit], None], options: FolderOptions, unit: Unit) -> None:
+    """Do the work on a unit, again while its storage does not answer: an output appears at the end, complete."""
+    patiently(partial(work, options, unit))
 
 
 def settings_of(options: FolderOptions, unrecorded: Collection[str] = ()) -> dict[str, Any]:

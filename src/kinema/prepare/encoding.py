@@ -15,12 +15,13 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from kinema.data.readers.sources import Opener
 from kinema.data.readers.video.orientation import Orientation
 from kinema.errors import MediaError
 from kinema.prepare.decoding import SequentialVideo, sequential_video
 from kinema.prepare.options import EncodingOptions
 from kinema.prepare.work.jobs import Unit
-from kinema.storage import replacing
+from kinema.storage import Direct, replacing
 
 
 def reencode(options: EncodingOptions, unit: Unit) -> None:
@@ -30,7 +31,7 @@ def reencode(options: EncodingOptions, unit: Unit) -> None:
 
 
 def encode(source: str, output: Path, options: EncodingOptions) -> None:
-    """Encode the video `source` as 8-bit 4:2:0 H.264 in MP4 without audio, and verify the output by decoding it.
+    """Encode the video at a path or URL as 8-bit 4:2:0 H.264 in MP4 without audio, and verify it by decoding.
 
     Frames are neither dropped nor repeated and keep their time stamps, relative to the first one. The display matrix is
     applied; color matrix, color range and sample aspect ratio are kept. With a keyframe interval, keyframes are exactly
@@ -39,9 +40,11 @@ def encode(source: str, output: Path, options: EncodingOptions) -> None:
     Raises:
         MediaError: The source cannot be decoded to its end, or the output fails verification.
         OSError: The disk is full.
+        StorageOutage: The server of a URL does not answer.
     """
+    file = Opener(source="video", storage=Direct()).file(source)
     try:
-        with sequential_video(source) as video, _mp4(output) as container:
+        with sequential_video(file, path=source) as video, _mp4(output) as container:
             frames = _transcode(video, container, options)
     except FFmpegError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -25,8 +25,8 @@ class WorkOptions:
 class FolderOptions(WorkOptions):
     """Input and output of a conversion of videos."""
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder of videos at any depth, or one video."""
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A folder of videos at any depth, or one video; a path or a URL."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
     """Output folder: a new one, or that of an earlier call with the same options."""
 
@@ -35,9 +35,9 @@ class FolderOptions(WorkOptions):
 class VideoOptions(FolderOptions):
     """Input and output of a conversion of labeled videos."""
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A folder of videos at any depth, whose top-level folders are the classes, one video, or a list or table of
-    labeled videos."""
+    labeled videos; a path or a URL."""
     root: str = ""
     """Folder or URL that the paths of a list are relative to; empty: the folder of the list."""
     labels: LabelMode = "single"
@@ -183,8 +183,8 @@ class CheckOptions(WorkOptions):
     The exit code is 1 if there are any. After an interruption, run the command again to continue.
     """
 
-    dataset: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
-    """A folder of class folders, another folder of videos, one video, or a list or table of videos."""
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+    """A folder of class folders, another folder of videos, one video, or a list or table of videos; a path or a URL."""
     kind: Source = "video"
     """Kind of videos: files, folders of images (rawframes) or pairs of flow images, or packed files of these."""
     root: str = ""
@@ -198,7 +198,8 @@ class CheckOptions(WorkOptions):
     report: Annotated[Path, tyro.conf.arg(metavar="CSV")] = Path("check.csv")
     """Report to write: path,what,found,expected."""
     clean: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File to write the list to without bad rows, in its format; for a folder a table path,class (.csv)."""
+    """File to write the list to without bad rows, in its format; for a folder a table path,class (.csv). Relative paths
+    stay relative to the same folder or URL, to be passed as --data.root."""
     fix_counts: bool = False
     """Correct wrong numbers of frames in the clean list instead of leaving these videos out."""
 

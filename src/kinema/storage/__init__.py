@@ -13,6 +13,7 @@ from kinema.storage.atomic import (
 )
 from kinema.storage.direct import Direct, Storage, check_protocol, is_url
 from kinema.storage.listing import (
+    absolute,
     check_no_pipe,
     display_name,
     is_folder,
@@ -30,6 +31,7 @@ __all__ = [
     "Direct",
     "Storage",
     "StorageOptions",
+    "absolute",
     "check_no_pipe",
     "check_outage",
     "check_protocol",

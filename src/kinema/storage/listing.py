@@ -81,6 +81,11 @@ def check_no_pipe(path: str) -> None:
         raise MediaError(path, "it is a pipe or a device, which does not support random access: pass a file")
 
 
+def absolute(path: str) -> str:
+    """Return a URL as it is, and a local path as an absolute one, which other processes and machines can read."""
+    return path if is_url(path) else str(Path(path).absolute())
+
+
 def join(folder: str, name: str) -> str:
     """Join a folder, a path or URL, and a name."""
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)  # noqa: PTH118

@@ -56,14 +56,14 @@ def sample_list(
         draw_videos(source, count=count, frames=frames)
     else:
         source = videos
-    output = folder / form
+    location, output = str(source), folder / form
     if form == "rawframes":
-        prepare_frames(FramesOptions(source=source, output=output, short_side=HEIGHT, workers=workers))
+        prepare_frames(FramesOptions(source=location, output=output, short_side=HEIGHT, workers=workers))
         folders = sorted({image.parent for image in output.rglob("*.jpg")})
         lines = [f"{path.absolute()} {len(list(path.glob('*.jpg')))}" for path in folders]
     else:
         dense = form == "dense"
-        prepare_resize(ResizeOptions(source=source, output=output, short_side=HEIGHT, dense=dense, workers=workers))
+        prepare_resize(ResizeOptions(source=location, output=output, short_side=HEIGHT, dense=dense, workers=workers))
         lines = [str(path.absolute()) for path in sorted(output.rglob("*")) if path.suffix in VIDEO_SUFFIXES]
     if not lines:
         raise UserError(f"none of the videos of {source} can be read: see {output / 'failures.csv'}")

@@ -327,7 +327,7 @@ def _units(options: ExtractOptions, suffix: str, source: Source) -> list[Unit]:
     for given in options.videos:
         found += _remote(given, kind, root, labels) or [
             (unit.source, unit.output.name)
-            for unit in labeled_units(Path(given), output, root=root, labels=labels, kind=kind, option="--source").units
+            for unit in labeled_units(given, output, root=root, labels=labels, kind=kind, option="--source").units
         ]
     units = [Unit(source=path, output=output.absolute() / f"{name}{suffix}") for path, name in found]
     check_outputs(units)
