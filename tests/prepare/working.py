@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from kinema.errors import MediaError, UserError
 from kinema.prepare.work.jobs import Unit
@@ -53,8 +54,9 @@ def square(number: int) -> int:
     return number * number
 
 
-def hang(_options: object, item: Unit | tuple[int, str]) -> None:
-    """Leave a file NAME.hanging beside the source, then never return from native code."""
+def hang(*arguments: Any) -> None:
+    """Leave a file NAME.hanging beside the source, the last argument, then never return from native code."""
+    item: Unit | tuple[int, str] = arguments[-1]
     Path(f"{item.source if isinstance(item, Unit) else item[1]}.hanging").touch()
     mutex = ctypes.create_string_buffer(64)  # zeros: PTHREAD_MUTEX_INITIALIZER
     library = ctypes.CDLL(None)
