@@ -1,12 +1,16 @@
 """Does pre-training on unlabeled clips pay? Few labels of the drawn sample, with and without it.
 
-    python examples/pretraining.py SAMPLE --work-dir runs/pretraining [--labels 5 10 25] [--seeds 3]
+    kinema prepare sample sample
+    kinema prepare pack sample/train packed/train --short-side 64 --every 4
+    kinema prepare pack sample/val packed/val --short-side 64 --every 4
+    python examples/pretraining.py packed --work-dir runs/pretraining [--labels 5 10 25] [--seeds 0 1 2]
+        [--group.option value …]
 
-SAMPLE is the folder that `kinema prepare sample` has drawn. A small VideoMAE is pre-trained on all its training clips
-without their labels, and fine-tuned on few labeled ones of each class. Beside it, the same network is trained from
-scratch on the same labels: for as many steps as the fine-tuning (`scratch`), and for as long as pre-training and
-fine-tuning together took (`scratch, equal time`). All are tested on the validation clips. What is done is not repeated;
-the table and `accuracy.png` have the mean and standard deviation over the seeds.
+A small VideoMAE is pre-trained on all training clips without their labels, and fine-tuned on few labeled ones of each
+class. Beside it, the same network is trained from scratch on the same labels: for as many steps as the fine-tuning
+(`scratch`), and for as long as pre-training and fine-tuning together took (`scratch, equal time`). All are tested on
+the validation clips. What is done is not repeated, and processes with a seed each can work at the same time; the table
+and `accuracy.png` have the mean and standard deviation over the seeds. Further options are those of both recipes.
 """
 
 import argparse
@@ -17,6 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import kinema
+from kinema.config import parse_arguments
 
 PRETRAINING, RECIPE = "videomae_s_16x4_pretrain_small", "videomae_s_16x4_small"
 METHODS = ("scratch", "scratch, equal time", "pre-trained")
@@ -24,16 +29,17 @@ METHODS = ("scratch", "scratch, equal time", "pre-trained")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sample", type=Path)
+    parser.add_argument("sample", type=Path, help="folder with train/ and val/ of packed clips")
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--labels", type=int, nargs="+", default=[5, 10, 25], help="labeled clips of each class")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pretraining-epochs", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=400, help="of a fine-tuning")
-    parser.add_argument("--size", type=int, default=64, help="of the clips, px")
-    options = parser.parse_args()
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--pretraining-epochs", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=800, help="of a fine-tuning")
+    parser.add_argument("--size", type=int, default=48, help="of the clips, px")
+    options, keys = parser.parse_known_args()
+    options.keys = parse_arguments(keys)
     results: dict[tuple[int, str], list[float]] = {}
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         pretrained = options.work_dir / f"pretrained_{seed}"
         pretrain(pretrained, seed, options)
         for labels in options.labels:
@@ -59,8 +65,9 @@ def pretrain(work_dir: Path, seed: int, options: argparse.Namespace) -> None:
     """Pre-train on all training clips, unless it is done."""
     values = {
         "data.train": str(options.sample / "train"), "data.val": str(options.sample / "val"), "training.seed": seed,
-        "schedule.epochs": options.pretraining_epochs, "training.val_every": 10, "task.mask_ratio": 0.75,
-        **sizes(options.size, "train_clip", "val_views"),
+        "schedule.epochs": options.pretraining_epochs, "schedule.warmup_epochs": options.pretraining_epochs * 0.1,
+        "training.val_every": options.pretraining_epochs, "task.mask_ratio": 0.75,
+        **shape(options.size, "train_clip", "val_views"), **options.keys,
     }  # fmt: skip
     if not done(work_dir):
         kinema.train(kinema.config_of(PRETRAINING, values), work_dir=work_dir, resume=True)
@@ -76,8 +83,9 @@ def fine_tune(
     values = {
         "data.train": str(listing), "data.val": str(options.sample / "val"), "training.seed": seed,
         "schedule.epochs": epochs, "schedule.warmup_epochs": epochs * 0.1, "training.val_every": epochs,
-        "data.batch_size": batch, "data.train_clip.crop.flip": 0,
-        **sizes(options.size, "train_clip", "val_views", "test_views"),
+        "data.batch_size": batch, "data.train_clip.crop.flip": 0, "model.drop_path": 0.0,
+        "optim.lr_batch": batch, "optim.layer_decay": 1.0,
+        **shape(options.size, "train_clip", "val_views", "test_views"), **options.keys,
     }  # fmt: skip
     if not done(work_dir):
         resuming = (work_dir / "checkpoints/last").exists()
@@ -87,11 +95,14 @@ def fine_tune(
     return rows(work_dir, "val")[-1]["top1"]
 
 
-def sizes(size: int, *clips: str) -> dict[str, object]:
-    """Options of clips of a size."""
+def shape(size: int, *clips: str) -> dict[str, object]:
+    """Options of a small network, and of its clips of 8 frames, every fourth, of a size."""
     crops = {f"data.{name}.{'crop' if name == 'train_clip' else 'crops'}.size": size for name in clips}
     sides = {f"data.{name}.crops.short_side": size for name in clips if name != "train_clip"}
-    return {"model.size": size, "model.patch": 8, **crops, **sides}
+    sampling = {"clip_len": 8, "frame_interval": 4}
+    frames = {f"data.{name}.sampling.{key}": value for name in clips for key, value in sampling.items()}
+    network = {"model.size": size, "model.frames": 8, "model.width": 128, "model.depth": 4, "model.heads": 2}
+    return {**network, "data.source": "packed", "data.workers": 0, **crops, **sides, **frames}
 
 
 def labeled_list(sample: Path, folder: Path, labels: int, seed: int) -> Path:
@@ -102,7 +113,7 @@ def labeled_list(sample: Path, folder: Path, labels: int, seed: int) -> Path:
         writer = csv.writer(file)
         writer.writerow(["path", "class"])
         for name in sorted(path.name for path in (sample / "train").iterdir() if path.is_dir()):
-            clips = sorted((sample / "train" / name).glob("*.mp4"))
+            clips = sorted((sample / "train" / name).glob("*.pack"))
             writer.writerows([clip.resolve(), name] for clip in clips[seed * labels : (seed + 1) * labels])
     return listing
 

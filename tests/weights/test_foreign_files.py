@@ -254,7 +254,7 @@ def tools_and_keys() -> Iterator[Any]:
             yield pytest.param(source.partition("_")[0], [*parity.expanded(shapes)], id=f"{source}-{name}")
 
 
-@pytest.mark.parametrize(("source", "keys"), tools_and_keys())
+@pytest.mark.parametrize(("source", "keys"), list(tools_and_keys()))
 def test_the_keys_of_each_tool_are_recognized_as_its_own(source: Source, keys: list[str]) -> None:
     assert next(iter(tools_of(dict.fromkeys(keys, torch.zeros(1))))) == source
     assert all(source in tools_of({key: torch.zeros(1)}) for key in keys)
