@@ -64,6 +64,8 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
         key = f"{options} {config.data.train_clip.sampling.frames}"
         if key not in seen and getattr(options, "width", 0) <= WIDEST:
             seen.add(key)
+            if hasattr(options, "size"):  # a transformer is built for clips of one size
+                options = replace(options, size=SIZE)
             found[name] = lambda options=options: options.build()
     for name, recipe in LOCALIZERS.items():
         config = recipe()
