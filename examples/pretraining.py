@@ -145,7 +145,7 @@ def report(results: dict[tuple[int, str], list[float]], options: argparse.Namesp
         values = [results[labels, method] for labels in options.labels]
         spread = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         axes.errorbar(options.labels, [*map(mean, values)], spread, label=method, linestyle=line, capsize=3, marker="o")
-    axes.set(xlabel="labeled clips of each class", ylabel="top-1", ylim=(0, 1))
+    axes.set(xlabel="labeled clips of each class", ylabel="top-1", ylim=(0, 1), xticks=options.labels)
     axes.legend()
     figure.savefig(options.work_dir / "accuracy.png", dpi=150)
 
