@@ -39,7 +39,7 @@ from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.sources import Opener
+from kinema.data.readers.sources import Opener, reader_in_use
 from kinema.data.readers.timeout import within
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
@@ -124,6 +124,8 @@ def child(pipe: Connection, chunks: list[list[Case]], readers: list[Reader], tim
     warnings.filterwarnings("ignore", module="PIL")
     multiprocessing.set_start_method("fork", force=True)  # of the loaders' workers: many are started
     torch.set_num_threads(1)
+    for reader in readers:  # an alarm in the middle of an import would leave half a module behind
+        reader_in_use(reader)
     space = psutil.Process().memory_info().vms + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     for chunk in chunks:
