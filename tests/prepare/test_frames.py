@@ -136,8 +136,16 @@ def write_moving(path: Path, right: int, down: int) -> None:
         )
 
 
-def test_tvl1_finds_a_known_motion(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [0, 16])
+def test_tvl1_finds_a_known_motion(tmp_path: Path, after: int) -> None:
+    """Also after a video of `after` px, for which fewer scales of the image pyramid are enough."""
     pytest.importorskip("cv2")
+    if after:
+        (tmp_path / "small").mkdir()
+        for number in range(2):
+            Image.new("RGB", (after, after)).save(tmp_path / f"small/{number}.jpg")
+        small, out = str(tmp_path / "small"), tmp_path / "out_small"
+        assert prepare_flow(FlowOptions(source=small, output=out, kind="rawframes", short_side=0, workers=1)).done == 1
     (tmp_path / "in/moving").mkdir(parents=True)
     write_moving(tmp_path / "in/moving", right=3, down=-2)
     options = FlowOptions(source=tmp_path / "in", output=tmp_path / "out", kind="rawframes", short_side=0, workers=1)

@@ -46,9 +46,11 @@ def _tvl1() -> Callable[[Tensor, Tensor], Flow]:
             "(uninstall other opencv packages first), or pass --method raft_large"
         ) from None
     cv2.setNumThreads(1)
+    scales = algorithm.getScalesNumber()
 
     def compute(first: Tensor, second: Tensor) -> Flow:
         gray = [cv2.cvtColor(frame.numpy(), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+        algorithm.setScalesNumber(scales)  # which small frames have lowered for all that follow
         # Without None as the initial flow, the algorithm would start from the previous pair's.
         flow: Flow = algorithm.calc(gray[0], gray[1], None)
         algorithm.collectGarbage()
