@@ -101,7 +101,7 @@ def test_blocks_of_short_steps_are_measured_in_time(tmp_path: Path) -> None:
         "step = lambda: time.sleep(0.01)\n"
         "answer(lambda _: Contender(train=step, infer=step, parameters=1), Request('', (), 1))\n"
     )
-    with closing(ContenderProcess([sys.executable, str(program)])) as process:
+    with closing(ContenderProcess([sys.executable, str(program)], own=True)) as process:
         process.wait_until_ready()
         process.run_round(3, 0.1)
         process.run_round(20, 0)

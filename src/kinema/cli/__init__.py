@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kinema.cli.subcommands import run_command
 from kinema.console import escape_unprintable, print_fault, show_messages
 from kinema.errors import EXIT_TEMPORARY, MediaError, StorageOutage, UserError, renamed_options
+from kinema.runtime.openmp import wait_briefly
 from kinema.version import __version__
 
 COMMANDS = {
@@ -36,9 +37,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 on success, 2 on a user error, 75 if storage does not respond."""
-    # Before torch is imported: spinning OpenMP threads would take the cores from the loader workers, which makes steps
-    # several times slower on a few cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_briefly()
     arguments = sys.argv[1:] if arguments is None else arguments
     command = arguments[0] if arguments else ""
     escape_unprintable()

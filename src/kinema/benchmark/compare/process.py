@@ -13,12 +13,13 @@ from typing import Any
 
 from kinema.benchmark.compare.results import Result
 from kinema.errors import UserError
+from kinema.runtime.openmp import environment_of_others
 
 
 class ContenderProcess:
-    """A started contender; `fault` says why it could not be started, or is empty."""
+    """A started contender, Kinema (`own`) or a peer; `fault` says why it could not be started, or is empty."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, own: bool) -> None:
         self.fault, self._name = "", " ".join(command[:3])
         self._train, self._infer, self._cpu = list[list[float]](), list[list[float]](), list[list[float]]()
         self._memory = 0.0
@@ -26,7 +27,7 @@ class ContenderProcess:
         if not Path(command[0]).exists():
             self.fault = f"there is no {command[0]}: `kinema benchmark compare --set-up` creates the environment"
             return
-        environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**(os.environ if own else environment_of_others()), "PYTHONDONTWRITEBYTECODE": "1"}
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, env=environment

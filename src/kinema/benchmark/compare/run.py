@@ -32,7 +32,7 @@ def compare(name: str, row: Row, options: CompareOptions, keys: Mapping[str, obj
         running: dict[str, ContenderProcess] = {}
         with progress(f"{name}: starting", len(commands)) as meter:
             processes = {
-                contender: stack.enter_context(closing(ContenderProcess(command)))
+                contender: stack.enter_context(closing(ContenderProcess(command, own=contender in (OWN, BEST))))
                 for contender, command in commands.items()
             }
             for contender, process in processes.items():
