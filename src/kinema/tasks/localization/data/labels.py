@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kinema.compiled import compiled
 from kinema.tasks.localization.metrics.segments import Floats, Ints, Singles
 
 
@@ -18,16 +17,9 @@ def concatenated(instances: Sequence[Floats]) -> tuple[Ints, Floats]:
 
 def covered(first: Ints, low: Floats, high: Floats, intervals: Floats) -> Singles:
     """Return the largest share of each interval (2, T) that one of a video's (M,) ranges `low` to `high` covers."""
-    covered = np.zeros((len(first) - 1, intervals.shape[1]), np.float32)
-    _fill_covered(first, low, high, intervals, covered)
-    return covered
-
-
-@compiled
-def _fill_covered(first: Ints, low: Floats, high: Floats, intervals: Floats, covered: Singles) -> None:
-    for video in range(len(covered)):
-        for row in range(first[video], first[video + 1]):
-            for part in range(intervals.shape[1]):
-                left, right = intervals[0, part], intervals[1, part]
-                shared = max(min(right, high[row]) - max(left, low[row]), 0.0)
-                covered[video, part] = max(covered[video, part], np.float32(shared / (right - left)))
+    left, right = intervals
+    shared = np.minimum(high[:, None], right) - np.maximum(low[:, None], left)
+    largest, not_empty = np.zeros((len(first) - 1, len(left)), np.float32), np.diff(first) > 0
+    if not_empty.any():
+        largest[not_empty] = np.maximum.reduceat(shared.clip(0) / (right - left), first[:-1][not_empty])
+    return largest
