@@ -246,6 +246,11 @@ def test_something_something_is_never_mirrored_without_its_label(name: str) -> N
     assert mirrored == set(map(frozenset, expected))
 
 
+def test_keys_are_spelled_as_in_python_or_as_on_the_command_line() -> None:
+    name = "tsm_r18_video_1x1x8_sample_rgb"
+    assert config_of(name, {"data.batch-size": 3}) == config_of(name, {"data.batch_size": 3})
+
+
 def test_a_fault_in_ones_own_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from kinema.recipes.tsn import tsn_r50_1x1x3_100e_kinetics400_rgb\n\n"

@@ -16,7 +16,7 @@ Five kinds of convolution go wrong in oneDNN 3.12, which torch 2.14 brings, depe
   fault at strides between 1 and the padding. So is bf16's where the height of the input is below the padding.
 
 `reduced` rewrites most of them as equal convolutions that are right everywhere, and leaves others as they are.
-`Conv3d` computes weight gradients of bf16 by 2D convolutions only.
+`Conv3d` computes weight gradients of bf16 by 2D convolutions only, those of fp32 kernels over time by 3D ones.
 """
 
 from collections.abc import Sequence
@@ -50,8 +50,7 @@ class Conv3d(nn.Conv3d):
     """`nn.Conv3d` with zero padding, without dilation, that avoids oneDNN's faults.
 
     Kernels of length 1 in time are applied as 2D convolutions of all frames, on the CPU those of length 1 in space as
-    2D convolutions of images whose rows are frames (in fp32, if they have no stride). Channels-last clips and weights
-    are viewed as such without a copy.
+    2D convolutions of images whose rows are frames. Channels-last clips and weights are viewed as such without a copy.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
@@ -63,49 +62,70 @@ class Conv3d(nn.Conv3d):
             return out.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
         if x.device.type != "cpu":
             return F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
-        low = _dtype(x) is torch.bfloat16
-        # With a stride, the weight gradient of fp32 takes up to three times as long in 2D.
-        over_time_alone = weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0)
-        if channels_last and over_time_alone and (low or stride[0] == 1):
-            over_time = (stride[0], 1), (padding[0], 0)
-            # Channels in the last dimension: flattened otherwise, a single clip is not channels-last by its strides.
-            rows = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
-            out = F.conv2d(rows, weight.squeeze(4), self.bias, *over_time, groups=self.groups)
-            return out.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)
-        if not low:
+        if channels_last and weight.shape[3:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
+            return self._over_time(x, weight, stride, padding)
+        if _dtype(x) is not torch.bfloat16:
             out = F.conv3d(x, weight, self.bias, stride, padding, groups=self.groups)
             # Of a single clip, torch returns channels first.
             return out.contiguous(memory_format=torch.channels_last_3d) if channels_last else out
         x = x.bfloat16()
-        out = F.conv3d(x, weight.detach(), None, stride, padding, groups=self.groups)
-        out = _WithWeight.apply(out, x.detach(), weight.bfloat16(), stride, padding, self.groups)
-        # In the convolution, the bias's gradient would bring the weight's.
-        return out if self.bias is None else out + self.bias.bfloat16().view(-1, 1, 1, 1)
+        out = F.conv3d(x, weight.detach(), _constant(self.bias), stride, padding, groups=self.groups)
+        given = weight.bfloat16(), self.bias
+        result: Tensor = _WithParameters.apply(out, x.detach(), *given, stride, padding, self.groups)
+        return result
+
+    def _over_time(self, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+        # Channels in the last dimension: flattened otherwise, a single clip is not channels-last by its strides.
+        rows = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
+        # The images are wide, of which the weight gradient of fp32 takes up to six times as long in 2D.
+        apart = _dtype(x) is torch.float32 and weight.requires_grad and torch.is_grad_enabled()
+        kernel, bias = (weight.detach(), _constant(self.bias)) if apart else (weight, self.bias)
+        out = F.conv2d(rows, kernel.squeeze(4), bias, (stride[0], 1), (padding[0], 0), groups=self.groups)
+        out = out.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)
+        if apart:
+            out = _WithParameters.apply(out, x.detach(), weight, self.bias, stride, padding, self.groups)
+        return out
 
 
-class _WithWeight(Function):
-    """The output of a 3D convolution, with a weight gradient that is computed by 2D convolutions."""
+def _constant(parameter: Tensor | None) -> Tensor | None:
+    return None if parameter is None else parameter.detach()
+
+
+class _WithParameters(Function):
+    """The output of a 3D convolution of constant weights, with their gradient, computed by another convolution."""
 
     @staticmethod
     def forward(
-        ctx: Any, out: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int
+        ctx: Any,
+        out: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        groups: int,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.shape = stride, padding, groups
-        return out.view_as(out)
+        ctx.shape, ctx.dtype_of_bias = (stride, padding, groups), None if bias is None else bias.dtype
+        return out.detach()  # a view would change the strides of a single clip, from which torch reads the layout
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        found = _weight_gradient(x, weight, gradient, *ctx.shape) if ctx.needs_input_grad[2] else None
-        return gradient, None, found, None, None, None
+        of_weight = _weight_gradient(x, weight, gradient, *ctx.shape) if ctx.needs_input_grad[2] else None
+        of_bias = gradient.sum((0, 2, 3, 4), dtype=ctx.dtype_of_bias) if ctx.needs_input_grad[3] else None
+        return gradient, None, of_weight, of_bias, None, None, None
 
 
 def _weight_gradient(
     x: Tensor, weight: Tensor, gradient: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int
 ) -> Tensor:
-    """Return the weight gradient of a 3D convolution: for each tap over time that of a 2D convolution of frames."""
+    """Return the weight gradient of a 3D convolution: in bf16, for each tap over time that of 2D ones of frames."""
+    if x.dtype is not torch.bfloat16:
+        conv = None, stride, padding, (1, 1, 1), False, (0, 0, 0), groups, (False, True, False)
+        result: Tensor = torch.ops.aten.convolution_backward(gradient, x, weight, *conv)[1]
+        return result
     (step, *strides), (pad, *pads) = stride, padding
     size, outputs = x.shape[2], gradient.shape[2]
     taps = []
@@ -116,8 +136,8 @@ def _weight_gradient(
             continue
         seen = slice(first * step - pad + t, (stop - 1) * step - pad + t + 1, step)
         frames, gradients = fold_time(x[:, :, seen]), fold_time(gradient[:, :, first:stop])
-        conv = None, strides, pads, (1, 1), False, (0, 0), groups, (False, True, False)
-        taps.append(torch.ops.aten.convolution_backward(gradients, frames, weight[:, :, t], *conv)[1])
+        conv2d = None, strides, pads, (1, 1), False, (0, 0), groups, (False, True, False)
+        taps.append(torch.ops.aten.convolution_backward(gradients, frames, weight[:, :, t], *conv2d)[1])
     return torch.stack(taps, 2)
 
 

@@ -65,23 +65,23 @@ RECIPES = {**RECOGNIZERS, **PRETRAININGS, **LOCALIZERS}
 
 
 def config_of(name: str, values: Mapping[str, object] | None = None) -> "RecipeConfig":
-    """Return the config of a recipe with the options `values` (dotted keys) changed.
+    """Return the config of a recipe with the options `values` changed.
 
     Args:
         name: a name of `RECIPES`, or `my_file.py:function`.
-        values: as text or as the option's type.
+        values: by dotted key, `data.batch_size` or `data.batch-size`, as text or as the option's type.
 
     Raises:
         UserError: there is no such recipe, or options are unknown or out of range.
     """
     from kinema.recipes.known_options import check_options
 
-    recipe = find_recipe(name)
-    check_options(name, values or {})  # before the recipe imports torch
+    recipe, values = find_recipe(name), {key.replace("-", "_"): value for key, value in (values or {}).items()}
+    check_options(name, values)  # before the recipe imports torch
     config = recipe()
     own = {key: leaf.value for key, leaf in leaves(config).items()}  # checked too: a recipe is code, and may be wrong
     config.recipe = name
-    return apply(apply(config, own), values or {})
+    return apply(apply(config, own), values)
 
 
 def recognizer_config_of(name: str, values: Mapping[str, object] | None = None) -> "RecognitionConfig[Any]":
