@@ -18,7 +18,7 @@ def prepare(request: Request) -> None:
     torch.manual_seed(0)
     if request.checkout:
         if not Path(request.checkout).is_dir():
-            raise FileNotFoundError(f"no folder {request.checkout}")
+            raise FileNotFoundError(f"the folder of --checkouts has no clone {Path(request.checkout).name}")
         sys.path.insert(0, request.checkout)
 
 
