@@ -19,7 +19,7 @@ def generators(seed: int, count: int = 3) -> list[torch.Generator | None]:
 @given(grid=GRIDS, ratio=st.floats(0.05, 0.95), seed=SEEDS)
 def test_tubes_hide_the_same_positions_at_all_times(grid: tuple[int, int, int], ratio: float, seed: int) -> None:
     times, height, width = grid
-    hidden = int(ratio * height * width)
+    hidden = int(ratio * (height * width))  # in this order, as 1/3 of 21 is 7
     if not 0 < hidden < height * width:
         with pytest.raises(UserError, match="mask-ratio"):
             Masking(grid, ratio=ratio)
