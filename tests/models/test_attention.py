@@ -1,5 +1,7 @@
 """Attention in bfloat16 on a CPU: short sequences by products, long ones by torch."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,10 +10,12 @@ from torch import Tensor
 from kinema.models.transformer import attend
 
 
-def with_gradients(attention: object, parts: Tensor, of_output: Tensor, dtype: torch.dtype) -> list[Tensor]:
+def with_gradients(
+    attention: Callable[..., Tensor], parts: Tensor, of_output: Tensor, dtype: torch.dtype
+) -> list[Tensor]:
     """Return the output `(N, L, heads · d)` and the gradients of queries, keys and values in float64."""
     q, k, v = (part.to(dtype).requires_grad_() for part in parts)
-    out = attention(q, k, v)  # type: ignore[operator]
+    out = attention(q, k, v)
     return [each.double() for each in (out, *torch.autograd.grad(out, (q, k, v), of_output.to(dtype)))]
 
 

@@ -70,15 +70,16 @@ class Conv3d(nn.Conv3d):
             return out.contiguous(memory_format=torch.channels_last_3d) if channels_last else out
         x = x.bfloat16()
         out = F.conv3d(x, weight.detach(), _constant(self.bias), stride, padding, groups=self.groups)
-        given = weight.bfloat16(), self.bias
-        result: Tensor = _WithParameters.apply(out, x.detach(), *given, stride, padding, self.groups)
+        result: Tensor = _WithParameters.apply(
+            out, x.detach(), weight.bfloat16(), self.bias, stride, padding, self.groups
+        )
         return result
 
     def _over_time(self, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
         # Channels in the last dimension: flattened otherwise, a single clip is not channels-last by its strides.
         rows = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
-        # The images are wide, of which the weight gradient of fp32 takes up to six times as long in 2D.
-        apart = _dtype(x) is torch.float32 and weight.requires_grad and torch.is_grad_enabled()
+        # The images are wide, of which the weight gradient takes up to six times as long in 2D, but for bf16.
+        apart = _dtype(x) in (torch.float32, torch.float64) and weight.requires_grad and torch.is_grad_enabled()
         kernel, bias = (weight.detach(), _constant(self.bias)) if apart else (weight, self.bias)
         out = F.conv2d(rows, kernel.squeeze(4), bias, (stride[0], 1), (padding[0], 0), groups=self.groups)
         out = out.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from kinema.errors import UserError
+from kinema.models.acceleration import accelerated
 from kinema.models.attention_gradient import AttentionGradient, is_watched, watch_attention
 from kinema.models.backbone import Backbone
 from kinema.models.foreign import ToolConfig
@@ -219,7 +220,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Te
 def _is_slow_by_torch(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Return whether torch's gradients take up to ten times as long as products': bf16, short sequences, on a CPU."""
     return (
-        torch.is_grad_enabled()
+        accelerated()
+        and torch.is_grad_enabled()
         and q.device.type == "cpu"
         and q.dtype is k.dtype is v.dtype is torch.bfloat16
         and k.shape[2] <= _SHORT
