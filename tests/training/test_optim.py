@@ -1,13 +1,16 @@
 """Which parameters get which rate and decay."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from kinema.models.tsm import TSMOptions
 from kinema.recipes import RECOGNIZERS, config_of
-from kinema.training import SGD, AdamW
+from kinema.training import SGD, Adam, AdamW
 from kinema.training.optimization.optimizer import make_optimizer, parameter_groups, set_lr
 
 MODEL = TSMOptions(depth=18, width=8, num_classes=5)
@@ -72,6 +75,46 @@ def test_sgd_steps_as_the_formula_says() -> None:
         velocity = 0.9 * velocity + 0.5 + 0.01 * expected
         expected = expected - 0.1 * velocity
     torch.testing.assert_close(weight.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (SGD(lr=0.1), lambda weights: torch.optim.SGD(weights, 0.1, momentum=0.9, weight_decay=1e-4)),
+        (Adam(lr=0.1), lambda weights: torch.optim.Adam(weights, 0.1, weight_decay=1e-4)),
+        (AdamW(lr=0.1), lambda weights: torch.optim.AdamW(weights, 0.1, weight_decay=0.05)),
+    ],
+)
+def test_steps_and_state_are_those_of_torch(
+    options: SGD | Adam | AdamW, expected: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+) -> None:
+    """Also after the state was saved and loaded, and with gradients enabled around a step."""
+    model, copy = nn.Linear(5, 3), nn.Linear(5, 3)
+    copy.load_state_dict(model.state_dict())
+    pairs = [(model, make_optimizer(model, options, total_batch=1)), (copy, expected([*copy.parameters()]))]
+    for step in range(4):
+        for network, optimizer in pairs:
+            network(torch.full((2, 5), 1.0 + step)).square().sum().backward()
+            with torch.enable_grad():
+                optimizer.step()
+                assert torch.is_grad_enabled()
+            optimizer.zero_grad()
+            assert network.weight.grad is None
+            optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
+        torch.testing.assert_close(model.state_dict(), copy.state_dict(), rtol=1e-5, atol=1e-6)
+    states = [optimizer.state_dict()["state"] for _, optimizer in pairs]
+    torch.testing.assert_close(states[0], states[1], rtol=1e-5, atol=1e-6)
+
+
+def test_hooks_around_a_step_are_called() -> None:
+    model = nn.Linear(5, 3)
+    optimizer = make_optimizer(model, SGD(lr=0.1), total_batch=1)
+    called: list[str] = []
+    optimizer.register_step_pre_hook(lambda *_: called.append("before"))
+    optimizer.register_step_post_hook(lambda *_: called.append("after"))
+    model(torch.ones(2, 5)).sum().backward()
+    optimizer.step()
+    assert called == ["before", "after"]
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECOGNIZERS if name.startswith(OF_STAGES)])

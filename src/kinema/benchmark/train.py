@@ -1,13 +1,17 @@
 """`kinema benchmark train`: timing of the training that `kinema train` runs."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -148,27 +152,41 @@ def _videos(config: AnyConfig, process: Process) -> int:
 
 
 def _with_videos(config: AnyConfig, measure: TrainMeasure, process: Process, folder: Path) -> tuple[AnyConfig, str]:
-    from kinema.benchmark.inputs.videos import sample_list  # torchvision's memory would count for localizers, too
-
     form: Form = measure.source if measure.source != "recipe" else _form_of(config)
     rows = _videos(config, process)
     listing, num_classes = folder / f"{form}.txt", config.model.num_classes
-    process.run_on_main(
-        lambda: sample_list(
-            folder,
-            form,
-            rows=rows,
-            num_classes=num_classes,
-            videos=measure.videos,
-            count=measure.sample_videos,
-            frames=measure.sample_frames,
-            workers=1 if measure.videos is None and measure.sample_videos * measure.sample_frames < 1000 else 0,
-        )
+    few = measure.videos is None and measure.sample_videos * measure.sample_frames < 1000
+    write = partial(
+        _write_list,
+        folder,
+        form,
+        rows=rows,
+        num_classes=num_classes,
+        videos=measure.videos,
+        count=measure.sample_videos,
+        frames=measure.sample_frames,
+        workers=1 if few else 0,
     )
+    process.run_on_main(lambda: _in_another_process(write))
     data = f"videos of {measure.videos.name}" if measure.videos else f"{measure.sample_videos} synthetic videos"
     if process.is_main:
         log.info("no --data.train given: measuring on %s, repeated", data)
     return apply(config, {"data.train": str(listing), "data.val": ""}), data
+
+
+def _write_list(*args: Any, **options: Any) -> None:
+    from kinema.benchmark.inputs.videos import sample_list  # loads libraries that a training does not
+
+    sample_list(*args, **options)
+
+
+def _in_another_process(function: Callable[[], None]) -> None:
+    """Call `function`, whose memory is not to count as this process's."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            pool.submit(function).result()
+        except BrokenProcessPool as error:
+            raise UserError("the process that wrote the data to measure on was killed: it may lack memory") from error
 
 
 def _form_of(config: AnyConfig) -> Form:

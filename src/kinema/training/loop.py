@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kinema.console import progress
 from kinema.data.samples import BadFile
 from kinema.errors import StorageOutage, UserError
-from kinema.runtime.device import autocast
+from kinema.runtime.device import autocast, uncompiled
 from kinema.runtime.processes import outage_shared, process_group
 from kinema.training.batch_norm import recompute_batch_norm
 from kinema.training.config import AnyConfig
@@ -257,7 +257,7 @@ def _validate(run: Run) -> dict[str, float]:
     _recompute_batch_norm(run)
     broadcast_buffers(run.state.eval_model)
     # Validation batches have other shapes: not worth recompiling.
-    with explained_validation(run), torch.compiler.set_stance("force_eager"):
+    with explained_validation(run), uncompiled(run.config.runtime):
         validation = run.task.validate(run.model_to_validate(), run.val_batches)
     run.state.eval_model.train()
     run.record_bad_files(validation.bad)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from kinema.data.samples import Batch
 from kinema.errors import UserError
-from kinema.runtime.device import RuntimeOptions, autocast, to_device
+from kinema.runtime.device import RuntimeOptions, autocast, to_device, uncompiled
 from kinema.training.parallel.sharding import is_sharded
 from kinema.training.run import Run
 
@@ -193,7 +193,7 @@ def measured(run: Run, batch: Batch[Any], model: nn.Module, runtime: RuntimeOpti
 
 def _step(run: Run, batch: Batch[Any], model: nn.Module, runtime: RuntimeOptions) -> None:
     batch = batch.to(run.process.device)
-    with torch.compiler.set_stance("force_eager"):
+    with uncompiled(runtime):
         with autocast(run.process.device, runtime):
             loss = run.task.loss(model, batch).total
         loss.backward()
