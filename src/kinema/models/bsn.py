@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import _register_namedtuple
 
+from kinema.models import three_taps, two_layers
 from kinema.models.capabilities import Input
 from kinema.models.foreign import Configured, ForeignOptions, Source, ToolConfig
 from kinema.models.localizer import Localizer, with_channels
-from kinema.models.two_layers import fits, relu_then_one
 
 
 @dataclass(kw_only=True)
@@ -94,8 +94,23 @@ class TEM(Localizer):
 
     def forward(self, features: Tensor) -> TEMOutput:
         """Features `(N, C, T)` → probabilities."""
-        hidden = self.conv2(self.conv1(features).relu_()).relu_()
-        return TEMOutput(*(self.SCALE * self.conv3(hidden).float()).sigmoid().unbind(1))
+        hidden = _convolve_relu(self.conv2, _convolve_relu(self.conv1, features))
+        return TEMOutput(*(self.SCALE * _pointwise(self.conv3, hidden).float()).sigmoid().unbind(1))
+
+
+def _convolve_relu(layer: nn.Conv1d, x: Tensor) -> Tensor:
+    if three_taps.fits(layer, x):
+        return three_taps.convolve_relu(layer, x)
+    out: Tensor = layer(x)
+    return out.relu_()
+
+
+def _pointwise(layer: nn.Conv1d, x: Tensor) -> Tensor:
+    """Return `layer(x)` of a kernel of length 1; torch would copy an `x` whose channels are adjacent in memory."""
+    if x.stride(1) != 1:
+        out: Tensor = layer(x)
+        return out
+    return F.linear(x.transpose(1, 2), layer.weight.squeeze(2), layer.bias).transpose(1, 2)
 
 
 class PEM(Localizer):
@@ -120,8 +135,8 @@ class PEM(Localizer):
         """Features `(…, C)` of proposals → the overlap `(…)` that is expected of each, 0–1, float32."""
         # ReLU(0.1 x) is 0.1 ReLU(x): scaling the second layer's weights instead saves two passes over all activations.
         last = self.SCALE * self.fc2.weight
-        if fits(self.fc1, features):
-            overlap = relu_then_one(features, self.fc1.weight, self.fc1.bias, last, self.fc2.bias)
+        if two_layers.fits(self.fc1, features):
+            overlap = two_layers.relu_then_one(features, self.fc1.weight, self.fc1.bias, last, self.fc2.bias)
         else:
             overlap = F.linear(self.fc1(features).relu_(), last, self.fc2.bias)
         return (self.SCALE * overlap.float()).sigmoid().squeeze(-1)

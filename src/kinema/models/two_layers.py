@@ -12,29 +12,15 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from kinema.models.acceleration import accelerated
+from kinema.models.acceleration import replaceable
 
 _ROWS = 1024
 """Rows of a block: 1 MiB of a hidden layer of 256 channels."""
 
 
 def fits(layer: nn.Linear, x: Tensor) -> bool:
-    """Return whether `relu_then_one` applies to the first layer and its input; not if these are traced or sharded."""
-    return (
-        accelerated()
-        and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and torch.is_grad_enabled()
-        and not torch.is_autocast_enabled(x.device.type)
-        and type(x) is Tensor
-        and not x.requires_grad
-        and x.device.type == "cpu"
-        and x.dtype == layer.weight.dtype == torch.float32
-        and type(layer.weight) is nn.Parameter
-        and layer.bias is not None
-        and not layer._forward_hooks
-        and not layer._forward_pre_hooks
-    )
+    """Return whether `relu_then_one` applies to the first layer and its input."""
+    return replaceable(layer, x) and not x.requires_grad and layer.bias is not None
 
 
 def relu_then_one(x: Tensor, weight: Tensor, bias: Tensor, last_weight: Tensor, last_bias: Tensor) -> Tensor:
