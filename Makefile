@@ -11,7 +11,7 @@ CLIP := $(SAMPLE)/val/moving_left/moving_left_0001.mp4
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 
 # What an AVX2 machine computes: limits of oneDNN, torch and numba.
-AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=
 
 # AVX-512 for bfloat16 without AMX, on processors that have it.
 BF16 := $(if $(shell grep -m 1 -w avx512_bf16 /proc/cpuinfo),AVX512_CORE_BF16)

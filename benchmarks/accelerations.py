@@ -31,6 +31,7 @@ from kinema.runtime import device as runtime
 SWITCHES = {
     "norm": "kinema.models.normalization.accelerated",
     "recomputation": "kinema.models.recomputation.accelerated",
+    "taps": "kinema.models.three_taps._products_are_fast",
     "memory": "kinema.runtime.device.keep_memory",
 }
 """What to replace by a function that returns False, to do without one acceleration."""
@@ -43,6 +44,7 @@ RECIPES = (
     "slowonly_r50_video_4x16x1_256e_kinetics400_rgb",
     "slowfast_r50_video_4x16x1_256e_kinetics400_rgb",
     "r2plus1d_r34_video_8x8x1_180e_kinetics400_rgb",
+    "bsn_tem_400x100_1x16_20e_activitynet_feature",
     "bmn_400x100_2x8_9e_activitynet_feature",
 )
 
@@ -152,9 +154,10 @@ def prepared(job: dict[str, Any]) -> Callable[[], None]:
 
 
 def inputs_of(config: Any, batch_size: int, size: int) -> Tensor:
-    """Random pixels, or features for BMN."""
+    """Random pixels, or features for BSN's TEM and BMN."""
     if hasattr(config.model, "feature_channels"):
-        return torch.randn(batch_size, config.model.feature_channels, config.model.parts)
+        parts = getattr(config.model, "parts", None) or config.data.parts
+        return torch.randn(batch_size, config.model.feature_channels, parts)
     frames = config.data.train_clip.sampling.frames
     return torch.randint(256, (batch_size, frames, size, size, 3), dtype=torch.uint8).movedim(-1, 1)
 

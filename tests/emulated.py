@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 _VARIABLES: dict[str, dict[str, str]] = {
-    "SSE41": {"ATEN_CPU_CAPABILITY": "default", "NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""},
-    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""},
-    "AVX512_CORE": {"ATEN_CPU_CAPABILITY": "avx512", "NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""},
-    "AVX512_CORE_BF16": {"ATEN_CPU_CAPABILITY": "avx512", "NUMBA_CPU_NAME": "cooperlake", "NUMBA_CPU_FEATURES": ""},
-    "DEFAULT": {},
-}
-"""oneDNN's instruction sets, and what torch's own and numba's kernels have then; DEFAULT: all there are."""
+    isa: {
+        "ATEN_CPU_CAPABILITY": of_torch,
+        "MKL_ENABLE_INSTRUCTIONS": of_mkl,
+        "NUMBA_CPU_NAME": of_numba,
+        "NUMBA_CPU_FEATURES": "",
+    }
+    for isa, of_torch, of_mkl, of_numba in [
+        ("SSE41", "default", "SSE4_2", "nehalem"),
+        ("AVX2", "avx2", "AVX2", "haswell"),
+        ("AVX512_CORE", "avx512", "AVX512", "skylake-avx512"),
+        ("AVX512_CORE_BF16", "avx512", "AVX512_E3", "cooperlake"),
+    ]
+} | {"DEFAULT": {}}
+"""oneDNN's instruction sets, and what torch's own, MKL's and numba's kernels have then; DEFAULT: all there are."""
 _FLAGS = {"AVX2": "avx2", "AVX512_CORE": "avx512bw", "AVX512_CORE_BF16": "avx512_bf16"}
 """A flag in /proc/cpuinfo of processors that have an instruction set."""
 ROOT = Path(__file__).parents[1]

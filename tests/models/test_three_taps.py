@@ -129,6 +129,8 @@ def test_tem_steps_as_with_torchs_operators(length: int) -> None:
         outputs = own(features)
         assert all(output.shape == (4, length) for output in outputs)
         sum((output * torch.linspace(-1, 2, length)).sum() for output in outputs).backward()
-        gradients.append([*(output.detach() for output in outputs), *(parameter.grad for parameter in own.parameters())])
+        gradients.append(
+            [*(output.detach() for output in outputs), *(parameter.grad for parameter in own.parameters())]
+        )
     for one, other in zip(*gradients, strict=True):
         assert float((one - other).norm()) <= 1e-5 * float(other.norm())
