@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.compare.contender import Prepared, forward, prepared, stepping
 from kinema.benchmark.measure.hardware import peak_memory, synchronize
@@ -60,9 +59,10 @@ def benchmark_model(recipe: str, keys: Mapping[str, object], *, iters: int, skip
         run.state.model.eval()
         latency = _summary(partial(forward, ready, one), ready, iters, skip)
         infer = _summary(partial(forward, ready, ready.inputs), ready, iters, skip)
-        flops, infer_memory = _flops(ready, one), peak_memory(run.process.device)
+        infer_memory = peak_memory(run.process.device)
         run.state.model.train()
         train = _summary(contender.train, ready, iters, skip)
+        train_memory = peak_memory(run.process.device)
         return ModelFigures(
             recipe=recipe,
             train=train,
@@ -71,8 +71,8 @@ def benchmark_model(recipe: str, keys: Mapping[str, object], *, iters: int, skip
             samples_per_s=len(ready.inputs) / infer.mean,
             trained_per_s=len(ready.inputs) / train.mean,
             infer_memory_gib=infer_memory.total,
-            train_memory_gib=peak_memory(run.process.device).total,
-            flops=flops,
+            train_memory_gib=train_memory.total,
+            flops=_flops(ready, one),
             parameters=contender.parameters,
             batch_size=run.config.data.batch_size,
             input=tuple(ready.inputs.shape),
@@ -88,6 +88,9 @@ def _summary(step: Callable[[], object], ready: Prepared, iters: int, skip: int)
 
 
 def _flops(ready: Prepared, one: torch.Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # loads Triton, whose memory would count above
+
+    ready.run.state.model.eval()
     with FlopCounterMode(display=False) as counter:
         forward(ready, one)
     return counter.get_total_flops()

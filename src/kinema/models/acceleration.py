@@ -25,6 +25,17 @@ def accelerated() -> bool:
     return _enabled
 
 
+@contextmanager
+def unaccelerated() -> Iterator[None]:
+    """Use torch's own operators only, in the block."""
+    before = accelerated()
+    accelerate(False)
+    try:
+        yield
+    finally:
+        accelerate(before)
+
+
 def replaceable(layer: nn.Linear | nn.Conv1d, x: Tensor) -> bool:
     """Return whether a layer may be computed otherwise, from its parameters: in fp32 on the CPU, with gradients.
 

@@ -7,9 +7,9 @@ from itertools import islice, repeat
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.benchmark.measure.hardware import Memory, peak_memory, synchronize
+from kinema.models.acceleration import unaccelerated
 from kinema.runtime.device import autocast
 from kinema.training.loop import train_step
 from kinema.training.parallel.distributed import StopRequest
@@ -77,9 +77,14 @@ def time_data(run: Run, *, iters: int) -> float:
 
 
 def step_flops(run: Run, batch: Any) -> int:
-    """FLOPs of the forward and backward passes of one step: convolutions and matrix products."""
+    """FLOPs of the forward and backward passes of one step: convolutions and matrix products, as the network says.
+
+    Accelerations may compute fewer or some again. Call it after memory was measured: it loads Triton, 0.09 GiB.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
     batch = batch.to(run.process.device)
-    with FlopCounterMode(display=False) as counter, autocast(run.process.device, run.config.runtime):
+    with unaccelerated(), FlopCounterMode(display=False) as counter, autocast(run.process.device, run.config.runtime):
         run.task.loss(run.state.model, batch).total.backward()
     run.state.optimizer.zero_grad()
     return counter.get_total_flops() * run.config.training.accumulate
