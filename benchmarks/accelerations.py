@@ -11,7 +11,6 @@ process, of which torch and Kinema, loaded, are a part (`base`).
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from kinema import config_of
 from kinema.runtime import device as runtime
+from kinema.runtime.memory import peak_resident_gib
 
 SWITCHES = {
     "norm": "kinema.models.normalization.accelerated",
@@ -123,15 +123,11 @@ def work(job: dict[str, Any]) -> None:
             patch(SWITCHES[name], lambda: False).start()
     step = prepared(job)
     next(lines)
-    print(json.dumps((peak(), 0)), flush=True)
+    print(json.dumps((peak_resident_gib(), 0)), flush=True)
     for _ in lines:
         started = time.process_time()
         step()
-        print(json.dumps((time.process_time() - started, peak())), flush=True)
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps((time.process_time() - started, peak_resident_gib())), flush=True)
 
 
 def prepared(job: dict[str, Any]) -> Callable[[], None]:

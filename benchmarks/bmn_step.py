@@ -7,7 +7,6 @@ that of whatever else the machine does, too; processor time hardly is. Memory is
 """
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -19,6 +18,7 @@ import torch
 
 from kinema.console import print_table
 from kinema.models.bmn import BMNOptions, Formulation
+from kinema.runtime.memory import peak_resident_gib
 from kinema.tasks.localization.bmn import BMNLossOptions, bmn_labels, bmn_loss
 
 CASES: tuple[tuple[Formulation, bool], ...] = (("dense", False), ("sparse", False), ("dense", True), ("sparse", True))
@@ -72,7 +72,7 @@ def _serve(connection: Connection, case: tuple[Formulation, bool], batch_size: i
     while connection.recv():
         clock, processor = time.perf_counter(), time.process_time()
         step()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        memory = peak_resident_gib()
         connection.send((time.perf_counter() - clock, time.process_time() - processor, memory))
 
 

@@ -15,7 +15,6 @@ backward) at the speed of a copy.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from torch import nn
 
 from kinema import config_of
 from kinema.runtime import device as engine
+from kinema.runtime.memory import peak_resident_gib
 
 OWN_SOURCE = Path(__file__).parents[1] / "src"
 PASSES = 10
@@ -91,7 +91,7 @@ def work(recipe: str, values: str, batch_size: str) -> None:
             started = time.perf_counter()
             step()
             took = time.perf_counter() - started
-            print(json.dumps((took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)), flush=True)
+            print(json.dumps((took, peak_resident_gib())), flush=True)
         elif line.strip() == "limit":
             print(json.dumps(limit()), flush=True)
 

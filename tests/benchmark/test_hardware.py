@@ -20,8 +20,14 @@ def test_busy_and_idle_time_are_those_of_psutil() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others have getrusage's maximum only")
-def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
-    child = "from kinema.runtime.memory import peak_resident_gib\nprint(peak_resident_gib())"
+@pytest.mark.parametrize(
+    "child",
+    [
+        "from kinema.runtime.memory import peak_resident_gib\nprint(peak_resident_gib())",
+        "from kinema.benchmark.peers.protocol import resident_bytes\nprint(resident_bytes() / 2**30)",
+    ],
+)
+def test_the_peak_is_that_of_the_process_and_not_of_its_parent(child: str) -> None:
     large = f"x = b'x' * 2**31\nimport subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)"
     done = subprocess.run([sys.executable, "-c", large], check=True, capture_output=True, text=True)
     assert 0 < float(done.stdout) < 1.5
