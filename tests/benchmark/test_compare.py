@@ -20,6 +20,7 @@ from kinema.benchmark.peers import protocol
 from kinema.benchmark.suite import INPUTS, Measurements, read_measurements
 from kinema.cli import main
 from kinema.recipes import config_of
+from tests.docs.commands import ROOT
 
 
 def result(*turns: list[float], memory: float = 2.0) -> Result:
@@ -69,6 +70,16 @@ def test_page_tells_figures_reasons_and_what_is_missing() -> None:
     busy = replace(COMPARISON, load=7.0)
     written = page(Measurements(trained={}, compared={"tsn": busy}, missing=()), command="kinema …")
     assert "| TSN | 7.0 | 1.00 | 0.50 | 1.50 | x | 1.20 |" in written
+
+
+def test_the_page_has_no_section_that_writing_it_again_removes() -> None:
+    kept = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8")
+    written = page(Measurements(trained={}, compared={"tsn": replace(COMPARISON, load=7.0)}, missing=()), command="")
+    assert headings(kept) <= headings(written)
+
+
+def headings(text: str) -> set[str]:
+    return {line for line in text.splitlines() if line.startswith("#")}
 
 
 def test_pieces_that_are_there_are_known(tmp_path: Path) -> None:
