@@ -17,6 +17,7 @@ from kinema.prepare.options import SampleOptions
 from kinema.recipes import config_of
 from kinema.tasks.recognition.options import RecognitionConfig
 from kinema.training import TrainConfig
+from tests.storage.servers import s3_folder, web_server
 
 # The models of these tests are too small for several threads: they would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -96,6 +97,17 @@ def tiny_arguments(sample: Path, **options: str) -> list[str]:
     changes = {key.replace("__", "."): value for key, value in options.items()}
     places = {"data.train": str(sample / "train"), "data.val": str(sample / "val")}
     return [f"--{key.replace('_', '-')}={value}" for key, value in (TINY | places | changes).items()]
+
+
+@pytest.fixture(scope="module", params=["s3", "http"])
+def url(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
+    """Where the files of `tree`, a fixture of the module, lie: in object storage, or at a web server."""
+    if request.param == "http":
+        with web_server(tree) as web:
+            yield web.url
+        return
+    with s3_folder(tree, "some/tree") as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -35,17 +34,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # At a web server, names are those of URLs.
     (folder / "quoted.csv").write_text("\n".join(["path,class", *(quote(row, safe="/,") for row in LIST)]) + "\n")
     return folder
-
-
-@pytest.fixture(scope="module", params=["s3", "http"])
-def url(request: pytest.FixtureRequest, tree: Path) -> Iterator[str]:
-    """Where the same files lie: in object storage, or at a web server."""
-    if request.param == "http":
-        with web_server(tree) as web:
-            yield web.url
-        return
-    with s3_folder(tree, "some/tree") as url:
-        yield url
 
 
 def list_at(url: str) -> str:

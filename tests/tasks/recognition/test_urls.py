@@ -1,7 +1,6 @@
 """What commands answer about videos at URLs: the same as about the same files on the disk."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,13 @@ import pytest
 
 from kinema.cli import main
 from kinema.data.lists.inputs import find_inputs
-from tests.storage.servers import WebProcess, s3_folder
+from tests.storage.servers import WebProcess
 
 
-@pytest.fixture(scope="module", params=["http", "s3"])
-def url(request: pytest.FixtureRequest, sample: Path) -> Iterator[str]:
-    """Where the sample lies: at a web server, or in object storage."""
-    if request.param == "http":
-        with WebProcess(sample) as server:
-            yield server.url
-        return
-    with s3_folder(sample, "sample") as url:
-        yield url
+@pytest.fixture(scope="module")
+def tree(sample: Path) -> Path:
+    """What lies at `url`."""
+    return sample
 
 
 def answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
