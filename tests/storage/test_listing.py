@@ -8,7 +8,9 @@ import pytest
 
 from kinema.data.lists.annotations import read_index
 from kinema.data.lists.class_names import read_class_names
+from kinema.data.lists.inputs import find_inputs
 from kinema.errors import UserError
+from kinema.prepare.sources import video_units
 from kinema.storage import display_name, is_folder, parent, suffix, walk
 from tests.storage.servers import s3_environment, s3_server, upload, web_server
 
@@ -75,6 +77,16 @@ def test_class_folders_lists_and_class_files(root: str) -> None:
 def test_a_list_that_is_not_there(root: str) -> None:
     with pytest.raises(UserError, match=r"no file or folder '.*/lists.csv'; did you mean 'list.csv'\?"):
         read_index(f"{root}/lists.csv", kind="video")
+
+
+def test_a_folder_that_is_not_there(root: str) -> None:
+    """Object storage has no folders: a prefix that no name has lists nothing."""
+    with pytest.raises(UserError, match=r"no file or folder '.*/cc/'; did you mean 'c'\?"):
+        read_index(f"{root}/cc/", kind="video")
+    with pytest.raises(UserError, match=r"no file or folder '.*/cc/'; did you mean 'c'\?"):
+        video_units(f"{root}/cc/", Path("out"), suffix="")
+    with pytest.raises(UserError, match=r"no such video: .*/cc/; did you mean 'c'\?"):
+        find_inputs([f"{root}/cc/"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

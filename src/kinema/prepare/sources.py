@@ -14,7 +14,7 @@ from kinema.data.patience import patiently
 from kinema.data.readers.frame_names import why
 from kinema.errors import UserError
 from kinema.prepare.work.jobs import Unit, check_outputs
-from kinema.storage import absolute, display_name, is_url, join, parent, readable, walk, without_query
+from kinema.storage import absolute, display_name, is_url, join, parent, readable, suggest_sibling, walk, without_query
 from kinema.storage import suffix as suffix_of
 
 
@@ -49,7 +49,7 @@ def source_is_folder(source: str | Path) -> bool:
         StorageOutage: A server does not answer.
     """
     if not is_url(str(source)) and not Path(source).exists():
-        raise UserError(f"no file or folder '{source}'")
+        raise UserError(f"no file or folder '{source}'{suggest_sibling(str(source))}")
     return patiently(lambda: annotation_is_folder(str(source)))
 
 

@@ -21,6 +21,7 @@ from kinema.storage.listing import (
     parent,
     readable,
     suffix,
+    suggest_sibling,
     walk,
     without_query,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "replacing",
     "replacing_folder",
     "suffix",
+    "suggest_sibling",
     "unfinished",
     "walk",
     "without_query",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from kinema.errors import MediaError
-from kinema.storage.direct import is_url, remotely
+from kinema.errors import MediaError, did_you_mean
+from kinema.storage.direct import Direct, is_url, remotely
 from kinema.storage.outages import check_outage
 from kinema.urls import name_of_url
 
@@ -27,10 +27,9 @@ def is_folder(path: str) -> bool:
     """
     if not is_url(path):
         return Path(path).is_dir()
-    if path.endswith("/"):
-        return True
     facts = remotely(path, "info")
-    return facts["type"] == "directory" or (_is_web(path) and facts.get("mimetype") == "text/html")
+    is_page = _is_web(path) and facts.get("mimetype") == "text/html"
+    return path.endswith("/") or facts["type"] == "directory" or is_page
 
 
 def walk(folder: str) -> Iterator[Level]:
@@ -79,6 +78,18 @@ def check_no_pipe(path: str) -> None:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise MediaError(path, "it is a pipe or a device, which does not support random access: pass a file")
+
+
+def suggest_sibling(path: str) -> str:
+    """Return `"; did you mean 'x.mp4'?"` for the name nearest to a missing path or URL in its folder, if one is close.
+
+    Raises:
+        StorageOutage: the server does not answer.
+    """
+    try:
+        return did_you_mean(display_name(path), Direct().list(parent(path)))
+    except OSError:
+        return ""
 
 
 def absolute(path: str) -> str:

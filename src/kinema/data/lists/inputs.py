@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from kinema.data.lists.class_folders import IMAGE_SUFFIXES, PACK_SUFFIX, VIDEO_SUFFIXES, natural_key
 from kinema.data.patience import WITHOUT_OPTION, Patience
 from kinema.errors import UserError, did_you_mean
-from kinema.storage import is_folder, is_url, join, parent, readable, suffix, walk, without_query
+from kinema.storage import is_folder, is_url, join, parent, readable, suffix, suggest_sibling, walk, without_query
 from kinema.urls import name_of_url
 
 _SUFFIXES = {*VIDEO_SUFFIXES, PACK_SUFFIX}
@@ -139,8 +139,10 @@ def _videos_at(path: str) -> list[str]:
     remote = is_url(path)
     if remote and suffix(path) in _SUFFIXES:  # a server need not be asked
         return [path]
-    if not remote and (not path or not Path(path).exists()):
-        raise UserError(f"no such video: {path or 'the path is empty'}")
+    if not path:
+        raise UserError("no such video: the path is empty")
+    if not remote and not Path(path).exists():
+        raise _missing(path)
     videos, images = list[str](), list[str]()
     try:
         if not is_folder(path):
@@ -151,12 +153,16 @@ def _videos_at(path: str) -> list[str]:
             if not IMAGE_SUFFIXES.isdisjoint(suffixes.values()):
                 images.append(folder)
     except FileNotFoundError:
-        raise UserError(f"no such video: {path}") from None
+        raise _missing(path) from None
     except OSError as error:
         raise UserError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
     if not videos and not images:
         raise UserError(f"folder {path} contains neither videos ({' '.join(sorted(VIDEO_SUFFIXES))}) nor images")
     return sorted(videos or images, key=natural_key)
+
+
+def _missing(path: str) -> UserError:
+    return UserError(f"no such video: {path}{suggest_sibling(path)}")
 
 
 def _without_suffix(name: str) -> str:

@@ -4,12 +4,12 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kinema.errors import UserError, did_you_mean
-from kinema.storage import Direct, display_name, is_folder, parent, suffix
+from kinema.errors import UserError
+from kinema.storage import Direct, is_folder, suffix, suggest_sibling
 
 BLANKS = b" \t\r\n"
 """Characters that are stripped from both ends of a field."""
@@ -134,16 +134,8 @@ def annotation_is_folder(path: str) -> bool:
 
 def _unreadable(path: str, error: OSError) -> UserError:
     if isinstance(error, FileNotFoundError):
-        return UserError(f"no file or folder '{path}'{did_you_mean(display_name(path), _siblings(path))}")
+        return UserError(f"no file or folder '{path}'{suggest_sibling(path)}")
     return UserError(f"'{path}' cannot be read: {error.strerror or error}")
-
-
-def _siblings(path: str) -> Sequence[str]:
-    """Names in the folder of a missing file."""
-    try:
-        return _FILES.list(parent(path))
-    except OSError:
-        return ()
 
 
 def _guess_delimiter(path: str, first_line: str) -> str:
