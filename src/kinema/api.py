@@ -161,6 +161,7 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
     Raises:
         UserError: a folder holds no run, a file is damaged, or the page cannot be written.
     """
+    from kinema.console import warnings_once
     from kinema.report.page.build import build_page
     from kinema.report.page.html import render
     from kinema.report.page.runs import read_runs
@@ -169,10 +170,11 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
 
     folders, sections, metrics = read_runs([*map(Path, runs)]), list["Sequence[Section]"](), list["Sequence[Metric]"]()
     check_writable(output)
-    for run in folders:
-        described, plotted = _describe_run(run, clips=clips // len(folders), recipe=recipe)
-        sections.append(described)
-        metrics.append(plotted)
+    with warnings_once():  # all runs may have the same data
+        for run in folders:
+            described, plotted = _describe_run(run, clips=clips // len(folders), recipe=recipe)
+            sections.append(described)
+            metrics.append(plotted)
     page = render(build_page(folders, sections, metrics))
     if len(page) > _LARGEST_PAGE:
         raise UserError(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kinema.api import evaluation_options, run_test, train
+from kinema.api import evaluation_options, run_test, train, write_report
 from kinema.cli import main
 from kinema.recipes import config_of
 from kinema.report.page.content import HasReport
@@ -128,6 +128,25 @@ def test_report_without_the_data(localized: Path, tmp_path: Path) -> None:
         page = (run / "report.html").read_text()
         assert what in page
         assert "mAP by temporal overlap" in page
+
+
+def test_a_warning_of_several_runs_is_given_once(
+    localized: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps({"class": ["turn"], "results": {"v_000": [1.0]}}))
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run in runs:
+        shutil.copytree(localized, run)
+        model = run / "checkpoints/best/model.json"
+        described = json.loads(model.read_text())
+        described["data"]["class_scores"] = str(tmp_path / "scores.json")
+        model.write_text(json.dumps(described))
+    warning = "1 of 2 validation videos have no class scores, such as v_004: nothing is detected in them"
+    write_report(runs[:1], tmp_path / "one.html")
+    assert caplog.messages == [warning]
+    caplog.clear()
+    write_report(runs, tmp_path / "two.html")
+    assert caplog.messages == [f"{warning} (2 times)"]
 
 
 def test_pipeline_is_in_order_and_has_its_test(localized: Path, tmp_path: Path) -> None:

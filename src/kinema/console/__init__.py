@@ -2,7 +2,7 @@
 
 from rich.cells import cell_len
 
-from kinema.console.messages import print_fault, show_messages, terminal
+from kinema.console.messages import print_fault, show_messages, terminal, warnings_once
 from kinema.console.progress import Meter, progress
 from kinema.console.tables import print_table
 from kinema.console.text import clock, escape_unprintable, print_json, printable
@@ -19,4 +19,5 @@ __all__ = [
     "progress",
     "show_messages",
     "terminal",
+    "warnings_once",
 ]

@@ -2,6 +2,9 @@
 
 import logging
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -28,6 +31,45 @@ def show_messages(*, quiet: bool = False) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+@contextmanager
+def warnings_once() -> Iterator[None]:
+    """Log each warning of the package in the block once, when it ends, with how often it was given if several times."""
+    logger = logging.getLogger("kinema")
+    onward = logging.Logger(logger.name)
+    onward.handlers, onward.propagate, onward.parent = logger.handlers, logger.propagate, logger.parent
+    held = _Held(onward)
+    logger.handlers, logger.propagate = [held], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = onward.handlers, onward.propagate
+        held.pass_on()
+
+
+class _Held(logging.Handler):
+    """Keeps warnings until `pass_on`, and passes other records on at once."""
+
+    def __init__(self, onward: logging.Logger) -> None:
+        super().__init__()
+        self._onward, self._times, self._first = onward, Counter[str](), dict[str, logging.LogRecord]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep or pass on a record."""
+        if record.levelno != logging.WARNING:
+            self._onward.callHandlers(record)
+            return
+        text = record.getMessage()
+        self._times[text] += 1
+        self._first.setdefault(text, record)
+
+    def pass_on(self) -> None:
+        """Pass on what was kept."""
+        for text, record in self._first.items():
+            times = self._times[text]
+            record.msg, record.args = f"{text} ({times} times)" if times > 1 else text, ()
+            self._onward.callHandlers(record)
 
 
 class _WithoutSecrets(logging.Formatter):
