@@ -189,7 +189,7 @@ def write_report(runs: Sequence[str | Path], output: Path, *, clips: int = 12, r
 
 def _describe_run(run: "RunFolder", *, clips: int, recipe: str) -> "tuple[Sequence[Section], Sequence[Metric]]":
     """Return what the task of a run says of it, and the metrics to plot."""
-    from kinema.report.page.content import HasReport, Note, Section, TestedRun
+    from kinema.report.page.content import HasReport, Note, ReportedRun, Section
     from kinema.report.page.pictures import validation_pictures
 
     try:
@@ -197,7 +197,7 @@ def _describe_run(run: "RunFolder", *, clips: int, recipe: str) -> "tuple[Sequen
     except UserError as error:
         text = f"The run has no model that can be read, so that tests and data are not described: {error}"
         return [Section(title="Test", blocks=[Note(text=text)])], ()
-    tested = TestedRun(
+    tested = ReportedRun(
         run=run.path,
         test=run.test,
         description=description,

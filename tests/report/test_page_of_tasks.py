@@ -16,8 +16,7 @@ from PIL import Image
 from kinema.api import evaluation_options, run_test, train, write_report
 from kinema.cli import main
 from kinema.recipes import config_of
-from kinema.report.page.content import HasReport
-from kinema.report.page.content import TestedRun as Tested  # pytest collects what is called Test…
+from kinema.report.page.content import HasReport, ReportedRun
 from kinema.report.page.runs import read_runs
 from kinema.runtime.processes import Process
 from kinema.tasks.models import read_description
@@ -77,7 +76,7 @@ def test_facts_of_a_localizers_data(localized: Path) -> None:
     """Counts and lengths are those of the ground truth; the shape is that of the files."""
     database = json.loads((localized.parent / "truth.json").read_text())["database"].values()
     description = read_description(find_model(localized), None)
-    data, *_ = description.task.report(Tested(run=localized, test=localized / "test", description=description))
+    data, *_ = description.task.report(ReportedRun(run=localized, test=localized / "test", description=description))
     numbers, table, by_label = data.blocks
     figures, facts = dict(numbers.values), {name: values for name, *values in table.rows}
     assert [column.name for column in table.columns] == ["fact", "training", "validation"]

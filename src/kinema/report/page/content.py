@@ -174,7 +174,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestedRun:
+class ReportedRun:
     """What a task describes in a report.
 
     run: Folder of the run. test: Folder of its test results, which may not exist. description: Contents of
@@ -231,5 +231,5 @@ class HasReport(Protocol):
     def main_metrics(self) -> Sequence[Metric]:
         """Return validation metrics to plot. The first of them that a run has selects its best model."""
 
-    def report(self, tested: TestedRun) -> Sequence[Section]:
+    def report(self, tested: ReportedRun) -> Sequence[Section]:
         """Return the sections on data and test results; where results are missing, the command that adds them."""

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from kinema.errors import UserError
-from kinema.report.page.content import Picture, Pictures, Section, TestedRun
+from kinema.report.page.content import Picture, Pictures, ReportedRun, Section
 
 FOLDER = "pictures"
 """Folder of a run's pictures, `NAME_STEP.png`."""
@@ -19,7 +19,7 @@ _LARGEST = 1600
 """Longest side in pixels; larger pictures are reduced."""
 
 
-def validation_pictures(tested: TestedRun, leads: Mapping[str, str] | None = None) -> list[Section]:
+def validation_pictures(tested: ReportedRun, leads: Mapping[str, str] | None = None) -> list[Section]:
     """Return a section for each kind of picture of a run's validations: the first, the last, and some between.
 
     Args:
@@ -45,7 +45,7 @@ def validation_pictures(tested: TestedRun, leads: Mapping[str, str] | None = Non
     return sections
 
 
-def _caption(step: int, tested: TestedRun) -> str:
+def _caption(step: int, tested: ReportedRun) -> str:
     row = next((row for row in tested.validation if row["step"] == step), None)
     if row is None:
         return f"after step {step:,}"

@@ -21,7 +21,7 @@ from kinema.tasks.localization.testing import run_localizer_test
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Metric, Section, TestedRun
+    from kinema.report.page.content import Metric, ReportedRun, Section
 
 _TRUTH = "ground_truth.json"
 
@@ -59,7 +59,7 @@ class LocalizerTaskOptions(LocalizerOptions):
 
         return main_metrics(("AUC", "AR@100"), self.best_by)
 
-    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+    def report(self, tested: "ReportedRun") -> "Sequence[Section]":
         """Return what a report says of data and test results."""
         from kinema.tasks.localization.reporting import describe
 

@@ -13,10 +13,10 @@ from kinema.report.page.content import (
     LineChart,
     Metric,
     Note,
+    ReportedRun,
     Section,
     Series,
     Table,
-    TestedRun,
     chosen_first,
     metric_text,
 )
@@ -33,7 +33,7 @@ def main_metrics(names: Sequence[str], best_by: str) -> Sequence[Metric]:
     return chosen_first([Metric(name=name, shown=name.replace("_", " ")) for name in names], best_by)
 
 
-def describe(tested: TestedRun, *, protocol: Protocol = "activitynet") -> list[Section]:
+def describe(tested: ReportedRun, *, protocol: Protocol = "activitynet") -> list[Section]:
     """Return the sections of a report on a localizer; `protocol` is that of its mAP."""
     data, command = describe_data(tested), f"kinema test {quote(str(tested.run))}"
     if not tested.metrics:
@@ -60,7 +60,7 @@ def _curve(metrics: Mapping[str, float], prefix: str, *, title: str, x_name: str
     return [LineChart(title=title, x_name=x_name, series=[Series(name=prefix.rstrip("@"), x=xs, y=ys)], percent=True)]
 
 
-def _by_class(tested: TestedRun, protocol: Protocol, command: str) -> Block:
+def _by_class(tested: ReportedRun, protocol: Protocol, command: str) -> Block:
     data, results = tested.description.data, tested.test / RESULTS
     truth = Path(str(data.val_file))
     if not results.exists() or not truth.exists():

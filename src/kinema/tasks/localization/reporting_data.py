@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinema.errors import StorageOutage, UserError
-from kinema.report.page.content import Block, Cell, Column, Figures, Note, Section, Table, TestedRun
+from kinema.report.page.content import Block, Cell, Column, Figures, Note, ReportedRun, Section, Table
 from kinema.tasks.localization.data.features import Split
 from kinema.tasks.localization.metrics.annotations import GroundTruth
 from kinema.tasks.localization.metrics.segments import Floats
 
 
-def describe_data(tested: TestedRun) -> Section:
+def describe_data(tested: ReportedRun) -> Section:
     """Return the section on the data of a run; where they cannot be read, what is wrong."""
     try:
         splits = tested.description.data.splits()
@@ -39,7 +39,7 @@ def describe_data(tested: TestedRun) -> Section:
     return Section(title="Data", blocks=blocks)
 
 
-def _open(tested: TestedRun, splits: Sequence[Split]) -> list[dict[str, str]]:
+def _open(tested: ReportedRun, splits: Sequence[Split]) -> list[dict[str, str]]:
     """Return the facts of the inputs of each of the splits."""
     described = tested.description
     opened = described.data.open(splits, described.model, described.task, tuple(described.classes))

@@ -13,7 +13,7 @@ from kinema.tasks.pretraining.masking import MaskOptions
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Predictor, Task
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Metric, Section, TestedRun
+    from kinema.report.page.content import Metric, ReportedRun, Section
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,7 @@ class PretrainingOptions(MaskOptions):
 
         return MAIN_METRICS
 
-    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+    def report(self, tested: "ReportedRun") -> "Sequence[Section]":
         """Return what a report says of data, reconstructions and test results."""
         from kinema.tasks.pretraining.reporting import describe
 

@@ -5,7 +5,7 @@ from shlex import quote
 
 from kinema.data.dataset import open_train_index, open_val_index
 from kinema.errors import StorageOutage, UserError
-from kinema.report.page.content import LOSS, Figures, Metric, Note, Section, TestedRun, metric_text
+from kinema.report.page.content import LOSS, Figures, Metric, Note, ReportedRun, Section, metric_text
 from kinema.report.page.pictures import validation_pictures
 
 MAIN_METRICS: Sequence[Metric] = (LOSS,)
@@ -16,7 +16,7 @@ _LEADS = {
 }
 
 
-def describe(tested: TestedRun) -> list[Section]:
+def describe(tested: ReportedRun) -> list[Section]:
     """Return the sections of a report on pre-training."""
     sections = [_data(tested), *validation_pictures(tested, _LEADS)]
     if tested.metrics:
@@ -29,7 +29,7 @@ def describe(tested: TestedRun) -> list[Section]:
     return [*sections, Section(title="Fine-tuning", blocks=[Note(text=text, command=command)])]
 
 
-def _data(tested: TestedRun) -> Section:
+def _data(tested: ReportedRun) -> Section:
     options, task, model = (getattr(tested.description, name) for name in ("data", "task", "model"))
     try:
         train = open_train_index(options, labels="none")

@@ -16,7 +16,7 @@ from kinema.tasks.recognition.settings import RecognitionSettings, RecognizerDes
 from kinema.training.task import EvaluationOptions, EvaluationOutputs, Task
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Metric, Section, TestedRun
+    from kinema.report.page.content import Metric, ReportedRun, Section
     from kinema.tasks.recognition.predictor import RecognizerPredictor
 
 
@@ -73,7 +73,7 @@ class RecognitionOptions(RecognitionSettings):
 
         return main_metrics(self.labels, self.best_by)
 
-    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+    def report(self, tested: "ReportedRun") -> "Sequence[Section]":
         """Return what a report says of data and test results."""
         from kinema.tasks.recognition.reporting import describe
 

@@ -30,9 +30,9 @@ from kinema.report.page.content import (
     Metric,
     Note,
     Reliability,
+    ReportedRun,
     Section,
     Table,
-    TestedRun,
     chosen_first,
     metric_text,
 )
@@ -74,7 +74,7 @@ def main_metrics(labels: LabelMode, best_by: str) -> Sequence[Metric]:
     return chosen_first((*metrics, _TOP5) if best_by == "top5" else metrics, best_by)
 
 
-def describe(tested: TestedRun) -> list[Section]:
+def describe(tested: ReportedRun) -> list[Section]:
     """Return the sections of a report on a recognizer.
 
     Raises:
@@ -106,7 +106,7 @@ def describe(tested: TestedRun) -> list[Section]:
     return [*sections, *_videos(scores, tested)]
 
 
-def _data(tested: TestedRun) -> tuple[Section, _Ints | None]:
+def _data(tested: ReportedRun) -> tuple[Section, _Ints | None]:
     """Return the section on the videos, and the number of training videos by class, if the lists can be read."""
     options, classes, mode = tested.description.data, tested.description.classes, tested.description.task.labels
     try:
@@ -271,7 +271,7 @@ def _pairs_table(confusion: _Ints, classes: Sequence[str]) -> Table | None:
     return Table(caption="Most confused pairs of classes", columns=columns, rows=rows) if rows else None
 
 
-def _videos(scores: Scores, tested: TestedRun) -> list[Section]:
+def _videos(scores: Scores, tested: ReportedRun) -> list[Section]:
     """Return the sections of playable videos: confident mistakes, then the hardest of the others."""
     if scores.several:
         clipped = scores.scores.clip(1e-7, 1 - 1e-7)
@@ -299,7 +299,7 @@ def _videos(scores: Scores, tested: TestedRun) -> list[Section]:
     ]  # fmt: skip
 
 
-def _clips_section(title: str, lead: str, rows: _Ints, scores: Scores, tested: TestedRun) -> list[Section]:
+def _clips_section(title: str, lead: str, rows: _Ints, scores: Scores, tested: ReportedRun) -> list[Section]:
     if not len(rows):
         return []
     clips = []

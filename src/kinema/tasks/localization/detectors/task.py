@@ -41,7 +41,7 @@ from kinema.tasks.localization.proposer import Proposer, load_network
 from kinema.training.task import Loss, Task
 
 if TYPE_CHECKING:
-    from kinema.report.page.content import Metric, Section, TestedRun
+    from kinema.report.page.content import Metric, ReportedRun, Section
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class DetectorTaskOptions(LocalizerTaskOptions):
 
         return main_metrics(("average_mAP", "mAP@0.5", "AUC", "AR@100"), self.best_by)
 
-    def report(self, tested: "TestedRun") -> "Sequence[Section]":
+    def report(self, tested: "ReportedRun") -> "Sequence[Section]":
         """See `LocalizerTaskOptions`."""
         from kinema.tasks.localization.reporting import describe
 
