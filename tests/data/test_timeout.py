@@ -6,7 +6,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,11 +17,13 @@ from kinema.data.dataset import ViewDataset
 from kinema.data.lists.index import index_paths
 from kinema.data.loader import EvalBatches, load
 from kinema.data.options import DataOptions
+from kinema.data.readers import sources
 from kinema.data.readers.timeout import within
+from kinema.data.samples import SampleKey
 from kinema.data.sampling import Sampling
 from kinema.data.views import Views
 from kinema.errors import MediaError
-from tests.data.drawn_videos import READERS, write_video
+from tests.data.drawn_videos import NEEDS_TORCHCODEC, READERS, write_video
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no SIGALRM on this system")
 
@@ -55,6 +59,25 @@ def test_a_stalled_video_is_a_bad_file(reader: str, workers: int, tmp_path: Path
     ]
     assert len(stalled) == 0
     assert (len(sound), sound.bad) == (1, ())
+
+
+@NEEDS_TORCHCODEC
+def test_importing_the_decoder_is_no_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each spawned worker imports it."""
+
+    def slowly(name: str) -> ModuleType:
+        time.sleep(1.2)
+        return import_module(name)
+
+    monkeypatch.setattr(sources, "import_module", slowly)
+    sources._torchcodec_fault.cache_clear()
+    write_video(tmp_path / "sound.mp4")
+    views = Views(sampling=Sampling(clip_len=2), crops=ViewCrops(short_side=16, size=16))
+    options = DataOptions(reader="torchcodec", decode_timeout=1)
+    result = ViewDataset(index_paths([str(tmp_path / "sound.mp4")], source="", root=""), views, options)[
+        SampleKey(0, 0)
+    ]
+    assert result.bad == ()
 
 
 def compute() -> None:

@@ -74,6 +74,7 @@ class VideoFiles:
             video = self._opener.open(path, self._index.num_frames(row) or None)
             return read(video if segment is None else read_segment(video, segment))
 
+        self._opener.load()
         try:
             return within(self._timeout, path, open_and_read)
         except MediaError as fault:

@@ -37,6 +37,15 @@ class Opener:
     known: KnownTables | None = None
     """Tables of videos that are opened again and again; see `open_video`."""
 
+    def load(self) -> None:
+        """Import what decodes the videos, which may take longer than a video.
+
+        Raises:
+            UserError: the reader does not load.
+        """
+        if self.source == "video" and _by_torchcodec(self.reader):
+            import_module("kinema.data.readers.video.torchcodec_reader")
+
     def open(self, path: str, count: int | None = None) -> FrameReader:
         """Open the video at `path`, a local path or a URL; `count` is the number of images listed for it.
 
