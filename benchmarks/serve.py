@@ -1,7 +1,8 @@
 """Latency and throughput of a server beside the plain `predict`: python -m benchmarks.serve MODEL CLIP …
 
 A server of its own process answers requests, 1 and 8 in flight; before and after, one process predicts the same clips
-one by one. Figures are of wall-clock time on this machine, with what else runs on it.
+one by one. Latencies are of wall-clock time on this machine, with what else runs on it; CPU time is that of all threads
+of the server, or of `predict`, per clip.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 import kinema
 
@@ -31,17 +33,24 @@ def plain(model: str, clips: list[Path], count: int) -> None:
     """Print the times of the plain `predict`."""
     predictor = kinema.load(model)
     predictor.predict(clips[0])
-    times = []
+    times, before = [], time.process_time()
     for number in range(count):
         began = time.perf_counter()
         predictor.predict(clips[number % len(clips)])
         times.append(time.perf_counter() - began)
-    say("predict, one by one", times, sum(times))
+    say("predict, one by one", times, sum(times), time.process_time() - before)
 
 
-def say(what: str, times: list[float], elapsed: float) -> None:
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time of all threads of a process."""
+    times = psutil.Process(process).cpu_times()
+    return float(times.user + times.system)
+
+
+def say(what: str, times: list[float], elapsed: float, cpu: float) -> None:
     p50, p99 = 1e3 * np.quantile(times, (0.5, 0.99))
-    print(f"{what:24} p50 {p50:7.1f} ms  p99 {p99:7.1f} ms  {len(times) / elapsed:6.1f} clips/s", flush=True)
+    rate, each = len(times) / elapsed, 1e3 * cpu / len(times)
+    print(f"{what:24} p50 {p50:7.1f} ms  p99 {p99:7.1f} ms  {rate:6.1f} clips/s  CPU {each:6.2f} ms", flush=True)
 
 
 def main() -> None:
@@ -60,9 +69,10 @@ def main() -> None:
             for flying in (1, 8):
                 with ThreadPoolExecutor(flying) as pool:
                     clips = [options.clips[number % len(options.clips)] for number in range(options.requests)]
-                    began = time.perf_counter()
+                    began, before = time.perf_counter(), cpu_seconds(server.pid)
                     times = list(pool.map(lambda clip: request(url, clip), clips))
-                    say(f"served, {flying} in flight", times, time.perf_counter() - began)
+                    elapsed, cpu = time.perf_counter() - began, cpu_seconds(server.pid) - before
+                    say(f"served, {flying} in flight", times, elapsed, cpu)
         finally:  # also of a request that failed: leaving the block waits for the server
             server.terminate()
     plain(options.model, options.clips, options.requests)
