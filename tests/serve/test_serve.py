@@ -109,6 +109,12 @@ def test_odd_uploads_are_refused(server: Server, content: bytes, headers: dict[s
     assert response.json()["error"]
 
 
+def test_a_large_upload_is_written_in_parts(server: Server, clips: list[Path]) -> None:
+    content = clips[0].read_bytes()
+    unused = (3 << 19).to_bytes(4) + b"free" + bytes((3 << 19) - 8)  # a box of 1.5 MiB, which players skip
+    assert server.post(content + unused).json() == server.post(content).json()
+
+
 def test_an_upload_without_length_is_cut_off(server: Server) -> None:
     def endless() -> Iterator[bytes]:
         while True:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kinema.data.readers.reader import FrameReader
-from kinema.data.readers.video.container import best_video, limit_pixels, open_container
+from kinema.data.readers.video.container import limit_pixels
 from kinema.data.streams.windows import WindowSchedule
 from kinema.data.views import Views, read_views
 from kinema.errors import MediaError, UserError
@@ -62,7 +62,6 @@ class Answers:
             TimeoutError: the `deadline`, by `time.monotonic`, has passed.
         """
         check_time(deadline)
-        self._check_size(file)
         reader = self._reader(file)
         seconds = len(reader) / reader.fps if reader.fps else None
         self._check_length(len(reader), seconds)
@@ -99,14 +98,6 @@ class Answers:
             {"label": self.classes[label], "score": score}
             for score, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
-
-    def _check_size(self, file: Path) -> None:
-        """Check the size of the frames that the container declares; decoders refuse larger ones, too."""
-        with closing(open_container(str(file), path="the upload")) as container:
-            stream = best_video(container, path="the upload")
-            width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > self._options.max_pixels:
-            raise UserError(f"frames of {width}x{height} are larger than {self._options.max_pixels} pixels")
 
     def _check_length(self, frames: int, seconds: float | None) -> None:
         longest = self._options.max_seconds

@@ -1,8 +1,9 @@
 """The application: page, JSON API, limits."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,9 @@ from kinema.version import __version__
 
 _SIMPLE = ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
 """Content types that a page of another site may send without being asked (CORS)."""
+
+_BLOCK = 1 << 20
+"""Bytes of an upload that are written at a time."""
 
 
 class Label(BaseModel):
@@ -125,7 +129,7 @@ def create_app(
         title="Kinema", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
         description=f"Classifies videos by {name}.",
     )  # fmt: skip
-    app.middleware("http")(Guard(options.host, options.token))
+    app.add_middleware(Guard, host=options.host, token=options.token)
     _add_error_handlers(app)
     service = _Service(answers, options, folder)
 
@@ -196,37 +200,44 @@ class _Service:
         self.requests += 1
         try:
             with upload_file(self._folder) as file:
-                await self._receive(request, file)
-                return await self._answer(file, parameters)
+                rest = await self._receive(request, file)
+                return await self._answer(file, rest, parameters)
         finally:
             self.requests -= 1
 
-    async def _receive(self, request: Request, file: Path) -> None:
-        most, received = int(self._options.max_mib * 2**20), 0
+    async def _receive(self, request: Request, file: Path) -> list[bytes]:
+        """Write the body of a request, but for its end, which is returned: the thread that decodes it writes that."""
+        most, received, waiting = int(self._options.max_mib * 2**20), 0, list[bytes]()
         too_large = HTTPException(413, f"the upload is larger than {self._options.max_mib:g} MiB")
         if int(request.headers.get("content-length", "0") or 0) > most:
             raise too_large
         try:
             async with asyncio.timeout(self._options.timeout):
-                with file.open("wb") as output:
-                    async for chunk in request.stream():
-                        received += len(chunk)
-                        if received > most:
-                            raise too_large
-                        await asyncio.to_thread(output.write, chunk)
+                async for chunk in request.stream():
+                    received += len(chunk)
+                    if received > most:
+                        raise too_large
+                    waiting.append(chunk)
+                    if sum(map(len, waiting)) >= _BLOCK:
+                        await asyncio.to_thread(_append, file, waiting)
+                        waiting.clear()
         except TimeoutError:
             raise HTTPException(408, f"the upload took longer than {self._options.timeout:g} s") from None
         except ClientDisconnect:
             raise HTTPException(400, "the upload is incomplete") from None
         if not received:
             raise HTTPException(422, "the upload is empty: send the bytes of a video file")
+        return waiting
 
-    async def _answer(self, file: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    async def _answer(self, file: Path, rest: list[bytes], parameters: dict[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + self._options.timeout
         late = HTTPException(503, "the answer took too long: try again later", headers={"Retry-After": "10"})
-        compute = asyncio.get_running_loop().run_in_executor(
-            self._answers.pool, lambda: self._answers.answer(file, deadline=deadline, **parameters)
-        )
+
+        def answer() -> dict[str, Any]:
+            _append(file, rest)
+            return self._answers.answer(file, deadline=deadline, **parameters)
+
+        compute = asyncio.get_running_loop().run_in_executor(self._answers.pool, answer)
         try:
             async with asyncio.timeout(self._options.timeout):
                 return await compute
@@ -236,3 +247,9 @@ class _Service:
             raise HTTPException(422, f"the upload cannot be read: {fault.reason}") from None
         except UserError as fault:
             raise HTTPException(422, str(fault)) from None
+
+
+def _append(file: Path, parts: Iterable[bytes]) -> None:
+    with file.open("r+b") as output:  # does not create the file of an upload that was given up meanwhile
+        output.seek(0, os.SEEK_END)
+        output.writelines(parts)

@@ -1,10 +1,11 @@
 """Who may ask: hosts, origins, tokens; and the headers of answers."""
 
 import hmac
-from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kinema.serve.options import LOCAL
 
@@ -17,8 +18,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
-Next = Callable[[Request], Awaitable[Response]]
-
 
 class Guard:
     """Middleware that refuses requests of other sites, and those without the token.
@@ -28,22 +27,30 @@ class Guard:
     so that a page of another site cannot send uploads (cross-site request forgery).
 
     Args:
+        app: what answers requests.
         host: the address that the server listens on.
         token: secret; empty: none.
     """
 
-    def __init__(self, host: str, token: str) -> None:
-        self._hosts, self._token = {*LOCAL, host}, token
+    def __init__(self, app: ASGIApp, *, host: str, token: str) -> None:
+        self._app, self._hosts, self._token = app, {*LOCAL, host}, token
 
-    async def __call__(self, request: Request, proceed: Next) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
-        refused = self._refusal(request)
-        response = await proceed(request) if refused is None else refused
-        if response.status_code >= 400 and request.method == "POST":
-            response.headers["Connection"] = "close"  # what is left of the upload is not read
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if message["status"] >= 400 and scope["method"] == "POST":
+                    headers["Connection"] = "close"  # what is left of the upload is not read
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await (self._refusal(Request(scope)) or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")

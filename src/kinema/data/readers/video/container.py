@@ -27,7 +27,7 @@ _most_pixels = 0
 
 
 def limit_pixels(most: int) -> None:
-    """Have decoders of this process refuse frames of more pixels, as a server does; 0: FFmpeg's own limit."""
+    """Refuse frames of more pixels in this process, as a server does; 0: FFmpeg's own limit."""
     global _most_pixels
     _most_pixels = most
 
@@ -63,7 +63,7 @@ def best_video(container: InputContainer, *, path: str, threads: int = 1) -> Vid
     """Return FFmpeg's best video stream of a container, to be decoded with `threads` threads; 0: one per core.
 
     Raises:
-        MediaError: No video stream can be decoded.
+        MediaError: No video stream can be decoded, or its frames are too large; see `limit_pixels`.
     """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or not stream.codec_context:
@@ -73,6 +73,9 @@ def best_video(container: InputContainer, *, path: str, threads: int = 1) -> Vid
     if "enc_key_id" in stream.metadata:  # of Matroska
         raise MediaError(path, "it is encrypted")
     if _most_pixels:
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > _most_pixels:
+            raise MediaError(path, f"frames of {width}x{height} are larger than {_most_pixels} pixels")
         stream.codec_context.options = {"max_pixels": str(_most_pixels)}
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "AUTO"
