@@ -207,7 +207,7 @@ class _Service:
 
     async def _receive(self, request: Request, file: Path) -> list[bytes]:
         """Write the body of a request, but for its end, which is returned: the thread that decodes it writes that."""
-        most, received, waiting = int(self._options.max_mib * 2**20), 0, list[bytes]()
+        most, received, written, waiting = int(self._options.max_mib * 2**20), 0, 0, list[bytes]()
         too_large = HTTPException(413, f"the upload is larger than {self._options.max_mib:g} MiB")
         if int(request.headers.get("content-length", "0") or 0) > most:
             raise too_large
@@ -218,9 +218,9 @@ class _Service:
                     if received > most:
                         raise too_large
                     waiting.append(chunk)
-                    if sum(map(len, waiting)) >= _BLOCK:
+                    if received - written >= _BLOCK:
                         await asyncio.to_thread(_append, file, waiting)
-                        waiting.clear()
+                        waiting, written = [], received
         except TimeoutError:
             raise HTTPException(408, f"the upload took longer than {self._options.timeout:g} s") from None
         except ClientDisconnect:
