@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import _register_namedtuple
 
 from kinema.models import three_taps, two_layers
+from kinema.models.acceleration import replaceable
 from kinema.models.capabilities import Input
 from kinema.models.foreign import Configured, ForeignOptions, Source, ToolConfig
 from kinema.models.localizer import Localizer, with_channels
@@ -107,10 +108,10 @@ def _convolve_relu(layer: nn.Conv1d, x: Tensor) -> Tensor:
 
 def _pointwise(layer: nn.Conv1d, x: Tensor) -> Tensor:
     """Return `layer(x)` of a kernel of length 1; torch would copy an `x` whose channels are adjacent in memory."""
-    if x.stride(1) != 1:
-        out: Tensor = layer(x)
-        return out
-    return F.linear(x.transpose(1, 2), layer.weight.squeeze(2), layer.bias).transpose(1, 2)
+    if x.stride(1) == 1 and replaceable(layer, x):
+        return F.linear(x.transpose(1, 2), layer.weight.squeeze(2), layer.bias).transpose(1, 2)
+    out: Tensor = layer(x)
+    return out
 
 
 class PEM(Localizer):
