@@ -15,6 +15,7 @@ from kinema.models.convolution import Conv2d
 from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.image_networks import PACKAGES
 from kinema.models.normalization import Projection, norm_relu
+from kinema.models.pooling import MaxPool2d
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions
 from kinema.models.recomputation import recomputed
 
@@ -102,7 +103,7 @@ class ResNet(Backbone):
         self.in_channels = 2 * options.flow_fields or 3
         self.conv1 = Conv2d(self.in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(block, lengths[0], width, width, stride=1)
         self.layer2 = _stage(block, lengths[1], width * block.expansion, 2 * width, stride=2)
         self.layer3 = _stage(block, lengths[2], 2 * width * block.expansion, 4 * width, stride=2)

@@ -15,6 +15,7 @@ from kinema.models.backbone import LENGTHS, Backbone, ConvNetOptions, Depth
 from kinema.models.convolution import Size, convolution
 from kinema.models.foreign import ForeignOptions, Source, of_tool
 from kinema.models.normalization import Projection, norm_relu
+from kinema.models.pooling import MaxPool3d
 from kinema.models.recognizer import IMAGENET_MEAN, IMAGENET_STD, RecognizerOptions, WindowScores
 from kinema.models.recomputation import recomputed
 from kinema.models.resnet_names import PYSLOWFAST_WINDOW, is_of_pictures
@@ -82,9 +83,9 @@ class ResNet3d(Backbone):
         self.maxpool = (
             nn.Identity()
             if pool1_stride_t is None
-            else nn.MaxPool3d((1, 3, 3), stride=(pool1_stride_t, 2, 2), padding=(0, 1, 1))
+            else MaxPool3d((1, 3, 3), stride=(pool1_stride_t, 2, 2), padding=(0, 1, 1))
         )
-        self.pool2 = nn.MaxPool3d((2, 1, 1)) if with_pool2 else nn.Identity()
+        self.pool2 = MaxPool3d((2, 1, 1)) if with_pool2 else nn.Identity()
 
         stages, in_channels = [], width
         for i, length in enumerate(lengths):

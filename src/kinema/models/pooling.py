@@ -1,0 +1,83 @@
+"""Max pooling that keeps less memory for the backward pass, on the CPU."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from kinema.models.acceleration import accelerated
+from kinema.models.recognizer import fold_time
+
+_POOLS = {
+    4: (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward),
+    5: (torch.ops.aten.max_pool3d_with_indices, torch.ops.aten.max_pool3d_with_indices_backward),
+}
+"""Pooling and its gradient by the dimensions of the input."""
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """`nn.MaxPool2d` that keeps the positions of the maxima in 2 or 4 bytes instead of 8, and not the input."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
+        """`(N, C, H, W)` → `(N, C, H', W')`."""
+        return _pooled(self, input) if _fits(self, input) else super().forward(input)
+
+
+class MaxPool3d(nn.MaxPool3d):
+    """`nn.MaxPool3d` that keeps the positions of the maxima in 2 or 4 bytes instead of 8, and not the input."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
+        """`(N, C, T, H, W)` → `(N, C, T', H', W')`."""
+        return _pooled(self, input) if _fits(self, input) else super().forward(input)
+
+
+def _fits(layer: nn.MaxPool2d | nn.MaxPool3d, x: Tensor) -> bool:
+    """Return whether positions are kept, and can be kept in another dtype."""
+    return (
+        accelerated()
+        and not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and torch.is_grad_enabled()
+        and type(x) is Tensor
+        and x.requires_grad
+        and x.device.type == "cpu"
+        and x.ndim in _POOLS
+        and not (layer.return_indices or layer.ceil_mode)
+        and layer.dilation == 1
+    )
+
+
+def _pooled(layer: nn.MaxPool2d | nn.MaxPool3d, x: Tensor) -> Tensor:
+    kernel, stride, padding = (
+        list(size) if isinstance(size, tuple) else [size] * (x.ndim - 2)
+        for size in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    if x.ndim == 5 and (kernel[0], stride[0], padding[0]) == (1, 1, 0) and x.stride(1) == 1:
+        # Positions within a frame are smaller numbers than those within a clip.
+        frames: Tensor = _MaxPool.apply(fold_time(x), kernel[1:], stride[1:], padding[1:])
+        return frames.movedim(1, -1).unflatten(0, (x.shape[0], x.shape[2])).movedim(-1, 1)
+    result: Tensor = _MaxPool.apply(x, kernel, stride, padding)
+    return result
+
+
+class _MaxPool(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: list[int], stride: list[int], padding: list[int]) -> Tensor:
+        out, positions = _POOLS[x.ndim][0](x, kernel, stride, padding)
+        ctx.save_for_backward(positions.to(torch.int16 if x.shape[2:].numel() <= 2**15 else torch.int32))
+        ctx.layout, ctx.window = (x.shape, x.stride(), x.dtype), (kernel, stride, padding)
+        result: Tensor = out
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (positions,) = ctx.saved_tensors
+        (shape, strides, dtype), (kernel, stride, padding) = ctx.layout, ctx.window
+        # Of the input, shape and layout are read.
+        x = torch.empty_strided(shape, strides, dtype=dtype)
+        dilation, ceil_mode = [1] * len(kernel), False
+        of_x = _POOLS[x.ndim][1](gradient, x, kernel, stride, padding, dilation, ceil_mode, positions.long())
+        return of_x, None, None, None
