@@ -151,15 +151,15 @@ def _weight_gradient_over_time(x: Tensor, weight: Tensor, gradient: Tensor, step
 
     The 3D convolution's takes two to eight times as long, and memory for as many copies of the clips as there are taps.
     """
-    result = torch.zeros_like(weight)
-    for t in range(weight.shape[2]):
+    taps = weight.new_zeros(weight.shape[2], *weight.shape[:2])
+    for t, tap in enumerate(taps):
         seen, reached = _frames_of_tap(t, step, pad, x.shape[2], gradient.shape[2])
         clips = zip(x[:, :, seen].movedim(1, -1), gradient[:, :, reached].movedim(1, -1), strict=True)
         # All frames of a clip in one product where they lie side by side in memory.
         parts = clips if step == 1 else chain.from_iterable(zip(*clip, strict=True) for clip in clips)
         for pixels, slopes in parts:
-            result[:, :, t, 0, 0].addmm_(slopes.flatten(0, -2).t(), pixels.flatten(0, -2))
-    return result
+            tap.addmm_(slopes.flatten(0, -2).t(), pixels.flatten(0, -2))
+    return taps.movedim(0, -1).reshape(weight.shape)
 
 
 def _frames_of_tap(t: int, step: int, pad: int, size: int, outputs: int) -> tuple[slice, slice]:
