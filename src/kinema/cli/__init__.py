@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kinema.cli.subcommands import run_command
 from kinema.console import escape_unprintable, print_fault, show_messages
 from kinema.errors import EXIT_TEMPORARY, MediaError, StorageOutage, UserError, renamed_options
-from kinema.runtime.openmp import wait_briefly
+from kinema.runtime.environment import wait_briefly
 from kinema.version import __version__
 
 COMMANDS = {

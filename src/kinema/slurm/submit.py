@@ -11,7 +11,7 @@ import torch
 from kinema.config import leaves
 from kinema.data.timetable import Timetable
 from kinema.errors import UserError
-from kinema.runtime.openmp import waiting_briefly_in_shell
+from kinema.runtime.environment import set_up_in_shell
 from kinema.runtime.processes import Process
 from kinema.slurm.options import SlurmOptions
 from kinema.slurm.programs import slurm
@@ -143,7 +143,7 @@ def _executor(config: RecipeConfig, options: SlurmOptions, work_dir: Path) -> "S
         ntasks_per_node=options.tasks,
         signal_delay_s=options.grace,
         stderr_to_stdout=True,
-        setup=[waiting_briefly_in_shell(), *threads],
+        setup=[*set_up_in_shell(), *threads],
         # A failing process ends the others, which would wait for it. All processes of a machine see all its cores in
         # the job, over which loader workers are divided, as under torchrun.
         srun_args=["--kill-on-bad-exit=1", "--cpu-bind=none", *cores],

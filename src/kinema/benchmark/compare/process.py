@@ -13,7 +13,7 @@ from typing import Any
 
 from kinema.benchmark.compare.results import Result
 from kinema.errors import UserError
-from kinema.runtime.openmp import environment_of_others
+from kinema.runtime.environment import environment_of_others
 
 
 class ContenderProcess:
