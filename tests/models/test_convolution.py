@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from kinema.models.acceleration import unaccelerated
 from kinema.models.convolution import Conv3d
 
 
@@ -113,3 +115,11 @@ def test_frames_that_a_stride_skips_harm_no_memory_in_bfloat16() -> None:
         conv(x).sum().backward()
     exact = F.conv3d(x.detach().double(), conv.weight.double(), None, (8, 1, 1), (2, 0, 0))
     torch.testing.assert_close(conv(x).double(), exact, rtol=0.02, atol=0.02)
+
+
+def test_without_accelerations_flops_of_a_kernel_over_time_are_counted_three_times() -> None:
+    """Products in the place of the weight gradient are in-place, which torch's counter leaves out."""
+    conv, x = Conv3d(4, 8, (3, 1, 1), padding=(1, 0, 0), bias=False), clips(4, 6, channels_last=True)
+    with unaccelerated(), FlopCounterMode(display=False) as counter:
+        conv(x.float()).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * x.numel() * 8 * 3

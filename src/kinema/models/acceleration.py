@@ -13,8 +13,9 @@ def accelerate(enabled: bool) -> None:
     """Enable the accelerations in this process (True, the default), or use torch's own operators only (False).
 
     They are the fused batch norm (`normalization`), recomputed activations (`recomputation`), max pooling that keeps
-    less (`pooling`), TEM's convolutions (`three_taps`), PEM's layers in blocks (`two_layers`) and attention of short
-    sequences in bf16 by products (`transformer`). Results are the same up to rounding.
+    less (`pooling`), weight gradients over time by products (`convolution`), TEM's convolutions (`three_taps`), PEM's
+    layers in blocks (`two_layers`) and attention of short sequences in bf16 by products (`transformer`). Results are
+    the same up to rounding.
     """
     global _enabled
     _enabled = enabled

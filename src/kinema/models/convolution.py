@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from kinema.models.acceleration import accelerated
 from kinema.models.recognizer import fold_time
 
 Size = tuple[int, int, int]
@@ -128,7 +129,7 @@ def _weight_gradient(
     In bf16, for each tap over time that of 2D convolutions of frames. In others, the kernel has length 1 in space.
     """
     (step, *strides), (pad, *pads) = stride, padding
-    if x.dtype is not torch.bfloat16 and groups == 1:
+    if x.dtype is not torch.bfloat16 and groups == 1 and accelerated():
         return _weight_gradient_over_time(x, weight, gradient, step, pad)
     if x.dtype is not torch.bfloat16:
         conv = None, stride, padding, (1, 1, 1), False, (0, 0, 0), groups, (False, True, False)
