@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.__main__ import main
+from kinema.cli import main
 from tests.conftest import TINY, tiny_arguments
 from tests.docs.commands import python_files
 

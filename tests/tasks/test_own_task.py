@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from kinema import training
-from kinema.__main__ import main
+from kinema.cli import main
 from kinema.data.readers.sources import open_video
 from kinema.recipes import config_of
 from kinema.training import InterruptedRun
