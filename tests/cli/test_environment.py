@@ -44,7 +44,7 @@ def test_commands_spin_briefly_unless_the_user_chose() -> None:
         ("submit", {}, "none"),
     ],
 )
-def test_a_training_allocates_without_small_blocks_of_threads_unless_the_user_chose(
+def test_a_training_has_no_tcache_unless_the_user_chose(
     command: str, chosen: dict[str, str], expected: str, tmp_path: Path
 ) -> None:
     """A recipe of the user's is a program that sees its process; an argument with a space arrives as it was."""

@@ -1,4 +1,4 @@
-"""The short ways of 3D convolutions lead where `nn.Conv3d` does."""
+"""Outputs and gradients of 3D convolutions, against `nn.Conv3d`."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Max pooling that keeps less leads where torch's does."""
+"""Output, gradient and saved tensors of max pooling, against torch's."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def both(
     ("window", "shape"),
     [
         ((3, 2, 1), (2, 5, 9, 8)),
-        ((3, 2, 1), (1, 5, 200, 190)),  # more positions than 2 bytes can tell apart
+        ((3, 2, 1), (1, 5, 200, 190)),  # int32 indices
         ((2,), (2, 3, 6, 6)),
         (((1, 3, 3), (1, 2, 2), (0, 1, 1)), (2, 5, 3, 9, 8)),
         (((1, 3, 3), (2, 2, 2), (0, 1, 1)), (2, 5, 5, 9, 8)),
@@ -51,7 +51,7 @@ def test_outputs_and_gradients_are_the_same_bits(
         assert found.stride() == expected.stride()
 
 
-def test_neither_input_nor_long_positions_are_saved() -> None:
+def test_neither_input_nor_int64_indices_are_saved() -> None:
     saved: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:

@@ -37,19 +37,29 @@ def unaccelerated() -> Iterator[None]:
         accelerate(before)
 
 
-def replaceable(layer: nn.Linear | nn.Conv1d, x: Tensor) -> bool:
-    """Return whether a layer may be computed otherwise, from its parameters: in fp32 on the CPU, with gradients.
+def eager_on_cpu(x: Tensor) -> bool:
+    """Return whether accelerations are enabled and `x`, of any shape, is a CPU tensor in an eager step with gradients.
 
-    Not if accelerations are disabled, or if the layer is traced, compiled, sharded, cast or has hooks.
+    Not in `torch.compile`, tracing or inference, nor for subclasses of `Tensor`.
     """
     return (
         accelerated()
         and not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None
         and torch.is_grad_enabled()
-        and not torch.is_autocast_enabled(x.device.type)
         and type(x) is Tensor
         and x.device.type == "cpu"
+    )
+
+
+def replaceable(layer: nn.Linear | nn.Conv1d, x: Tensor) -> bool:
+    """Return whether a layer's parameters may be used outside its forward method: `eager_on_cpu`, in fp32.
+
+    Not under autocast, nor if the layer is sharded or has hooks.
+    """
+    return (
+        eager_on_cpu(x)
+        and not torch.is_autocast_enabled(x.device.type)
         and x.dtype == layer.weight.dtype == torch.float32
         and type(layer.weight) is nn.Parameter
         and not layer._forward_hooks

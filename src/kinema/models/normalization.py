@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from kinema.models.acceleration import accelerated
+from kinema.models.acceleration import eager_on_cpu
 from kinema.models.recomputation import can_be_recomputed
 
 
@@ -62,12 +62,7 @@ def _single_frame(x: Tensor) -> Tensor:
 def _fits(layer: nn.Module, x: Tensor) -> bool:
     """Return whether the kernels apply; not if the layer has hooks or is traced."""
     return (
-        accelerated()
-        and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and torch.is_grad_enabled()
-        and type(x) is Tensor
-        and x.device.type == "cpu"
+        eager_on_cpu(x)
         and x.dtype in (torch.float32, torch.bfloat16)
         and x.numel() > x.shape[1]
         and x.is_contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)

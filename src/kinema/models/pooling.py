@@ -1,4 +1,4 @@
-"""Max pooling that keeps less memory for the backward pass, on the CPU."""
+"""Max pooling that saves less for the backward pass, on the CPU."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from kinema.models.acceleration import accelerated
+from kinema.models.acceleration import eager_on_cpu
 from kinema.models.recognizer import fold_time
 
 _POOLS = {
@@ -18,7 +18,7 @@ _POOLS = {
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """`nn.MaxPool2d` that keeps the positions of the maxima in 2 or 4 bytes instead of 8, and not the input."""
+    """`nn.MaxPool2d` that saves int16 or int32 indices for the backward pass, and not the input."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
         """`(N, C, H, W)` → `(N, C, H', W')`."""
@@ -26,7 +26,7 @@ class MaxPool2d(nn.MaxPool2d):
 
 
 class MaxPool3d(nn.MaxPool3d):
-    """`nn.MaxPool3d` that keeps the positions of the maxima in 2 or 4 bytes instead of 8, and not the input."""
+    """`nn.MaxPool3d` that saves int16 or int32 indices for the backward pass, and not the input."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in torch
         """`(N, C, T, H, W)` → `(N, C, T', H', W')`."""
@@ -34,15 +34,10 @@ class MaxPool3d(nn.MaxPool3d):
 
 
 def _fits(layer: nn.MaxPool2d | nn.MaxPool3d, x: Tensor) -> bool:
-    """Return whether positions are kept, and can be kept in another dtype."""
+    """Return whether indices are saved for a backward pass, and the layer has only the options handled here."""
     return (
-        accelerated()
-        and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and torch.is_grad_enabled()
-        and type(x) is Tensor
+        eager_on_cpu(x)
         and x.requires_grad
-        and x.device.type == "cpu"
         and x.ndim in _POOLS
         and not (layer.return_indices or layer.ceil_mode)
         and layer.dilation == 1
@@ -55,7 +50,7 @@ def _pooled(layer: nn.MaxPool2d | nn.MaxPool3d, x: Tensor) -> Tensor:
         for size in (layer.kernel_size, layer.stride, layer.padding)
     )
     if x.ndim == 5 and (kernel[0], stride[0], padding[0]) == (1, 1, 0) and x.stride(1) == 1:
-        # Positions within a frame are smaller numbers than those within a clip.
+        # Indices within a frame fit int16 more often than those within a clip.
         frames: Tensor = _MaxPool.apply(fold_time(x), kernel[1:], stride[1:], padding[1:])
         return frames.movedim(1, -1).unflatten(0, (x.shape[0], x.shape[2])).movedim(-1, 1)
     result: Tensor = _MaxPool.apply(x, kernel, stride, padding)
@@ -65,8 +60,8 @@ def _pooled(layer: nn.MaxPool2d | nn.MaxPool3d, x: Tensor) -> Tensor:
 class _MaxPool(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: list[int], stride: list[int], padding: list[int]) -> Tensor:
-        out, positions = _POOLS[x.ndim][0](x, kernel, stride, padding)
-        ctx.save_for_backward(positions.to(torch.int16 if x.shape[2:].numel() <= 2**15 else torch.int32))
+        out, indices = _POOLS[x.ndim][0](x, kernel, stride, padding)
+        ctx.save_for_backward(indices.to(torch.int16 if x.shape[2:].numel() <= 2**15 else torch.int32))
         ctx.layout, ctx.window = (x.shape, x.stride(), x.dtype), (kernel, stride, padding)
         result: Tensor = out
         return result
@@ -74,10 +69,10 @@ class _MaxPool(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (positions,) = ctx.saved_tensors
+        (indices,) = ctx.saved_tensors
         (shape, strides, dtype), (kernel, stride, padding) = ctx.layout, ctx.window
-        # Of the input, shape and layout are read.
+        # Only the shape and layout of the input are read.
         x = torch.empty_strided(shape, strides, dtype=dtype)
         dilation, ceil_mode = [1] * len(kernel), False
-        of_x = _POOLS[x.ndim][1](gradient, x, kernel, stride, padding, dilation, ceil_mode, positions.long())
+        of_x = _POOLS[x.ndim][1](gradient, x, kernel, stride, padding, dilation, ceil_mode, indices.long())
         return of_x, None, None, None

@@ -92,7 +92,8 @@ def timed(step: Callable[[], object], count: int, wait: Callable[[], object] = l
 def resident_bytes() -> int:
     """Peak resident set of this process; on Linux, getrusage's is at least that of the process that started it."""
     status = Path("/proc/self/status")
-    if status.exists():
-        (peak,) = (line.split()[1] for line in status.read_text(encoding="utf-8").splitlines() if "VmHWM" in line)
-        return int(peak) * 1024
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
